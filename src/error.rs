@@ -1,0 +1,94 @@
+//! Everything that can be wrong with what a caller hands in.
+
+use core::fmt;
+
+use crate::kernels::Isa;
+
+/// Why a call was refused. Nothing has changed when one is returned.
+#[allow(missing_docs, reason = "a field says what its variant names")]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice has another length than the shapes ask for.
+    Length { what: &'static str, expected: usize, found: usize },
+    /// A slice is not a whole number of rows.
+    Rows { what: &'static str, row: usize, found: usize },
+    /// A size that must be at least one is zero.
+    Zero { what: &'static str },
+    /// A size computed from the shapes does not fit in memory's address range.
+    Overflow { what: &'static str },
+    /// A batch has more rows than the buffers were built for.
+    Batch { max: usize, found: usize },
+    /// A class index is not below the number of outputs.
+    Class { row: usize, class: u32, classes: usize },
+    /// Class indices were given to a loss that compares values.
+    Targets { loss: &'static str },
+    /// A setting lies outside its range.
+    Setting { what: &'static str, value: f64 },
+    /// This machine, or this build, lacks the instruction set.
+    Isa { isa: Isa },
+    /// Softmax was asked for before the last layer.
+    Softmax { layer: usize, layers: usize },
+    /// A layer index is not below the number of layers.
+    Layer { layer: usize, layers: usize },
+    /// `backward` was called without a `forward` before it.
+    NoForward,
+    /// Input gradients were not asked for when the trainer was built.
+    NoInputGradients,
+    /// The workspace was made for a network of other shapes.
+    Workspace,
+    /// The system gave no random seed, or no threads.
+    System { what: &'static str },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Length { what, expected, found } => {
+                write!(f, "{what} must have {expected} elements, not {found}")
+            }
+            Self::Rows { what, row, found } => {
+                write!(f, "{what} must be whole rows of {row} elements, at least one, not {found} elements")
+            }
+            Self::Zero { what } => write!(f, "{what} must be at least 1, not 0"),
+            Self::Overflow { what } => write!(f, "{what} overflows the address space"),
+            Self::Batch { max, found } => {
+                write!(f, "the batch has {found} rows, but the buffers were built for at most {max}")
+            }
+            Self::Class { row, class, classes } => {
+                write!(f, "row {row} has class {class}, but there are only {classes} classes")
+            }
+            Self::Targets { loss } => {
+                write!(f, "{loss} compares values: class indices cannot be its targets")
+            }
+            Self::Setting { what, value } => write!(f, "{what} cannot be {value}"),
+            Self::Isa { isa } => write!(f, "the instruction set {isa} is not available here"),
+            Self::Softmax { layer, layers } => {
+                write!(f, "softmax is for the last layer only, not layer {layer} of {layers}")
+            }
+            Self::Layer { layer, layers } => write!(f, "there is no layer {layer}: the network has {layers}"),
+            Self::NoForward => write!(f, "backward needs a forward pass of the same batch before it"),
+            Self::NoInputGradients => {
+                write!(f, "input gradients were not asked for when the trainer was built")
+            }
+            Self::Workspace => write!(f, "the workspace was made for a network of other shapes"),
+            Self::System { what } => write!(f, "the system gave no {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Refuses a slice whose length is not the one expected.
+pub(crate) fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if found == expected { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}
+
+/// The number of rows in a slice of whole rows, at least one and at most `max`.
+pub(crate) fn check_batch(what: &'static str, len: usize, row: usize, max: usize) -> Result<usize, Error> {
+    if len == 0 || !len.is_multiple_of(row) {
+        return Err(Error::Rows { what, row, found: len });
+    }
+    let batch = len / row;
+    if batch <= max { Ok(batch) } else { Err(Error::Batch { max, found: batch }) }
+}

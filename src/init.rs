@@ -1,0 +1,126 @@
+//! Where training starts: the initial weights.
+
+use crate::Error;
+use crate::activation::Activation;
+
+/// The distribution of a layer's initial weights, with `I` inputs and `O` outputs. Biases start at 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Init {
+    /// [`Init::HeNormal`] for rectifiers (ReLU, leaky ReLU), [`Init::XavierUniform`] for the rest.
+    #[default]
+    Auto,
+    /// Normal with variance `2 / I` (He, Zhang, Ren and Sun 2015, equation 10).
+    HeNormal,
+    /// Uniform with variance `2 / I`: `U(-a, a)`, `a = sqrt(6 / I)`.
+    HeUniform,
+    /// Normal with variance `2 / (I + O)` (Glorot and Bengio 2010).
+    XavierNormal,
+    /// Uniform with variance `2 / (I + O)`: `a = sqrt(6 / (I + O))` (Glorot and Bengio 2010, equation 16).
+    XavierUniform,
+    /// Normal with variance `1 / I` (LeCun, Bottou, Orr and Müller 1998, section 4.6).
+    LecunNormal,
+    /// Uniform with variance `1 / I`: `a = sqrt(3 / I)`.
+    LecunUniform,
+    /// Normal with mean 0 and this standard deviation.
+    Normal {
+        /// At least 0.
+        deviation: f64,
+    },
+    /// Uniform in `(-limit, limit)`.
+    Uniform {
+        /// At least 0.
+        limit: f64,
+    },
+    /// All 0: for a last layer, or weights that will be written.
+    Zeros,
+}
+
+/// A distribution with its parameter worked out.
+enum Distribution {
+    Normal(f64),
+    Uniform(f64),
+}
+
+impl Init {
+    pub(crate) fn check(self) -> Result<(), Error> {
+        match self {
+            Self::Normal { deviation: value } | Self::Uniform { limit: value }
+                if !(value >= 0.0 && value.is_finite()) =>
+            {
+                Err(Error::Setting { what: "the spread of the initial weights", value })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Calls `set` with the next weight until it says that there is none left to set.
+    pub(crate) fn fill(
+        self,
+        (inputs, outputs, activation): (usize, usize, Activation),
+        random: &mut Random,
+        mut set: impl FnMut(f64),
+    ) {
+        let distribution = self.distribution(inputs as f64, outputs as f64, activation);
+        for _ in 0..inputs * outputs {
+            set(match distribution {
+                Distribution::Normal(deviation) => deviation * random.normal(),
+                Distribution::Uniform(limit) => limit * (2.0 * random.uniform() - 1.0),
+            });
+        }
+    }
+
+    fn distribution(self, inputs: f64, outputs: f64, activation: Activation) -> Distribution {
+        use Distribution::{Normal, Uniform};
+        match self {
+            Self::Auto if activation.is_rectifier() => Normal((2.0 / inputs).sqrt()),
+            Self::HeNormal => Normal((2.0 / inputs).sqrt()),
+            Self::HeUniform => Uniform((6.0 / inputs).sqrt()),
+            Self::XavierNormal => Normal((2.0 / (inputs + outputs)).sqrt()),
+            Self::Auto | Self::XavierUniform => Uniform((6.0 / (inputs + outputs)).sqrt()),
+            Self::LecunNormal => Normal((1.0 / inputs).sqrt()),
+            Self::LecunUniform => Uniform((3.0 / inputs).sqrt()),
+            Self::Normal { deviation } => Normal(deviation),
+            Self::Uniform { limit } => Uniform(limit),
+            Self::Zeros => Uniform(0.0),
+        }
+    }
+}
+
+/// The crate's own generator, so that a seed means the same numbers in every version of every dependency.
+///
+/// SplitMix64 (Steele, Lea and Flood 2014).
+pub(crate) struct Random {
+    state: u64,
+    spare: Option<f64>,
+}
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { state: seed, spare: None }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `(0, 1)`: the middles of 2^53 equal intervals.
+    pub(crate) fn uniform(&mut self) -> f64 {
+        ((self.next() >> 11) as f64 + 0.5) * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// Standard normal (Box and Muller 1958).
+    pub(crate) fn normal(&mut self) -> f64 {
+        if let Some(spare) = self.spare.take() {
+            return spare;
+        }
+        let radius = (-2.0 * self.uniform().ln()).sqrt();
+        let (sin, cos) = (2.0 * core::f64::consts::PI * self.uniform()).sin_cos();
+        self.spare = Some(radius * sin);
+        radius * cos
+    }
+}

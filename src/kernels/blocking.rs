@@ -1,0 +1,125 @@
+//! The one place that chooses tile and block sizes, with the arithmetic that gives them.
+//!
+//! Nothing here looks at the machine or the number of threads: sizes follow from the shapes alone, so
+//! that the order of every sum, and with it every bit, is the same everywhere.
+
+use super::pack::panels;
+use crate::element::Sealed as Element;
+
+/// Rows of a tile: the part of a batch that goes through the layers as one.
+///
+/// 64 rows of 64 features in `f32` are 16 KiB, so that the input and the output of a narrow layer stay
+/// in a 32 or 48 KiB L1; of 512 features they are 128 KiB, a part of any L2. Fewer rows would use a
+/// weight panel too seldom for its way from L2.
+pub const TILE_ROWS: usize = 64;
+
+/// Most slots that the gradient of a batch is summed in, and so the most threads that share a
+/// depth-first step. Each is a copy of the parameters.
+pub const MAX_SLOTS: usize = 64;
+
+/// Fewest tiles in a slot: reducing a slot costs about as much as 1/15 of a tile, so four tiles keep it
+/// below two per cent.
+const TILES_PER_SLOT: usize = 4;
+
+/// Largest set of weights, transposed weights and gradients that the depth-first schedule keeps in L2
+/// beside a tile: half of a 2 MiB L2.
+const DEPTH_FIRST_BYTES: usize = 1 << 20;
+
+/// Lines of inputs that one block of a product's sum takes: `KC`, in elements 256 for `f32`. Three
+/// panels of 256 rows are 48 KiB, an L1, and stay in L2 while the row blocks of a tile pass.
+pub const KC_LINES: usize = 16;
+
+/// Panels of one layer's outputs that are one unit of ownership in the update.
+pub const OWNED_PANELS: usize = 4;
+
+/// Floating-point operations below which a step stays on the calling thread. Waking a sleeping pool
+/// takes 5 to 30 microseconds, the time of about this much work on one core.
+pub const PARALLEL_FLOP: usize = 4_000_000;
+
+/// How the rows of a batch become a gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Each tile goes forward and backward before the next starts; gradients go to `slots` partial sums.
+    DepthFirst { slots: usize },
+    /// All tiles go forward and back; then each block of the gradient is summed over the batch.
+    TwoPhase,
+}
+
+impl Schedule {
+    /// Depth-first if the batch is long enough to fill slots and the parameters fit beside a tile.
+    pub fn choose<T: Element>(max_batch: usize, parameter_lines: usize) -> Self {
+        let tiles = max_batch.div_ceil(TILE_ROWS);
+        let bytes = 3 * parameter_lines * size_of::<T::Line>();
+        if tiles >= 2 * TILES_PER_SLOT && bytes <= DEPTH_FIRST_BYTES {
+            Self::DepthFirst { slots: (tiles / TILES_PER_SLOT).min(MAX_SLOTS) }
+        } else {
+            Self::TwoPhase
+        }
+    }
+}
+
+/// Floating-point operations of a training step: two per multiply-add of the three products.
+pub fn step_flop(batch: usize, weights: usize) -> usize {
+    batch.saturating_mul(weights).saturating_mul(6)
+}
+
+/// Adjacent panels that a micro-kernel takes, of those left, when a layer has `rows` rows to fill a tile.
+///
+/// Few rows take many panels, so that enough independent sums are in flight to hide the latency of a
+/// fused multiply-add (4 cycles, two per cycle: eight); many rows take three panels, because a 8x3 tile
+/// loads least per multiply-add. Four panels are two pairs rather than three and one.
+#[inline(always)]
+pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> usize {
+    let widest = if accumulators < 24 {
+        // Few registers: one panel and as many rows as fit, but for a single row.
+        if rows == 1 && accumulators >= 4 { 4 } else { 1 }
+    } else if rows <= 3 {
+        8
+    } else if rows <= 6 {
+        4
+    } else if left == 4 || left == 2 {
+        2
+    } else {
+        3
+    };
+    if widest <= left {
+        widest
+    } else if left >= 4 && widest > 4 {
+        4
+    } else if left >= 3 && widest >= 3 {
+        if left == 3 && accumulators >= 24 { 3 } else { 2 }
+    } else if left >= 2 && widest >= 2 {
+        2
+    } else {
+        1
+    }
+}
+
+/// Rows of a micro-kernel tile over `np` panels.
+#[inline(always)]
+pub const fn rows_per_tile(np: usize, accumulators: usize) -> usize {
+    let rows = accumulators / np;
+    if rows > 12 {
+        12
+    } else if rows == 0 {
+        1
+    } else {
+        rows
+    }
+}
+
+/// Rows of the next of the equal blocks that `left` rows are divided into, none larger than `mr`.
+#[inline(always)]
+pub const fn next_rows(left: usize, mr: usize) -> usize {
+    left.div_ceil(left.div_ceil(mr))
+}
+
+/// Lines that a layer's parameters take: a line of biases and `inputs` lines of weights in each panel.
+pub fn parameter_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
+    inputs.checked_add(1)?.checked_mul(panels::<T>(outputs))
+}
+
+/// Lines that a layer's transposed weights take.
+pub fn transposed_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
+    panels::<T>(outputs).checked_mul(panels::<T>(inputs).checked_mul(T::LANES)?)
+}

@@ -1,0 +1,371 @@
+//! Passes over lines: activations, losses, sums and updates.
+
+use super::lanes::{Lanes, Line};
+use super::pack::{Panels, PanelsMut};
+use super::{LineOf, math};
+use crate::activation::Activation;
+use crate::element::Sealed as Element;
+use crate::loss::{Loss, Targets};
+use crate::optimizer::Rule;
+
+/// `y = f(y)`, element by element. Softmax, which needs whole rows, is left to [`softmax`].
+#[inline(always)]
+pub fn activate<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
+    match activation {
+        Activation::Identity | Activation::Softmax => {}
+        Activation::Sigmoid => map(
+            l,
+            y,
+            #[inline(always)]
+            |z| math::sigmoid(l, z),
+        ),
+        Activation::Tanh => map(
+            l,
+            y,
+            #[inline(always)]
+            |z| math::tanh(l, z),
+        ),
+        // The value that must survive a NaN stands second.
+        Activation::Relu => map(
+            l,
+            y,
+            #[inline(always)]
+            |z| l.max(l.zero(), z),
+        ),
+        Activation::LeakyRelu(slope) => {
+            let slope = l.constant(slope);
+            map(
+                l,
+                y,
+                #[inline(always)]
+                |z| l.select(l.le(z, l.zero()), l.mul(slope, z), z),
+            );
+        }
+    }
+}
+
+/// `d = d f'`, element by element, with `f'` from the output `y`. Softmax is left to
+/// [`output_gradient`].
+#[inline(always)]
+pub fn multiply_derivative<L: Lanes>(l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], activation: Activation) {
+    match activation {
+        Activation::Identity | Activation::Softmax => {}
+        Activation::Sigmoid => {
+            zip(
+                l,
+                d,
+                y,
+                #[inline(always)]
+                |d, y| l.mul(d, l.neg_mul_add(y, y, y)),
+            );
+        }
+        Activation::Tanh => {
+            let one = l.constant(1.0);
+            zip(
+                l,
+                d,
+                y,
+                #[inline(always)]
+                |d, y| l.mul(d, l.neg_mul_add(y, y, one)),
+            );
+        }
+        Activation::Relu => {
+            zip(
+                l,
+                d,
+                y,
+                #[inline(always)]
+                |d, y| l.select(l.le(y, l.zero()), l.zero(), d),
+            );
+        }
+        Activation::LeakyRelu(slope) => {
+            let slope = l.constant(slope);
+            zip(
+                l,
+                d,
+                y,
+                #[inline(always)]
+                |d, y| l.select(l.le(y, l.zero()), l.mul(slope, d), d),
+            );
+        }
+    }
+}
+
+/// `y_i = exp(y_i - max y) / sum_j exp(y_j - max y)` in every row. Padding lanes become 0.
+#[inline(always)]
+pub fn softmax<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>) {
+    for r in 0..y.rows {
+        let row = Row::of(r, y.as_panels());
+        let max = row.max(l, y.lines);
+        let mut sum = l.zero();
+        for (p, i) in row.lines().enumerate() {
+            let e = math::exp(l, l.sub(l.load(&y.lines[i]), max));
+            let e = l.select(row.mask(l, p), e, l.zero());
+            l.store(&mut y.lines[i], e);
+            sum = l.add(sum, e);
+        }
+        let sum = l.splat(l.sum(sum));
+        for i in row.lines() {
+            let e = l.load(&y.lines[i]);
+            l.store(&mut y.lines[i], l.div(e, sum));
+        }
+    }
+}
+
+/// The gradient before the output layer's activation from the one after it, in place.
+///
+/// Element by element `d = d f'(y)`; for softmax `d_i = y_i (d_i - sum_j d_j y_j)`.
+#[inline(always)]
+pub fn output_gradient<L: Lanes>(
+    l: L,
+    d: PanelsMut<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    activation: Activation,
+) {
+    if activation != Activation::Softmax {
+        multiply_derivative(l, d.lines, y.lines, activation);
+    } else {
+        for r in 0..d.rows {
+            let row = Row::of(r, y);
+            let mut products = l.zero();
+            for i in row.lines() {
+                products = l.mul_add(l.load(&d.lines[i]), l.load(&y.lines[i]), products);
+            }
+            let dot = l.splat(l.sum(products));
+            for i in row.lines() {
+                let difference = l.sub(l.load(&d.lines[i]), dot);
+                l.store(&mut d.lines[i], l.mul(l.load(&y.lines[i]), difference));
+            }
+        }
+    }
+    clear_padding(l, d);
+}
+
+/// Sets the lanes past the last column to 0, whatever they hold.
+#[inline(always)]
+pub fn clear_padding<L: Lanes>(l: L, mut a: PanelsMut<'_, L::Element>) {
+    let used = a.cols % L::Element::LANES;
+    if used > 0 {
+        let (last, mask) = (a.panels() - 1, l.first(used));
+        map(
+            l,
+            a.panel(last),
+            #[inline(always)]
+            |v| l.select(mask, v, l.zero()),
+        );
+    }
+}
+
+/// The loss of the rows and its gradient with respect to the network's outputs, both times `scale`.
+///
+/// Overwrites `d` `[B, O]`; padding lanes become 0. `y` are the outputs, or for cross-entropy the logits.
+#[inline(always)]
+pub fn loss<L: Lanes>(
+    l: L,
+    d: PanelsMut<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    targets: Targets<'_, L::Element>,
+    (loss, scale): (Loss, f64),
+) -> f64 {
+    let value = match (loss, targets) {
+        (Loss::MeanSquaredError, Targets::Values(targets)) => squared_error(l, d, y, targets, scale),
+        (Loss::SoftmaxCrossEntropy, Targets::Values(targets)) => cross_entropy(l, d, y, targets, scale),
+        (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) => classification(l, d, y, classes, scale),
+        (Loss::MeanSquaredError, Targets::Classes(_)) => {
+            unreachable!("class indices are refused before any work")
+        }
+    };
+    value * scale
+}
+
+/// `sum (y - t)^2`, gradient `2 scale (y - t)`.
+#[inline(always)]
+fn squared_error<L: Lanes>(
+    l: L,
+    mut d: PanelsMut<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    targets: &[L::Element],
+    scale: f64,
+) -> f64 {
+    let (cols, lanes) = (y.cols, L::Element::LANES);
+    let slope = l.constant(2.0 * scale);
+    let mut value = 0.0;
+    for p in 0..y.panels() {
+        let (start, width) = (p * lanes, lanes.min(cols - p * lanes));
+        let mask = l.first(width);
+        let rows = d.panel(p).iter_mut().zip(y.panel(p)).zip(targets.chunks_exact(cols));
+        for ((d, y), t) in rows {
+            let t = l.load_slice(&t[start..start + width]);
+            let difference = l.select(mask, l.sub(l.load(y), t), l.zero());
+            l.store(d, l.mul(slope, difference));
+            value += l.sum_f64(l.mul(difference, difference));
+        }
+    }
+    value
+}
+
+/// `sum_j t_j (log sum exp y - y_j)`, gradient `scale (softmax(y) sum t - t)`.
+#[inline(always)]
+fn cross_entropy<L: Lanes>(
+    l: L,
+    d: PanelsMut<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    targets: &[L::Element],
+    scale: f64,
+) -> f64 {
+    let lanes = L::Element::LANES;
+    let scale = l.constant(scale);
+    let mut value = 0.0;
+    for (r, targets) in targets.chunks_exact(y.cols).enumerate() {
+        let row = Row::of(r, y);
+        let max = row.max(l, y.lines);
+        let sum = row.exp(l, d.lines, y.lines, max);
+        let log_sum = l.max_lane(max).to_f64() + sum.to_f64().ln();
+        let weight = targets.iter().map(|t| t.to_f64()).sum::<f64>();
+        let factor = l.constant(weight / sum.to_f64());
+        let mut along = 0.0;
+        for (i, targets) in row.lines().zip(targets.chunks(lanes)) {
+            let t = l.load_slice(targets);
+            // Where a target is 0 an infinite logit is no loss.
+            let y = l.select(l.eq(t, l.zero()), l.zero(), l.load(&y.lines[i]));
+            along += l.sum_f64(l.mul(t, y));
+            let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
+            l.store(&mut d.lines[i], l.mul(scale, gradient));
+        }
+        value += weight * log_sum - along;
+    }
+    value
+}
+
+/// `log sum exp y - y_class`, gradient `scale (softmax(y) - onehot(class))`.
+#[inline(always)]
+fn classification<L: Lanes>(
+    l: L,
+    d: PanelsMut<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    classes: &[u32],
+    scale: f64,
+) -> f64 {
+    let lanes = L::Element::LANES;
+    let mut value = 0.0;
+    for (r, &class) in classes.iter().enumerate() {
+        let row = Row::of(r, y);
+        let max = row.max(l, y.lines);
+        let sum = row.exp(l, d.lines, y.lines, max);
+        let log_sum = l.max_lane(max).to_f64() + sum.to_f64().ln();
+        let factor = l.constant(scale / sum.to_f64());
+        for i in row.lines() {
+            let softmax = l.mul(l.load(&d.lines[i]), factor);
+            l.store(&mut d.lines[i], softmax);
+        }
+        let (panel, lane) = (class as usize / lanes, class as usize % lanes);
+        let line = r + panel * y.rows;
+        let logit = y.lines[line].as_slice()[lane].to_f64();
+        let gradient = &mut d.lines[line].as_mut_slice()[lane];
+        *gradient = L::Element::from_f64(gradient.to_f64() - scale);
+        value += log_sum - logit;
+    }
+    value
+}
+
+/// `to += from`.
+#[inline(always)]
+pub fn add<L: Lanes>(l: L, to: &mut [LineOf<L>], from: &[LineOf<L>]) {
+    zip(
+        l,
+        to,
+        from,
+        #[inline(always)]
+        |to, from| l.add(to, from),
+    );
+}
+
+/// One step of an optimizer over parameters and their gradient.
+#[inline(always)]
+pub fn update<L: Lanes>(l: L, parameters: &mut [LineOf<L>], gradients: &[LineOf<L>], rule: Rule) {
+    match rule {
+        Rule::Sgd { learning_rate } => {
+            let rate = l.constant(learning_rate);
+            zip(
+                l,
+                parameters,
+                gradients,
+                #[inline(always)]
+                |w, g| l.neg_mul_add(rate, g, w),
+            );
+        }
+    }
+}
+
+/// The lines of one row of a matrix in panels: one in each panel.
+#[derive(Clone, Copy)]
+struct Row {
+    first: usize,
+    rows: usize,
+    cols: usize,
+    panels: usize,
+}
+
+impl Row {
+    #[inline(always)]
+    fn of<T: Element>(r: usize, matrix: Panels<'_, T>) -> Self {
+        Self { first: r, rows: matrix.rows, cols: matrix.cols, panels: matrix.panels() }
+    }
+
+    /// Indices of the row's lines.
+    #[inline(always)]
+    fn lines(self) -> impl Iterator<Item = usize> {
+        (0..self.panels).map(
+            #[inline(always)]
+            move |p| self.first + p * self.rows,
+        )
+    }
+
+    /// The lanes of a panel that are columns.
+    #[inline(always)]
+    fn mask<L: Lanes>(self, l: L, panel: usize) -> L::Mask {
+        l.first(self.cols - panel * L::Element::LANES)
+    }
+
+    /// The largest element, in every lane. NaN is passed over.
+    #[inline(always)]
+    fn max<L: Lanes>(self, l: L, lines: &[LineOf<L>]) -> L::Vector {
+        let lowest = l.constant(f64::NEG_INFINITY);
+        let mut max = lowest;
+        for (p, i) in self.lines().enumerate() {
+            max = l.max(l.select(self.mask(l, p), l.load(&lines[i]), lowest), max);
+        }
+        l.splat(l.max_lane(max))
+    }
+
+    /// `d = exp(y - max)`, padding 0; the sum of the row.
+    #[inline(always)]
+    fn exp<L: Lanes>(self, l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], max: L::Vector) -> L::Element {
+        let mut sum = l.zero();
+        for (p, i) in self.lines().enumerate() {
+            let e = math::exp(l, l.sub(l.load(&y[i]), max));
+            let e = l.select(self.mask(l, p), e, l.zero());
+            l.store(&mut d[i], e);
+            sum = l.add(sum, e);
+        }
+        l.sum(sum)
+    }
+}
+
+/// Replaces every line by its image.
+#[inline(always)]
+fn map<L: Lanes>(l: L, lines: &mut [LineOf<L>], f: impl Fn(L::Vector) -> L::Vector) {
+    for line in lines {
+        let v = f(l.load(line));
+        l.store(line, v);
+    }
+}
+
+/// Replaces every line of `a` by the image of it and its partner in `b`.
+#[inline(always)]
+fn zip<L: Lanes>(l: L, a: &mut [LineOf<L>], b: &[LineOf<L>], f: impl Fn(L::Vector, L::Vector) -> L::Vector) {
+    for (a, b) in a.iter_mut().zip(b) {
+        let v = f(l.load(a), l.load(b));
+        l.store(a, v);
+    }
+}

@@ -1,0 +1,409 @@
+//! The three matrix products of backpropagation by one micro-kernel.
+//!
+//! Every product is `C[m][n] = start + sum_k A[m][k] B[k][n]`, one chain of fused multiply-adds for each
+//! element of `C`, in the order of `k`: so its bits do not depend on tiles, blocks or neighbours.
+//!
+//! | product | `C` | `A` | `B` | start |
+//! |---|---|---|---|---|
+//! | [`forward`] | `y` | `x` | `W` | biases |
+//! | [`backward_data`] | `d_x` | `d_z` | `W^T` | 0 |
+//! | [`weight_gradient`] | `d_W` | `x^T` | `d_z` | 0, or the sum so far |
+//!
+//! `B` is read in whole lines, `A` one element at a time, broadcast. Loops, from the outside: panels of
+//! `C` (`jr`), blocks of `k` (`pc`), rows of `C` (`ir`), the micro-kernel.
+
+use core::ops::Range;
+
+use super::blocking::{KC_LINES, next_rows, panels_per_tile, rows_per_tile};
+use super::lanes::{Lanes, elements};
+use super::pack::{Panels, PanelsMut};
+use super::{LineOf, Start, elementwise};
+use crate::activation::Activation;
+use crate::element::Sealed as Element;
+
+/// `y = f(x W + b)`, `x` `[B, I]`, `weights` panels of `[1 + I, O]` whose first line is the biases.
+/// Overwrites `y` `[B, O]`, padding lanes too, which are garbage.
+#[inline(always)]
+pub fn forward<L: Lanes>(
+    l: L,
+    mut y: PanelsMut<'_, L::Element>,
+    x: Panels<'_, L::Element>,
+    weights: &[LineOf<L>],
+    activation: Activation,
+) {
+    let inputs = x.cols;
+    let b =
+        Operand { lines: &weights[1..], panel: 1 + inputs, segment: L::Element::LANES, start: Some(weights) };
+    product(
+        l,
+        &mut y,
+        x,
+        b,
+        #[inline(always)]
+        |lines, _| {
+            elementwise::activate(l, lines, activation);
+        },
+    );
+    if activation == Activation::Softmax {
+        elementwise::softmax(l, y);
+    }
+}
+
+/// `d_x = d_z W^T`, times `f'` of the layer below from its output `y`, if there is one.
+///
+/// `transposed` holds `[O / LANES][I / LANES][LANES][LANES]`, see [`super::pack::transpose_panel`].
+/// Overwrites `d_x` `[B, I]`; padding lanes become 0.
+#[inline(always)]
+pub fn backward_data<L: Lanes>(
+    l: L,
+    mut d_x: PanelsMut<'_, L::Element>,
+    d_z: Panels<'_, L::Element>,
+    transposed: &[LineOf<L>],
+    below: Option<(Panels<'_, L::Element>, Activation)>,
+) {
+    let lanes = L::Element::LANES;
+    let b = Operand { lines: transposed, panel: lanes, segment: d_x.panels() * lanes, start: None };
+    let rows = d_x.rows;
+    product(
+        l,
+        &mut d_x,
+        d_z,
+        b,
+        #[inline(always)]
+        |lines, first| {
+            if let Some((y, activation)) = below {
+                let y = &y.lines[first * rows..][..lines.len()];
+                elementwise::multiply_derivative(l, lines, y, activation);
+            }
+        },
+    );
+    elementwise::clear_padding(l, d_x);
+}
+
+/// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, for the panels of outputs from `first` on.
+///
+/// `d_w` is those panels of `[1 + I, O]`, biases first. Overwrites `d_w` or adds to it, as `start` says.
+#[inline(always)]
+pub fn weight_gradient<L: Lanes>(
+    l: L,
+    d_w: &mut [LineOf<L>],
+    x: Panels<'_, L::Element>,
+    d_z: Panels<'_, L::Element>,
+    first: usize,
+    start: Start,
+) {
+    let stride = 1 + x.cols;
+    let owned = d_w.len() / stride;
+    let mut p = 0;
+    while p < owned {
+        let np = panels_per_tile(owned - p, usize::MAX, L::ACCUMULATORS);
+        let c = &mut d_w[p * stride..][..np * stride];
+        match np {
+            1 => gradient_panels::<L, 1>(l, c, x, d_z, first + p, start),
+            2 => gradient_panels::<L, 2>(l, c, x, d_z, first + p, start),
+            3 => gradient_panels::<L, 3>(l, c, x, d_z, first + p, start),
+            _ => unreachable!("many rows never take more than three panels"),
+        }
+        p += np;
+    }
+}
+
+/// The right-hand side of a product, as lines.
+#[derive(Clone, Copy)]
+struct Operand<'a, T: Element> {
+    /// From the first line of `B` on.
+    lines: &'a [T::Line],
+    /// Lines from one panel to the next.
+    panel: usize,
+    /// Lines from one segment of `LANES` rows to the next.
+    segment: usize,
+    /// Where every row of `C` starts: one line a panel, at the panels' distance. Else 0.
+    start: Option<&'a [T::Line]>,
+}
+
+/// `C = start + A B`, and `finish` on each group of panels of `C` as soon as it is complete.
+#[inline(always)]
+fn product<L: Lanes>(
+    l: L,
+    c: &mut PanelsMut<'_, L::Element>,
+    a: Panels<'_, L::Element>,
+    b: Operand<'_, L::Element>,
+    finish: impl Fn(&mut [LineOf<L>], usize),
+) {
+    let (panels, rows) = (c.panels(), c.rows);
+    let mut p = 0;
+    while p < panels {
+        let np = panels_per_tile(panels - p, rows, L::ACCUMULATORS);
+        let group = &mut c.lines[p * rows..][..np * rows];
+        match np {
+            1 => product_panels::<L, 1>(l, group, a, b, p),
+            2 => product_panels::<L, 2>(l, group, a, b, p),
+            3 => product_panels::<L, 3>(l, group, a, b, p),
+            4 => product_panels::<L, 4>(l, group, a, b, p),
+            8 => product_panels::<L, 8>(l, group, a, b, p),
+            _ => unreachable!("no tile has this many panels"),
+        }
+        finish(group, p);
+        p += np;
+    }
+}
+
+/// `NP` panels of a product: blocks of `k`, then blocks of rows.
+#[inline(always)]
+fn product_panels<L: Lanes, const NP: usize>(
+    l: L,
+    c: &mut [LineOf<L>],
+    a: Panels<'_, L::Element>,
+    b: Operand<'_, L::Element>,
+    first: usize,
+) {
+    let mr = rows_per_tile(NP, L::ACCUMULATORS);
+    let segments = a.panels();
+    let mut s = 0;
+    while s < segments {
+        let block = s..segments.min(s + KC_LINES);
+        let mut m = 0;
+        while m < a.rows {
+            let rows = next_rows(a.rows - m, mr);
+            let tile = Tile { c: &mut *c, a, b, first, m, block: block.clone() };
+            with_rows!(rows, MR => tile.run::<L, MR, NP>(l));
+            m += rows;
+        }
+        s = block.end;
+    }
+}
+
+/// Runs an expression with the constant `MR` equal to a number of rows.
+macro_rules! with_rows {
+    ($rows:expr, $mr:ident => $run:expr) => {
+        with_rows!($rows, $mr => $run, 1 2 3 4 5 6 7 8 9 10 11 12)
+    };
+    ($rows:expr, $mr:ident => $run:expr, $($n:literal)*) => {
+        match $rows {
+            $($n => {
+                const $mr: usize = $n;
+                $run
+            })*
+            _ => unreachable!("a tile has 1 to 12 rows"),
+        }
+    };
+}
+use with_rows;
+
+/// `MR` rows by `NP` panels of `C`, over one block of `k`.
+struct Tile<'c, 'a, T: Element> {
+    c: &'c mut [T::Line],
+    a: Panels<'a, T>,
+    b: Operand<'a, T>,
+    /// The first panel of `B`.
+    first: usize,
+    /// The first row of `C`.
+    m: usize,
+    /// Segments of `LANES` values of `k`.
+    block: Range<usize>,
+}
+
+impl<T: Element> Tile<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Lanes<Element = T>, const MR: usize, const NP: usize>(self, l: L) {
+        if MR * NP > L::ACCUMULATORS {
+            unreachable!("a tile's sums fit in registers");
+        }
+        l.vectorize(
+            #[inline(always)]
+            || {
+                let rows = self.a.rows;
+                let mut sums = self.start::<L, MR, NP>(l);
+                for s in self.block.clone() {
+                    let k = T::LANES.min(self.a.cols - s * T::LANES);
+                    let a = elements::<T>(&self.a.panel(s)[self.m..][..MR]);
+                    let b = core::array::from_fn(
+                        #[inline(always)]
+                        |p| &self.b.lines[(self.first + p) * self.b.panel + s * self.b.segment..][..k],
+                    );
+                    accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, k);
+                }
+                for (p, panel) in self.c.chunks_exact_mut(rows).enumerate().take(NP) {
+                    for (m, line) in panel[self.m..][..MR].iter_mut().enumerate() {
+                        l.store(line, sums[m][p]);
+                    }
+                }
+            },
+        );
+    }
+
+    /// Where the sums start: at the biases or 0, or at what the block of `k` before left in `C`.
+    #[inline(always)]
+    fn start<L: Lanes<Element = T>, const MR: usize, const NP: usize>(&self, l: L) -> [[L::Vector; NP]; MR] {
+        let mut sums = [[l.zero(); NP]; MR];
+        if self.block.start > 0 {
+            for (p, panel) in self.c.chunks_exact(self.a.rows).enumerate().take(NP) {
+                for (m, line) in panel[self.m..][..MR].iter().enumerate() {
+                    sums[m][p] = l.load(line);
+                }
+            }
+        } else if let Some(start) = self.b.start {
+            for p in 0..NP {
+                let line = l.load(&start[(self.first + p) * self.b.panel]);
+                for row in &mut sums {
+                    row[p] = line;
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// `NP` panels of a weight gradient: the biases, then blocks of inputs within each panel of `x`.
+#[inline(always)]
+fn gradient_panels<L: Lanes, const NP: usize>(
+    l: L,
+    c: &mut [LineOf<L>],
+    x: Panels<'_, L::Element>,
+    d_z: Panels<'_, L::Element>,
+    first: usize,
+    start: Start,
+) {
+    let lanes = L::Element::LANES;
+    let mr = rows_per_tile(NP, L::ACCUMULATORS).min(8);
+    let mut tile = GradientTile { c, d_z, first, inputs: x.cols, start };
+    let one = [L::Element::from_f64(1.0)];
+    tile.run::<L, Constant, 1, NP>(l, &one, 0);
+    for s in 0..x.panels() {
+        let column = elements::<L::Element>(x.panel(s));
+        let width = lanes.min(x.cols - s * lanes);
+        let mut i = 0;
+        while i < width {
+            let rows = next_rows(width - i, mr);
+            let (a, line) = (&column[i..], 1 + s * lanes + i);
+            with_rows!(rows, MR => tile.run::<L, RowsAlong, MR, NP>(l, a, line));
+            i += rows;
+        }
+    }
+}
+
+/// `MR` lines by `NP` panels of a weight gradient.
+struct GradientTile<'c, 'a, T: Element> {
+    c: &'c mut [T::Line],
+    d_z: Panels<'a, T>,
+    /// The first panel of `d_z`.
+    first: usize,
+    inputs: usize,
+    start: Start,
+}
+
+impl<T: Element> GradientTile<'_, '_, T> {
+    #[inline(always)]
+    fn run<L, W, const MR: usize, const NP: usize>(&mut self, l: L, a: &[T], line: usize)
+    where
+        L: Lanes<Element = T>,
+        W: Walk,
+    {
+        if MR * NP > L::ACCUMULATORS {
+            unreachable!("a tile's sums fit in registers");
+        }
+        l.vectorize(
+            #[inline(always)]
+            || {
+                let stride = 1 + self.inputs;
+                let mut sums = [[l.zero(); NP]; MR];
+                if self.start == Start::Accumulate {
+                    for (p, panel) in self.c.chunks_exact(stride).enumerate().take(NP) {
+                        for (m, line) in panel[line..][..MR].iter().enumerate() {
+                            sums[m][p] = l.load(line);
+                        }
+                    }
+                }
+                let b = core::array::from_fn(
+                    #[inline(always)]
+                    |p| self.d_z.panel(self.first + p),
+                );
+                accumulate::<L, W, MR, NP>(l, &mut sums, a, b, self.d_z.rows);
+                for (p, panel) in self.c.chunks_exact_mut(stride).enumerate().take(NP) {
+                    for (m, line) in panel[line..][..MR].iter_mut().enumerate() {
+                        l.store(line, sums[m][p]);
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// How the rows and the sum's index of `A` lie in memory, in elements.
+trait Walk {
+    fn row<T: Element>() -> usize;
+    fn k<T: Element>() -> usize;
+}
+
+/// Rows lie one line apart, the sum runs along a line: activations as they are.
+struct RowsDown;
+impl Walk for RowsDown {
+    #[inline(always)]
+    fn row<T: Element>() -> usize {
+        T::LANES
+    }
+    #[inline(always)]
+    fn k<T: Element>() -> usize {
+        1
+    }
+}
+
+/// Rows lie along a line, the sum runs down the lines: activations transposed.
+struct RowsAlong;
+impl Walk for RowsAlong {
+    #[inline(always)]
+    fn row<T: Element>() -> usize {
+        1
+    }
+    #[inline(always)]
+    fn k<T: Element>() -> usize {
+        T::LANES
+    }
+}
+
+/// One element for every row and step: the sum of `B`'s lines.
+struct Constant;
+impl Walk for Constant {
+    #[inline(always)]
+    fn row<T: Element>() -> usize {
+        0
+    }
+    #[inline(always)]
+    fn k<T: Element>() -> usize {
+        0
+    }
+}
+
+/// The micro-kernel: `sums[m][p] += sum over k of A[m][k] B[p][k]`, all sums in registers.
+///
+/// # Panics
+/// If `a` or a panel of `b` ends before `k` steps.
+#[inline(always)]
+fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
+    l: L,
+    sums: &mut [[L::Vector; NP]; MR],
+    a: &[L::Element],
+    b: [&[LineOf<L>]; NP],
+    k: usize,
+) {
+    let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
+    assert!(k > 0 && a.len() > (MR - 1) * row + (k - 1) * step);
+    for panel in b {
+        assert!(panel.len() >= k);
+    }
+    for k in 0..k {
+        // SAFETY: `k` is below the checked number of steps, and every panel has as many lines.
+        let b: [L::Vector; NP] = core::array::from_fn(
+            #[inline(always)]
+            |p| l.load(unsafe { b[p].get_unchecked(k) }),
+        );
+        for (m, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: `m < MR` and `k` is below the checked number of steps: the index is below the
+            // one that the assertion compared with the length.
+            let a = l.splat(unsafe { *a.get_unchecked(m * row + k * step) });
+            for p in 0..NP {
+                sums[p] = l.mul_add(a, b[p], sums[p]);
+            }
+        }
+    }
+}

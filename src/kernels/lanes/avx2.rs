@@ -1,0 +1,517 @@
+//! AVX2 with FMA: a line is a pair of 256-bit registers, the low half first.
+
+use core::arch::x86_64::*;
+use core::marker::PhantomData;
+
+use super::{CacheLine, Lanes};
+
+/// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
+#[derive(Clone, Copy)]
+pub struct Avx2<T>(PhantomData<T>);
+
+impl<T: 'static> Avx2<T> {
+    pub fn detect() -> Option<&'static Self> {
+        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        found.then_some(&Self(PhantomData))
+    }
+}
+
+/// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`.
+const NEAREST: i32 = 8;
+
+impl Lanes for Avx2<f32> {
+    type Element = f32;
+    type Vector = [__m256; 2];
+    type Mask = [__m256; 2];
+
+    /// Six pairs are 12 of the 16 registers; the rest hold a row of `B`, a broadcast, and slack.
+    const ACCUMULATORS: usize = 6;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves the features.
+        unsafe { inner(f) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f32; 16]>) -> [__m256; 2] {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe {
+            let p = line.0.as_ptr();
+            [_mm256_load_ps(p), _mm256_load_ps(p.add(8))]
+        }
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f32; 16]>, v: [__m256; 2]) {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe {
+            let p = line.0.as_mut_ptr();
+            _mm256_store_ps(p, v[0]);
+            _mm256_store_ps(p.add(8), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f32]) -> [__m256; 2] {
+        let [low, high] = self.first(x.len());
+        // A high half past the end is masked out entirely, but its address must stay in the slice.
+        let p = x.as_ptr();
+        let q = p.wrapping_add(8.min(x.len()));
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe {
+            [
+                _mm256_maskload_ps(p, _mm256_castps_si256(low)),
+                _mm256_maskload_ps(q, _mm256_castps_si256(high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f32], v: [__m256; 2]) {
+        let [low, high] = self.first(x.len());
+        let p = x.as_mut_ptr();
+        let q = p.wrapping_add(8.min(x.len()));
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe {
+            _mm256_maskstore_ps(p, _mm256_castps_si256(low), v[0]);
+            _mm256_maskstore_ps(q, _mm256_castps_si256(high), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn sub(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn max(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn min(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_fnmadd_ps(a[0], b[0], c[0]), _mm256_fnmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    fn abs(self, a: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            [_mm256_andnot_ps(sign, a[0]), _mm256_andnot_ps(sign, a[1])]
+        }
+    }
+    #[inline(always)]
+    fn flip_sign(self, magnitude: [__m256; 2], sign: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let bit = _mm256_set1_ps(-0.0);
+            [
+                _mm256_xor_ps(magnitude[0], _mm256_and_ps(sign[0], bit)),
+                _mm256_xor_ps(magnitude[1], _mm256_and_ps(sign[1], bit)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
+    }
+    #[inline(always)]
+    fn round(self, a: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }
+    }
+    #[inline(always)]
+    fn exp2i(self, n: [__m256; 2]) -> [__m256; 2] {
+        [exp2i_ps(self, n[0]), exp2i_ps(self, n[1])]
+    }
+    #[inline(always)]
+    fn exponent(self, a: [__m256; 2]) -> [__m256; 2] {
+        [exponent_ps(self, a[0]), exponent_ps(self, a[1])]
+    }
+    #[inline(always)]
+    fn mantissa(self, a: [__m256; 2]) -> [__m256; 2] {
+        [mantissa_ps(self, a[0]), mantissa_ps(self, a[1])]
+    }
+    #[inline(always)]
+    fn lt(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn le(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_cmp_ps::<_CMP_LE_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LE_OQ>(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn eq(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let n = _mm256_set1_epi32(n.min(16) as i32);
+            let low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let high = _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15);
+            [
+                _mm256_castsi256_ps(_mm256_cmpgt_epi32(n, low)),
+                _mm256_castsi256_ps(_mm256_cmpgt_epi32(n, high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_blendv_ps(b[0], a[0], mask[0]), _mm256_blendv_ps(b[1], a[1], mask[1])] }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: [__m256; 2]) -> f32 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let a8 = _mm256_add_ps(a[0], a[1]);
+            let a4 = _mm_add_ps(_mm256_castps256_ps128(a8), _mm256_extractf128_ps::<1>(a8));
+            let a2 = _mm_add_ps(a4, _mm_movehl_ps(a4, a4));
+            _mm_cvtss_f32(_mm_add_ss(a2, _mm_movehdup_ps(a2)))
+        }
+    }
+    #[inline(always)]
+    fn sum_f64(self, a: [__m256; 2]) -> f64 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let [low, high] = a;
+            let low = [
+                _mm256_cvtps_pd(_mm256_castps256_ps128(low)),
+                _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(low)),
+            ];
+            let high = [
+                _mm256_cvtps_pd(_mm256_castps256_ps128(high)),
+                _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(high)),
+            ];
+            let lanes = Avx2::<f64>(PhantomData);
+            lanes.sum(lanes.add(low, high))
+        }
+    }
+    #[inline(always)]
+    fn max_lane(self, a: [__m256; 2]) -> f32 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let nan = _mm256_or_ps(
+                _mm256_cmp_ps::<_CMP_UNORD_Q>(a[0], a[0]),
+                _mm256_cmp_ps::<_CMP_UNORD_Q>(a[1], a[1]),
+            );
+            let a8 = _mm256_max_ps(a[0], a[1]);
+            let a4 = _mm_max_ps(_mm256_castps256_ps128(a8), _mm256_extractf128_ps::<1>(a8));
+            let a2 = _mm_max_ps(a4, _mm_movehl_ps(a4, a4));
+            let a1 = _mm_cvtss_f32(_mm_max_ss(a2, _mm_movehdup_ps(a2)));
+            if _mm256_movemask_ps(nan) == 0 { a1 } else { f32::NAN }
+        }
+    }
+}
+
+/// `2^n` by writing the biased exponent.
+#[inline(always)]
+fn exp2i_ps(_: Avx2<f32>, n: __m256) -> __m256 {
+    // SAFETY: the token proves the features.
+    unsafe {
+        let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+        _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+    }
+}
+
+/// The exponent field, unbiased, as a number.
+#[inline(always)]
+fn exponent_ps(_: Avx2<f32>, a: __m256) -> __m256 {
+    // SAFETY: the token proves the features.
+    unsafe {
+        let biased = _mm256_srli_epi32::<23>(_mm256_castps_si256(a));
+        _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(127)))
+    }
+}
+
+/// The fraction field under the exponent of 1.
+#[inline(always)]
+fn mantissa_ps(_: Avx2<f32>, a: __m256) -> __m256 {
+    // SAFETY: the token proves the features.
+    unsafe {
+        let fraction = _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x007f_ffff));
+        _mm256_castsi256_ps(_mm256_or_si256(fraction, _mm256_set1_epi32(0x3f80_0000)))
+    }
+}
+
+impl Lanes for Avx2<f64> {
+    type Element = f64;
+    type Vector = [__m256d; 2];
+    type Mask = [__m256d; 2];
+
+    const ACCUMULATORS: usize = 6;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves the features.
+        unsafe { inner(f) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_set1_pd(x); 2] }
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f64; 8]>) -> [__m256d; 2] {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe {
+            let p = line.0.as_ptr();
+            [_mm256_load_pd(p), _mm256_load_pd(p.add(4))]
+        }
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f64; 8]>, v: [__m256d; 2]) {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe {
+            let p = line.0.as_mut_ptr();
+            _mm256_store_pd(p, v[0]);
+            _mm256_store_pd(p.add(4), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f64]) -> [__m256d; 2] {
+        let [low, high] = self.first(x.len());
+        // A high half past the end is masked out entirely, but its address must stay in the slice.
+        let p = x.as_ptr();
+        let q = p.wrapping_add(4.min(x.len()));
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe {
+            [
+                _mm256_maskload_pd(p, _mm256_castpd_si256(low)),
+                _mm256_maskload_pd(q, _mm256_castpd_si256(high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f64], v: [__m256d; 2]) {
+        let [low, high] = self.first(x.len());
+        let p = x.as_mut_ptr();
+        let q = p.wrapping_add(4.min(x.len()));
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe {
+            _mm256_maskstore_pd(p, _mm256_castpd_si256(low), v[0]);
+            _mm256_maskstore_pd(q, _mm256_castpd_si256(high), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_add_pd(a[0], b[0]), _mm256_add_pd(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn sub(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_sub_pd(a[0], b[0]), _mm256_sub_pd(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn mul(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_mul_pd(a[0], b[0]), _mm256_mul_pd(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn div(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_div_pd(a[0], b[0]), _mm256_div_pd(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn max(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_max_pd(a[0], b[0]), _mm256_max_pd(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn min(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_min_pd(a[0], b[0]), _mm256_min_pd(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: [__m256d; 2], b: [__m256d; 2], c: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_fmadd_pd(a[0], b[0], c[0]), _mm256_fmadd_pd(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: [__m256d; 2], b: [__m256d; 2], c: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_fnmadd_pd(a[0], b[0], c[0]), _mm256_fnmadd_pd(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    fn abs(self, a: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let sign = _mm256_set1_pd(-0.0);
+            [_mm256_andnot_pd(sign, a[0]), _mm256_andnot_pd(sign, a[1])]
+        }
+    }
+    #[inline(always)]
+    fn flip_sign(self, magnitude: [__m256d; 2], sign: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let bit = _mm256_set1_pd(-0.0);
+            [
+                _mm256_xor_pd(magnitude[0], _mm256_and_pd(sign[0], bit)),
+                _mm256_xor_pd(magnitude[1], _mm256_and_pd(sign[1], bit)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_sqrt_pd(a[0]), _mm256_sqrt_pd(a[1])] }
+    }
+    #[inline(always)]
+    fn round(self, a: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_round_pd::<NEAREST>(a[0]), _mm256_round_pd::<NEAREST>(a[1])] }
+    }
+    #[inline(always)]
+    fn exp2i(self, n: [__m256d; 2]) -> [__m256d; 2] {
+        [exp2i_pd(self, n[0]), exp2i_pd(self, n[1])]
+    }
+    #[inline(always)]
+    fn exponent(self, a: [__m256d; 2]) -> [__m256d; 2] {
+        [exponent_pd(self, a[0]), exponent_pd(self, a[1])]
+    }
+    #[inline(always)]
+    fn mantissa(self, a: [__m256d; 2]) -> [__m256d; 2] {
+        [mantissa_pd(self, a[0]), mantissa_pd(self, a[1])]
+    }
+    #[inline(always)]
+    fn lt(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_cmp_pd::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_LT_OQ>(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn le(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_cmp_pd::<_CMP_LE_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_LE_OQ>(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn eq(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let n = _mm256_set1_epi64x(n.min(8) as i64);
+            let low = _mm256_setr_epi64x(0, 1, 2, 3);
+            let high = _mm256_setr_epi64x(4, 5, 6, 7);
+            [
+                _mm256_castsi256_pd(_mm256_cmpgt_epi64(n, low)),
+                _mm256_castsi256_pd(_mm256_cmpgt_epi64(n, high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn select(self, mask: [__m256d; 2], a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_blendv_pd(b[0], a[0], mask[0]), _mm256_blendv_pd(b[1], a[1], mask[1])] }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: [__m256d; 2]) -> f64 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let a4 = _mm256_add_pd(a[0], a[1]);
+            let a2 = _mm_add_pd(_mm256_castpd256_pd128(a4), _mm256_extractf128_pd::<1>(a4));
+            _mm_cvtsd_f64(_mm_add_sd(a2, _mm_unpackhi_pd(a2, a2)))
+        }
+    }
+    #[inline(always)]
+    fn sum_f64(self, a: [__m256d; 2]) -> f64 {
+        self.sum(a)
+    }
+    #[inline(always)]
+    fn max_lane(self, a: [__m256d; 2]) -> f64 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let nan = _mm256_or_pd(
+                _mm256_cmp_pd::<_CMP_UNORD_Q>(a[0], a[0]),
+                _mm256_cmp_pd::<_CMP_UNORD_Q>(a[1], a[1]),
+            );
+            let a4 = _mm256_max_pd(a[0], a[1]);
+            let a2 = _mm_max_pd(_mm256_castpd256_pd128(a4), _mm256_extractf128_pd::<1>(a4));
+            let a1 = _mm_cvtsd_f64(_mm_max_sd(a2, _mm_unpackhi_pd(a2, a2)));
+            if _mm256_movemask_pd(nan) == 0 { a1 } else { f64::NAN }
+        }
+    }
+}
+
+/// `1.5 * 2^52`: added to an integer-valued number, it leaves the integer in the low bits.
+const INTEGER_BITS: f64 = 6_755_399_441_055_744.0;
+
+/// `2^n` by writing the biased exponent; AVX2 has no conversion to 64-bit integers.
+#[inline(always)]
+fn exp2i_pd(_: Avx2<f64>, n: __m256d) -> __m256d {
+    // SAFETY: the token proves the features.
+    unsafe {
+        let biased = _mm256_add_pd(n, _mm256_set1_pd(INTEGER_BITS + 1023.0));
+        _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(biased)))
+    }
+}
+
+/// The exponent field, unbiased, as a number: placed in the low bits of `2^52`, it is read as a fraction.
+#[inline(always)]
+fn exponent_pd(_: Avx2<f64>, a: __m256d) -> __m256d {
+    const TWO_52: f64 = 4_503_599_627_370_496.0;
+    // SAFETY: the token proves the features.
+    unsafe {
+        let biased = _mm256_srli_epi64::<52>(_mm256_castpd_si256(a));
+        let shifted = _mm256_or_si256(biased, _mm256_castpd_si256(_mm256_set1_pd(TWO_52)));
+        _mm256_sub_pd(_mm256_castsi256_pd(shifted), _mm256_set1_pd(TWO_52 + 1023.0))
+    }
+}
+
+/// The fraction field under the exponent of 1.
+#[inline(always)]
+fn mantissa_pd(_: Avx2<f64>, a: __m256d) -> __m256d {
+    // SAFETY: the token proves the features.
+    unsafe {
+        let fraction = _mm256_and_si256(_mm256_castpd_si256(a), _mm256_set1_epi64x(0x000f_ffff_ffff_ffff));
+        _mm256_castsi256_pd(_mm256_or_si256(fraction, _mm256_set1_epi64x(0x3ff0_0000_0000_0000)))
+    }
+}

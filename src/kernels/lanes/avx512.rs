@@ -1,0 +1,383 @@
+//! AVX-512 (F, VL, DQ, BW): a line is one 512-bit register.
+
+use core::arch::x86_64::*;
+use core::marker::PhantomData;
+
+use super::{CacheLine, Lanes};
+
+/// Proof that the CPU has AVX-512; only [`Avx512::detect`] makes one.
+#[derive(Clone, Copy)]
+pub struct Avx512<T>(PhantomData<T>);
+
+impl<T: 'static> Avx512<T> {
+    pub fn detect() -> Option<&'static Self> {
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma");
+        found.then_some(&Self(PhantomData))
+    }
+}
+
+/// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`, which `roundscale` takes with scale 0.
+const NEAREST: i32 = 8;
+
+impl Lanes for Avx512<f32> {
+    type Element = f32;
+    type Vector = __m512;
+    type Mask = __mmask16;
+
+    /// Of 32 registers, 24 hold sums; the rest hold one row of `B` (up to 4), a broadcast, and slack.
+    const ACCUMULATORS: usize = 24;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves the features.
+        unsafe { inner(f) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f32; 16]>) -> __m512 {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe { _mm512_load_ps(line.0.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f32; 16]>, v: __m512) {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe { _mm512_store_ps(line.0.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f32]) -> __m512 {
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe { _mm512_maskz_loadu_ps(self.first(x.len()), x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f32], v: __m512) {
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()), v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_fnmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    fn abs(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_abs_ps(a) }
+    }
+    #[inline(always)]
+    fn flip_sign(self, magnitude: __m512, sign: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_xor_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0))) }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_sqrt_ps(a) }
+    }
+    #[inline(always)]
+    fn round(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_roundscale_ps::<NEAREST>(a) }
+    }
+
+    #[inline(always)]
+    fn exp2i(self, n: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+    }
+    #[inline(always)]
+    fn exponent(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_getexp_ps(a) }
+    }
+    #[inline(always)]
+    fn mantissa(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_getmant_ps::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_ZERO>(a) }
+    }
+
+    #[inline(always)]
+    fn lt(self, a: __m512, b: __m512) -> __mmask16 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn le(self, a: __m512, b: __m512) -> __mmask16 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn eq(self, a: __m512, b: __m512) -> __mmask16 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> __mmask16 {
+        // A shift by the full width would wrap; clamped to 16 lanes it never does.
+        ((1u32 << n.min(16)) - 1) as __mmask16
+    }
+    #[inline(always)]
+    fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_mask_blend_ps(mask, b, a) }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: __m512) -> f32 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let a8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            let a4 = _mm_add_ps(_mm256_castps256_ps128(a8), _mm256_extractf128_ps::<1>(a8));
+            let a2 = _mm_add_ps(a4, _mm_movehl_ps(a4, a4));
+            _mm_cvtss_f32(_mm_add_ss(a2, _mm_movehdup_ps(a2)))
+        }
+    }
+    #[inline(always)]
+    fn sum_f64(self, a: __m512) -> f64 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let low = _mm512_cvtps_pd(_mm512_castps512_ps256(a));
+            let high = _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(a));
+            Avx512::<f64>(PhantomData).sum(_mm512_add_pd(low, high))
+        }
+    }
+    #[inline(always)]
+    fn max_lane(self, a: __m512) -> f32 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            let a8 = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            let a4 = _mm_max_ps(_mm256_castps256_ps128(a8), _mm256_extractf128_ps::<1>(a8));
+            let a2 = _mm_max_ps(a4, _mm_movehl_ps(a4, a4));
+            let a1 = _mm_cvtss_f32(_mm_max_ss(a2, _mm_movehdup_ps(a2)));
+            if nan == 0 { a1 } else { f32::NAN }
+        }
+    }
+}
+
+impl Lanes for Avx512<f64> {
+    type Element = f64;
+    type Vector = __m512d;
+    type Mask = __mmask8;
+
+    const ACCUMULATORS: usize = 24;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves the features.
+        unsafe { inner(f) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_set1_pd(x) }
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f64; 8]>) -> __m512d {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe { _mm512_load_pd(line.0.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f64; 8]>, v: __m512d) {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe { _mm512_store_pd(line.0.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f64]) -> __m512d {
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe { _mm512_maskz_loadu_pd(self.first(x.len()), x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f64], v: __m512d) {
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe { _mm512_mask_storeu_pd(x.as_mut_ptr(), self.first(x.len()), v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_add_pd(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_sub_pd(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_mul_pd(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_div_pd(a, b) }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_fmadd_pd(a, b, c) }
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_fnmadd_pd(a, b, c) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_max_pd(a, b) }
+    }
+    #[inline(always)]
+    fn min(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_min_pd(a, b) }
+    }
+    #[inline(always)]
+    fn abs(self, a: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_abs_pd(a) }
+    }
+    #[inline(always)]
+    fn flip_sign(self, magnitude: __m512d, sign: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_xor_pd(magnitude, _mm512_and_pd(sign, _mm512_set1_pd(-0.0))) }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_sqrt_pd(a) }
+    }
+    #[inline(always)]
+    fn round(self, a: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_roundscale_pd::<NEAREST>(a) }
+    }
+
+    #[inline(always)]
+    fn exp2i(self, n: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let biased = _mm512_add_epi64(_mm512_cvtpd_epi64(n), _mm512_set1_epi64(1023));
+            _mm512_castsi512_pd(_mm512_slli_epi64::<52>(biased))
+        }
+    }
+    #[inline(always)]
+    fn exponent(self, a: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_getexp_pd(a) }
+    }
+    #[inline(always)]
+    fn mantissa(self, a: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_getmant_pd::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_ZERO>(a) }
+    }
+
+    #[inline(always)]
+    fn lt(self, a: __m512d, b: __m512d) -> __mmask8 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn le(self, a: __m512d, b: __m512d) -> __mmask8 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn eq(self, a: __m512d, b: __m512d) -> __mmask8 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> __mmask8 {
+        // A shift by the full width would wrap; clamped to 8 lanes it never does.
+        ((1u32 << n.min(8)) - 1) as __mmask8
+    }
+    #[inline(always)]
+    fn select(self, mask: __mmask8, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_mask_blend_pd(mask, b, a) }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: __m512d) -> f64 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let a4 = _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd::<1>(a));
+            let a2 = _mm_add_pd(_mm256_castpd256_pd128(a4), _mm256_extractf128_pd::<1>(a4));
+            _mm_cvtsd_f64(_mm_add_sd(a2, _mm_unpackhi_pd(a2, a2)))
+        }
+    }
+    #[inline(always)]
+    fn sum_f64(self, a: __m512d) -> f64 {
+        self.sum(a)
+    }
+    #[inline(always)]
+    fn max_lane(self, a: __m512d) -> f64 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let nan = _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, a);
+            let a4 = _mm256_max_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd::<1>(a));
+            let a2 = _mm_max_pd(_mm256_castpd256_pd128(a4), _mm256_extractf128_pd::<1>(a4));
+            let a1 = _mm_cvtsd_f64(_mm_max_sd(a2, _mm_unpackhi_pd(a2, a2)));
+            if nan == 0 { a1 } else { f64::NAN }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a machine can do: sixteen `f32` or eight `f64` at a time, on every instruction set.
+//!
+//! A vector is always one cache line, whatever the registers are: one 512-bit register with AVX-512,
+//! two 256-bit registers with AVX2, `wide`'s arrays elsewhere. So layouts, tails and the order of
+//! every reduction are the same everywhere, and an algorithm written over [`Lanes`] gives the same
+//! bits on AVX2 and AVX-512 without being written for it. A pair of registers also gives AVX2 two
+//! independent chains per operation, which hides latency in element-wise loops.
+//!
+//! A value of a [`Lanes`] type is a *token*: it can be had only from detection, so holding one proves
+//! that the CPU has the instructions and its methods are safe to call. They compile to single
+//! instructions only inside [`Lanes::vectorize`]; every function between it and a lane method must be
+//! `#[inline(always)]`, or it loses the features and each operation becomes a call.
+
+#[cfg(target_arch = "x86_64")]
+pub mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub mod avx512;
+pub mod portable;
+
+use crate::element::Sealed as Element;
+
+/// One cache line of elements.
+///
+/// # Safety
+/// The type is 64 bytes of `T`, aligned to 64, with no padding and no invalid values.
+pub unsafe trait Line<T>: Copy + Send + Sync + core::fmt::Debug + 'static {
+    const ZERO: Self;
+    fn as_slice(&self) -> &[T];
+    fn as_mut_slice(&mut self) -> &mut [T];
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct CacheLine<A>(A);
+
+// SAFETY: sixteen f32 are 64 bytes, and so is the alignment: no padding.
+unsafe impl Line<f32> for CacheLine<[f32; 16]> {
+    const ZERO: Self = Self([0.0; 16]);
+    #[inline(always)]
+    fn as_slice(&self) -> &[f32] {
+        &self.0
+    }
+    #[inline(always)]
+    fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+// SAFETY: eight f64 are 64 bytes, and so is the alignment: no padding.
+unsafe impl Line<f64> for CacheLine<[f64; 8]> {
+    const ZERO: Self = Self([0.0; 8]);
+    #[inline(always)]
+    fn as_slice(&self) -> &[f64] {
+        &self.0
+    }
+    #[inline(always)]
+    fn as_mut_slice(&mut self) -> &mut [f64] {
+        &mut self.0
+    }
+}
+
+/// The elements of consecutive lines as one slice.
+#[inline(always)]
+pub fn elements<T: Element>(lines: &[T::Line]) -> &[T] {
+    // SAFETY: `Line` promises `LANES` elements without padding, so the lines are `len * LANES` elements.
+    unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * T::LANES) }
+}
+
+/// The elements of consecutive lines as one mutable slice.
+#[inline(always)]
+pub fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
+    // SAFETY: as in `elements`; every bit pattern of an element is valid in a line.
+    unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * T::LANES) }
+}
+
+/// The operations of one instruction set on a line of elements.
+///
+/// Each is the IEEE operation in every lane, rounded once, with the same result on every machine.
+/// Only [`Lanes::mul_add`] and [`Lanes::neg_mul_add`] round twice where there is no fused instruction
+/// (portable lanes on x86-64).
+pub trait Lanes: Copy + Send + Sync + 'static {
+    type Element: Element;
+    type Vector: Copy;
+    type Mask: Copy;
+
+    /// Lines of accumulators that a micro-kernel may keep in registers, leaving room for its operands.
+    const ACCUMULATORS: usize;
+
+    /// Runs `f` compiled for this instruction set. `f` must be `#[inline(always)]`.
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
+
+    fn splat(self, x: Self::Element) -> Self::Vector;
+    fn load(self, line: &<Self::Element as Element>::Line) -> Self::Vector;
+    fn store(self, line: &mut <Self::Element as Element>::Line, v: Self::Vector);
+    /// Loads up to a line of elements; lanes past the slice are 0.
+    fn load_slice(self, x: &[Self::Element]) -> Self::Vector;
+    /// Stores as many lanes as the slice has elements, at most a line.
+    fn store_slice(self, x: &mut [Self::Element], v: Self::Vector);
+
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a b + c`.
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `c - a b`.
+    fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// The larger of both; `b` if either is NaN.
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// The smaller of both; `b` if either is NaN.
+    fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn abs(self, a: Self::Vector) -> Self::Vector;
+    /// `magnitude` with its sign flipped where `sign` is negative: `copysign` for magnitudes >= 0.
+    fn flip_sign(self, magnitude: Self::Vector, sign: Self::Vector) -> Self::Vector;
+    fn sqrt(self, a: Self::Vector) -> Self::Vector;
+    /// The nearest integer, ties to even.
+    fn round(self, a: Self::Vector) -> Self::Vector;
+
+    /// `2^n` for integers `n` whose power is a normal number.
+    fn exp2i(self, n: Self::Vector) -> Self::Vector;
+    /// `floor(log2 a)` of positive normal numbers.
+    fn exponent(self, a: Self::Vector) -> Self::Vector;
+    /// `a / 2^exponent(a)`, in `[1, 2)`, of positive normal numbers.
+    fn mantissa(self, a: Self::Vector) -> Self::Vector;
+
+    /// `a < b`; false if either is NaN.
+    fn lt(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;
+    /// `a <= b`; false if either is NaN.
+    fn le(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;
+    /// `a == b`; false if either is NaN.
+    fn eq(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;
+    /// The first `n` lanes.
+    fn first(self, n: usize) -> Self::Mask;
+    /// `a` where the mask is set, `b` elsewhere.
+    fn select(self, mask: Self::Mask, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// The sum of all lanes in the canonical order: halves are added until one lane is left, so that
+    /// lane `i` first meets lane `i + LANES/2`.
+    fn sum(self, a: Self::Vector) -> Self::Element;
+    /// The sum of all lanes in the canonical order, in `f64`.
+    fn sum_f64(self, a: Self::Vector) -> f64;
+    /// The largest lane; NaN if any lane is.
+    fn max_lane(self, a: Self::Vector) -> Self::Element;
+
+    #[inline(always)]
+    fn zero(self) -> Self::Vector {
+        self.splat(Self::Element::ZERO)
+    }
+
+    /// The element nearest to a constant, in every lane.
+    #[inline(always)]
+    fn constant(self, x: f64) -> Self::Vector {
+        self.splat(Self::Element::from_f64(x))
+    }
+}

@@ -1,0 +1,158 @@
+//! How numbers move: the operations that a network is made of, on the best instruction set at hand.
+//!
+//! [`Kernels`] is the one crossing into an instruction set. The outer ring holds a `&'static dyn Kernels`,
+//! chosen once when a network is built, and calls one of its methods for a tile and a layer; each enters
+//! one function compiled for its instructions, below which everything is inlined. A kernel never sees a
+//! thread, a caller never sees a lane.
+
+pub mod blocking;
+mod elementwise;
+// The micro-kernel reads without bounds checks, which its assertions have made already.
+#[allow(unsafe_code)]
+mod gemm;
+pub mod isa;
+#[allow(unsafe_code)]
+pub mod lanes;
+mod math;
+pub mod pack;
+#[cfg(test)]
+mod tests;
+
+pub use isa::Isa;
+use lanes::Lanes;
+use pack::{Panels, PanelsMut};
+
+use crate::activation::Activation;
+use crate::element::Sealed as Element;
+use crate::loss::{Loss, Targets};
+use crate::optimizer::Rule;
+
+/// A cache line of the elements of some lanes.
+type LineOf<L> = <<L as Lanes>::Element as Element>::Line;
+
+/// What a sum over part of a batch starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// 0: what was there is overwritten, never read.
+    Zero,
+    /// The sum so far.
+    Accumulate,
+}
+
+/// The operations on one tile and one layer, for one instruction set. Shapes as in each function's docs.
+pub trait Kernels<T: Element>: Send + Sync {
+    /// See [`gemm::forward`].
+    fn forward(&self, y: PanelsMut<'_, T>, x: Panels<'_, T>, weights: &[T::Line], activation: Activation);
+    /// See [`gemm::backward_data`].
+    fn backward_data(
+        &self,
+        d_x: PanelsMut<'_, T>,
+        d_z: Panels<'_, T>,
+        transposed: &[T::Line],
+        below: Option<(Panels<'_, T>, Activation)>,
+    );
+    /// See [`gemm::weight_gradient`].
+    fn weight_gradient(
+        &self,
+        d_w: &mut [T::Line],
+        x: Panels<'_, T>,
+        d_z: Panels<'_, T>,
+        first: usize,
+        start: Start,
+    );
+    /// See [`elementwise::output_gradient`].
+    fn output_gradient(&self, d: PanelsMut<'_, T>, y: Panels<'_, T>, activation: Activation);
+    /// See [`elementwise::loss`].
+    fn loss(
+        &self,
+        d: PanelsMut<'_, T>,
+        y: Panels<'_, T>,
+        targets: Targets<'_, T>,
+        loss_and_scale: (Loss, f64),
+    ) -> f64;
+    /// See [`elementwise::add`].
+    fn add(&self, to: &mut [T::Line], from: &[T::Line]);
+    /// See [`elementwise::update`].
+    fn update(&self, parameters: &mut [T::Line], gradients: &[T::Line], rule: Rule);
+}
+
+impl<L: Lanes> Kernels<L::Element> for L {
+    fn forward(
+        &self,
+        y: PanelsMut<'_, L::Element>,
+        x: Panels<'_, L::Element>,
+        weights: &[LineOf<L>],
+        activation: Activation,
+    ) {
+        self.vectorize(
+            #[inline(always)]
+            || gemm::forward(*self, y, x, weights, activation),
+        );
+    }
+
+    fn backward_data(
+        &self,
+        d_x: PanelsMut<'_, L::Element>,
+        d_z: Panels<'_, L::Element>,
+        transposed: &[LineOf<L>],
+        below: Option<(Panels<'_, L::Element>, Activation)>,
+    ) {
+        self.vectorize(
+            #[inline(always)]
+            || gemm::backward_data(*self, d_x, d_z, transposed, below),
+        );
+    }
+
+    fn weight_gradient(
+        &self,
+        d_w: &mut [LineOf<L>],
+        x: Panels<'_, L::Element>,
+        d_z: Panels<'_, L::Element>,
+        first: usize,
+        start: Start,
+    ) {
+        self.vectorize(
+            #[inline(always)]
+            || gemm::weight_gradient(*self, d_w, x, d_z, first, start),
+        );
+    }
+
+    fn output_gradient(
+        &self,
+        d: PanelsMut<'_, L::Element>,
+        y: Panels<'_, L::Element>,
+        activation: Activation,
+    ) {
+        self.vectorize(
+            #[inline(always)]
+            || elementwise::output_gradient(*self, d, y, activation),
+        );
+    }
+
+    fn loss(
+        &self,
+        d: PanelsMut<'_, L::Element>,
+        y: Panels<'_, L::Element>,
+        targets: Targets<'_, L::Element>,
+        loss_and_scale: (Loss, f64),
+    ) -> f64 {
+        self.vectorize(
+            #[inline(always)]
+            || elementwise::loss(*self, d, y, targets, loss_and_scale),
+        )
+    }
+
+    fn add(&self, to: &mut [LineOf<L>], from: &[LineOf<L>]) {
+        self.vectorize(
+            #[inline(always)]
+            || elementwise::add(*self, to, from),
+        );
+    }
+
+    fn update(&self, parameters: &mut [LineOf<L>], gradients: &[LineOf<L>], rule: Rule) {
+        self.vectorize(
+            #[inline(always)]
+            || elementwise::update(*self, parameters, gradients, rule),
+        );
+    }
+}

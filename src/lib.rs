@@ -1,0 +1,47 @@
+//! `fuseprop` trains and runs feed-forward neural networks on the CPU: SIMD chosen at run time, batches
+//! shared out over rayon, no allocation after construction, the same bits for any number of threads.
+//!
+//! The data path, for who reads the source:
+//!
+//! 1. [`Trainer::step`] (`train.rs`) takes rows and targets, checks them, and divides the rows into tiles,
+//!    which `parallel.rs` shares out.
+//! 2. A tile (`tile.rs`) goes through the layers and back: one call of `kernels/mod.rs` for each product,
+//!    the only place where an instruction set is entered.
+//! 3. `kernels/gemm.rs` multiplies, over the panels of `kernels/pack.rs`, with the vectors of
+//!    `kernels/lanes/`; `kernels/elementwise.rs` does the rest.
+//! 4. The owners of the parameters (`update.rs`) sum the gradient, update, and renew the transposed copy.
+//!
+//! [`reference`] is the same mathematics by plain loops, to compare with.
+
+#![deny(unsafe_code)]
+#![deny(clippy::undocumented_unsafe_blocks)]
+#![warn(missing_docs)]
+
+mod activation;
+mod element;
+mod error;
+mod init;
+// The kernels' items are public for the sealed trait's signatures, not for callers: the module is private.
+#[allow(missing_docs)]
+mod kernels;
+mod loss;
+mod network;
+mod optimizer;
+mod parallel;
+mod predict;
+pub mod reference;
+mod tile;
+mod train;
+mod update;
+
+pub use activation::Activation;
+pub use element::Element;
+pub use error::Error;
+pub use init::Init;
+pub use kernels::Isa;
+pub use loss::{Loss, Reduction, Targets};
+pub use network::{Layer, Network, NetworkBuilder};
+pub use optimizer::Optimizer;
+pub use parallel::Parallelism;
+pub use predict::Workspace;
+pub use train::{Trainer, TrainerBuilder};

@@ -1,0 +1,361 @@
+//! A network: the shapes of its layers and their parameters.
+
+use core::fmt;
+use core::ops::Range;
+
+use crate::activation::Activation;
+use crate::element::Element;
+use crate::error::{Error, check_length};
+use crate::init::{Init, Random};
+use crate::kernels::lanes::{Line, elements};
+use crate::kernels::{Isa, Kernels, blocking};
+
+/// A feed-forward network of dense layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
+///
+/// Parameters are kept in panels, the layout that the products read; [`Network::read_parameters`] and
+/// [`Network::write_parameters`] speak PyTorch's.
+///
+/// ```
+/// use fuseprop::{Activation, Network};
+///
+/// let network = Network::<f32>::builder(2)
+///     .dense(4, Activation::Tanh)
+///     .dense(1, Activation::Identity)
+///     .seed(7)
+///     .build()?;
+/// let mut workspace = network.workspace(3)?;
+/// let mut y = [0.0; 3];
+/// network.predict_into(&[0.0, 0.0, 0.5, 1.0, 1.0, 0.5], &mut y, &mut workspace)?;
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Network<T: Element> {
+    pub(crate) layers: Vec<Layer>,
+    /// For each layer, panels of `[1 + inputs, outputs]`: a line of biases, then the weights.
+    pub(crate) parameters: Vec<T::Line>,
+    pub(crate) kernels: &'static dyn Kernels<T>,
+    isa: Isa,
+}
+
+/// The shape of one dense layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layer {
+    inputs: usize,
+    outputs: usize,
+    activation: Activation,
+    /// Where the layer's lines start among the network's.
+    pub(crate) first_line: usize,
+    lines: usize,
+}
+
+impl Layer {
+    /// Features of its input.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+    /// Features of its output.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+    /// What it does with its sums.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+    /// The layer's lines among the network's.
+    pub(crate) fn lines(&self) -> Range<usize> {
+        self.first_line..self.first_line + self.lines
+    }
+    /// Weights and biases.
+    pub fn parameter_count(&self) -> usize {
+        (self.inputs + 1) * self.outputs
+    }
+}
+
+impl<T: Element> Network<T> {
+    /// Starts a network that takes `inputs` features.
+    pub fn builder(inputs: usize) -> NetworkBuilder<T> {
+        NetworkBuilder {
+            inputs,
+            layers: Vec::new(),
+            init: Init::Auto,
+            seed: None,
+            isa: None,
+            element: core::marker::PhantomData,
+        }
+    }
+
+    /// Features of an input row.
+    pub fn inputs(&self) -> usize {
+        self.layers[0].inputs
+    }
+
+    /// Features of an output row.
+    pub fn outputs(&self) -> usize {
+        self.last().outputs
+    }
+
+    /// The number of layers, at least one.
+    pub fn layer_count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// The shape of one layer, or nothing past the last.
+    pub fn layer(&self, layer: usize) -> Option<Layer> {
+        self.layers.get(layer).copied()
+    }
+
+    /// The instruction set that the network runs on.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Weights and biases of all layers.
+    pub fn parameter_count(&self) -> usize {
+        self.layers.iter().map(Layer::parameter_count).sum()
+    }
+
+    /// Copies all parameters, `W0 b0 W1 b1 ..`, each `W` row-major `[outputs, inputs]`: PyTorch's order.
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless `to` has [`Network::parameter_count`] elements.
+    pub fn read_parameters(&self, to: &mut [T]) -> Result<(), Error> {
+        check_length("parameters", self.parameter_count(), to.len())?;
+        read_canonical(&self.layers, &self.parameters, to);
+        Ok(())
+    }
+
+    /// Overwrites all parameters, in the order of [`Network::read_parameters`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless `from` has [`Network::parameter_count`] elements.
+    pub fn write_parameters(&mut self, from: &[T]) -> Result<(), Error> {
+        check_length("parameters", self.parameter_count(), from.len())?;
+        let mut rest = from;
+        for l in 0..self.layers.len() {
+            let (weights, after) = rest.split_at(self.layers[l].inputs * self.layers[l].outputs);
+            let (biases, after) = after.split_at(self.layers[l].outputs);
+            self.write_weights(l, weights)?;
+            self.write_biases(l, biases)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Copies one layer's weights, row-major `[outputs, inputs]`.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] or [`Error::Length`].
+    pub fn read_weights(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
+        let layer = self.checked_layer(layer)?;
+        check_length("weights", layer.inputs * layer.outputs, to.len())?;
+        let panels = &self.parameters[layer.lines()];
+        for (j, row) in to.chunks_exact_mut(layer.inputs).enumerate() {
+            read_row::<T>(panels, layer, j, row);
+        }
+        Ok(())
+    }
+
+    /// Overwrites one layer's weights, row-major `[outputs, inputs]`.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] or [`Error::Length`].
+    pub fn write_weights(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
+        let layer = self.checked_layer(layer)?;
+        check_length("weights", layer.inputs * layer.outputs, from.len())?;
+        for (j, row) in from.chunks_exact(layer.inputs).enumerate() {
+            let lines = &mut self.parameters[layer.first_line + panel_start::<T>(layer, j)..];
+            for (line, &w) in lines[1..].iter_mut().zip(row) {
+                line.as_mut_slice()[j % T::LANES] = w;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies one layer's biases, `[outputs]`.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] or [`Error::Length`].
+    pub fn read_biases(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
+        let layer = self.checked_layer(layer)?;
+        check_length("biases", layer.outputs, to.len())?;
+        let panels = &self.parameters[layer.lines()];
+        for (j, bias) in to.iter_mut().enumerate() {
+            *bias = panels[panel_start::<T>(layer, j)].as_slice()[j % T::LANES];
+        }
+        Ok(())
+    }
+
+    /// Overwrites one layer's biases, `[outputs]`.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] or [`Error::Length`].
+    pub fn write_biases(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
+        let layer = self.checked_layer(layer)?;
+        check_length("biases", layer.outputs, from.len())?;
+        for (j, &bias) in from.iter().enumerate() {
+            let line = &mut self.parameters[layer.first_line + panel_start::<T>(layer, j)];
+            line.as_mut_slice()[j % T::LANES] = bias;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn last(&self) -> Layer {
+        self.layers[self.layers.len() - 1]
+    }
+
+    /// One layer's parameters, in panels.
+    pub(crate) fn layer_lines(&self, layer: usize) -> &[T::Line] {
+        &self.parameters[self.layers[layer].lines()]
+    }
+
+    fn checked_layer(&self, layer: usize) -> Result<Layer, Error> {
+        self.layer(layer).ok_or(Error::Layer { layer, layers: self.layers.len() })
+    }
+}
+
+impl<T: Element> fmt::Debug for Network<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("layers", &self.layers)
+            .field("isa", &self.isa)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The first line of the panel that output `j` lies in.
+fn panel_start<T: Element>(layer: Layer, j: usize) -> usize {
+    j / T::LANES * (1 + layer.inputs)
+}
+
+fn read_row<T: Element>(lines: &[T::Line], layer: Layer, j: usize, row: &mut [T]) {
+    let panel = &elements::<T>(lines)[(panel_start::<T>(layer, j) + 1) * T::LANES..];
+    for (w, line) in row.iter_mut().zip(panel.chunks_exact(T::LANES)) {
+        *w = line[j % T::LANES];
+    }
+}
+
+/// Copies panels of parameters, or of their gradient, into canonical order.
+pub(crate) fn read_canonical<T: Element>(layers: &[Layer], lines: &[T::Line], to: &mut [T]) {
+    let mut rest = to;
+    for &layer in layers {
+        let panels = &lines[layer.lines()];
+        let (weights, after) = rest.split_at_mut(layer.inputs * layer.outputs);
+        let (biases, after) = after.split_at_mut(layer.outputs);
+        for (j, row) in weights.chunks_exact_mut(layer.inputs).enumerate() {
+            read_row::<T>(panels, layer, j, row);
+        }
+        for (j, bias) in biases.iter_mut().enumerate() {
+            *bias = panels[panel_start::<T>(layer, j)].as_slice()[j % T::LANES];
+        }
+        rest = after;
+    }
+}
+
+/// Describes a [`Network`], layer by layer.
+#[derive(Clone, Debug)]
+pub struct NetworkBuilder<T: Element> {
+    inputs: usize,
+    layers: Vec<(usize, Activation)>,
+    init: Init,
+    seed: Option<u64>,
+    isa: Option<Isa>,
+    element: core::marker::PhantomData<T>,
+}
+
+impl<T: Element> NetworkBuilder<T> {
+    /// Appends a dense layer.
+    #[must_use]
+    pub fn dense(mut self, outputs: usize, activation: Activation) -> Self {
+        self.layers.push((outputs, activation));
+        self
+    }
+
+    /// The distribution of all initial weights; [`Init::Auto`] by default.
+    #[must_use]
+    pub fn init(mut self, init: Init) -> Self {
+        self.init = init;
+        self
+    }
+
+    /// The seed of the initial weights. Without one it comes from the system.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The instruction set; [`Isa::detect`] by default.
+    #[must_use]
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// Builds the network and draws its weights.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] for a size of 0 or no layer, [`Error::Overflow`] for parameters past the address
+    /// space, [`Error::Setting`] for an activation's or a distribution's setting out of range,
+    /// [`Error::Softmax`] before the last layer, [`Error::Isa`] for an instruction set that is not here,
+    /// [`Error::System`] if the system gives no seed.
+    pub fn build(self) -> Result<Network<T>, Error> {
+        let layers = self.shapes()?;
+        self.init.check()?;
+        let isa = self.isa.unwrap_or_else(Isa::detect);
+        let kernels = T::kernels(isa).ok_or(Error::Isa { isa })?;
+        let seed = self.seed.map_or_else(system_seed, Ok)?;
+        let lines = layers.iter().map(|layer| layer.lines).sum();
+        let mut network = Network { layers, parameters: vec![T::Line::ZERO; lines], kernels, isa };
+        draw(&mut network, self.init, seed);
+        Ok(network)
+    }
+
+    fn shapes(&self) -> Result<Vec<Layer>, Error> {
+        if self.layers.is_empty() {
+            return Err(Error::Zero { what: "the number of layers" });
+        }
+        let overflow = Error::Overflow { what: "the number of parameters" };
+        let mut layers = Vec::with_capacity(self.layers.len());
+        let (mut inputs, mut first_line) = (self.inputs, 0);
+        for (l, &(outputs, activation)) in self.layers.iter().enumerate() {
+            if inputs == 0 || outputs == 0 {
+                return Err(Error::Zero { what: "the number of features" });
+            }
+            activation.check()?;
+            if activation == Activation::Softmax && l + 1 < self.layers.len() {
+                return Err(Error::Softmax { layer: l, layers: self.layers.len() });
+            }
+            let lines = blocking::parameter_lines::<T>(inputs, outputs).ok_or(overflow.clone())?;
+            layers.push(Layer { inputs, outputs, activation, first_line, lines });
+            first_line = first_line.checked_add(lines).ok_or(overflow.clone())?;
+            inputs = outputs;
+        }
+        // The transposed copy of a layer is the larger; all must be addressable in bytes.
+        let transposed = layers.iter().try_fold(first_line, |sum, layer| {
+            sum.checked_add(blocking::transposed_lines::<T>(layer.inputs, layer.outputs)?)
+        });
+        match transposed.and_then(|lines| lines.checked_mul(size_of::<T::Line>())) {
+            Some(bytes) if bytes <= isize::MAX as usize => Ok(layers),
+            _ => Err(overflow),
+        }
+    }
+}
+
+/// Draws the weights of all layers, in canonical order, from one generator.
+fn draw<T: Element>(network: &mut Network<T>, init: Init, seed: u64) {
+    let mut random = Random::new(seed);
+    for layer in network.layers.iter() {
+        let lines = &mut network.parameters[layer.lines()];
+        let mut index = 0;
+        init.fill((layer.inputs, layer.outputs, layer.activation), &mut random, |w| {
+            let (j, i) = (index / layer.inputs, index % layer.inputs);
+            lines[panel_start::<T>(*layer, j) + 1 + i].as_mut_slice()[j % T::LANES] = T::from_f64(w);
+            index += 1;
+        });
+    }
+}
+
+fn system_seed() -> Result<u64, Error> {
+    use rand::TryRng;
+    rand::rngs::SysRng.try_next_u64().map_err(|_| Error::System { what: "random seed" })
+}

@@ -1,0 +1,107 @@
+//! The one place that splits work across threads.
+//!
+//! Work is a run of pieces that can be cut in two ([`Divide`]); it is cut down to single pieces by
+//! `rayon::join`, which allocates nothing on a worker and lets idle threads steal. Which thread does a
+//! piece never shows in the result: pieces write to memory of their own, and sums over pieces are made
+//! afterwards in the pieces' order.
+
+use crate::Error;
+
+/// How many threads a step or a prediction may use. The result has the same bits whatever is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parallelism {
+    /// The calling thread alone.
+    Serial,
+    /// The current rayon pool (the global one outside any) where the work is long enough to pay for
+    /// waking it, else the calling thread.
+    #[default]
+    Auto,
+    /// A pool of so many threads that belongs to the trainer or workspace alone, used for any amount of
+    /// work. Without the `rayon` feature the calling thread does everything.
+    Threads(usize),
+}
+
+/// A run of pieces of work that can be cut in two.
+pub(crate) trait Divide: Sized + Send {
+    fn pieces(&self) -> usize;
+    /// The first `left` pieces and the others.
+    fn divide(self, left: usize) -> (Self, Self);
+}
+
+/// Whether to cut a run of pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Split {
+    Whole,
+    #[cfg(feature = "rayon")]
+    Pieces,
+}
+
+impl Split {
+    /// Does all pieces, in runs of at least one.
+    pub(crate) fn for_each<W: Divide>(self, work: W, f: &(impl Fn(W) + Sync)) {
+        #[cfg(feature = "rayon")]
+        if self == Self::Pieces && work.pieces() > 1 {
+            let left = work.pieces() / 2;
+            let (a, b) = work.divide(left);
+            rayon::join(|| self.for_each(a, f), || self.for_each(b, f));
+            return;
+        }
+        f(work);
+    }
+}
+
+/// The threads that a trainer or a workspace works with.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    parallelism: Parallelism,
+    #[cfg(feature = "rayon")]
+    pool: Option<rayon::ThreadPool>,
+}
+
+impl Threads {
+    #[cfg(feature = "rayon")]
+    pub(crate) fn new(parallelism: Parallelism) -> Result<Self, Error> {
+        let pool = match parallelism {
+            Parallelism::Threads(0) => return Err(Error::Zero { what: "the number of threads" }),
+            Parallelism::Threads(n) if n > 1 => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build();
+                Some(pool.map_err(|_| Error::System { what: "threads" })?)
+            }
+            _ => None,
+        };
+        Ok(Self { parallelism, pool })
+    }
+
+    #[cfg(not(feature = "rayon"))]
+    pub(crate) fn new(parallelism: Parallelism) -> Result<Self, Error> {
+        match parallelism {
+            Parallelism::Threads(0) => Err(Error::Zero { what: "the number of threads" }),
+            _ => Ok(Self { parallelism }),
+        }
+    }
+
+    /// Runs `f` where its pieces can be shared out, if `flop` operations are worth it.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn enter<R: Send>(&self, flop: usize, f: impl FnOnce(Split) -> R + Send) -> R {
+        use crate::kernels::blocking::PARALLEL_FLOP;
+        if let Some(pool) = &self.pool {
+            return pool.install(|| f(Split::Pieces));
+        }
+        let worthwhile = self.parallelism == Parallelism::Auto && flop >= PARALLEL_FLOP;
+        if worthwhile && rayon::current_num_threads() > 1 {
+            // From outside the pool, `join` runs both of its closures on workers: one entry for the lot.
+            rayon::join(|| f(Split::Pieces), || ()).0
+        } else {
+            f(Split::Whole)
+        }
+    }
+
+    #[cfg(not(feature = "rayon"))]
+    pub(crate) fn enter<R>(&self, _flop: usize, f: impl FnOnce(Split) -> R) -> R {
+        f(Split::Whole)
+    }
+
+    pub(crate) fn parallelism(&self) -> Parallelism {
+        self.parallelism
+    }
+}

@@ -1,0 +1,145 @@
+//! Forward only.
+
+use crate::Network;
+use crate::element::Element;
+use crate::error::{Error, check_batch, check_length};
+use crate::kernels::blocking::{MAX_SLOTS, TILE_ROWS};
+use crate::parallel::{Divide, Parallelism, Split, Threads};
+use crate::tile::{Purpose, Tile};
+
+/// The buffers that predictions need. Each thread that predicts at the same time has its own.
+pub struct Workspace<T: Element> {
+    tiles: Vec<Tile<T>>,
+    tile_rows: usize,
+    shapes: Vec<(usize, usize)>,
+    max_batch: usize,
+    threads: Threads,
+}
+
+impl<T: Element> Workspace<T> {
+    /// Who works on a prediction; [`Parallelism::Auto`] by default.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] for no threads, [`Error::System`] if the system gives none.
+    pub fn parallelism(mut self, parallelism: Parallelism) -> Result<Self, Error> {
+        self.threads = Threads::new(parallelism)?;
+        Ok(self)
+    }
+
+    /// Most rows of a batch.
+    pub fn max_batch(&self) -> usize {
+        self.max_batch
+    }
+}
+
+impl<T: Element> Network<T> {
+    /// Buffers for predictions of up to `max_batch` rows.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory.
+    pub fn workspace(&self, max_batch: usize) -> Result<Workspace<T>, Error> {
+        check_max_batch(self, max_batch)?;
+        let tile_rows = TILE_ROWS.min(max_batch);
+        let slots = max_batch.div_ceil(tile_rows).min(MAX_SLOTS);
+        Ok(Workspace {
+            tiles: vec![Tile::new(self, tile_rows, Purpose::Predict); slots],
+            tile_rows,
+            shapes: self.shapes().collect(),
+            max_batch,
+            threads: Threads::new(Parallelism::Auto)?,
+        })
+    }
+
+    /// Computes the outputs `y` `[batch, outputs]` of the inputs `x` `[batch, inputs]`, both row-major.
+    ///
+    /// The bits of a row do not depend on the other rows, on its place in the batch or on the threads.
+    /// Allocates nothing on a worker of the pool; entered from outside, rayon allocates a block for every
+    /// 63 calls that are long enough to be shared out.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than the
+    /// workspace was built for; [`Error::Length`] for `y` of another batch; [`Error::Workspace`] for a
+    /// workspace of a network of other shapes. `y` is untouched then.
+    pub fn predict_into(&self, x: &[T], y: &mut [T], workspace: &mut Workspace<T>) -> Result<(), Error> {
+        if !self.shapes().eq(workspace.shapes.iter().copied()) {
+            return Err(Error::Workspace);
+        }
+        let batch = check_batch("inputs", x.len(), self.inputs(), workspace.max_batch)?;
+        check_length("outputs", batch * self.outputs(), y.len())?;
+        let rows_each = batch.div_ceil(workspace.tiles.len()).next_multiple_of(workspace.tile_rows);
+        let used = batch.div_ceil(rows_each);
+        let rows = Rows {
+            network: self,
+            tiles: &mut workspace.tiles[..used],
+            tile_rows: workspace.tile_rows,
+            rows_each,
+            x,
+            y,
+        };
+        let flop = batch.saturating_mul(2 * self.parameter_count());
+        workspace.threads.enter(flop, |split: Split| split.for_each(rows, &Rows::predict));
+        Ok(())
+    }
+
+    /// Inputs and outputs of each layer.
+    fn shapes(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.layers.iter().map(|layer| (layer.inputs(), layer.outputs()))
+    }
+}
+
+/// Refuses batches whose buffers would not fit in the address space.
+pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize) -> Result<(), Error> {
+    if max_batch == 0 {
+        return Err(Error::Zero { what: "the largest batch" });
+    }
+    let features = network.layers.iter().try_fold(network.inputs() + T::LANES, |sum, layer| {
+        sum.checked_add(layer.outputs().checked_add(T::LANES)?)
+    });
+    // Outputs and their gradients, of every layer, rows rounded up to a tile.
+    let bytes = features
+        .and_then(|features| features.checked_mul(2 * size_of::<T>()))
+        .and_then(|bytes| bytes.checked_mul(max_batch.checked_add(TILE_ROWS)?));
+    match bytes {
+        Some(bytes) if bytes <= isize::MAX as usize => Ok(()),
+        _ => Err(Error::Overflow { what: "the buffers of the largest batch" }),
+    }
+}
+
+/// Rows of a prediction: one tile's buffers for every `rows_each` rows.
+struct Rows<'a, T: Element> {
+    network: &'a Network<T>,
+    tiles: &'a mut [Tile<T>],
+    tile_rows: usize,
+    rows_each: usize,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Element> Divide for Rows<'_, T> {
+    fn pieces(&self) -> usize {
+        self.tiles.len()
+    }
+
+    fn divide(self, left: usize) -> (Self, Self) {
+        let rows = left * self.rows_each;
+        let (x, x_right) = self.x.split_at(rows * self.network.inputs());
+        let (y, y_right) = self.y.split_at_mut(rows * self.network.outputs());
+        let (tiles, tiles_right) = self.tiles.split_at_mut(left);
+        (Self { tiles, x, y, ..self }, Self { tiles: tiles_right, x: x_right, y: y_right, ..self })
+    }
+}
+
+impl<T: Element> Rows<'_, T> {
+    fn predict(self) {
+        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
+        let x = self.x.chunks(self.rows_each * inputs);
+        let y = self.y.chunks_mut(self.rows_each * outputs);
+        for ((tile, x), y) in self.tiles.iter_mut().zip(x).zip(y) {
+            let (x, y) = (x.chunks(self.tile_rows * inputs), y.chunks_mut(self.tile_rows * outputs));
+            for (x, y) in x.zip(y) {
+                tile.forward(self.network, x, self.network.last().activation());
+                tile.read_outputs(self.network, y);
+            }
+        }
+    }
+}

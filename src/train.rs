@@ -1,0 +1,568 @@
+//! The training step: from rows and targets to updated weights.
+//!
+//! ```text
+//! for each slot of the batch, in parallel:            Rows::pass
+//!     for each tile of its rows:                      tile.rs
+//!         forward, loss, backward
+//!         depth-first: its share of the gradient is added to the slot's
+//! for each group of parameters, in parallel:          Trainer::finish, update.rs
+//!     the gradient: summed over tiles (two-phase) or slots (depth-first)
+//!     the optimizer's update, and the transposed copy
+//! ```
+
+use core::ops::Range;
+
+use crate::element::Element;
+use crate::error::{Error, check_batch, check_length};
+use crate::kernels::Start;
+use crate::kernels::blocking::{Schedule, TILE_ROWS, step_flop};
+use crate::kernels::lanes::{Line, elements, elements_mut};
+use crate::loss::{Loss, Reduction, Targets};
+use crate::network::{Network, read_canonical};
+use crate::optimizer::{Optimizer, Rule};
+use crate::parallel::{Divide, Parallelism, Split, Threads};
+use crate::predict::check_max_batch;
+use crate::tile::{Head, Purpose, Tile};
+use crate::update::{Group, Owned, Transposed, renew};
+
+/// Trains a network, batch by batch, in buffers that are allocated once.
+///
+/// The bits of every result are the same for any number of threads, and on AVX2 and AVX-512.
+///
+/// ```
+/// use fuseprop::{Activation, Loss, Network, Optimizer, Trainer};
+///
+/// let network = Network::<f32>::builder(2)
+///     .dense(8, Activation::Tanh)
+///     .dense(1, Activation::Identity)
+///     .seed(7)
+///     .build()?;
+/// let mut trainer = Trainer::builder(network)
+///     .loss(Loss::MeanSquaredError)
+///     .optimizer(Optimizer::sgd(0.1))
+///     .max_batch(4)
+///     .build()?;
+/// let x = [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0];
+/// let products = [0.0, 0.0, 0.0, 1.0];
+/// let before = trainer.step(&x, &products)?;
+/// for _ in 0..100 {
+///     trainer.step(&x, &products)?;
+/// }
+/// assert!(trainer.step(&x, &products)? < before);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
+pub struct Trainer<T: Element> {
+    network: Network<T>,
+    transposed: Transposed<T>,
+    /// In the layout of the network's parameters.
+    gradients: Vec<T::Line>,
+    slots: Vec<Slot<T>>,
+    schedule: Schedule,
+    loss: Loss,
+    reduction: Reduction,
+    optimizer: Optimizer,
+    max_batch: usize,
+    threads: Threads,
+    /// What `forward` keeps of its batch for `backward`.
+    kept: Kept<T>,
+    /// `[max_batch, inputs]`, empty unless asked for.
+    input_gradients: Vec<T>,
+    /// Rows of the batch that `input_gradients` holds.
+    input_gradient_rows: usize,
+}
+
+/// One run of rows: its buffers and its part of the sums.
+#[derive(Clone)]
+struct Slot<T: Element> {
+    tile: Tile<T>,
+    /// The gradient of the slot's rows. Empty in the two-phase schedule.
+    gradients: Vec<T::Line>,
+    loss: f64,
+}
+
+/// A batch between `forward` and `backward`.
+struct Kept<T> {
+    /// 0: there is none.
+    batch: usize,
+    x: Vec<T>,
+    outputs: Vec<T>,
+}
+
+/// What a pass over the rows does.
+#[derive(Clone, Copy)]
+enum Pass<'a, T> {
+    /// Forward only.
+    Forward,
+    /// Forward, a loss with its scale, backward.
+    Train(Loss, f64, Targets<'a, T>),
+    /// Backward from the gradient of the outputs, `[batch, outputs]`; forward before it if the tiles have
+    /// not kept it.
+    Backward(&'a [T]),
+}
+
+/// The second half of a step.
+#[derive(Clone, Copy)]
+enum Finish {
+    Nothing,
+    /// The gradient is summed.
+    Sum,
+    /// The parameters are updated by the gradient at hand.
+    Update(Rule),
+    SumAndUpdate(Rule),
+}
+
+impl<T: Element> Trainer<T> {
+    /// Describes the training of a network.
+    pub fn builder(network: Network<T>) -> TrainerBuilder<T> {
+        TrainerBuilder {
+            network,
+            loss: Loss::MeanSquaredError,
+            reduction: Reduction::Mean,
+            optimizer: Optimizer::sgd(0.01),
+            max_batch: 256,
+            parallelism: Parallelism::Auto,
+            input_gradients: false,
+        }
+    }
+
+    /// One step: forward, loss, backward, update, fused. The loss is that before the update.
+    ///
+    /// `x` is `[batch, inputs]`, `targets` values `[batch, outputs]` or class indices `[batch]`.
+    /// [`Trainer::gradients`] holds the step's gradient afterwards. Allocates nothing on a worker of the
+    /// pool; called from outside, rayon allocates a block for every 63 steps that are long enough to be
+    /// shared out.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than
+    /// `max_batch`; [`Error::Length`], [`Error::Targets`] or [`Error::Class`] for targets that do not fit.
+    /// Nothing has changed then.
+    pub fn step<'t>(&mut self, x: &[T], targets: impl Into<Targets<'t, T>>) -> Result<f64, Error>
+    where
+        T: 't,
+    {
+        self.train(x, targets.into(), Finish::SumAndUpdate(self.optimizer.rule))
+    }
+
+    /// The first half of [`Trainer::step`]: the loss, and its gradient in [`Trainer::gradients`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn compute_gradients<'t>(&mut self, x: &[T], targets: impl Into<Targets<'t, T>>) -> Result<f64, Error>
+    where
+        T: 't,
+    {
+        self.train(x, targets.into(), Finish::Sum)
+    }
+
+    /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`].
+    ///
+    /// # Errors
+    /// None with the present rules.
+    pub fn apply_gradients(&mut self) -> Result<(), Error> {
+        self.kept.batch = 0;
+        self.run(&[], 2 * self.network.parameter_count(), None, Finish::Update(self.optimizer.rule));
+        Ok(())
+    }
+
+    /// The outputs `[batch, outputs]` of `x` `[batch, inputs]`, kept for [`Trainer::backward`].
+    ///
+    /// # Errors
+    /// [`Error::Rows`] or [`Error::Batch`], as [`Trainer::step`].
+    pub fn forward(&mut self, x: &[T]) -> Result<&[T], Error> {
+        let batch = check_batch("inputs", x.len(), self.network.inputs(), self.max_batch)?;
+        self.kept.x[..x.len()].copy_from_slice(x);
+        let flop = batch.saturating_mul(2 * self.network.parameter_count());
+        self.run(x, flop, Some(Pass::Forward), Finish::Nothing);
+        self.kept.batch = batch;
+        Ok(&self.kept.outputs[..batch * self.network.outputs()])
+    }
+
+    /// The gradient of a loss of your own, from its gradient with respect to the outputs of the last
+    /// [`Trainer::forward`], `[batch, outputs]`, to [`Trainer::gradients`].
+    ///
+    /// # Errors
+    /// [`Error::NoForward`] without a forward pass since the last update; [`Error::Length`] for another
+    /// batch than its.
+    pub fn backward(&mut self, d_outputs: &[T]) -> Result<(), Error> {
+        let batch = self.kept.batch;
+        if batch == 0 {
+            return Err(Error::NoForward);
+        }
+        check_length("gradients of outputs", batch * self.network.outputs(), d_outputs.len())?;
+        let flop = step_flop(batch, self.network.parameter_count());
+        let x = core::mem::take(&mut self.kept.x);
+        self.run(&x[..batch * self.network.inputs()], flop, Some(Pass::Backward(d_outputs)), Finish::Sum);
+        self.kept.x = x;
+        Ok(())
+    }
+
+    /// The gradient of the loss with respect to the inputs of the last batch, `[batch, inputs]`.
+    ///
+    /// # Errors
+    /// [`Error::NoInputGradients`] unless [`TrainerBuilder::input_gradients`] asked for them.
+    pub fn input_gradients(&self) -> Result<&[T], Error> {
+        if self.input_gradients.is_empty() {
+            return Err(Error::NoInputGradients);
+        }
+        Ok(&self.input_gradients[..self.input_gradient_rows * self.network.inputs()])
+    }
+
+    /// The gradient of all parameters as one slice, in the layout of the crate's own; padding is 0.
+    pub fn gradients(&self) -> &[T] {
+        elements::<T>(&self.gradients)
+    }
+
+    /// As [`Trainer::gradients`], to be scaled, clipped or reduced before [`Trainer::apply_gradients`].
+    /// Padding that is left 0 stays 0.
+    pub fn gradients_mut(&mut self) -> &mut [T] {
+        elements_mut::<T>(&mut self.gradients)
+    }
+
+    /// Copies the gradient in the order of [`Network::read_parameters`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless `to` has [`Network::parameter_count`] elements.
+    pub fn read_gradients(&self, to: &mut [T]) -> Result<(), Error> {
+        check_length("gradients", self.network.parameter_count(), to.len())?;
+        read_canonical(&self.network.layers, &self.gradients, to);
+        Ok(())
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> &Network<T> {
+        &self.network
+    }
+
+    /// The network, trained.
+    pub fn into_network(self) -> Network<T> {
+        self.network
+    }
+
+    /// The rule that updates parameters.
+    pub fn optimizer(&self) -> Optimizer {
+        self.optimizer
+    }
+
+    /// Changes the learning rate from the next update on.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless it is finite and at least 0.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
+        self.optimizer = self.optimizer.with_learning_rate(learning_rate)?;
+        Ok(())
+    }
+
+    /// Most rows of a batch.
+    pub fn max_batch(&self) -> usize {
+        self.max_batch
+    }
+
+    /// Who works on a step.
+    pub fn parallelism(&self) -> Parallelism {
+        self.threads.parallelism()
+    }
+
+    fn train(&mut self, x: &[T], targets: Targets<'_, T>, finish: Finish) -> Result<f64, Error> {
+        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
+        let batch = check_batch("inputs", x.len(), inputs, self.max_batch)?;
+        self.loss.check(targets, batch, outputs)?;
+        self.kept.batch = 0;
+        let scale = self.loss.scale(self.reduction, batch, outputs);
+        let flop = step_flop(batch, self.network.parameter_count());
+        Ok(self.run(x, flop, Some(Pass::Train(self.loss, scale, targets)), finish))
+    }
+
+    /// Both halves of a step over the rows of `x`; the sum of the slots' losses, in their order.
+    fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> f64 {
+        let batch = x.len() / self.network.inputs();
+        let rows_each = self.rows_each(batch);
+        let Self { network, transposed, gradients, slots, schedule, kept, input_gradients, .. } = self;
+        let slots = &mut slots[..batch.div_ceil(rows_each)];
+        if pass.is_some_and(|pass| !matches!(pass, Pass::Forward)) && !input_gradients.is_empty() {
+            self.input_gradient_rows = batch;
+        }
+        self.threads.enter(flop, |split| {
+            if let Some(pass) = pass {
+                let rows = Rows {
+                    slots,
+                    first_row: 0,
+                    outputs: &mut kept.outputs,
+                    input_gradients: &mut input_gradients[..],
+                    shared: Shared { network, transposed, x, pass, rows_each, schedule: *schedule },
+                };
+                split.for_each(rows, &Rows::pass);
+            }
+            complete(split, network, transposed, (gradients, slots), finish);
+            slots.iter().map(|slot| slot.loss).sum()
+        })
+    }
+
+    /// Rows of a slot, in whole tiles.
+    fn rows_each(&self, batch: usize) -> usize {
+        match self.schedule {
+            Schedule::TwoPhase => TILE_ROWS,
+            Schedule::DepthFirst { slots } => batch.div_ceil(TILE_ROWS).div_ceil(slots).max(1) * TILE_ROWS,
+        }
+    }
+}
+
+/// Sums the gradient and updates the parameters, group by group.
+fn complete<T: Element>(
+    split: Split,
+    network: &mut Network<T>,
+    transposed: &mut Transposed<T>,
+    (gradients, slots): (&mut [T::Line], &[Slot<T>]),
+    finish: Finish,
+) {
+    let (sums, rule) = match finish {
+        Finish::Nothing => return,
+        Finish::Sum => (true, None),
+        Finish::Update(rule) => (false, Some(rule)),
+        Finish::SumAndUpdate(rule) => (true, Some(rule)),
+    };
+    // The network is read by the sums (its shapes) while its parameters are lent out to their owners.
+    let mut parameters = core::mem::take(&mut network.parameters);
+    let owned = Owned {
+        groups: &transposed.groups,
+        parameters: &mut parameters,
+        gradients,
+        transposed: &mut transposed.lines,
+    };
+    let network_ref = &*network;
+    split.for_each(owned, &|owned: Owned<'_, T>| {
+        owned.each(|group, parameters, gradients, transposed| {
+            if sums {
+                sum_gradient(network_ref, group, gradients, slots);
+            }
+            if let Some(rule) = rule {
+                network_ref.kernels.update(parameters, gradients, rule);
+                renew::<T>(group, transposed, parameters);
+            }
+        });
+    });
+    network.parameters = parameters;
+}
+
+/// The gradient of a group's parameters: over the slots' tiles, or of the slots' own sums.
+fn sum_gradient<T: Element>(
+    network: &Network<T>,
+    group: &Group,
+    gradients: &mut [T::Line],
+    slots: &[Slot<T>],
+) {
+    let mut start = Start::Zero;
+    for slot in slots {
+        if slot.gradients.is_empty() {
+            slot.tile.weight_gradient(network, (group.layer, group.first_panel), gradients, start);
+        } else if start == Start::Zero {
+            gradients.copy_from_slice(&slot.gradients[group.lines()]);
+        } else {
+            network.kernels.add(gradients, &slot.gradients[group.lines()]);
+        }
+        start = Start::Accumulate;
+    }
+}
+
+/// What every thread of a pass reads.
+#[derive(Clone, Copy)]
+struct Shared<'a, T: Element> {
+    network: &'a Network<T>,
+    transposed: &'a Transposed<T>,
+    /// `[batch, inputs]`.
+    x: &'a [T],
+    pass: Pass<'a, T>,
+    rows_each: usize,
+    schedule: Schedule,
+}
+
+/// A run of slots, their rows of the batch, and where the results for the caller go.
+struct Rows<'a, T: Element> {
+    slots: &'a mut [Slot<T>],
+    first_row: usize,
+    /// From the first row on.
+    outputs: &'a mut [T],
+    /// From the first row on, or empty.
+    input_gradients: &'a mut [T],
+    shared: Shared<'a, T>,
+}
+
+impl<T: Element> Divide for Rows<'_, T> {
+    fn pieces(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn divide(self, left: usize) -> (Self, Self) {
+        let (network, rows) = (self.shared.network, left * self.shared.rows_each);
+        let (slots, slots_right) = self.slots.split_at_mut(left);
+        let (outputs, outputs_right) = self.outputs.split_at_mut(rows * network.outputs());
+        let gradients = if self.input_gradients.is_empty() { 0 } else { rows * network.inputs() };
+        let (input_gradients, input_gradients_right) = self.input_gradients.split_at_mut(gradients);
+        (
+            Self { slots, outputs, input_gradients, ..self },
+            Self {
+                slots: slots_right,
+                first_row: self.first_row + rows,
+                outputs: outputs_right,
+                input_gradients: input_gradients_right,
+                shared: self.shared,
+            },
+        )
+    }
+}
+
+impl<T: Element> Rows<'_, T> {
+    /// Every tile of every slot, in order.
+    fn pass(self) {
+        let Shared { network, x, rows_each, .. } = self.shared;
+        let batch = x.len() / network.inputs();
+        for (s, slot) in self.slots.iter_mut().enumerate() {
+            let offset = s * rows_each;
+            let (mut row, end) = (self.first_row + offset, batch.min(self.first_row + offset + rows_each));
+            slot.loss = 0.0;
+            let mut start = Start::Zero;
+            while row < end {
+                let rows = row..end.min(row + TILE_ROWS);
+                let at = row - self.first_row;
+                slot.tile(&self.shared, rows.clone(), start);
+                if matches!(self.shared.pass, Pass::Forward) {
+                    let outputs =
+                        &mut self.outputs[at * network.outputs()..][..rows.len() * network.outputs()];
+                    slot.tile.read_outputs(network, outputs);
+                } else if !self.input_gradients.is_empty() {
+                    let to =
+                        &mut self.input_gradients[at * network.inputs()..][..rows.len() * network.inputs()];
+                    slot.tile.read_input_gradients(to);
+                }
+                start = Start::Accumulate;
+                row = rows.end;
+            }
+        }
+    }
+}
+
+impl<T: Element> Slot<T> {
+    /// One tile of the slot's rows: forward, backward, and its share of the slot's sums.
+    fn tile(&mut self, shared: &Shared<'_, T>, rows: Range<usize>, start: Start) {
+        let Shared { network, transposed, x, pass, schedule, .. } = *shared;
+        let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
+        let last = network.last().activation();
+        let head = match pass {
+            Pass::Forward => return self.tile.forward(network, x, last),
+            Pass::Train(loss, scale, targets) => {
+                self.tile.forward(network, x, loss.output_activation(last));
+                Head::Loss(loss, scale, targets.rows(rows, network.outputs()))
+            }
+            Pass::Backward(d_outputs) => {
+                if schedule != Schedule::TwoPhase {
+                    self.tile.forward(network, x, last);
+                }
+                Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
+            }
+        };
+        self.loss += self.tile.backward(network, transposed, head);
+        if !self.gradients.is_empty() {
+            for (l, layer) in network.layers.iter().enumerate().rev() {
+                let d_w = &mut self.gradients[layer.lines()];
+                self.tile.weight_gradient(network, (l, 0), d_w, start);
+            }
+        }
+    }
+}
+
+/// Describes how a network is trained.
+#[derive(Clone, Debug)]
+pub struct TrainerBuilder<T: Element> {
+    network: Network<T>,
+    loss: Loss,
+    reduction: Reduction,
+    optimizer: Optimizer,
+    max_batch: usize,
+    parallelism: Parallelism,
+    input_gradients: bool,
+}
+
+impl<T: Element> TrainerBuilder<T> {
+    /// What training makes small; [`Loss::MeanSquaredError`] by default.
+    #[must_use]
+    pub fn loss(mut self, loss: Loss) -> Self {
+        self.loss = loss;
+        self
+    }
+
+    /// How the losses of a batch become one; [`Reduction::Mean`] by default.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// The rule that updates parameters; gradient descent at a rate of 0.01 by default.
+    #[must_use]
+    pub fn optimizer(mut self, optimizer: Optimizer) -> Self {
+        self.optimizer = optimizer;
+        self
+    }
+
+    /// Most rows of a batch, for which every buffer is made; 256 by default. Also part of the shapes that
+    /// fix the order of sums: trainers built for other batches may differ in the last bits of a gradient.
+    #[must_use]
+    pub fn max_batch(mut self, max_batch: usize) -> Self {
+        self.max_batch = max_batch;
+        self
+    }
+
+    /// Who works on a step; [`Parallelism::Auto`] by default.
+    #[must_use]
+    pub fn parallelism(mut self, parallelism: Parallelism) -> Self {
+        self.parallelism = parallelism;
+        self
+    }
+
+    /// Computes the gradient with respect to the inputs too: see [`Trainer::input_gradients`].
+    #[must_use]
+    pub fn input_gradients(mut self) -> Self {
+        self.input_gradients = true;
+        self
+    }
+
+    /// Allocates every buffer.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] for a batch or a pool of 0, [`Error::Overflow`] for buffers past the address space,
+    /// [`Error::Setting`] for an optimizer's setting out of range, [`Error::System`] if the system gives no
+    /// threads.
+    pub fn build(self) -> Result<Trainer<T>, Error> {
+        let Self { network, max_batch, .. } = self;
+        check_max_batch(&network, max_batch)?;
+        let optimizer = self.optimizer.checked()?;
+        let threads = Threads::new(self.parallelism)?;
+        let schedule = Schedule::choose::<T>(max_batch, network.parameters.len());
+        let (count, own_lines) = match schedule {
+            Schedule::DepthFirst { slots } => (slots, network.parameters.len()),
+            Schedule::TwoPhase => (max_batch.div_ceil(TILE_ROWS), 0),
+        };
+        let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
+        let tile = || Tile::new(&network, TILE_ROWS.min(max_batch), purpose);
+        let slot = |_| Slot { tile: tile(), gradients: vec![T::Line::ZERO; own_lines], loss: 0.0 };
+        let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
+        Ok(Trainer {
+            transposed: Transposed::new(&network, if self.input_gradients { 0 } else { 1 }),
+            gradients: vec![T::Line::ZERO; network.parameters.len()],
+            slots: (0..count).map(slot).collect(),
+            schedule,
+            loss: self.loss,
+            reduction: self.reduction,
+            optimizer,
+            max_batch,
+            threads,
+            kept: Kept {
+                batch: 0,
+                x: vec![T::ZERO; max_batch * network.inputs()],
+                outputs: vec![T::ZERO; max_batch * network.outputs()],
+            },
+            input_gradients: vec![T::ZERO; input_gradients],
+            input_gradient_rows: 0,
+            network,
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! Who owns which parameters: their gradient is summed, the optimizer applied and the transposed copy
+//! renewed by one task, in one pass.
+
+use core::ops::Range;
+
+use crate::element::Element;
+use crate::kernels::blocking::{OWNED_PANELS, transposed_lines};
+use crate::kernels::lanes::Line;
+use crate::kernels::pack::{panels, transpose_panel};
+use crate::network::Network;
+use crate::parallel::Divide;
+
+/// Some adjacent panels of one layer's outputs: the unit of ownership.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    pub(crate) layer: usize,
+    pub(crate) first_panel: usize,
+    /// Where the group's lines start among the network's parameters, and how many they are.
+    first_line: usize,
+    lines: usize,
+    /// Lines of the group in the transposed copy: none if no backward pass reads it.
+    transposed: usize,
+    inputs: usize,
+}
+
+impl Group {
+    /// The group's lines among the network's parameters.
+    pub(crate) fn lines(&self) -> Range<usize> {
+        self.first_line..self.first_line + self.lines
+    }
+}
+
+/// The transposed weights that backward passes read, and who owns which part of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Transposed<T: Element> {
+    pub(crate) lines: Vec<T::Line>,
+    pub(crate) groups: Vec<Group>,
+    /// Where each layer's lines lie.
+    layers: Vec<Range<usize>>,
+}
+
+impl<T: Element> Transposed<T> {
+    /// Transposes the layers from `first` on: those whose input gradient is needed.
+    pub(crate) fn new(network: &Network<T>, first: usize) -> Self {
+        let mut transposed = Self { lines: Vec::new(), groups: Vec::new(), layers: Vec::new() };
+        let mut end = 0;
+        for (l, layer) in network.layers.iter().enumerate() {
+            let start = end;
+            let stride = 1 + layer.inputs();
+            let count = panels::<T>(layer.outputs());
+            for first_panel in (0..count).step_by(OWNED_PANELS) {
+                let owned = OWNED_PANELS.min(count - first_panel);
+                let per_panel = if l < first { 0 } else { panels::<T>(layer.inputs()) * T::LANES };
+                transposed.groups.push(Group {
+                    layer: l,
+                    first_panel,
+                    first_line: layer.first_line + first_panel * stride,
+                    lines: owned * stride,
+                    transposed: owned * per_panel,
+                    inputs: layer.inputs(),
+                });
+                end += owned * per_panel;
+            }
+            debug_assert!(
+                l < first || Some(end - start) == transposed_lines::<T>(layer.inputs(), layer.outputs())
+            );
+            transposed.layers.push(start..end);
+        }
+        transposed.lines = vec![T::Line::ZERO; end];
+        let mut rest = &mut transposed.lines[..];
+        for group in &transposed.groups {
+            let lines;
+            (lines, rest) = rest.split_at_mut(group.transposed);
+            renew::<T>(group, lines, &network.parameters[group.lines()]);
+        }
+        transposed
+    }
+
+    /// The transposed weights of one layer.
+    pub(crate) fn layer(&self, l: usize) -> &[T::Line] {
+        &self.lines[self.layers[l].clone()]
+    }
+}
+
+/// Copies a group's weights to their place in the transposed copy.
+pub(crate) fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &[T::Line]) {
+    let blocks = panels::<T>(group.inputs) * T::LANES;
+    let weights = parameters.chunks_exact(1 + group.inputs);
+    for (to, panel) in to.chunks_exact_mut(blocks).zip(weights) {
+        transpose_panel::<T>(to, &panel[1..]);
+    }
+}
+
+/// A run of groups with all that belongs to them.
+pub(crate) struct Owned<'a, T: Element> {
+    pub(crate) groups: &'a [Group],
+    pub(crate) parameters: &'a mut [T::Line],
+    pub(crate) gradients: &'a mut [T::Line],
+    pub(crate) transposed: &'a mut [T::Line],
+}
+
+impl<T: Element> Divide for Owned<'_, T> {
+    fn pieces(&self) -> usize {
+        self.groups.len()
+    }
+
+    fn divide(self, left: usize) -> (Self, Self) {
+        let (groups, groups_right) = self.groups.split_at(left);
+        let lines = groups.iter().map(|group| group.lines).sum();
+        let blocks = groups.iter().map(|group| group.transposed).sum();
+        let (parameters, parameters_right) = self.parameters.split_at_mut(lines);
+        let (gradients, gradients_right) = self.gradients.split_at_mut(lines);
+        let (transposed, transposed_right) = self.transposed.split_at_mut(blocks);
+        (
+            Self { groups, parameters, gradients, transposed },
+            Self {
+                groups: groups_right,
+                parameters: parameters_right,
+                gradients: gradients_right,
+                transposed: transposed_right,
+            },
+        )
+    }
+}
+
+impl<'a, T: Element> Owned<'a, T> {
+    /// Calls `f` with each group, its parameters, gradients and transposed lines.
+    pub(crate) fn each(self, mut f: impl FnMut(&Group, &mut [T::Line], &mut [T::Line], &mut [T::Line])) {
+        let mut rest = self;
+        while !rest.groups.is_empty() {
+            let (one, others) = rest.divide(1);
+            f(&one.groups[0], one.parameters, one.gradients, one.transposed);
+            rest = others;
+        }
+    }
+}
