@@ -16,8 +16,8 @@ pub enum Parallelism {
     /// waking it, else the calling thread.
     #[default]
     Auto,
-    /// A pool of so many threads that belongs to the trainer or workspace alone, used for any amount of
-    /// work. Without the `rayon` feature the calling thread does everything.
+    /// The same with a pool of so many threads that belongs to the trainer or workspace alone. Without the
+    /// `rayon` feature the calling thread does everything.
     Threads(usize),
 }
 
@@ -84,15 +84,16 @@ impl Threads {
     #[cfg(feature = "rayon")]
     pub(crate) fn enter<R: Send>(&self, flop: usize, f: impl FnOnce(Split) -> R + Send) -> R {
         use crate::kernels::blocking::PARALLEL_FLOP;
-        if let Some(pool) = &self.pool {
-            return pool.install(|| f(Split::Pieces));
+        if self.parallelism == Parallelism::Serial || flop < PARALLEL_FLOP {
+            return f(Split::Whole);
         }
-        let worthwhile = self.parallelism == Parallelism::Auto && flop >= PARALLEL_FLOP;
-        if worthwhile && rayon::current_num_threads() > 1 {
-            // From outside the pool, `join` runs both of its closures on workers: one entry for the lot.
-            rayon::join(|| f(Split::Pieces), || ()).0
-        } else {
-            f(Split::Whole)
+        match &self.pool {
+            Some(pool) => pool.install(|| f(Split::Pieces)),
+            None if self.parallelism == Parallelism::Auto && rayon::current_num_threads() > 1 => {
+                // From outside the pool, `join` runs both of its closures on workers: one entry in all.
+                rayon::join(|| f(Split::Pieces), || ()).0
+            }
+            None => f(Split::Whole),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::Network;
 use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
-use crate::kernels::blocking::{MAX_SLOTS, TILE_ROWS};
+use crate::kernels::blocking::{MAX_SLOTS, tile_rows};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
 use crate::tile::{Purpose, Tile};
 
@@ -39,7 +39,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory.
     pub fn workspace(&self, max_batch: usize) -> Result<Workspace<T>, Error> {
         check_max_batch(self, max_batch)?;
-        let tile_rows = TILE_ROWS.min(max_batch);
+        let tile_rows = tile_rows(max_batch, self.parameter_count());
         let slots = max_batch.div_ceil(tile_rows).min(MAX_SLOTS);
         Ok(Workspace {
             tiles: vec![Tile::new(self, tile_rows, Purpose::Predict); slots],
@@ -95,10 +95,10 @@ pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize
     let features = network.layers.iter().try_fold(network.inputs() + T::LANES, |sum, layer| {
         sum.checked_add(layer.outputs().checked_add(T::LANES)?)
     });
-    // Outputs and their gradients, of every layer, rows rounded up to a tile.
+    // Outputs and their gradients, of every layer; a tile rounds the rows up by less than a batch or 64.
     let bytes = features
         .and_then(|features| features.checked_mul(2 * size_of::<T>()))
-        .and_then(|bytes| bytes.checked_mul(max_batch.checked_add(TILE_ROWS)?));
+        .and_then(|bytes| bytes.checked_mul(max_batch.checked_add(64)?));
     match bytes {
         Some(bytes) if bytes <= isize::MAX as usize => Ok(()),
         _ => Err(Error::Overflow { what: "the buffers of the largest batch" }),

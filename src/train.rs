@@ -15,7 +15,7 @@ use core::ops::Range;
 use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
 use crate::kernels::Start;
-use crate::kernels::blocking::{Schedule, TILE_ROWS, step_flop};
+use crate::kernels::blocking::{Schedule, step_flop, tile_rows};
 use crate::kernels::lanes::{Line, elements, elements_mut};
 use crate::loss::{Loss, Reduction, Targets};
 use crate::network::{Network, read_canonical};
@@ -58,6 +58,7 @@ pub struct Trainer<T: Element> {
     gradients: Vec<T::Line>,
     slots: Vec<Slot<T>>,
     schedule: Schedule,
+    tile_rows: usize,
     loss: Loss,
     reduction: Reduction,
     optimizer: Optimizer,
@@ -275,7 +276,7 @@ impl<T: Element> Trainer<T> {
     /// Both halves of a step over the rows of `x`; the sum of the slots' losses, in their order.
     fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> f64 {
         let batch = x.len() / self.network.inputs();
-        let rows_each = self.rows_each(batch);
+        let (rows_each, tile_rows) = (self.rows_each(batch), self.tile_rows);
         let Self { network, transposed, gradients, slots, schedule, kept, input_gradients, .. } = self;
         let slots = &mut slots[..batch.div_ceil(rows_each)];
         if pass.is_some_and(|pass| !matches!(pass, Pass::Forward)) && !input_gradients.is_empty() {
@@ -288,7 +289,15 @@ impl<T: Element> Trainer<T> {
                     first_row: 0,
                     outputs: &mut kept.outputs,
                     input_gradients: &mut input_gradients[..],
-                    shared: Shared { network, transposed, x, pass, rows_each, schedule: *schedule },
+                    shared: Shared {
+                        network,
+                        transposed,
+                        x,
+                        pass,
+                        rows_each,
+                        tile_rows,
+                        schedule: *schedule,
+                    },
                 };
                 split.for_each(rows, &Rows::pass);
             }
@@ -300,8 +309,10 @@ impl<T: Element> Trainer<T> {
     /// Rows of a slot, in whole tiles.
     fn rows_each(&self, batch: usize) -> usize {
         match self.schedule {
-            Schedule::TwoPhase => TILE_ROWS,
-            Schedule::DepthFirst { slots } => batch.div_ceil(TILE_ROWS).div_ceil(slots).max(1) * TILE_ROWS,
+            Schedule::TwoPhase => self.tile_rows,
+            Schedule::DepthFirst { slots } => {
+                batch.div_ceil(self.tile_rows).div_ceil(slots).max(1) * self.tile_rows
+            }
         }
     }
 }
@@ -372,6 +383,7 @@ struct Shared<'a, T: Element> {
     x: &'a [T],
     pass: Pass<'a, T>,
     rows_each: usize,
+    tile_rows: usize,
     schedule: Schedule,
 }
 
@@ -413,7 +425,7 @@ impl<T: Element> Divide for Rows<'_, T> {
 impl<T: Element> Rows<'_, T> {
     /// Every tile of every slot, in order.
     fn pass(self) {
-        let Shared { network, x, rows_each, .. } = self.shared;
+        let Shared { network, x, rows_each, tile_rows, .. } = self.shared;
         let batch = x.len() / network.inputs();
         for (s, slot) in self.slots.iter_mut().enumerate() {
             let offset = s * rows_each;
@@ -421,7 +433,7 @@ impl<T: Element> Rows<'_, T> {
             slot.loss = 0.0;
             let mut start = Start::Zero;
             while row < end {
-                let rows = row..end.min(row + TILE_ROWS);
+                let rows = row..end.min(row + tile_rows);
                 let at = row - self.first_row;
                 slot.tile(&self.shared, rows.clone(), start);
                 if matches!(self.shared.pass, Pass::Forward) {
@@ -536,13 +548,14 @@ impl<T: Element> TrainerBuilder<T> {
         check_max_batch(&network, max_batch)?;
         let optimizer = self.optimizer.checked()?;
         let threads = Threads::new(self.parallelism)?;
-        let schedule = Schedule::choose::<T>(max_batch, network.parameters.len());
+        let tile_rows = tile_rows(max_batch, network.parameter_count());
+        let schedule = Schedule::choose::<T>(max_batch, tile_rows, network.parameters.len());
         let (count, own_lines) = match schedule {
             Schedule::DepthFirst { slots } => (slots, network.parameters.len()),
-            Schedule::TwoPhase => (max_batch.div_ceil(TILE_ROWS), 0),
+            Schedule::TwoPhase => (max_batch.div_ceil(tile_rows), 0),
         };
         let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
-        let tile = || Tile::new(&network, TILE_ROWS.min(max_batch), purpose);
+        let tile = || Tile::new(&network, tile_rows, purpose);
         let slot = |_| Slot { tile: tile(), gradients: vec![T::Line::ZERO; own_lines], loss: 0.0 };
         let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
         Ok(Trainer {
@@ -550,6 +563,7 @@ impl<T: Element> TrainerBuilder<T> {
             gradients: vec![T::Line::ZERO; network.parameters.len()],
             slots: (0..count).map(slot).collect(),
             schedule,
+            tile_rows,
             loss: self.loss,
             reduction: self.reduction,
             optimizer,

@@ -204,7 +204,7 @@ fn the_numbers_by_hand_follow_from_each_other() {
 
 #[test]
 fn every_instruction_set_takes_the_step_done_by_hand() {
-    let available: Vec<Isa> = Isa::available().into_iter().collect();
+    let available: Vec<Isa> = Isa::available().collect();
     assert!(available.contains(&Isa::Portable));
     for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
         if !available.contains(&isa) {

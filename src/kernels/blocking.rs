@@ -11,7 +11,17 @@ use crate::element::Sealed as Element;
 /// 64 rows of 64 features in `f32` are 16 KiB, so that the input and the output of a narrow layer stay
 /// in a 32 or 48 KiB L1; of 512 features they are 128 KiB, a part of any L2. Fewer rows would use a
 /// weight panel too seldom for its way from L2.
-pub const TILE_ROWS: usize = 64;
+const TILE_ROWS: usize = 64;
+
+/// Rows of the tiles of a batch: [`TILE_ROWS`], or fewer where a batch that is worth sharing out would
+/// otherwise be a single tile. Half a batch each leaves the second thread as much as the first; smaller
+/// tiles would load and store the sums of the weight gradient too often.
+pub fn tile_rows(max_batch: usize, weights: usize) -> usize {
+    if step_flop(max_batch, weights) < 2 * PARALLEL_FLOP {
+        return TILE_ROWS.min(max_batch);
+    }
+    max_batch.div_ceil(2).next_multiple_of(8).clamp(16, TILE_ROWS)
+}
 
 /// Most slots that the gradient of a batch is summed in, and so the most threads that share a
 /// depth-first step. Each is a copy of the parameters.
@@ -47,8 +57,8 @@ pub enum Schedule {
 
 impl Schedule {
     /// Depth-first if the batch is long enough to fill slots and the parameters fit beside a tile.
-    pub fn choose<T: Element>(max_batch: usize, parameter_lines: usize) -> Self {
-        let tiles = max_batch.div_ceil(TILE_ROWS);
+    pub fn choose<T: Element>(max_batch: usize, tile_rows: usize, parameter_lines: usize) -> Self {
+        let tiles = max_batch.div_ceil(tile_rows);
         let bytes = 3 * parameter_lines * size_of::<T::Line>();
         if tiles >= 2 * TILES_PER_SLOT && bytes <= DEPTH_FIRST_BYTES {
             Self::DepthFirst { slots: (tiles / TILES_PER_SLOT).min(MAX_SLOTS) }
