@@ -11,7 +11,7 @@
 //!    `kernels/lanes/`; `kernels/elementwise.rs` does the rest.
 //! 4. The owners of the parameters (`update.rs`) sum the gradient, update, and renew the transposed copy.
 //!
-//! [`reference`] is the same mathematics by plain loops, to compare with.
+//! [`mod@reference`] is the same mathematics by plain loops, to compare with.
 
 #![deny(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]

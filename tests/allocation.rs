@@ -1,0 +1,109 @@
+//! Nothing is allocated after construction: counted by the global allocator, on every thread.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fuseprop::{Activation, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+
+struct Counting;
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Calls of the allocator, by any thread, while `f` runs.
+fn allocations(f: impl FnOnce()) -> usize {
+    let before = CALLS.load(Ordering::Relaxed);
+    f();
+    CALLS.load(Ordering::Relaxed) - before
+}
+
+/// One test, so that no other thread of the harness allocates meanwhile.
+#[test]
+fn steps_and_predictions_allocate_nothing() {
+    assert!(allocations(|| drop(std::hint::black_box(Box::new(1)))) > 0, "the counter counts");
+    // Kept to the end: threads of a pool that is dropped free their memory when they like.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    // Threads allocate while they start; those that answer have started.
+    pool.broadcast(|_| ());
+    for isa in Isa::available() {
+        assert_eq!(serial_steps(isa), 0, "serial steps on {isa}");
+        assert_eq!(threaded_steps(&pool, isa, 96), 0, "two-phase steps in a pool on {isa}");
+        assert_eq!(threaded_steps(&pool, isa, 640), 0, "depth-first steps in a pool on {isa}");
+    }
+}
+
+fn serial_steps(isa: Isa) -> usize {
+    let mut trainer = trainer(&[8, 24, 3], isa, 16, Parallelism::Serial);
+    let x = [0.5; 8 * 16];
+    let classes = [2; 16];
+    let network = trainer.network().clone();
+    let mut workspace = network.workspace(16).unwrap();
+    let mut y = [0.0; 3 * 16];
+    allocations(|| {
+        for _ in 0..10_000 {
+            trainer.step(&x, &classes).unwrap();
+            trainer.forward(&x).unwrap();
+            trainer.backward(&y).unwrap();
+            network.predict_into(&x, &mut y, &mut workspace).unwrap();
+        }
+    })
+}
+
+fn threaded_steps(pool: &rayon::ThreadPool, isa: Isa, batch: usize) -> usize {
+    // Long enough to be shared out: 6 * 96 * 64 * (100 + 100) is 7 MFLOP.
+    let mut trainer = trainer(&[100, 64, 100], isa, batch, Parallelism::Auto);
+    let x = vec![0.5; 100 * batch];
+    let classes = vec![2; batch];
+    pool.install(|| {
+        for _ in 0..10 {
+            trainer.step(&x, &classes).unwrap();
+        }
+        // A worker's queue may grow while it first fills; 10,000 steps make any other growth show.
+        let steps = if isa == Isa::Portable { 500 } else { 10_000 * 96 / batch };
+        allocations(|| {
+            for _ in 0..steps {
+                trainer.step(&x, &classes).unwrap();
+            }
+        })
+    })
+}
+
+fn trainer(sizes: &[usize], isa: Isa, batch: usize, parallelism: Parallelism) -> Trainer<f32> {
+    let mut builder = Network::<f32>::builder(sizes[0]).isa(isa).seed(1);
+    for &size in &sizes[1..] {
+        builder = builder.dense(size, Activation::Tanh);
+    }
+    Trainer::builder(builder.build().unwrap())
+        .loss(Loss::SoftmaxCrossEntropy)
+        .optimizer(Optimizer::sgd(0.01))
+        .max_batch(batch)
+        .parallelism(parallelism)
+        .build()
+        .unwrap()
+}
