@@ -1,0 +1,318 @@
+//! Whole networks against the naive reference, on every instruction set.
+
+use fuseprop::{
+    Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer, reference,
+};
+
+const HIDDEN: [Activation; 5] = [
+    Activation::Identity,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Relu,
+    Activation::LeakyRelu(0.1),
+];
+
+/// A small generator with a fixed seed for each case.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+    fn below(&mut self, n: usize) -> usize {
+        self.next() as usize % n
+    }
+    /// In -1..1.
+    fn value(&mut self) -> f64 {
+        self.next() as f64 / (1u64 << 30) as f64 - 1.0
+    }
+}
+
+/// A random network with a batch.
+struct Case {
+    sizes: Vec<usize>,
+    activations: Vec<Activation>,
+    loss: Loss,
+    reduction: Reduction,
+    batch: usize,
+    x: Vec<f64>,
+    values: Vec<f64>,
+    classes: Vec<u32>,
+    use_classes: bool,
+}
+
+impl Case {
+    fn random(random: &mut Random, max_width: usize, batch: usize) -> Self {
+        let depth = 1 + random.below(5);
+        let sizes: Vec<usize> = (0..=depth).map(|_| 1 + random.below(max_width)).collect();
+        let mut activations: Vec<Activation> =
+            (0..depth).map(|_| HIDDEN[random.below(HIDDEN.len())]).collect();
+        if random.below(3) == 0 {
+            activations[depth - 1] = Activation::Softmax;
+        }
+        let outputs = sizes[depth];
+        let loss = [Loss::MeanSquaredError, Loss::SoftmaxCrossEntropy][random.below(2)];
+        Self {
+            x: (0..batch * sizes[0]).map(|_| random.value()).collect(),
+            values: (0..batch * outputs).map(|_| random.value().abs()).collect(),
+            classes: (0..batch).map(|_| random.below(outputs) as u32).collect(),
+            use_classes: loss == Loss::SoftmaxCrossEntropy && random.below(2) == 0,
+            reduction: [Reduction::Mean, Reduction::Sum][random.below(2)],
+            sizes,
+            activations,
+            loss,
+            batch,
+        }
+    }
+
+    fn network<T: Element>(&self, isa: Isa) -> Network<T> {
+        let mut builder = Network::<T>::builder(self.sizes[0]).seed(11).isa(isa);
+        for (&size, &activation) in self.sizes[1..].iter().zip(&self.activations) {
+            builder = builder.dense(size, activation);
+        }
+        builder.build().unwrap()
+    }
+
+    fn trainer<T: Element>(&self, isa: Isa, parallelism: Parallelism) -> Trainer<T> {
+        Trainer::builder(self.network(isa))
+            .loss(self.loss)
+            .reduction(self.reduction)
+            .optimizer(Optimizer::sgd(0.01))
+            .max_batch(self.batch)
+            .parallelism(parallelism)
+            .input_gradients()
+            .build()
+            .unwrap()
+    }
+
+    fn targets(&self) -> Targets<'_, f64> {
+        if self.use_classes { (&self.classes).into() } else { (&self.values).into() }
+    }
+
+    fn describe(&self, isa: Isa) -> String {
+        let Self { sizes, activations, loss, batch, .. } = self;
+        format!("{isa}, {sizes:?}, {activations:?}, {loss:?}, batch {batch}")
+    }
+}
+
+/// Errors of two computations of the same number with `k` operations behind it are within a few `k u` of the
+/// largest terms; networks of these sizes have at most some thousand operations in a chain of rows, inputs
+/// and layers, and terms of order 1.
+fn assert_close(ours: &[f64], theirs: &[f64], operations: f64, unit: f64, what: &str) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    let largest = theirs.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        let bound = operations * unit * (1.0 + largest);
+        assert!((a - b).abs() <= bound, "{what}: element {i} is {a}, not {b} (bound {bound:e})");
+    }
+}
+
+fn compare_with_the_reference(case: &Case, isa: Isa) {
+    let what = case.describe(isa);
+    let mut trainer = case.trainer::<f64>(isa, Parallelism::Auto);
+    let mut model = reference::Model::of(trainer.network());
+    let operations = (case.batch + case.sizes.iter().sum::<usize>()) as f64 * 4.0;
+    let unit = f64::EPSILON;
+
+    let outputs = trainer.forward(&case.x).unwrap().to_vec();
+    assert_close(&outputs, &model.predict(&case.x, case.batch), operations, unit, &what);
+
+    let loss = trainer.compute_gradients(&case.x, case.targets()).unwrap();
+    let (expected_loss, expected) =
+        model.loss_and_gradient(&case.x, case.targets(), case.batch, case.loss, case.reduction);
+    assert!((loss - expected_loss).abs() <= operations * unit * (1.0 + expected_loss.abs()), "{what}");
+    let mut gradients = vec![0.0; expected.len()];
+    trainer.read_gradients(&mut gradients).unwrap();
+    assert_close(&gradients, &expected, operations, unit, &what);
+
+    trainer.step(&case.x, case.targets()).unwrap();
+    model.step(&case.x, case.targets(), case.batch, case.loss, case.reduction, 0.01);
+    let mut parameters = vec![0.0; expected.len()];
+    trainer.network().read_parameters(&mut parameters).unwrap();
+    assert_close(&parameters, &model.parameters(), operations, unit, &what);
+}
+
+#[test]
+fn random_networks_agree_with_the_reference() {
+    for isa in Isa::available() {
+        let mut random = Random(1);
+        for _ in 0..150 {
+            let batch = 1 + random.below(200);
+            compare_with_the_reference(&Case::random(&mut random, 70, batch), isa);
+        }
+    }
+}
+
+#[test]
+fn every_schedule_and_batch_edge_agrees_with_the_reference() {
+    for isa in Isa::available() {
+        let mut random = Random(2);
+        for batch in [1, 2, 63, 64, 65, 127, 129, 511, 512, 700, 1100] {
+            compare_with_the_reference(&Case::random(&mut random, 40, batch), isa);
+        }
+    }
+}
+
+#[test]
+fn wide_layers_agree_with_the_reference() {
+    for isa in Isa::available() {
+        let mut random = Random(3);
+        let mut case = Case::random(&mut random, 8, 70);
+        // Past a block of the sum (256 in f32, 128 in f64) and ragged at every edge.
+        case.sizes = vec![300, 261, 129];
+        case.activations = vec![Activation::Tanh, Activation::Identity];
+        case.loss = Loss::MeanSquaredError;
+        case.use_classes = false;
+        case.x = (0..70 * 300).map(|_| random.value()).collect();
+        case.values = (0..70 * 129).map(|_| random.value()).collect();
+        compare_with_the_reference(&case, isa);
+    }
+}
+
+#[test]
+fn gradients_agree_with_central_differences() {
+    let mut random = Random(4);
+    for _ in 0..40 {
+        let batch = 1 + random.below(9);
+        let mut case = Case::random(&mut random, 12, batch);
+        // A kink between the two sides of a difference is no error of the gradient.
+        for activation in &mut case.activations {
+            if matches!(activation, Activation::Relu | Activation::LeakyRelu(_)) {
+                *activation = Activation::Tanh;
+            }
+        }
+        let isa = Isa::detect();
+        let mut trainer = case.trainer::<f64>(isa, Parallelism::Serial);
+        trainer.compute_gradients(&case.x, case.targets()).unwrap();
+        let mut gradients = vec![0.0; trainer.network().parameter_count()];
+        trainer.read_gradients(&mut gradients).unwrap();
+        let input_gradients = trainer.input_gradients().unwrap().to_vec();
+
+        let network = trainer.into_network();
+        let mut parameters = vec![0.0; gradients.len()];
+        network.read_parameters(&mut parameters).unwrap();
+        let scale = gradients.iter().fold(0.0f64, |scale, g| scale.max(g.abs()));
+        assert!(scale > 0.0 || case.sizes[case.sizes.len() - 1] == 1, "{}", case.describe(isa));
+        for (i, &gradient) in gradients.iter().enumerate() {
+            let difference = central_difference(parameters[i], |value| {
+                let mut moved = parameters.clone();
+                moved[i] = value;
+                loss_at(&case, &network, &moved, &case.x)
+            });
+            assert!((gradient - difference).abs() <= 1e-7 * (1.0 + scale), "{}", case.describe(isa));
+        }
+        for (i, &gradient) in input_gradients.iter().enumerate() {
+            let difference = central_difference(case.x[i], |value| {
+                let mut moved = case.x.clone();
+                moved[i] = value;
+                loss_at(&case, &network, &parameters, &moved)
+            });
+            assert!((gradient - difference).abs() <= 1e-7 * (1.0 + scale), "{}", case.describe(isa));
+        }
+    }
+}
+
+/// Fourth order: `(8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h`, error of order `h^4`.
+fn central_difference(at: f64, mut f: impl FnMut(f64) -> f64) -> f64 {
+    let h = 1e-3;
+    (8.0 * (f(at + h) - f(at - h)) - (f(at + 2.0 * h) - f(at - 2.0 * h))) / (12.0 * h)
+}
+
+fn loss_at(case: &Case, network: &Network<f64>, parameters: &[f64], x: &[f64]) -> f64 {
+    let mut network = network.clone();
+    network.write_parameters(parameters).unwrap();
+    let mut trainer = Trainer::builder(network)
+        .loss(case.loss)
+        .reduction(case.reduction)
+        .max_batch(case.batch)
+        .parallelism(Parallelism::Serial)
+        .build()
+        .unwrap();
+    trainer.compute_gradients(x, case.targets()).unwrap()
+}
+
+#[test]
+fn f32_stays_near_f64() {
+    for isa in Isa::available() {
+        let mut random = Random(5);
+        for _ in 0..50 {
+            let batch = 1 + random.below(100);
+            let case = Case::random(&mut random, 60, batch);
+            let network = case.network::<f32>(isa);
+            let model = reference::Model::of(&network);
+            let x: Vec<f32> = case.x.iter().map(|&x| x as f32).collect();
+            let rounded: Vec<f64> = x.iter().copied().map(f64::from).collect();
+            let mut y = vec![0.0; batch * network.outputs()];
+            network.predict_into(&x, &mut y, &mut network.workspace(batch).unwrap()).unwrap();
+            let y: Vec<f64> = y.into_iter().map(f64::from).collect();
+            let operations = 4.0 * case.sizes.iter().sum::<usize>() as f64;
+            let unit = f64::from(f32::EPSILON);
+            assert_close(&y, &model.predict(&rounded, batch), operations, unit, &case.describe(isa));
+        }
+    }
+}
+
+#[test]
+fn outputs_do_not_depend_on_the_place_in_a_batch() {
+    for isa in Isa::available() {
+        let mut random = Random(6);
+        for _ in 0..20 {
+            let case = Case::random(&mut random, 70, 131);
+            let network = case.network::<f32>(isa);
+            let x: Vec<f32> = case.x.iter().map(|&x| x as f32).collect();
+            let (inputs, outputs) = (network.inputs(), network.outputs());
+            let mut all = vec![f32::NAN; 131 * outputs];
+            let mut workspace = network.workspace(131).unwrap();
+            network.predict_into(&x, &mut all, &mut workspace).unwrap();
+            let kept = case.trainer::<f32>(isa, Parallelism::Serial).forward(&x).unwrap().to_vec();
+            assert_eq!(all, kept, "{}", case.describe(isa));
+            for first in [0, 1, 64, 100] {
+                for rows in [1, 2, 7, 31] {
+                    let mut part = vec![f32::NAN; rows * outputs];
+                    let x = &x[first * inputs..(first + rows) * inputs];
+                    network.predict_into(x, &mut part, &mut workspace).unwrap();
+                    assert_eq!(
+                        part,
+                        all[first * outputs..(first + rows) * outputs],
+                        "{}",
+                        case.describe(isa)
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_is_its_two_halves_and_a_loss_of_ones_own_is_as_good() {
+    for isa in Isa::available() {
+        let mut random = Random(7);
+        for batch in [5, 70, 600] {
+            let mut case = Case::random(&mut random, 30, batch);
+            case.loss = Loss::MeanSquaredError;
+            case.reduction = Reduction::Sum;
+            case.use_classes = false;
+            let mut whole = case.trainer::<f64>(isa, Parallelism::Auto);
+            let mut halves = case.trainer::<f64>(isa, Parallelism::Auto);
+            let mut own = case.trainer::<f64>(isa, Parallelism::Auto);
+            for _ in 0..3 {
+                whole.step(&case.x, case.targets()).unwrap();
+                halves.compute_gradients(&case.x, case.targets()).unwrap();
+                halves.apply_gradients().unwrap();
+                let outputs = own.forward(&case.x).unwrap();
+                let d: Vec<f64> = outputs.iter().zip(&case.values).map(|(y, t)| 2.0 * (y - t)).collect();
+                own.backward(&d).unwrap();
+                own.apply_gradients().unwrap();
+            }
+            let read = |trainer: &Trainer<f64>| {
+                let mut parameters = vec![0.0; trainer.network().parameter_count()];
+                trainer.network().read_parameters(&mut parameters).unwrap();
+                parameters
+            };
+            assert_eq!(read(&whole), read(&halves), "{}", case.describe(isa));
+            assert_eq!(read(&whole), read(&own), "{}", case.describe(isa));
+            assert_ne!(read(&whole), read(&case.trainer::<f64>(isa, Parallelism::Auto)));
+        }
+    }
+}
