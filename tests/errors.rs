@@ -1,0 +1,154 @@
+//! What does not fit is refused by name, and nothing has changed.
+
+use fuseprop::{Activation, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+
+fn network() -> Network<f32> {
+    Network::builder(3).dense(5, Activation::Relu).dense(2, Activation::Identity).seed(1).build().unwrap()
+}
+
+fn parameters(network: &Network<f32>) -> Vec<u32> {
+    let mut parameters = vec![0.0f32; network.parameter_count()];
+    network.read_parameters(&mut parameters).unwrap();
+    parameters.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn shapes_that_cannot_be_are_refused() {
+    let zero = Error::Zero { what: "the number of features" };
+    let build = |inputs, outputs| Network::<f32>::builder(inputs).dense(outputs, Activation::Relu).build();
+    assert_eq!(build(0, 1).unwrap_err(), zero);
+    assert_eq!(build(1, 0).unwrap_err(), zero);
+    assert!(matches!(Network::<f64>::builder(4).build(), Err(Error::Zero { .. })));
+    for (inputs, outputs) in [(usize::MAX, 1), (1, usize::MAX), (usize::MAX, usize::MAX), (1 << 40, 1 << 40)]
+    {
+        assert!(matches!(build(inputs, outputs), Err(Error::Overflow { .. })), "{inputs} x {outputs}");
+    }
+    for batch in [usize::MAX, usize::MAX / 2, usize::MAX / 64] {
+        assert!(matches!(network().workspace(batch), Err(Error::Overflow { .. })));
+        assert!(matches!(Trainer::builder(network()).max_batch(batch).build(), Err(Error::Overflow { .. })));
+    }
+    assert!(matches!(network().workspace(0), Err(Error::Zero { .. })));
+    assert!(matches!(Trainer::builder(network()).max_batch(0).build(), Err(Error::Zero { .. })));
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    for bad in [f64::NAN, f64::INFINITY, -1.0] {
+        let layer = Network::<f32>::builder(1).dense(1, Activation::LeakyRelu(bad)).build();
+        assert!(matches!(layer, Err(Error::Setting { .. })));
+        let spread = Network::<f32>::builder(1).dense(1, Activation::Relu);
+        assert!(matches!(spread.init(Init::Normal { deviation: bad }).build(), Err(Error::Setting { .. })));
+        let rate = Trainer::builder(network()).optimizer(Optimizer::sgd(bad)).build();
+        assert!(matches!(rate, Err(Error::Setting { .. })));
+        let mut trainer = Trainer::builder(network()).build().unwrap();
+        assert!(matches!(trainer.set_learning_rate(bad), Err(Error::Setting { .. })));
+        assert_eq!(trainer.optimizer(), Optimizer::sgd(0.01));
+    }
+    let early = Network::<f32>::builder(1).dense(2, Activation::Softmax).dense(1, Activation::Relu).build();
+    assert_eq!(early.unwrap_err(), Error::Softmax { layer: 0, layers: 2 });
+    let no_threads = Trainer::builder(network()).parallelism(Parallelism::Threads(0)).build();
+    assert!(matches!(no_threads, Err(Error::Zero { .. })));
+    for isa in [Isa::Avx2, Isa::Avx512] {
+        let built = Network::<f32>::builder(1).dense(1, Activation::Relu).isa(isa).build();
+        match Isa::available().any(|available| available == isa) {
+            true => assert_eq!(built.unwrap().isa(), isa),
+            false => assert_eq!(built.unwrap_err(), Error::Isa { isa }),
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_fit_changes_nothing() {
+    let mut trainer = Trainer::builder(network()).max_batch(4).build().unwrap();
+    let before = parameters(trainer.network());
+    let gradients = trainer.gradients().to_vec();
+    let (x, t) = ([0.5f32; 6], [0.5f32; 4]);
+
+    assert_eq!(trainer.step(&[], &t), Err(Error::Rows { what: "inputs", row: 3, found: 0 }));
+    assert_eq!(trainer.step(&x[..5], &t), Err(Error::Rows { what: "inputs", row: 3, found: 5 }));
+    assert_eq!(trainer.step(&[0.0; 15], &t), Err(Error::Batch { max: 4, found: 5 }));
+    assert_eq!(trainer.step(&x, &t[..3]), Err(Error::Length { what: "targets", expected: 4, found: 3 }));
+    assert!(matches!(trainer.step(&x, &[0u32, 1]), Err(Error::Targets { .. })));
+    assert!(matches!(trainer.compute_gradients(&x, &t[..1]), Err(Error::Length { .. })));
+    assert!(matches!(trainer.forward(&x[..2]), Err(Error::Rows { .. })));
+    assert_eq!(trainer.backward(&t), Err(Error::NoForward));
+    assert_eq!(trainer.input_gradients(), Err(Error::NoInputGradients));
+    assert!(matches!(trainer.read_gradients(&mut [0.0; 3]), Err(Error::Length { .. })));
+    trainer.forward(&x).unwrap();
+    assert!(matches!(trainer.backward(&t[..2]), Err(Error::Length { .. })));
+
+    assert_eq!(parameters(trainer.network()), before);
+    assert_eq!(trainer.gradients(), gradients);
+    trainer.step(&x, &t).unwrap();
+    assert_ne!(parameters(trainer.network()), before);
+    assert_eq!(trainer.backward(&t), Err(Error::NoForward));
+}
+
+#[test]
+fn classes_past_the_outputs_are_refused() {
+    let mut trainer =
+        Trainer::builder(network()).loss(Loss::SoftmaxCrossEntropy).max_batch(4).build().unwrap();
+    let before = parameters(trainer.network());
+    let x = [0.5f32; 6];
+    assert_eq!(trainer.step(&x, &[0u32, 2]), Err(Error::Class { row: 1, class: 2, classes: 2 }));
+    assert!(matches!(trainer.step(&x, &[0u32]), Err(Error::Length { .. })));
+    assert_eq!(parameters(trainer.network()), before);
+    trainer.step(&x, &[0u32, 0]).unwrap();
+    assert_ne!(parameters(trainer.network()), before);
+}
+
+#[test]
+fn predictions_of_wrong_sizes_write_nothing() {
+    let network = network();
+    let mut workspace = network.workspace(2).unwrap();
+    let mut y = [7.0f32; 4];
+    let refused = [
+        network.predict_into(&[0.0; 5], &mut y, &mut workspace),
+        network.predict_into(&[], &mut y, &mut workspace),
+        network.predict_into(&[0.0; 9], &mut y, &mut workspace),
+        network.predict_into(&[0.0; 6], &mut y[..3], &mut workspace),
+    ];
+    assert!(refused.iter().all(Result::is_err), "{refused:?}");
+    let other = Network::<f32>::builder(3).dense(2, Activation::Relu).build().unwrap();
+    assert_eq!(other.predict_into(&[0.0; 6], &mut y, &mut workspace), Err(Error::Workspace));
+    assert_eq!(y, [7.0; 4]);
+    network.predict_into(&[1.0; 6], &mut y, &mut workspace).unwrap();
+    assert_ne!(y, [7.0; 4]);
+}
+
+#[test]
+fn parameters_of_wrong_sizes_are_neither_read_nor_written() {
+    let mut network = network();
+    let before = parameters(&network);
+    assert_eq!(network.parameter_count(), 3 * 5 + 5 + 5 * 2 + 2);
+    assert!(network.write_parameters(&[9.0; 31]).is_err());
+    assert!(network.write_parameters(&[9.0; 33]).is_err());
+    assert!(network.write_weights(0, &[9.0; 14]).is_err());
+    assert!(network.write_biases(1, &[9.0; 3]).is_err());
+    assert_eq!(network.write_weights(2, &[9.0; 15]), Err(Error::Layer { layer: 2, layers: 2 }));
+    assert!(network.read_weights(0, &mut [0.0; 1]).is_err());
+    assert!(network.read_biases(9, &mut [0.0; 1]).is_err());
+    assert!(network.read_parameters(&mut []).is_err());
+    assert_eq!(network.layer(2), None);
+    assert_eq!(parameters(&network), before);
+
+    let canonical: Vec<f32> = (0..32).map(|i| i as f32).collect();
+    network.write_parameters(&canonical).unwrap();
+    let (mut all, mut weights, mut biases) = ([0.0; 32], [0.0; 10], [0.0; 5]);
+    network.read_parameters(&mut all).unwrap();
+    network.read_weights(1, &mut weights).unwrap();
+    network.read_biases(0, &mut biases).unwrap();
+    assert_eq!(all[..], canonical[..]);
+    assert_eq!(weights[..], canonical[20..30]);
+    assert_eq!(biases[..], canonical[15..20]);
+}
+
+#[test]
+fn messages_name_both_numbers() {
+    let message = Error::Length { what: "targets", expected: 41, found: 43 }.to_string();
+    assert!(message.contains("targets") && message.contains("41") && message.contains("43"), "{message}");
+    let message = Error::Batch { max: 41, found: 43 }.to_string();
+    assert!(message.contains("41") && message.contains("43"), "{message}");
+    let message = Error::Class { row: 40, class: 43, classes: 41 }.to_string();
+    assert!(message.contains("40") && message.contains("41") && message.contains("43"), "{message}");
+}
