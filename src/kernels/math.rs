@@ -78,10 +78,7 @@ pub fn exp<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     // NaN survives a comparison as the second operand.
     let x = l.max(l.constant(c.lowest), l.min(l.constant(c.highest), x));
     let (n, e) = reduced_exp_m1(l, x);
-    // 2^n in two factors: neither is denormal or infinite, and only the last product rounds.
-    let half = l.round(l.mul(n, l.constant(0.5)));
-    let scaled = l.mul(l.add(e, l.constant(1.0)), l.exp2i(half));
-    l.mul(scaled, l.exp2i(l.sub(n, half)))
+    l.scale(l.add(e, l.constant(1.0)), n)
 }
 
 /// `tanh x = (e^2|x| - 1) / (e^2|x| + 1)`, with the sign of `x`. NaN of NaN.
@@ -90,18 +87,47 @@ pub fn exp<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 #[inline(always)]
 pub fn tanh<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
+    let (one, two) = (l.constant(1.0), l.constant(2.0));
     let a = l.min(l.constant(c.tanh_saturation), l.abs(x));
     let (n, e) = reduced_exp_m1(l, l.add(a, a));
     let power = l.exp2i(n);
-    let e = l.mul_add(power, e, l.sub(power, l.constant(1.0)));
-    l.flip_sign(l.div(e, l.add(e, l.constant(2.0))), x)
+    let whole = l.sub(power, one);
+    let numerator = l.mul_add(power, e, whole);
+    let numerator_low = l.mul_add(power, e, l.sub(whole, numerator));
+    let denominator = sum(l, l.max(numerator, two), l.min(numerator, two));
+    l.flip_sign(quotient(l, (numerator, numerator_low), denominator), x)
 }
 
 /// `1 / (1 + e^-x)`, as `e^-|x| / (1 + e^-|x|)` for negative `x`, which neither overflows nor loses the
 /// denormals. NaN of NaN.
 #[inline(always)]
 pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
-    let one = l.constant(1.0);
-    let e = exp(l, l.sub(l.zero(), l.abs(x)));
-    l.div(l.select(l.lt(x, l.zero()), e, one), l.add(one, e))
+    let (zero, one) = (l.zero(), l.constant(1.0));
+    let e = exp(l, l.sub(zero, l.abs(x)));
+    let numerator = l.select(l.lt(x, zero), e, one);
+    quotient(l, (numerator, zero), sum(l, one, e))
+}
+
+/// `large + small` and what its rounding lost, for `large >= small >= 0` (Dekker 1971).
+#[inline(always)]
+fn sum<L: Lanes>(l: L, large: L::Vector, small: L::Vector) -> (L::Vector, L::Vector) {
+    let sum = l.add(large, small);
+    (sum, l.sub(small, l.sub(sum, large)))
+}
+
+/// The quotient of two numbers that are each given with what their rounding lost.
+///
+/// One step of correction by the remainder, which a fused multiply-add gives exactly: without it three
+/// roundings, of numerator, denominator and quotient, add up to more than two units in the last place.
+#[inline(always)]
+fn quotient<L: Lanes>(
+    l: L,
+    (numerator, numerator_low): (L::Vector, L::Vector),
+    (denominator, denominator_low): (L::Vector, L::Vector),
+) -> L::Vector {
+    let reciprocal = l.div(l.constant(1.0), denominator);
+    let quotient = l.mul(numerator, reciprocal);
+    let remainder = l.add(l.neg_mul_add(quotient, denominator, numerator), numerator_low);
+    let remainder = l.neg_mul_add(quotient, denominator_low, remainder);
+    l.mul_add(remainder, reciprocal, quotient)
 }

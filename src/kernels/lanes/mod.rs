@@ -118,6 +118,14 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// `2^n` for integers `n` whose power is a normal number.
     fn exp2i(self, n: Self::Vector) -> Self::Vector;
+    /// `a 2^n` for integers `n`, rounded once, if `a` is near 1 and the result at most a few times past the
+    /// range of numbers, on either side.
+    #[inline(always)]
+    fn scale(self, a: Self::Vector, n: Self::Vector) -> Self::Vector {
+        // In two factors: neither is denormal or infinite, and only the last product rounds.
+        let half = self.round(self.mul(n, self.constant(0.5)));
+        self.mul(self.mul(a, self.exp2i(half)), self.exp2i(self.sub(n, half)))
+    }
     /// `floor(log2 a)` of positive normal numbers.
     fn exponent(self, a: Self::Vector) -> Self::Vector;
     /// `a / 2^exponent(a)`, in `[1, 2)`, of positive normal numbers.

@@ -4,11 +4,12 @@
 //! products is within `gamma_(k+2) (|c0| + sum |a| |b|)` of the exact one, `gamma_n = n u / (1 - n u)`.
 //! The expected sums are compensated (Ogita, Rump and Oishi 2005, algorithm Dot2), as good as exact.
 
-use super::lanes::{Line, elements, elements_mut};
-use super::pack::{Panels, PanelsMut, panels, transpose_panel};
-use super::{Isa, Kernels, Start};
+use super::available;
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
+use crate::kernels::lanes::{Line, elements, elements_mut};
+use crate::kernels::pack::{Panels, PanelsMut, panels, transpose_panel};
+use crate::kernels::{Isa, Start};
 
 /// Shapes past the cube: ragged in every block, and sums longer than a block of `k`.
 const RAGGED: [(usize, usize, usize); 14] = [
@@ -32,17 +33,6 @@ const RAGGED: [(usize, usize, usize); 14] = [
 fn shapes() -> impl Iterator<Item = (usize, usize, usize)> {
     let cube = (1..=17).flat_map(|m| (1..=17).flat_map(move |n| (1..=17).map(move |k| (m, n, k))));
     cube.chain(RAGGED)
-}
-
-/// The kernels at hand; says which instruction sets are missing.
-fn available<T: Element>() -> Vec<(Isa, &'static dyn Kernels<T>)> {
-    let all = [Isa::Portable, Isa::Avx2, Isa::Avx512];
-    let found: Vec<_> = all.into_iter().filter_map(|isa| Some((isa, T::kernels(isa)?))).collect();
-    for isa in all.into_iter().filter(|isa| found.iter().all(|(other, _)| other != isa)) {
-        println!("not tested here: {isa}");
-    }
-    assert_eq!(found[0].0, Isa::Portable);
-    found
 }
 
 /// Knuth's MMIX generator.

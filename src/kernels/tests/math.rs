@@ -1,0 +1,344 @@
+//! Elementary functions against exact values, in units in the last place.
+//!
+//! For `f32` the standard library's `f64` functions are as good as exact. For `f64` they are computed in
+//! double-double arithmetic (Dekker 1971), good to 2^-90.
+
+use super::{Check, on_every_isa};
+use crate::element::Sealed as Element;
+use crate::kernels::lanes::{Lanes, Line, elements, elements_mut};
+use crate::kernels::{Isa, math};
+
+#[derive(Clone, Copy, Debug)]
+enum Function {
+    Exp,
+    Sigmoid,
+    Tanh,
+}
+use Function::{Exp, Sigmoid, Tanh};
+
+const FUNCTIONS: [Function; 3] = [Exp, Sigmoid, Tanh];
+
+impl Function {
+    /// Replaces every element by its image.
+    fn apply<L: Lanes>(self, l: L, lines: &mut [<L::Element as Element>::Line]) {
+        l.vectorize(
+            #[inline(always)]
+            || {
+                for line in lines {
+                    let x = l.load(line);
+                    let y = match self {
+                        Exp => math::exp(l, x),
+                        Sigmoid => math::sigmoid(l, x),
+                        Tanh => math::tanh(l, x),
+                    };
+                    l.store(line, y);
+                }
+            },
+        );
+    }
+
+    /// The image in `f64`, within one of its units in the last place.
+    fn in_f64(self, x: f64) -> Exact {
+        let value = match self {
+            Exp => x.exp(),
+            Sigmoid if x < 0.0 => x.exp() / (1.0 + x.exp()),
+            Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Tanh => x.tanh(),
+        };
+        Exact { high: value, low: 0.0, exponent: 0 }
+    }
+
+    /// The image in double-double.
+    fn in_double_double(self, x: f64) -> Exact {
+        match self {
+            Exp => exact_exp(x),
+            Sigmoid => exact_sigmoid(x),
+            Tanh if x < 0.0 => {
+                let y = exact_tanh(-x);
+                Exact { high: -y.high, low: -y.low, ..y }
+            }
+            Tanh => exact_tanh(x),
+        }
+    }
+}
+
+/// `(high + low) 2^exponent`.
+#[derive(Clone, Copy, Debug)]
+struct Exact {
+    high: f64,
+    low: f64,
+    exponent: i32,
+}
+
+impl Exact {
+    const ONE: Self = Self { high: 1.0, low: 0.0, exponent: 0 };
+
+    fn sum(high: f64, low: f64) -> Self {
+        let sum = high + low;
+        let part = sum - high;
+        Self { high: sum, low: (high - (sum - part)) + (low - part), exponent: 0 }
+    }
+    fn add(self, other: Self) -> Self {
+        let (a, b) = (self.scaled(), other.scaled());
+        let sum = Self::sum(a.high, b.high);
+        Self::sum(sum.high, sum.low + a.low + b.low)
+    }
+    fn mul(self, other: Self) -> Self {
+        let high = self.high * other.high;
+        let low = self.high.mul_add(other.high, -high) + self.high * other.low + self.low * other.high;
+        Self { exponent: self.exponent + other.exponent, ..Self::sum(high, low) }
+    }
+    fn div(self, other: Self) -> Self {
+        let first = self.high / other.high;
+        let minus = Self { high: -first, low: 0.0, exponent: 0 };
+        let rest = Self { exponent: 0, ..self }.add(minus.mul(Self { exponent: 0, ..other }));
+        let second = (rest.high + rest.low) / other.high;
+        Self { exponent: self.exponent - other.exponent, ..Self::sum(first, second) }
+    }
+    /// With exponent 0.
+    fn scaled(self) -> Self {
+        let by = self.exponent;
+        Self { high: times_exp2(self.high, by), low: times_exp2(self.low, by), exponent: 0 }
+    }
+}
+
+/// `x 2^n`, rounded once: the powers are taken where they stay normal.
+fn times_exp2(x: f64, n: i32) -> f64 {
+    let first = n.clamp(-900, 900);
+    x * 2f64.powi(first) * 2f64.powi(n - first)
+}
+
+/// `x = n ln 2 + r`, Taylor's series for `e^r`. Past 800 all is far over or under the range of `f64`.
+fn exact_exp(x: f64) -> Exact {
+    let x = x.clamp(-800.0, 800.0);
+    const LN_2: Exact =
+        Exact { high: core::f64::consts::LN_2, low: 2.319_046_813_846_299_6e-17, exponent: 0 };
+    let n = (x / LN_2.high).round();
+    let minus_n = Exact { high: -n, low: 0.0, exponent: 0 };
+    let r = Exact { high: x, low: 0.0, exponent: 0 }.add(minus_n.mul(LN_2));
+    let mut sum = Exact::ONE;
+    for k in (1..=30).rev() {
+        let k = Exact { high: f64::from(k), low: 0.0, exponent: 0 };
+        sum = Exact::ONE.add(sum.mul(r).div(k));
+    }
+    Exact { exponent: n as i32, ..sum }
+}
+
+fn exact_sigmoid(x: f64) -> Exact {
+    let e = exact_exp(-x.abs());
+    // Below 2^-200 the denominator is 1 in double-double.
+    let denominator = if e.exponent < -200 { Exact::ONE } else { Exact::ONE.add(e) };
+    if x < 0.0 { e.div(denominator) } else { Exact::ONE.div(denominator) }
+}
+
+/// Of `x >= 0`.
+fn exact_tanh(x: f64) -> Exact {
+    if x < 2f64.powi(-20) {
+        // The next term of the series is below 2^-110 of the first.
+        return Exact::sum(x, -x * x * x / 3.0 + 2.0 / 15.0 * x * x * x * x * x);
+    }
+    if x > 60.0 {
+        return Exact::ONE;
+    }
+    let e = exact_exp(2.0 * x).scaled();
+    let minus_one = Exact { high: -1.0, low: 0.0, exponent: 0 };
+    e.add(minus_one).div(e.add(Exact::ONE))
+}
+
+/// How many units in the last place of `T` lie between `found` and `exact`.
+fn ulps<T: Element>(found: T, exact: Exact) -> f64 {
+    let (digits, lowest, highest) = if size_of::<T>() == 4 { (24, -126, 127) } else { (53, -1022, 1023) };
+    if exact.high == 0.0 || exact.high.is_nan() || exact.high.is_infinite() {
+        let same = found.to_f64() == exact.high || (found.to_f64().is_nan() && exact.high.is_nan());
+        return if same { 0.0 } else { f64::INFINITY };
+    }
+    // Infinity stands for the first number past the largest, and for all beyond.
+    let infinity = Exact { high: 1.0, low: 0.0, exponent: highest + 1 };
+    let magnitude = exact.high.abs().log2().floor() as i32 + exact.exponent;
+    let exact = if magnitude > highest { infinity } else { exact };
+    let found = match found.to_f64() {
+        f64::INFINITY => infinity,
+        found => Exact { high: found, low: 0.0, exponent: 0 },
+    };
+    let unit = magnitude.clamp(lowest, highest) - (digits - 1);
+    let by = found.exponent - exact.exponent;
+    let difference = (times_exp2(found.high, by) - exact.high) - exact.low;
+    times_exp2(difference.abs(), exact.exponent - unit)
+}
+
+/// Units in the last place that the functions promise; lanes that round a product and a sum each get twice
+/// as many.
+fn promised(isa: Isa) -> f64 {
+    if isa == Isa::Portable { 4.0 } else { 2.0 }
+}
+
+/// The largest error over some numbers, each function and instruction set.
+struct Sweep<T, I> {
+    numbers: I,
+    exact: fn(Function, f64) -> Exact,
+    checked: usize,
+    element: core::marker::PhantomData<T>,
+}
+
+impl<T: Element, I: Iterator<Item = T> + Clone> Check<T> for Sweep<T, I> {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        for function in FUNCTIONS {
+            let (mut worst, mut at) = (0.0, T::ZERO);
+            let mut numbers = self.numbers.clone();
+            let mut lines = [T::Line::ZERO; 64];
+            loop {
+                let x: Vec<T> = numbers.by_ref().take(64 * T::LANES).collect();
+                elements_mut::<T>(&mut lines)[..x.len()].copy_from_slice(&x);
+                function.apply(l, &mut lines);
+                for (&x, &y) in x.iter().zip(elements::<T>(&lines)) {
+                    let error = ulps(y, (self.exact)(function, x.to_f64()));
+                    if error.is_nan() || error > worst {
+                        (worst, at) = (error, x);
+                    }
+                }
+                self.checked += x.len();
+                if x.len() < 64 * T::LANES {
+                    break;
+                }
+            }
+            println!(
+                "RESULT ulp function={function:?} isa={isa} bits={} worst={worst:.3} at={at:?}",
+                8 * size_of::<T>()
+            );
+            assert!(worst <= promised(isa), "{function:?} on {isa}: {worst} ULP at {at:?}");
+        }
+    }
+}
+
+fn sweep_f32(bits: impl Iterator<Item = u32> + Clone) -> usize {
+    let numbers = bits.map(f32::from_bits);
+    let sweep = Sweep { numbers, exact: Function::in_f64, checked: 0, element: core::marker::PhantomData };
+    on_every_isa!(f32, sweep => checked);
+    checked.checked
+}
+
+#[test]
+fn f32_functions_keep_their_bound_on_every_thousandth_number() {
+    // A prime stride meets every exponent and all kinds of mantissas.
+    assert!(sweep_f32((0..=u32::MAX).step_by(1009)) > 12_000_000);
+}
+
+#[test]
+#[ignore = "minutes: all 2^32 numbers"]
+fn f32_functions_keep_their_bound_on_all_numbers() {
+    let halves = [0..=u32::MAX / 2, u32::MAX / 2 + 1..=u32::MAX];
+    let checked: usize = std::thread::scope(|scope| {
+        halves
+            .map(|half| scope.spawn(move || sweep_f32(half)))
+            .into_iter()
+            .map(|half| half.join().unwrap())
+            .sum()
+    });
+    assert!(checked >= 3 << 32);
+}
+
+#[test]
+fn f64_functions_keep_their_bound_on_numbers_of_every_size() {
+    let mut numbers = vec![0.0, f64::MIN_POSITIVE, f64::from_bits(1), 709.78, 709.79, 745.13, 745.14, 1e300];
+    let mut state = 1_u64;
+    for _ in 0..20_000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mantissa = 1.0 + (state >> 12) as f64 / (1_u64 << 52) as f64;
+        // Twice as many numbers where the functions bend as where they are flat.
+        let exponent = (state >> 3) as i32 % if state % 3 == 0 { 1000 } else { 10 };
+        numbers.push(times_exp2(mantissa, if state % 3 == 0 { -exponent } else { exponent }));
+    }
+    let numbers: Vec<f64> = numbers.iter().flat_map(|&x| [x, -x]).filter(|x| x.abs() < 1e300).collect();
+    let sweep = Sweep {
+        numbers: numbers.iter().copied(),
+        exact: Function::in_double_double,
+        checked: 0,
+        element: core::marker::PhantomData,
+    };
+    on_every_isa!(f64, sweep => checked);
+    assert!(checked.checked > 100_000);
+}
+
+#[test]
+fn double_double_references_agree_with_the_standard_library() {
+    for x in [-745.0, -700.5, -30.25, -1.0, -1e-3, -1e-9, 1e-12, 0.3, 1.0, 7.5, 44.0, 700.0] {
+        for function in FUNCTIONS {
+            let error = ulps(function.in_f64(x).high, function.in_double_double(x));
+            assert!(error <= 4.0, "{function:?} of {x}: {error} ULP apart");
+        }
+    }
+}
+
+/// Values that are exact, and special ones.
+struct Special;
+
+impl<T: Element> Check<T> for Special {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        let (infinity, nan) = (f64::INFINITY, f64::NAN);
+        let table = [
+            (Exp, [(0.0, 1.0), (-0.0, 1.0), (infinity, infinity), (-infinity, 0.0), (nan, nan)]),
+            (Sigmoid, [(0.0, 0.5), (-0.0, 0.5), (infinity, 1.0), (-infinity, 0.0), (nan, nan)]),
+            (Tanh, [(0.0, 0.0), (-0.0, -0.0), (infinity, 1.0), (-infinity, -1.0), (nan, nan)]),
+        ];
+        for (function, pairs) in table {
+            for (x, expected) in pairs {
+                // In every lane, beside numbers of all kinds.
+                for lane in 0..T::LANES {
+                    let mut line = [T::Line::ZERO];
+                    for (i, slot) in line[0].as_mut_slice().iter_mut().enumerate() {
+                        *slot = T::from_f64([nan, 1e30, -1.5, infinity, 0.1, -1e30, 3.0][(i + lane) % 7]);
+                    }
+                    line[0].as_mut_slice()[lane] = T::from_f64(x);
+                    function.apply(l, &mut line);
+                    let found = line[0].as_slice()[lane].to_f64();
+                    let same = found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
+                    assert!(same, "{function:?} of {x} on {isa}, lane {lane}: {found}, not {expected}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn special_values_are_exact_in_every_lane() {
+    on_every_isa!(f32, Special => _done);
+    on_every_isa!(f64, Special => _done);
+}
+
+/// The bits of some images: of every instruction set, each number in a lane of its own choosing.
+#[derive(Default)]
+struct SameBits(Vec<(Isa, Vec<u64>)>);
+
+impl<T: Element> Check<T> for SameBits {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        let mut bits = Vec::new();
+        for function in FUNCTIONS {
+            for i in -400..400 {
+                let x = T::from_f64(f64::from(i) * 0.217);
+                let images: Vec<u64> = (0..T::LANES)
+                    .map(|lane| {
+                        let mut line = [T::Line::ZERO];
+                        line[0].as_mut_slice().fill(T::from_f64(-f64::from(i)));
+                        line[0].as_mut_slice()[lane] = x;
+                        function.apply(l, &mut line);
+                        line[0].as_slice()[lane].to_f64().to_bits()
+                    })
+                    .collect();
+                assert!(images.iter().all(|&image| image == images[0]), "{function:?} of {x} on {isa}");
+                bits.push(images[0]);
+            }
+        }
+        self.0.push((isa, bits));
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_lane_nor_on_the_instruction_set() {
+    on_every_isa!(f32, SameBits::default() => of_f32);
+    on_every_isa!(f64, SameBits::default() => of_f64);
+    for SameBits(found) in [of_f32, of_f64] {
+        let fused: Vec<_> = found.iter().filter(|(isa, _)| *isa != Isa::Portable).collect();
+        assert!(fused.windows(2).all(|pair| pair[0].1 == pair[1].1), "AVX2 and AVX-512 differ");
+        assert!(found[0].1.iter().any(|&bits| bits != found[0].1[0]));
+    }
+}

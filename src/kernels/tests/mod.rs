@@ -1,0 +1,43 @@
+//! The kernels against slower arithmetic, on every instruction set at hand.
+
+mod math;
+mod products;
+
+use super::lanes::Lanes;
+use super::{Isa, Kernels};
+use crate::element::Sealed as Element;
+
+/// The kernels at hand; says which instruction sets are missing.
+fn available<T: Element>() -> Vec<(Isa, &'static dyn Kernels<T>)> {
+    let all = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    let found: Vec<_> = all.into_iter().filter_map(|isa| Some((isa, T::kernels(isa)?))).collect();
+    for isa in all.into_iter().filter(|isa| found.iter().all(|(other, _)| other != isa)) {
+        println!("not tested here: {isa}");
+    }
+    assert_eq!(found[0].0, Isa::Portable);
+    found
+}
+
+/// A check over lanes, for those below the crossing.
+trait Check<T> {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa);
+}
+
+/// Runs a check on the lanes of every instruction set at hand, and leaves it in a variable.
+macro_rules! on_every_isa {
+    ($element:ty, $start:expr => $check:ident) => {
+        let mut $check = $start;
+        if let Some(&l) = $crate::kernels::lanes::portable::Portable::<$element>::detect() {
+            Check::<$element>::run(&mut $check, l, Isa::Portable);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(&l) = $crate::kernels::lanes::avx2::Avx2::<$element>::detect() {
+            Check::<$element>::run(&mut $check, l, Isa::Avx2);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(&l) = $crate::kernels::lanes::avx512::Avx512::<$element>::detect() {
+            Check::<$element>::run(&mut $check, l, Isa::Avx512);
+        }
+    };
+}
+use on_every_isa;
