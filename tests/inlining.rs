@@ -1,0 +1,33 @@
+//! Kernels are compiled for their instruction set down to the last lane.
+//!
+//! A function between the crossing into an instruction set and a lane operation that is not inlined loses
+//! the features: every intrinsic below it becomes a call, some hundred times slower and still right. So
+//! this test looks into its own executable for functions that should have vanished.
+#![cfg(all(target_os = "linux", target_arch = "x86_64", not(debug_assertions)))]
+
+use fuseprop::{Activation, Loss, Network, Trainer};
+use object::{Object, ObjectSymbol};
+
+/// Names of all functions in this executable that hold `part`.
+fn functions(part: &str) -> Vec<String> {
+    let executable = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    let file = object::File::parse(&*executable).unwrap();
+    let names = file.symbols().filter_map(|symbol| symbol.name().ok().map(str::to_owned));
+    names.filter(|name| name.contains(part)).collect()
+}
+
+#[test]
+fn no_lane_operation_is_left_as_a_call() {
+    // The kernels must be in the executable to be looked at.
+    let network = Network::<f32>::builder(2).dense(3, Activation::Tanh).seed(1).build().unwrap();
+    let mut trainer = Trainer::builder(network).loss(Loss::MeanSquaredError).build().unwrap();
+    assert!(trainer.step(&[1.0, 2.0], &[0.0; 3]).unwrap() > 0.0);
+    assert!(functions("vectorize").len() > 10, "the crossings are functions of their own");
+
+    // Detection, in the standard library, calls one that has nothing to do with lanes: `_xgetbv`.
+    let vectors: Vec<_> = functions("core_arch").into_iter().filter(|name| name.contains("_mm")).collect();
+    assert_eq!(vectors, [""; 0], "intrinsics that are called");
+    let kept = |name: &String| !name.contains("vectorize") && !name.contains("detect");
+    let lanes: Vec<_> = functions("5lanes").into_iter().filter(kept).collect();
+    assert_eq!(lanes, [""; 0], "lane operations that are called");
+}
