@@ -1,8 +1,11 @@
 //! Nothing is allocated after construction: counted by the global allocator, on every thread.
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use common::isas;
 use fuseprop::{Activation, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 
 struct Counting;
@@ -51,7 +54,7 @@ fn steps_and_predictions_allocate_nothing() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     // Threads allocate while they start; those that answer have started.
     pool.broadcast(|_| ());
-    for isa in Isa::available() {
+    for isa in isas() {
         assert_eq!(serial_steps(isa), 0, "serial steps on {isa}");
         assert_eq!(threaded_steps(&pool, isa, 96), 0, "two-phase steps in a pool on {isa}");
         assert_eq!(threaded_steps(&pool, isa, 640), 0, "depth-first steps in a pool on {isa}");

@@ -1,5 +1,8 @@
 //! Whole networks against the naive reference, on every instruction set.
 
+mod common;
+
+use common::isas;
 use fuseprop::{
     Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer, reference,
 };
@@ -135,7 +138,7 @@ fn compare_with_the_reference(case: &Case, isa: Isa) {
 
 #[test]
 fn random_networks_agree_with_the_reference() {
-    for isa in Isa::available() {
+    for isa in isas() {
         let mut random = Random(1);
         for _ in 0..150 {
             let batch = 1 + random.below(200);
@@ -146,7 +149,7 @@ fn random_networks_agree_with_the_reference() {
 
 #[test]
 fn every_schedule_and_batch_edge_agrees_with_the_reference() {
-    for isa in Isa::available() {
+    for isa in isas() {
         let mut random = Random(2);
         for batch in [1, 2, 63, 64, 65, 127, 129, 511, 512, 700, 1100] {
             compare_with_the_reference(&Case::random(&mut random, 40, batch), isa);
@@ -156,7 +159,7 @@ fn every_schedule_and_batch_edge_agrees_with_the_reference() {
 
 #[test]
 fn wide_layers_agree_with_the_reference() {
-    for isa in Isa::available() {
+    for isa in isas() {
         let mut random = Random(3);
         let mut case = Case::random(&mut random, 8, 70);
         // Past a block of the sum (256 in f32, 128 in f64) and ragged at every edge.
@@ -234,7 +237,7 @@ fn loss_at(case: &Case, network: &Network<f64>, parameters: &[f64], x: &[f64]) -
 
 #[test]
 fn f32_stays_near_f64() {
-    for isa in Isa::available() {
+    for isa in isas() {
         let mut random = Random(5);
         for _ in 0..50 {
             let batch = 1 + random.below(100);
@@ -255,7 +258,7 @@ fn f32_stays_near_f64() {
 
 #[test]
 fn outputs_do_not_depend_on_the_place_in_a_batch() {
-    for isa in Isa::available() {
+    for isa in isas() {
         let mut random = Random(6);
         for _ in 0..20 {
             let case = Case::random(&mut random, 70, 131);
@@ -286,7 +289,7 @@ fn outputs_do_not_depend_on_the_place_in_a_batch() {
 
 #[test]
 fn a_step_is_its_two_halves_and_a_loss_of_ones_own_is_as_good() {
-    for isa in Isa::available() {
+    for isa in isas() {
         let mut random = Random(7);
         for batch in [5, 70, 600] {
             let mut case = Case::random(&mut random, 30, batch);
@@ -313,6 +316,37 @@ fn a_step_is_its_two_halves_and_a_loss_of_ones_own_is_as_good() {
             assert_eq!(read(&whole), read(&halves), "{}", case.describe(isa));
             assert_eq!(read(&whole), read(&own), "{}", case.describe(isa));
             assert_ne!(read(&whole), read(&case.trainer::<f64>(isa, Parallelism::Auto)));
+        }
+    }
+}
+
+#[test]
+fn what_a_batch_leaves_behind_does_not_reach_the_next() {
+    for isa in isas() {
+        let mut random = Random(8);
+        // Each schedule, with a last batch that leaves rows of a tile, tiles or slots unused.
+        for (batch, later) in [(5, 3), (150, 70), (700, 130), (700, 1)] {
+            let case = Case::random(&mut random, 40, batch);
+            let (inputs, outputs) = (case.sizes[0], case.sizes[case.sizes.len() - 1]);
+            let mut clean = case.trainer::<f64>(isa, Parallelism::Auto);
+            let mut dirty = case.trainer::<f64>(isa, Parallelism::Auto);
+            // Every buffer becomes NaN, no parameter does.
+            dirty.compute_gradients(&vec![f64::NAN; batch * inputs], case.targets()).unwrap();
+            assert!(dirty.gradients().iter().any(|g| g.is_nan()));
+            dirty.forward(&vec![f64::NAN; batch * inputs]).unwrap();
+            dirty.backward(&vec![f64::NAN; batch * outputs]).unwrap();
+
+            let x = &case.x[..later * inputs];
+            let losses = [&mut clean, &mut dirty].map(|trainer| match case.use_classes {
+                true => trainer.step(x, &case.classes[..later]).unwrap(),
+                false => trainer.step(x, &case.values[..later * outputs]).unwrap(),
+            });
+            let what = case.describe(isa);
+            assert!(losses[0].is_finite(), "{what}");
+            assert_eq!(losses[0].to_bits(), losses[1].to_bits(), "{what}");
+            assert_eq!(clean.gradients(), dirty.gradients(), "{what}");
+            assert_eq!(clean.input_gradients().unwrap(), dirty.input_gradients().unwrap(), "{what}");
+            assert_eq!(clean.forward(x).unwrap(), dirty.forward(x).unwrap(), "{what}");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The same bits for any number of threads, and on AVX2 and AVX-512.
 
+mod common;
+
+use common::isas;
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 
 /// Shapes of 4 MFLOP and more, so that steps are shared out: two-phase, then depth-first.
@@ -7,7 +10,7 @@ const BATCHES: [usize; 3] = [70, 200, 1000];
 
 #[test]
 fn parameters_have_the_same_bits_on_any_number_of_threads() {
-    for isa in Isa::available() {
+    for isa in isas() {
         for batch in BATCHES {
             let serial = train::<f32>(isa, batch, Parallelism::Serial);
             for threads in [1, 2, 3, 4, 7, 8] {
@@ -39,7 +42,7 @@ fn avx2_and_avx512_give_the_same_bits() {
 }
 
 /// A hash of the parameters after some steps, which must have moved them.
-fn train<T: Element + From<f32>>(isa: Isa, batch: usize, parallelism: Parallelism) -> u64 {
+fn train<T: Element + From<f32> + Into<f64>>(isa: Isa, batch: usize, parallelism: Parallelism) -> u64 {
     let (inputs, outputs) = (90, 37);
     let network = Network::<T>::builder(inputs)
         .dense(121, Activation::Tanh)
@@ -49,12 +52,13 @@ fn train<T: Element + From<f32>>(isa: Isa, batch: usize, parallelism: Parallelis
         .isa(isa)
         .build()
         .unwrap();
-    let before = hash(&network);
+    let before = parameters(&network);
     let mut trainer = Trainer::builder(network)
         .loss(Loss::SoftmaxCrossEntropy)
         .optimizer(Optimizer::sgd(0.1))
         .max_batch(batch)
         .parallelism(parallelism)
+        .input_gradients()
         .build()
         .unwrap();
     let x: Vec<T> = (0..batch * inputs).map(|i| T::from((i * 37 % 101) as f32 / 101.0)).collect();
@@ -63,20 +67,32 @@ fn train<T: Element + From<f32>>(isa: Isa, batch: usize, parallelism: Parallelis
     for _ in 0..4 {
         losses.push(trainer.step(&x, &classes).unwrap());
     }
-    let after = hash(trainer.network());
+    let after = parameters(trainer.network());
     assert_ne!(before, after);
-    losses.iter().fold(after, |hash, loss| (hash ^ loss.to_bits()).wrapping_mul(0x100_0000_01b3))
+    // The same by a loss of one's own, with the gradient of the inputs.
+    let d_outputs = trainer.forward(&x).unwrap().to_vec();
+    trainer.backward(&d_outputs).unwrap();
+    let mut y = vec![T::from(f32::NAN); batch * outputs];
+    let network = trainer.network();
+    let mut workspace = network.workspace(batch).unwrap().parallelism(parallelism).unwrap();
+    network.predict_into(&x, &mut y, &mut workspace).unwrap();
+    assert_eq!(y, d_outputs, "a prediction is the trainer's forward pass");
+    let gradients = [trainer.gradients(), trainer.input_gradients().unwrap()];
+    hash([&losses, &in_f64(&y), &after, &in_f64(gradients[0]), &in_f64(gradients[1])])
 }
 
-/// FNV-1a over the parameters, printed exactly.
-fn hash<T: Element + From<f32>>(network: &Network<T>) -> u64 {
+fn parameters<T: Element + From<f32> + Into<f64>>(network: &Network<T>) -> Vec<f64> {
     let mut parameters = vec![T::from(0.0); network.parameter_count()];
     network.read_parameters(&mut parameters).unwrap();
-    let mut hash = 0xcbf2_9ce4_8422_2325;
-    for parameter in parameters {
-        for byte in format!("{parameter:?}").bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    }
-    hash
+    in_f64(&parameters)
+}
+
+fn in_f64<T: Element + Into<f64>>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|&value| value.into()).collect()
+}
+
+/// FNV-1a over the bits.
+fn hash<'a>(values: impl IntoIterator<Item = &'a Vec<f64>>) -> u64 {
+    let bytes = values.into_iter().flatten().flat_map(|value| value.to_bits().to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

@@ -40,7 +40,10 @@
 //! the same step is 0.5. Layers always have biases: they are zero before the step, their gradients are `-2 delta`, and
 //! a step moves them to `delta`. The textbook's network is the one with the biases put back to zero.
 
+mod common;
+
 use approx::assert_relative_eq;
+use common::isas;
 use fuseprop::reference::{Dense, Model};
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Reduction, Targets, Trainer};
 
@@ -204,7 +207,7 @@ fn the_numbers_by_hand_follow_from_each_other() {
 
 #[test]
 fn every_instruction_set_takes_the_step_done_by_hand() {
-    let available: Vec<Isa> = Isa::available().collect();
+    let available = isas();
     assert!(available.contains(&Isa::Portable));
     for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
         if !available.contains(&isa) {
@@ -218,7 +221,7 @@ fn every_instruction_set_takes_the_step_done_by_hand() {
 
 #[test]
 fn one_fused_step_is_the_two_halves() {
-    for isa in Isa::available() {
+    for isa in isas() {
         let (mut fused, mut halves) = (trainer::<f64>(isa, &BEFORE), trainer::<f64>(isa, &BEFORE));
         let loss = fused.step(&X, &[TARGET][..]).expect("one row, one target");
         let loss_of_halves = halves.compute_gradients(&X, &[TARGET][..]).expect("one row, one target");

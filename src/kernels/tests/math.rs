@@ -245,8 +245,11 @@ fn f64_functions_keep_their_bound_on_numbers_of_every_size() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let mantissa = 1.0 + (state >> 12) as f64 / (1_u64 << 52) as f64;
         // Twice as many numbers where the functions bend as where they are flat.
-        let exponent = (state >> 3) as i32 % if state % 3 == 0 { 1000 } else { 10 };
-        numbers.push(times_exp2(mantissa, if state % 3 == 0 { -exponent } else { exponent }));
+        let exponent = match state >> 11 & 3 {
+            0 => -(state as i32 >> 22),
+            _ => state as i32 >> 28,
+        };
+        numbers.push(times_exp2(mantissa, exponent));
     }
     let numbers: Vec<f64> = numbers.iter().flat_map(|&x| [x, -x]).filter(|x| x.abs() < 1e300).collect();
     let sweep = Sweep {
