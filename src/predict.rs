@@ -39,7 +39,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory.
     pub fn workspace(&self, max_batch: usize) -> Result<Workspace<T>, Error> {
         check_max_batch(self, max_batch)?;
-        let tile_rows = tile_rows(max_batch, self.parameter_count());
+        let tile_rows = tile_rows::<T>(max_batch, self.parameter_count());
         let slots = max_batch.div_ceil(tile_rows).min(MAX_SLOTS);
         Ok(Workspace {
             tiles: vec![Tile::new(self, tile_rows, Purpose::Predict); slots],

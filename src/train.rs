@@ -548,7 +548,7 @@ impl<T: Element> TrainerBuilder<T> {
         check_max_batch(&network, max_batch)?;
         let optimizer = self.optimizer.checked()?;
         let threads = Threads::new(self.parallelism)?;
-        let tile_rows = tile_rows(max_batch, network.parameter_count());
+        let tile_rows = tile_rows::<T>(max_batch, network.parameter_count());
         let schedule = Schedule::choose::<T>(max_batch, tile_rows, network.parameters.len());
         let (count, own_lines) = match schedule {
             Schedule::DepthFirst { slots } => (slots, network.parameters.len()),
