@@ -2,6 +2,7 @@
 
 mod math;
 mod products;
+mod speed;
 
 use super::lanes::Lanes;
 use super::{Isa, Kernels};

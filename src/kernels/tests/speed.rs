@@ -1,0 +1,131 @@
+//! How fast the products run, beside the fastest that any loop of fused multiply-adds can.
+//!
+//! `cargo test --release --lib speed -- --ignored --nocapture`, on a quiet machine.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use super::{Check, available, on_every_isa};
+use crate::activation::Activation;
+use crate::element::Sealed as Element;
+use crate::kernels::blocking::{OWNED_PANELS, tile_rows};
+use crate::kernels::lanes::{Lanes, Line, elements_mut};
+use crate::kernels::pack::{Panels, PanelsMut, panels};
+use crate::kernels::{Isa, Kernels, Start};
+
+/// Seconds of one call: the best of some runs of a few milliseconds.
+fn seconds(mut f: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    f();
+    let calls = (4e-3 / start.elapsed().as_secs_f64().max(1e-9)).ceil() as u32;
+    let run = |_| {
+        let start = Instant::now();
+        (0..calls).for_each(|_| f());
+        start.elapsed() / calls
+    };
+    (0..15).map(run).fold(Duration::MAX, Duration::min).as_secs_f64()
+}
+
+/// Operations per second of a loop that does nothing but multiply and add in registers.
+struct Peak(Vec<(Isa, f64)>);
+
+impl<T: Element> Check<T> for Peak {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        // As many sums as hide the latency, or as there are registers for.
+        let rate = match L::ACCUMULATORS {
+            12.. => peak::<L, 12>(l),
+            6.. => peak::<L, 6>(l),
+            _ => peak::<L, 3>(l),
+        };
+        self.0.push((isa, rate));
+    }
+}
+
+fn peak<L: Lanes, const SUMS: usize>(l: L) -> f64 {
+    let steps = 100_000;
+    let [a, b, mut kept] = [0.999, 1e-6, 0.0].map(|x| black_box(filled::<L::Element>(x)));
+    let time = seconds(|| {
+        l.vectorize(
+            #[inline(always)]
+            || {
+                let (a, b) = (l.load(&a), l.load(&b));
+                let mut sums = [b; SUMS];
+                for _ in 0..steps {
+                    for sum in &mut sums {
+                        *sum = l.mul_add(*sum, a, b);
+                    }
+                }
+                for sum in sums {
+                    let total = l.add(l.load(&kept), sum);
+                    l.store(&mut kept, total);
+                }
+            },
+        );
+    });
+    black_box(kept);
+    (steps * SUMS * 2 * L::Element::LANES) as f64 / time
+}
+
+fn filled<T: Element>(x: f64) -> T::Line {
+    let mut line = T::Line::ZERO;
+    line.as_mut_slice().fill(T::from_f64(x));
+    line
+}
+
+fn lines<T: Element>(count: usize) -> Vec<T::Line> {
+    let mut lines = vec![T::Line::ZERO; count];
+    for (i, x) in elements_mut::<T>(&mut lines).iter_mut().enumerate() {
+        *x = T::from_f64((i * 7919 % 1000) as f64 / 1000.0 - 0.5);
+    }
+    lines
+}
+
+/// Rates of the three products of a layer, batch `m`, `k` inputs, `n` outputs, as a step calls them.
+fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize)) -> [f64; 3] {
+    let rows = tile_rows::<T>(m, n * k);
+    let tiles = m / rows;
+    let tile = |cols| (0..tiles).map(|_| lines::<T>(rows * panels::<T>(cols))).collect::<Vec<_>>();
+    let (x, mut y, mut d_x) = (tile(k), tile(n), tile(k));
+    let weights = lines::<T>((1 + k) * panels::<T>(n));
+    let transposed = lines::<T>(panels::<T>(n) * panels::<T>(k) * T::LANES);
+    let mut d_w = lines::<T>((1 + k) * panels::<T>(n));
+    let forward = seconds(|| {
+        for (x, y) in x.iter().zip(&mut y) {
+            let y = PanelsMut::new(y, rows, n);
+            kernels.forward(y, Panels::new(x, rows, k), &weights, Activation::Identity);
+        }
+    });
+    let backward = seconds(|| {
+        for (y, d_x) in y.iter().zip(&mut d_x) {
+            let d_x = PanelsMut::new(d_x, rows, k);
+            kernels.backward_data(d_x, Panels::new(y, rows, n), &transposed, None);
+        }
+    });
+    let gradient = seconds(|| {
+        for (g, owned) in d_w.chunks_mut(OWNED_PANELS * (1 + k)).enumerate() {
+            let mut start = Start::Zero;
+            for (x, y) in x.iter().zip(&y) {
+                let (x, d_z) = (Panels::new(x, rows, k), Panels::new(y, rows, n));
+                kernels.weight_gradient(owned, x, d_z, g * OWNED_PANELS, start);
+                start = Start::Accumulate;
+            }
+        }
+    });
+    let flop = (2 * tiles * rows * n * k) as f64;
+    [forward, backward, gradient].map(|time| flop / time)
+}
+
+#[test]
+#[ignore = "a measurement: needs a quiet machine"]
+fn speed_of_products() {
+    on_every_isa!(f32, Peak(Vec::new()) => peaks);
+    for (isa, kernels) in available::<f32>() {
+        let peak = peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1;
+        println!("{isa}: {:.1} GFLOP/s at most", peak / 1e9);
+        for n in [17_usize, 31, 32, 33, 64, 65, 100, 128, 129, 256, 512, 1000, 1024] {
+            let rates = rates::<f32>(kernels, (n.max(64).next_multiple_of(64), n, n));
+            let shares = rates.map(|rate| format!("{:6.1} {:4.0} %", rate / 1e9, 100.0 * rate / peak));
+            println!("{n:5}: forward {}, backward {}, gradient {}", shares[0], shares[1], shares[2]);
+        }
+    }
+}
