@@ -4,7 +4,7 @@ use crate::activation::Activation;
 use crate::element::Element;
 use crate::kernels::Start;
 use crate::kernels::lanes::Line;
-use crate::kernels::pack::{Panels, PanelsMut, pack_rows, panels, unpack_rows};
+use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::loss::{Loss, Targets};
 use crate::network::{Layer, Network};
 use crate::update::Transposed;
@@ -71,7 +71,7 @@ impl<T: Element> Tile<T> {
     /// last layer's activation.
     pub(crate) fn forward(&mut self, network: &Network<T>, x: &[T], last: Activation) {
         self.rows = x.len() / self.inputs;
-        pack_rows(&mut PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
+        network.kernels.pack(PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
         for (l, layer) in network.layers.iter().enumerate() {
             let (below, from) = self.layers.split_at_mut(l);
             let x = below.last().map_or(&self.x, |below| &below.y);
@@ -84,12 +84,12 @@ impl<T: Element> Tile<T> {
 
     /// Copies the outputs to `to` `[rows, outputs]`.
     pub(crate) fn read_outputs(&self, network: &Network<T>, to: &mut [T]) {
-        unpack_rows(to, self.output(network.layers.len() - 1, network.last()));
+        network.kernels.unpack(to, self.output(network.layers.len() - 1, network.last()));
     }
 
     /// Copies the gradient with respect to the inputs to `to` `[rows, inputs]`.
-    pub(crate) fn read_input_gradients(&self, to: &mut [T]) {
-        unpack_rows(to, Panels::new(&self.d_x, self.rows, self.inputs));
+    pub(crate) fn read_input_gradients(&self, network: &Network<T>, to: &mut [T]) {
+        network.kernels.unpack(to, Panels::new(&self.d_x, self.rows, self.inputs));
     }
 
     /// The gradient with respect to every layer's sums, last to first; the loss of the rows, 0 if the
@@ -144,7 +144,7 @@ impl<T: Element> Tile<T> {
         let y = Panels::new(y, rows, last.outputs());
         let (loss, activation) = match head {
             Head::Given(d_y) => {
-                pack_rows(&mut PanelsMut::new(d_z, rows, last.outputs()), d_y);
+                network.kernels.pack(PanelsMut::new(d_z, rows, last.outputs()), d_y);
                 (0.0, last.activation())
             }
             Head::Loss(loss, scale, targets) => {

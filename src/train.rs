@@ -443,7 +443,7 @@ impl<T: Element> Rows<'_, T> {
                 } else if !self.input_gradients.is_empty() {
                     let to =
                         &mut self.input_gradients[at * network.inputs()..][..rows.len() * network.inputs()];
-                    slot.tile.read_input_gradients(to);
+                    slot.tile.read_input_gradients(network, to);
                 }
                 start = Start::Accumulate;
                 row = rows.end;

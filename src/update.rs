@@ -21,6 +21,8 @@ pub(crate) struct Group {
     /// Lines of the group in the transposed copy: none if no backward pass reads it.
     transposed: usize,
     inputs: usize,
+    /// Columns of the group's panels that are outputs, not padding.
+    outputs: usize,
 }
 
 impl Group {
@@ -58,6 +60,7 @@ impl<T: Element> Transposed<T> {
                     lines: owned * stride,
                     transposed: owned * per_panel,
                     inputs: layer.inputs(),
+                    outputs: layer.outputs() - first_panel * T::LANES,
                 });
                 end += owned * per_panel;
             }
@@ -84,10 +87,13 @@ impl<T: Element> Transposed<T> {
 
 /// Copies a group's weights to their place in the transposed copy.
 pub(crate) fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &[T::Line]) {
+    if to.is_empty() {
+        return;
+    }
     let blocks = panels::<T>(group.inputs) * T::LANES;
     let weights = parameters.chunks_exact(1 + group.inputs);
-    for (to, panel) in to.chunks_exact_mut(blocks).zip(weights) {
-        transpose_panel::<T>(to, &panel[1..]);
+    for (p, (to, panel)) in to.chunks_exact_mut(blocks).zip(weights).enumerate() {
+        transpose_panel::<T>(to, &panel[1..], group.outputs - p * T::LANES);
     }
 }
 
@@ -125,12 +131,14 @@ impl<T: Element> Divide for Owned<'_, T> {
 
 impl<'a, T: Element> Owned<'a, T> {
     /// Calls `f` with each group, its parameters, gradients and transposed lines.
-    pub(crate) fn each(self, mut f: impl FnMut(&Group, &mut [T::Line], &mut [T::Line], &mut [T::Line])) {
-        let mut rest = self;
-        while !rest.groups.is_empty() {
-            let (one, others) = rest.divide(1);
-            f(&one.groups[0], one.parameters, one.gradients, one.transposed);
-            rest = others;
+    pub(crate) fn each(self, f: impl Fn(&Group, &mut [T::Line], &mut [T::Line], &mut [T::Line])) {
+        let Self { groups, mut parameters, mut gradients, mut transposed } = self;
+        for group in groups {
+            let (of_parameters, of_gradients, of_transposed);
+            (of_parameters, parameters) = parameters.split_at_mut(group.lines);
+            (of_gradients, gradients) = gradients.split_at_mut(group.lines);
+            (of_transposed, transposed) = transposed.split_at_mut(group.transposed);
+            f(group, of_parameters, of_gradients, of_transposed);
         }
     }
 }

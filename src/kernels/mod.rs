@@ -41,6 +41,10 @@ pub enum Start {
 
 /// The operations on one tile and one layer, for one instruction set. Shapes as in each function's docs.
 pub trait Kernels<T: Element>: Send + Sync {
+    /// See [`pack::pack_rows`].
+    fn pack(&self, to: PanelsMut<'_, T>, from: &[T]);
+    /// See [`pack::unpack_rows`].
+    fn unpack(&self, to: &mut [T], from: Panels<'_, T>);
     /// See [`gemm::forward`].
     fn forward(&self, y: PanelsMut<'_, T>, x: Panels<'_, T>, weights: &[T::Line], activation: Activation);
     /// See [`gemm::backward_data`].
@@ -77,6 +81,20 @@ pub trait Kernels<T: Element>: Send + Sync {
 }
 
 impl<L: Lanes> Kernels<L::Element> for L {
+    fn pack(&self, to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
+        self.vectorize(
+            #[inline(always)]
+            || pack::pack_rows(*self, to, from),
+        );
+    }
+
+    fn unpack(&self, to: &mut [L::Element], from: Panels<'_, L::Element>) {
+        self.vectorize(
+            #[inline(always)]
+            || pack::unpack_rows(*self, to, from),
+        );
+    }
+
     fn forward(
         &self,
         y: PanelsMut<'_, L::Element>,

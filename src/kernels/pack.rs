@@ -6,7 +6,7 @@
 //! streams whatever the shapes: no stride is a power of two, no row falls into another's cache set, and
 //! the output of one product is an operand of the next without packing.
 
-use super::lanes::Line;
+use super::lanes::{Lanes, Line};
 use crate::element::Sealed as Element;
 
 /// Panels, or lines of a row, that `features` need.
@@ -77,29 +77,24 @@ impl<'a, T: Element> PanelsMut<'a, T> {
 
 /// Packs row-major `[rows, cols]` into panels. Padding lanes become 0.
 #[inline(always)]
-pub fn pack_rows<T: Element>(to: &mut PanelsMut<'_, T>, from: &[T]) {
-    let cols = to.cols;
+pub fn pack_rows<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
+    let (cols, lanes) = (to.cols, L::Element::LANES);
     for p in 0..to.panels() {
-        let start = p * T::LANES;
-        let width = T::LANES.min(cols - start);
+        let columns = p * lanes..cols.min((p + 1) * lanes);
         for (line, row) in to.panel(p).iter_mut().zip(from.chunks_exact(cols)) {
-            let row = &row[start..start + width];
-            let line = line.as_mut_slice();
-            line[..width].copy_from_slice(row);
-            line[width..].fill(T::ZERO);
+            l.store(line, l.load_slice(&row[columns.clone()]));
         }
     }
 }
 
 /// Unpacks panels into row-major `[rows, cols]`.
 #[inline(always)]
-pub fn unpack_rows<T: Element>(to: &mut [T], from: Panels<'_, T>) {
-    let cols = from.cols;
+pub fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::Element>) {
+    let (cols, lanes) = (from.cols, L::Element::LANES);
     for p in 0..from.panels() {
-        let start = p * T::LANES;
-        let width = T::LANES.min(cols - start);
+        let columns = p * lanes..cols.min((p + 1) * lanes);
         for (row, line) in to.chunks_exact_mut(cols).zip(from.panel(p)) {
-            row[start..start + width].copy_from_slice(&line.as_slice()[..width]);
+            l.store_slice(&mut row[columns.clone()], l.load(line));
         }
     }
 }
@@ -108,18 +103,20 @@ pub fn unpack_rows<T: Element>(to: &mut [T], from: Panels<'_, T>) {
 ///
 /// `to` is `[I / LANES][LANES][LANES]`, the block row of `W^T` that belongs to this panel's outputs:
 /// line `j` of block `p` holds the weights from inputs `p LANES ..` to output `j`. `weights` is the
-/// panel's `[I][LANES]`. Inputs past the end are 0.
+/// panel's `[I][LANES]`, of which `outputs` columns are in use (more than a line counts as a line). Inputs
+/// past the end are 0; lines of outputs past the end are left as they are, for no product reads them.
 ///
 /// The blocks of one panel are contiguous, so whoever owns a panel of outputs owns its transpose too.
 #[inline(always)]
-pub fn transpose_panel<T: Element>(to: &mut [T::Line], weights: &[T::Line]) {
+pub fn transpose_panel<T: Element>(to: &mut [T::Line], weights: &[T::Line], outputs: usize) {
     for (block, rows) in to.chunks_exact_mut(T::LANES).zip(weights.chunks(T::LANES)) {
-        for (j, line) in block.iter_mut().enumerate() {
+        for (j, line) in block.iter_mut().enumerate().take(outputs) {
             let line = line.as_mut_slice();
-            line.fill(T::ZERO);
-            for (lane, row) in line.iter_mut().zip(rows) {
+            let (used, padding) = line.split_at_mut(rows.len());
+            for (lane, row) in used.iter_mut().zip(rows) {
                 *lane = row.as_slice()[j];
             }
+            padding.fill(T::ZERO);
         }
     }
 }

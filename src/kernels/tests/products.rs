@@ -119,7 +119,7 @@ fn transposed<T: Element>(weights: &[f64], outputs: usize) -> Vec<T::Line> {
     let per_panel = panels::<T>(inputs) * T::LANES;
     let mut to = nan_lines::<T>(panels::<T>(outputs) * per_panel);
     for (to, panel) in to.chunks_exact_mut(per_panel).zip(lines.chunks_exact(1 + inputs)) {
-        transpose_panel::<T>(to, &panel[1..]);
+        transpose_panel::<T>(to, &panel[1..], T::LANES);
     }
     to
 }
