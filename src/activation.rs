@@ -1,5 +1,9 @@
 //! What a layer does with its sums.
 
+use crate::element::Element;
+use crate::error::Error;
+use crate::kernels::Isa;
+
 /// The activation function of a layer, applied to each of its sums `z = x W + b`.
 ///
 /// Formulas and defaults are PyTorch's. The derivative is taken from the output `y`, so that sums need
@@ -26,11 +30,42 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Replaces every value by its image, with the fastest instruction set at hand. [`Activation::Softmax`]
+    /// takes the values as one row.
+    ///
+    /// The bits are those that a network's layer gives.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a setting out of range; the values are untouched then.
+    ///
+    /// ```
+    /// use fuseprop::Activation;
+    ///
+    /// let mut logits = [1.0_f32, 2.0, 3.0];
+    /// Activation::Softmax.apply(&mut logits)?;
+    /// assert!((logits.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn apply<T: Element>(self, values: &mut [T]) -> Result<(), Error> {
+        self.apply_with(Isa::detect(), values)
+    }
+
+    /// [`Activation::apply`] with an instruction set of one's choosing.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a setting out of range, [`Error::Isa`] for an instruction set that is not here;
+    /// the values are untouched then.
+    pub fn apply_with<T: Element>(self, isa: Isa, values: &mut [T]) -> Result<(), Error> {
+        self.check()?;
+        T::kernels(isa).ok_or(Error::Isa { isa })?.activate(values, self);
+        Ok(())
+    }
+
     /// The setting that is out of range, if one is.
-    pub(crate) fn check(self) -> Result<(), crate::Error> {
+    pub(crate) fn check(self) -> Result<(), Error> {
         match self {
             Self::LeakyRelu(slope) if !(slope >= 0.0 && slope.is_finite()) => {
-                Err(crate::Error::Setting { what: "the slope of a leaky ReLU", value: slope })
+                Err(Error::Setting { what: "the slope of a leaky ReLU", value: slope })
             }
             _ => Ok(()),
         }

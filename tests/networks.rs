@@ -350,3 +350,34 @@ fn what_a_batch_leaves_behind_does_not_reach_the_next() {
         }
     }
 }
+
+#[test]
+fn an_activation_over_a_slice_has_the_bits_of_a_layer() {
+    for isa in isas() {
+        for activation in HIDDEN.into_iter().chain([Activation::Softmax]) {
+            for n in [1, 2, 15, 16, 17, 33, 300] {
+                // The identity matrix as weights.
+                let mut network = Network::<f32>::builder(n).dense(n, activation).isa(isa).build().unwrap();
+                let identity: Vec<f32> = (0..n * n).map(|i| f32::from(i % (n + 1) == 0)).collect();
+                network.write_weights(0, &identity).unwrap();
+                let mut values: Vec<f32> = (0..n).map(|i| (i as f32 - n as f32 / 2.0) * 0.37).collect();
+                let mut y = vec![f32::NAN; n];
+                network.predict_into(&values, &mut y, &mut network.workspace(1).unwrap()).unwrap();
+                let before = values.clone();
+                activation.apply_with(isa, &mut values).unwrap();
+                assert_eq!(values, y, "{isa}, {activation:?}, {n}");
+                assert!(activation == Activation::Identity || n == 1 || values != before);
+            }
+        }
+        activation_of_nothing_is_nothing(isa);
+    }
+}
+
+fn activation_of_nothing_is_nothing(isa: Isa) {
+    for activation in [Activation::Tanh, Activation::Softmax] {
+        activation.apply_with::<f64>(isa, &mut []).unwrap();
+    }
+    let mut untouched = [1.0, f64::NAN];
+    assert!(Activation::LeakyRelu(f64::NAN).apply_with(isa, &mut untouched).is_err());
+    assert_eq!(untouched[0], 1.0);
+}

@@ -8,6 +8,50 @@ use crate::element::Sealed as Element;
 use crate::loss::{Loss, Targets};
 use crate::optimizer::Rule;
 
+/// `y = f(y)` over a slice, with the same bits as in panels. Softmax takes the slice as one row.
+#[inline(always)]
+pub fn activate_slice<L: Lanes>(l: L, y: &mut [L::Element], activation: Activation) {
+    if activation == Activation::Softmax {
+        return softmax_slice(l, y);
+    }
+    for block in y.chunks_mut(BLOCK_LINES * L::Element::LANES) {
+        let mut lines = [LineOf::<L>::ZERO; BLOCK_LINES];
+        let lines = &mut lines[..block.len().div_ceil(L::Element::LANES)];
+        for (line, y) in lines.iter_mut().zip(block.chunks(L::Element::LANES)) {
+            l.store(line, l.load_slice(y));
+        }
+        activate(l, lines, activation);
+        for (line, y) in lines.iter().zip(block.chunks_mut(L::Element::LANES)) {
+            l.store_slice(y, l.load(line));
+        }
+    }
+}
+
+/// Lines that [`activate_slice`] takes at a time: enough to have independent work in flight.
+const BLOCK_LINES: usize = 16;
+
+/// [`softmax`] of one row that is a slice.
+#[inline(always)]
+fn softmax_slice<L: Lanes>(l: L, y: &mut [L::Element]) {
+    let (lanes, lowest) = (L::Element::LANES, l.constant(f64::NEG_INFINITY));
+    let mut max = lowest;
+    for y in y.chunks(lanes) {
+        max = l.max(l.select(l.first(y.len()), l.load_slice(y), lowest), max);
+    }
+    let max = l.splat(l.max_lane(max));
+    let mut sum = l.zero();
+    for y in y.chunks_mut(lanes) {
+        let e = math::exp(l, l.sub(l.load_slice(y), max));
+        let e = l.select(l.first(y.len()), e, l.zero());
+        l.store_slice(y, e);
+        sum = l.add(sum, e);
+    }
+    let sum = l.splat(l.sum(sum));
+    for y in y.chunks_mut(lanes) {
+        l.store_slice(y, l.div(l.load_slice(y), sum));
+    }
+}
+
 /// `y = f(y)`, element by element. Softmax, which needs whole rows, is left to [`softmax`].
 #[inline(always)]
 pub fn activate<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {

@@ -45,6 +45,8 @@ pub trait Kernels<T: Element>: Send + Sync {
     fn pack(&self, to: PanelsMut<'_, T>, from: &[T]);
     /// See [`pack::unpack_rows`].
     fn unpack(&self, to: &mut [T], from: Panels<'_, T>);
+    /// See [`elementwise::activate_slice`].
+    fn activate(&self, y: &mut [T], activation: Activation);
     /// See [`gemm::forward`].
     fn forward(&self, y: PanelsMut<'_, T>, x: Panels<'_, T>, weights: &[T::Line], activation: Activation);
     /// See [`gemm::backward_data`].
@@ -92,6 +94,13 @@ impl<L: Lanes> Kernels<L::Element> for L {
         self.vectorize(
             #[inline(always)]
             || pack::unpack_rows(*self, to, from),
+        );
+    }
+
+    fn activate(&self, y: &mut [L::Element], activation: Activation) {
+        self.vectorize(
+            #[inline(always)]
+            || elementwise::activate_slice(*self, y, activation),
         );
     }
 
