@@ -137,7 +137,8 @@ pub const fn rows_per_tile(np: usize, accumulators: usize) -> usize {
 /// Rows of the next of the equal blocks that `left` rows are divided into, none larger than `mr`.
 #[inline(always)]
 pub const fn next_rows(left: usize, mr: usize) -> usize {
-    left.div_ceil(left.div_ceil(mr))
+    // Two divisions are worth avoiding: a tile of a small layer takes no longer.
+    if left <= mr { left } else { left.div_ceil(left.div_ceil(mr)) }
 }
 
 /// Lines that a layer's parameters take: a line of biases and `inputs` lines of weights in each panel.

@@ -223,11 +223,7 @@ impl<T: Element> Tile<'_, '_, T> {
                     );
                     accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, k);
                 }
-                for (p, panel) in self.c.chunks_exact_mut(rows).enumerate().take(NP) {
-                    for (m, line) in panel[self.m..][..MR].iter_mut().enumerate() {
-                        l.store(line, sums[m][p]);
-                    }
-                }
+                store_sums(l, self.c, (self.m, rows), &sums);
             },
         );
     }
@@ -237,11 +233,7 @@ impl<T: Element> Tile<'_, '_, T> {
     fn start<L: Lanes<Element = T>, const MR: usize, const NP: usize>(&self, l: L) -> [[L::Vector; NP]; MR] {
         let mut sums = [[l.zero(); NP]; MR];
         if self.block.start > 0 {
-            for (p, panel) in self.c.chunks_exact(self.a.rows).enumerate().take(NP) {
-                for (m, line) in panel[self.m..][..MR].iter().enumerate() {
-                    sums[m][p] = l.load(line);
-                }
-            }
+            load_sums(l, &mut sums, self.c, (self.m, self.a.rows));
         } else if let Some(start) = self.b.start {
             for p in 0..NP {
                 let line = l.load(&start[(self.first + p) * self.b.panel]);
@@ -308,24 +300,50 @@ impl<T: Element> GradientTile<'_, '_, T> {
                 let stride = 1 + self.inputs;
                 let mut sums = [[l.zero(); NP]; MR];
                 if self.start == Start::Accumulate {
-                    for (p, panel) in self.c.chunks_exact(stride).enumerate().take(NP) {
-                        for (m, line) in panel[line..][..MR].iter().enumerate() {
-                            sums[m][p] = l.load(line);
-                        }
-                    }
+                    load_sums(l, &mut sums, self.c, (line, stride));
                 }
                 let b = core::array::from_fn(
                     #[inline(always)]
                     |p| self.d_z.panel(self.first + p),
                 );
                 accumulate::<L, W, MR, NP>(l, &mut sums, a, b, self.d_z.rows);
-                for (p, panel) in self.c.chunks_exact_mut(stride).enumerate().take(NP) {
-                    for (m, line) in panel[line..][..MR].iter_mut().enumerate() {
-                        l.store(line, sums[m][p]);
-                    }
-                }
+                store_sums(l, self.c, (line, stride), &sums);
             },
         );
+    }
+}
+
+/// Loads `MR` lines from line `first` on of each of `NP` panels of `C`, `panel` lines apart.
+#[inline(always)]
+fn load_sums<L: Lanes, const MR: usize, const NP: usize>(
+    l: L,
+    sums: &mut [[L::Vector; NP]; MR],
+    c: &[LineOf<L>],
+    (first, panel): (usize, usize),
+) {
+    let lines: [&[LineOf<L>]; NP] = core::array::from_fn(
+        #[inline(always)]
+        |p| &c[p * panel + first..][..MR],
+    );
+    for (m, sums) in sums.iter_mut().enumerate() {
+        for (sum, lines) in sums.iter_mut().zip(lines) {
+            *sum = l.load(&lines[m]);
+        }
+    }
+}
+
+/// Stores what [`load_sums`] loads.
+#[inline(always)]
+fn store_sums<L: Lanes, const MR: usize, const NP: usize>(
+    l: L,
+    c: &mut [LineOf<L>],
+    (first, panel): (usize, usize),
+    sums: &[[L::Vector; NP]; MR],
+) {
+    for p in 0..NP {
+        for (line, sums) in c[p * panel + first..][..MR].iter_mut().zip(sums) {
+            l.store(line, sums[p]);
+        }
     }
 }
 
