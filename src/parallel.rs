@@ -22,8 +22,8 @@ pub enum Parallelism {
 }
 
 /// A run of pieces of work that can be cut in two.
+#[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread takes all pieces"))]
 pub(crate) trait Divide: Sized + Send {
-    #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread takes all pieces"))]
     fn pieces(&self) -> usize;
     /// The first `left` pieces and the others.
     fn divide(self, left: usize) -> (Self, Self);
