@@ -10,6 +10,8 @@ use flate2::read::MultiGzDecoder;
 #[derive(Debug, Default)]
 pub struct Set {
     pub features: usize,
+    /// Pixels in a line of a picture.
+    pub width: usize,
     pub x: Vec<f32>,
     pub labels: Vec<u32>,
 }
@@ -23,6 +25,26 @@ impl Set {
         &self.x[r * self.features..][..self.features]
     }
 
+    /// Appends picture `r` to `x`, moved right by `dx` and down by `dy` pixels, black where it uncovers the
+    /// border. Between pixels the four neighbours are mixed (bilinear interpolation).
+    pub fn extend_shifted(&self, x: &mut Vec<f32>, r: usize, dx: f32, dy: f32) {
+        let (row, width, height) = (self.row(r), self.width as isize, (self.features / self.width) as isize);
+        let pixel = |line: isize, column: isize| {
+            let inside = (0..height).contains(&line) && (0..width).contains(&column);
+            if inside { row[(line * width + column) as usize] } else { 0.0 }
+        };
+        let (left, up) = ((-dx).floor(), (-dy).floor());
+        let (right_share, down_share) = (-dx - left, -dy - up);
+        let mix = |a: f32, b: f32, share: f32| a + (b - a) * share;
+        for line in (0..height).map(|line| line + up as isize) {
+            for column in (0..width).map(|column| column + left as isize) {
+                let above = mix(pixel(line, column), pixel(line, column + 1), right_share);
+                let below = mix(pixel(line + 1, column), pixel(line + 1, column + 1), right_share);
+                x.push(mix(above, below, down_share));
+            }
+        }
+    }
+
     fn push(&mut self, x: &[f32], label: u32) {
         self.x.extend_from_slice(x);
         self.labels.push(label);
@@ -31,13 +53,14 @@ impl Set {
 
 /// The pixels and the label of one line, and the largest pixel value.
 const DIGITS_PIXELS: usize = 64;
+const DIGITS_WIDTH: usize = 8;
 const DIGITS_WHITE: f32 = 16.0;
 
 /// The 8x8 digits: every row of the table, in its order.
 pub fn digits(path: &Path) -> Result<Set, String> {
     let named = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
     let mut table = csv::Reader::from_reader(open(path)?);
-    let mut set = Set { features: DIGITS_PIXELS, ..Set::default() };
+    let mut set = Set { features: DIGITS_PIXELS, width: DIGITS_WIDTH, ..Set::default() };
     for (line, record) in table.deserialize::<Vec<f32>>().enumerate() {
         let record = record.map_err(|error| named(&error))?;
         match record.split_last() {
@@ -78,6 +101,7 @@ pub fn mnist(folder: &Path, prefix: &str) -> Result<Set, String> {
     }
     Ok(Set {
         features: sizes[1] * sizes[2],
+        width: sizes[2],
         x: pixels.into_iter().map(|pixel| f32::from(pixel) / 255.0).collect(),
         labels: labels.into_iter().map(u32::from).collect(),
     })
