@@ -1,0 +1,59 @@
+//! Prints a section as a Markdown table.
+
+use crate::timing::Timing;
+
+/// What a cell shows.
+#[derive(Clone, Copy)]
+pub enum Unit {
+    Time,
+    GflopPerSecond,
+}
+
+/// One workload, timed.
+pub struct Row {
+    pub workload: String,
+    pub flop: f64,
+    /// fuseprop's first; one for each column, None if it does not do the workload.
+    pub timings: Vec<Option<Timing>>,
+}
+
+pub fn print_head(title: &str, columns: &[&str]) {
+    println!("\n## {title}\n");
+    println!("| workload | {} | best peer / ours | our share of peak |", columns.join(" | "));
+    println!("|---|{}---|---|", "---|".repeat(columns.len()));
+}
+
+/// Minimum, and median in brackets; the ratio and the share are of minima.
+pub fn print_row(row: &Row, unit: Unit, peak: f64) {
+    let cells: Vec<_> = row.timings.iter().map(|timing| cell(*timing, row.flop, unit)).collect();
+    let best = |timings: &[Option<Timing>]| timings.iter().flatten().map(|t| t.min).reduce(f64::min);
+    let (ours, peers) = (best(&row.timings[..1]), best(&row.timings[1..]));
+    let ratio = ours.zip(peers).map(|(ours, peers)| format!("{:.2}", peers / ours));
+    let share = ours.filter(|_| peak > 0.0).map(|ours| format!("{:.0} %", 100.0 * row.flop / ours / peak));
+    let [ratio, share] = [ratio, share].map(Option::unwrap_or_default);
+    println!("| {} | {} | {ratio} | {share} |", row.workload, cells.join(" | "));
+}
+
+fn cell(timing: Option<Timing>, flop: f64, unit: Unit) -> String {
+    let Some(Timing { min, median }) = timing else { return String::new() };
+    match unit {
+        Unit::Time => {
+            let (scale, name) = if min < 1e-3 { (1e6, "us") } else { (1e3, "ms") };
+            format!("{} ({}) {name}", number(min * scale), number(median * scale))
+        }
+        Unit::GflopPerSecond => {
+            format!("{} ({})", number(flop / min / 1e9), number(flop / median / 1e9))
+        }
+    }
+}
+
+/// Three digits.
+fn number(x: f64) -> String {
+    let decimals = match x {
+        _ if x < 1.0 => 3,
+        _ if x < 10.0 => 2,
+        _ if x < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{x:.decimals$}")
+}
