@@ -27,6 +27,8 @@ pub(crate) struct Tile<T: Element> {
 #[derive(Clone, Debug)]
 struct Buffers<T: Element> {
     y: Vec<T::Line>,
+    /// What the activation takes its derivative from, if that is not `y`. Empty otherwise.
+    z: Vec<T::Line>,
     /// The gradient with respect to the layer's sums. Empty in a tile that only predicts.
     d_z: Vec<T::Line>,
 }
@@ -53,6 +55,12 @@ impl<T: Element> Tile<T> {
         let lines = |features| vec![T::Line::ZERO; capacity * panels::<T>(features)];
         let layers = network.layers.iter().map(|layer| Buffers {
             y: lines(layer.outputs()),
+            z: match purpose {
+                Purpose::Train | Purpose::TrainWithInputGradients if layer.activation().keeps_sums() => {
+                    lines(layer.outputs())
+                }
+                _ => Vec::new(),
+            },
             d_z: if purpose == Purpose::Predict { Vec::new() } else { lines(layer.outputs()) },
         });
         Self {
@@ -76,9 +84,10 @@ impl<T: Element> Tile<T> {
             let (below, from) = self.layers.split_at_mut(l);
             let x = below.last().map_or(&self.x, |below| &below.y);
             let x = Panels::new(x, self.rows, layer.inputs());
-            let y = PanelsMut::new(&mut from[0].y, self.rows, layer.outputs());
+            let Buffers { y, z, .. } = &mut from[0];
+            let y = PanelsMut::new(y, self.rows, layer.outputs());
             let activation = if l + 1 == network.layers.len() { last } else { layer.activation() };
-            network.kernels.forward(y, x, network.layer_lines(l), activation);
+            network.kernels.forward(y, x, network.layer_lines(l), (activation, z));
         }
     }
 
@@ -104,8 +113,8 @@ impl<T: Element> Tile<T> {
         let kernels = network.kernels;
         for (l, layer) in network.layers.iter().enumerate().skip(1).rev() {
             let (below, from) = self.layers.split_at_mut(l);
-            let Buffers { y, d_z: d_x } = &mut below[l - 1];
-            let y = Panels::new(y, self.rows, layer.inputs());
+            let Buffers { y, z, d_z: d_x } = &mut below[l - 1];
+            let y = Panels::new(if z.is_empty() { y } else { z }, self.rows, layer.inputs());
             let d_x = PanelsMut::new(d_x, self.rows, layer.inputs());
             let d_z = Panels::new(&from[0].d_z, self.rows, layer.outputs());
             let activation = network.layers[l - 1].activation();
@@ -140,7 +149,7 @@ impl<T: Element> Tile<T> {
     /// The gradient with respect to the last layer's sums, and the loss.
     fn output_gradient(&mut self, network: &Network<T>, head: Head<'_, T>) -> f64 {
         let (last, rows) = (network.last(), self.rows);
-        let Some(Buffers { y, d_z }) = self.layers.last_mut() else { return 0.0 };
+        let Some(Buffers { y, z, d_z }) = self.layers.last_mut() else { return 0.0 };
         let y = Panels::new(y, rows, last.outputs());
         let (loss, activation) = match head {
             Head::Given(d_y) => {
@@ -156,6 +165,7 @@ impl<T: Element> Tile<T> {
             }
         };
         if activation != Activation::Identity {
+            let y = if z.is_empty() { y } else { Panels::new(z, rows, last.outputs()) };
             network.kernels.output_gradient(PanelsMut::new(d_z, rows, last.outputs()), y, activation);
         }
         loss

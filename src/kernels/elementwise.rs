@@ -3,7 +3,7 @@
 use super::lanes::{Lanes, Line};
 use super::pack::{Panels, PanelsMut};
 use super::{LineOf, math};
-use crate::activation::Activation;
+use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Sealed as Element;
 use crate::loss::{Loss, Targets};
 use crate::optimizer::Rule;
@@ -49,89 +49,6 @@ fn softmax_slice<L: Lanes>(l: L, y: &mut [L::Element]) {
     let sum = l.splat(l.sum(sum));
     for y in y.chunks_mut(lanes) {
         l.store_slice(y, l.div(l.load_slice(y), sum));
-    }
-}
-
-/// `y = f(y)`, element by element. Softmax, which needs whole rows, is left to [`softmax`].
-#[inline(always)]
-pub fn activate<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
-    match activation {
-        Activation::Identity | Activation::Softmax => {}
-        Activation::Sigmoid => map(
-            l,
-            y,
-            #[inline(always)]
-            |z| math::sigmoid(l, z),
-        ),
-        Activation::Tanh => map(
-            l,
-            y,
-            #[inline(always)]
-            |z| math::tanh(l, z),
-        ),
-        // The value that must survive a NaN stands second.
-        Activation::Relu => map(
-            l,
-            y,
-            #[inline(always)]
-            |z| l.max(l.zero(), z),
-        ),
-        Activation::LeakyRelu(slope) => {
-            let slope = l.constant(slope);
-            map(
-                l,
-                y,
-                #[inline(always)]
-                |z| l.select(l.le(z, l.zero()), l.mul(slope, z), z),
-            );
-        }
-    }
-}
-
-/// `d = d f'`, element by element, with `f'` from the output `y`. Softmax is left to
-/// [`output_gradient`].
-#[inline(always)]
-pub fn multiply_derivative<L: Lanes>(l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], activation: Activation) {
-    match activation {
-        Activation::Identity | Activation::Softmax => {}
-        Activation::Sigmoid => {
-            zip(
-                l,
-                d,
-                y,
-                #[inline(always)]
-                |d, y| l.mul(d, l.neg_mul_add(y, y, y)),
-            );
-        }
-        Activation::Tanh => {
-            let one = l.constant(1.0);
-            zip(
-                l,
-                d,
-                y,
-                #[inline(always)]
-                |d, y| l.mul(d, l.neg_mul_add(y, y, one)),
-            );
-        }
-        Activation::Relu => {
-            zip(
-                l,
-                d,
-                y,
-                #[inline(always)]
-                |d, y| l.select(l.le(y, l.zero()), l.zero(), d),
-            );
-        }
-        Activation::LeakyRelu(slope) => {
-            let slope = l.constant(slope);
-            zip(
-                l,
-                d,
-                y,
-                #[inline(always)]
-                |d, y| l.select(l.le(y, l.zero()), l.mul(slope, d), d),
-            );
-        }
     }
 }
 

@@ -18,20 +18,20 @@ use super::blocking::{KC_LINES, next_rows, panels_per_tile, rows_per_tile};
 use super::lanes::{Lanes, elements};
 use super::pack::{Panels, PanelsMut};
 use super::{LineOf, Start, elementwise};
-use crate::activation::Activation;
+use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Sealed as Element;
 
 /// `y = f(x W + b)`, `x` `[B, I]`, `weights` panels of `[1 + I, O]` whose first line is the biases.
-/// Overwrites `y` `[B, O]`, padding lanes too, which are garbage.
+/// Overwrites `y` `[B, O]`, padding lanes too, which are garbage, and unless it is empty `sums` with `x W + b`.
 #[inline(always)]
 pub fn forward<L: Lanes>(
     l: L,
     mut y: PanelsMut<'_, L::Element>,
     x: Panels<'_, L::Element>,
     weights: &[LineOf<L>],
-    activation: Activation,
+    (activation, sums): (Activation, &mut [LineOf<L>]),
 ) {
-    let inputs = x.cols;
+    let (inputs, rows) = (x.cols, x.rows);
     let b =
         Operand { lines: &weights[1..], panel: 1 + inputs, segment: L::Element::LANES, start: Some(weights) };
     product(
@@ -40,8 +40,11 @@ pub fn forward<L: Lanes>(
         x,
         b,
         #[inline(always)]
-        |lines, _| {
-            elementwise::activate(l, lines, activation);
+        |lines, first| {
+            if !sums.is_empty() {
+                sums[first * rows..][..lines.len()].copy_from_slice(lines);
+            }
+            activate(l, lines, activation);
         },
     );
     if activation == Activation::Softmax {
@@ -49,7 +52,7 @@ pub fn forward<L: Lanes>(
     }
 }
 
-/// `d_x = d_z W^T`, times `f'` of the layer below from its output `y`, if there is one.
+/// `d_x = d_z W^T`, times `f'` of the layer below, if there is one, from its output or the sums it keeps.
 ///
 /// `transposed` holds `[O / LANES][I / LANES][LANES][LANES]`, see [`super::pack::transpose_panel`].
 /// Overwrites `d_x` `[B, I]`; padding lanes become 0.
@@ -73,7 +76,7 @@ pub fn backward_data<L: Lanes>(
         |lines, first| {
             if let Some((y, activation)) = below {
                 let y = &y.lines[first * rows..][..lines.len()];
-                elementwise::multiply_derivative(l, lines, y, activation);
+                multiply_derivative(l, lines, y, activation);
             }
         },
     );
@@ -128,7 +131,7 @@ fn product<L: Lanes>(
     c: &mut PanelsMut<'_, L::Element>,
     a: Panels<'_, L::Element>,
     b: Operand<'_, L::Element>,
-    finish: impl Fn(&mut [LineOf<L>], usize),
+    mut finish: impl FnMut(&mut [LineOf<L>], usize),
 ) {
     let (panels, rows) = (c.panels(), c.rows);
     let mut p = 0;

@@ -13,7 +13,7 @@ mod gemm;
 pub mod isa;
 #[allow(unsafe_code)]
 pub mod lanes;
-mod math;
+pub mod math;
 pub mod pack;
 #[cfg(test)]
 mod tests;
@@ -48,7 +48,13 @@ pub trait Kernels<T: Element>: Send + Sync {
     /// See [`elementwise::activate_slice`].
     fn activate(&self, y: &mut [T], activation: Activation);
     /// See [`gemm::forward`].
-    fn forward(&self, y: PanelsMut<'_, T>, x: Panels<'_, T>, weights: &[T::Line], activation: Activation);
+    fn forward(
+        &self,
+        y: PanelsMut<'_, T>,
+        x: Panels<'_, T>,
+        weights: &[T::Line],
+        activation_and_sums: (Activation, &mut [T::Line]),
+    );
     /// See [`gemm::backward_data`].
     fn backward_data(
         &self,
@@ -109,11 +115,11 @@ impl<L: Lanes> Kernels<L::Element> for L {
         y: PanelsMut<'_, L::Element>,
         x: Panels<'_, L::Element>,
         weights: &[LineOf<L>],
-        activation: Activation,
+        activation_and_sums: (Activation, &mut [LineOf<L>]),
     ) {
         self.vectorize(
             #[inline(always)]
-            || gemm::forward(*self, y, x, weights, activation),
+            || gemm::forward(*self, y, x, weights, activation_and_sums),
         );
     }
 

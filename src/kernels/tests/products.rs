@@ -181,7 +181,7 @@ fn check_forward<T: Element>(numbers: Numbers) {
         for (isa, kernels) in available::<T>() {
             let mut y = nan_lines::<T>(m * panels::<T>(n));
             let to = PanelsMut::new(&mut y, m, n);
-            kernels.forward(to, Panels::new(&lines, m, k), &weights, Activation::Identity);
+            kernels.forward(to, Panels::new(&lines, m, k), &weights, (Activation::Identity, &mut []));
             for (i, &expected) in expected.iter().enumerate() {
                 let found = at::<T>(&y, m, (i / n, i % n));
                 assert_sum::<T>(found, expected, k, (isa, numbers));
@@ -350,7 +350,7 @@ fn check_nan_row<T: Element>() {
                         PanelsMut::new(&mut y, m, n),
                         Panels::new(&x, m, k),
                         &weights,
-                        activation,
+                        (activation, &mut []),
                     );
                     y
                 });

@@ -92,7 +92,7 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
     let forward = seconds(|| {
         for (x, y) in x.iter().zip(&mut y) {
             let y = PanelsMut::new(y, rows, n);
-            kernels.forward(y, Panels::new(x, rows, k), &weights, Activation::Identity);
+            kernels.forward(y, Panels::new(x, rows, k), &weights, (Activation::Identity, &mut []));
         }
     });
     let backward = seconds(|| {
