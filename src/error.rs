@@ -37,6 +37,8 @@ pub enum Error {
     NoInputGradients,
     /// The workspace was made for a network of other shapes.
     Workspace,
+    /// A setting was made that has no effect with what else was chosen.
+    Unused { what: &'static str, by: &'static str },
     /// The system gave no random seed, or no threads.
     System { what: &'static str },
 }
@@ -72,6 +74,7 @@ impl fmt::Display for Error {
                 write!(f, "input gradients were not asked for when the trainer was built")
             }
             Self::Workspace => write!(f, "the workspace was made for a network of other shapes"),
+            Self::Unused { what, by } => write!(f, "{what}: {by} has none"),
             Self::System { what } => write!(f, "the system gave no {what}"),
         }
     }

@@ -1,73 +1,215 @@
-//! What training makes small, and what it compares with.
+//! What training makes small, and what it compares with: everything about a loss is said here.
 
 use core::ops::Range;
 
-use crate::Element;
 use crate::activation::Activation;
-use crate::element::Sealed;
+use crate::element::{Element, Sealed};
 use crate::error::{Error, check_length};
+use crate::kernels::elementwise::Row;
+use crate::kernels::lanes::{Lanes, Line};
+use crate::kernels::math;
+use crate::kernels::pack::{Panels, PanelsMut, panels};
 
-/// The loss function, of a batch of outputs `y` and targets `t`.
+/// The loss function, of a batch of outputs `y` and targets `t`, as in PyTorch.
+///
+/// Each row has a loss, which its sample weight multiplies; [`Reduction`] says how they become one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// `sum (y - t)^2`; its mean is over the batch and the outputs, as `torch.nn.MSELoss`.
+    /// `sum_j (y_j - t_j)^2`; its mean is over the batch and the outputs. `torch.nn.MSELoss`.
     MeanSquaredError,
-    /// `-sum_j t_j log softmax(y)_j` of logits `y`; its mean is over the batch, as
-    /// `torch.nn.CrossEntropyLoss`. Targets are class indices, or probabilities `[batch, outputs]`.
-    /// Computed as one shifted log-sum-exp.
+    /// `sum_j |y_j - t_j|`, with gradient 0 where they are equal; its mean is over the batch and the outputs.
+    /// `torch.nn.L1Loss`.
+    MeanAbsoluteError,
+    /// `sum_j` of `(y_j - t_j)^2 / 2` up to a distance of `delta`, and `delta (|y_j - t_j| - delta / 2)` beyond;
+    /// its mean is over the batch and the outputs. `torch.nn.HuberLoss`, whose `delta` is 1 by default (Huber
+    /// 1964).
+    Huber(f64),
+    /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is over the
+    /// batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Under a last layer with [`Activation::Sigmoid`] the
+    /// loss takes the sums beneath: the sigmoid is not applied twice.
+    BinaryCrossEntropyWithLogits,
+    /// `-sum_j t_j log softmax(y)_j` of logits `y`; its mean is over the batch. `torch.nn.CrossEntropyLoss`.
+    /// Targets are class indices, or probabilities `[batch, outputs]`. Computed as one shifted log-sum-exp.
+    /// Under a last layer with [`Activation::Softmax`] the loss takes the sums beneath.
+    ///
+    /// With class weights `w` and label smoothing `e`, which are asked for when a trainer is built, the targets
+    /// are `w_j ((1 - e) t_j + e / outputs)`, and for class indices the mean divides by the sum of the weights of
+    /// the batch's classes.
     SoftmaxCrossEntropy,
 }
 
-/// How the losses of a batch become one number.
+/// How the losses of the rows become one number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
-    /// Their mean, over what [`Loss`] says.
+    /// Their mean, over what [`Loss`] says. With sample weights the weighted sum is divided by the sum of the
+    /// weights (times the outputs, for a loss whose mean is over them too); 0 if all weights are 0.
     #[default]
     Mean,
-    /// Their sum.
+    /// Their weighted sum.
     Sum,
 }
 
 impl Loss {
-    /// What the summed loss of a batch is multiplied by.
-    pub(crate) fn scale(self, reduction: Reduction, batch: usize, outputs: usize) -> f64 {
-        match (reduction, self) {
-            (Reduction::Sum, _) => 1.0,
-            (Reduction::Mean, Self::MeanSquaredError) => 1.0 / (batch as f64 * outputs as f64),
-            (Reduction::Mean, Self::SoftmaxCrossEntropy) => 1.0 / batch as f64,
-        }
-    }
-
-    /// What the last layer's activation is while this loss is trained: cross-entropy holds a softmax of its
-    /// own, so it takes the logits beneath one.
+    /// What the last layer's activation is while this loss is trained: a loss that takes logits takes those
+    /// beneath the function that it holds itself.
     pub(crate) fn output_activation(self, activation: Activation) -> Activation {
         match (self, activation) {
-            (Self::SoftmaxCrossEntropy, Activation::Softmax) => Activation::Identity,
+            (Self::SoftmaxCrossEntropy, Activation::Softmax)
+            | (Self::BinaryCrossEntropyWithLogits, Activation::Sigmoid) => Activation::Identity,
             _ => activation,
         }
     }
 
-    /// Refuses targets that do not fit the loss or the batch.
-    pub(crate) fn check<T: Sealed>(
+    /// The setting that is out of range, if one is.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        match self {
+            Self::Huber(delta) if !(delta > 0.0 && delta.is_finite()) => {
+                Err(Error::Setting { what: "the delta of a Huber loss", value: delta })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::MeanSquaredError => "the mean squared error",
+            Self::MeanAbsoluteError => "the mean absolute error",
+            Self::Huber(_) => "the Huber loss",
+            Self::BinaryCrossEntropyWithLogits => "the binary cross-entropy",
+            Self::SoftmaxCrossEntropy => "the cross-entropy",
+        }
+    }
+
+    /// Refuses targets and weights that do not fit the loss or the batch.
+    pub(crate) fn check_targets<T: Sealed>(
         self,
         targets: Targets<'_, T>,
-        batch: usize,
-        outputs: usize,
+        weights: Option<&[T]>,
+        (batch, outputs): (usize, usize),
     ) -> Result<(), Error> {
         match targets {
-            Targets::Values(values) => check_length("targets", batch * outputs, values.len()),
-            Targets::Classes(_) if self == Self::MeanSquaredError => {
-                Err(Error::Targets { loss: "the mean squared error" })
+            Targets::Values(values) => check_length("targets", batch * outputs, values.len())?,
+            Targets::Classes(_) if self != Self::SoftmaxCrossEntropy => {
+                return Err(Error::Targets { loss: self.name() });
             }
             Targets::Classes(classes) => {
                 check_length("class targets", batch, classes.len())?;
-                match classes.iter().position(|&class| class as usize >= outputs) {
-                    Some(row) => Err(Error::Class { row, class: classes[row], classes: outputs }),
-                    None => Ok(()),
+                if let Some(row) = classes.iter().position(|&class| class as usize >= outputs) {
+                    return Err(Error::Class { row, class: classes[row], classes: outputs });
                 }
             }
         }
+        let Some(weights) = weights else { return Ok(()) };
+        check_length("sample weights", batch, weights.len())?;
+        match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
+            Some(value) => Err(Error::Setting { what: "a sample weight", value }),
+            None => Ok(()),
+        }
+    }
+
+    /// What the weighted sum of the losses is multiplied by.
+    pub(crate) fn scale<T: Sealed>(
+        self,
+        reduction: Reduction,
+        (targets, weights): (Targets<'_, T>, Option<&[T]>),
+        classes: &Classes<T>,
+        (batch, outputs): (usize, usize),
+    ) -> f64 {
+        if reduction == Reduction::Sum {
+            return 1.0;
+        }
+        let weight = |r: usize| weights.map_or(1.0, |weights| weights[r].to_f64());
+        let rows = match (targets, weights) {
+            (Targets::Classes(of_rows), _) if classes.weighted => {
+                of_rows.iter().enumerate().map(|(r, &class)| weight(r) * classes.weight(class)).sum()
+            }
+            (_, Some(_)) => (0..batch).map(weight).sum(),
+            (_, None) => batch as f64,
+        };
+        let terms = if self == Self::SoftmaxCrossEntropy { rows } else { rows * outputs as f64 };
+        if terms > 0.0 { 1.0 / terms } else { 0.0 }
+    }
+}
+
+fn is_weight(weight: f64) -> bool {
+    weight >= 0.0 && weight.is_finite()
+}
+
+/// What cross-entropy is told about classes.
+#[derive(Clone, Debug)]
+pub struct Classes<T: Sealed> {
+    smoothing: f64,
+    /// One for each output, 0 in the padding of the last line.
+    lines: Vec<T::Line>,
+    sum: f64,
+    /// Whether any weight is not 1.
+    weighted: bool,
+}
+
+impl<T: Sealed> Classes<T> {
+    /// # Errors
+    /// [`Error::Length`] or [`Error::Setting`] for weights that do not fit or are negative or not finite, and for
+    /// a smoothing outside 0 to 1; [`Error::Unused`] for a loss that has no classes.
+    pub(crate) fn new(
+        loss: Loss,
+        outputs: usize,
+        weights: Option<&[f64]>,
+        smoothing: f64,
+    ) -> Result<Self, Error> {
+        if loss != Loss::SoftmaxCrossEntropy && (weights.is_some() || smoothing != 0.0) {
+            let what = if weights.is_some() { "class weights" } else { "label smoothing" };
+            return Err(Error::Unused { what, by: loss.name() });
+        }
+        if !(0.0..=1.0).contains(&smoothing) {
+            return Err(Error::Setting { what: "the label smoothing", value: smoothing });
+        }
+        let ones = vec![1.0; outputs];
+        let all = weights.unwrap_or(&ones);
+        check_length("class weights", outputs, all.len())?;
+        if let Some(&value) = all.iter().find(|&&weight| !is_weight(weight)) {
+            return Err(Error::Setting { what: "a class weight", value });
+        }
+        let mut lines = vec![T::Line::ZERO; panels::<T>(outputs)];
+        for (line, weights) in lines.iter_mut().zip(all.chunks(T::LANES)) {
+            for (to, &weight) in line.as_mut_slice().iter_mut().zip(weights) {
+                *to = T::from_f64(weight);
+            }
+        }
+        Ok(Self { smoothing, lines, sum: all.iter().sum(), weighted: weights.is_some() })
+    }
+
+    #[inline(always)]
+    fn weight(&self, class: u32) -> f64 {
+        let class = class as usize;
+        self.lines[class / T::LANES].as_slice()[class % T::LANES].to_f64()
+    }
+}
+
+/// A loss over some rows, with what it compares them with.
+#[derive(Clone, Copy)]
+pub struct Objective<'a, T> {
+    pub(crate) loss: Loss,
+    /// What the weighted sum of the rows' losses is multiplied by.
+    pub(crate) scale: f64,
+    pub(crate) targets: Targets<'a, T>,
+    /// One for each row; all 1 if there are none.
+    pub(crate) weights: Option<&'a [T]>,
+}
+
+impl<T: Sealed> Objective<'_, T> {
+    /// The same over some of the rows.
+    pub(crate) fn rows(self, rows: Range<usize>, outputs: usize) -> Self {
+        Self {
+            targets: self.targets.rows(rows.clone(), outputs),
+            weights: self.weights.map(|weights| &weights[rows]),
+            ..self
+        }
+    }
+
+    #[inline(always)]
+    fn weight(&self, row: usize) -> f64 {
+        self.weights.map_or(1.0, |weights| weights[row].to_f64())
     }
 }
 
@@ -119,4 +261,207 @@ impl<'a, T: Element, const N: usize> From<&'a [u32; N]> for Targets<'a, T> {
     fn from(classes: &'a [u32; N]) -> Self {
         Self::Classes(classes)
     }
+}
+
+/// The loss of the rows and its gradient with respect to the network's outputs, both times the scale.
+///
+/// Overwrites `d` `[B, O]`; padding lanes become 0. `y` are the outputs, or logits.
+#[inline(always)]
+pub(crate) fn evaluate<L: Lanes>(
+    l: L,
+    d: PanelsMut<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    objective: Objective<'_, L::Element>,
+    classes: &Classes<L::Element>,
+) -> f64 {
+    let targets = match objective.targets {
+        Targets::Classes(targets) => {
+            return objective.scale * classification(l, d, y, targets, (objective, classes));
+        }
+        Targets::Values(targets) => targets,
+    };
+    let (zero, one) = (l.zero(), l.constant(1.0));
+    let value = match objective.loss {
+        Loss::SoftmaxCrossEntropy => cross_entropy(l, d, y, targets, (objective, classes)),
+        Loss::MeanSquaredError => each(
+            l,
+            d,
+            y,
+            targets,
+            objective,
+            #[inline(always)]
+            |y, t| {
+                let difference = l.sub(y, t);
+                (l.mul(difference, difference), l.add(difference, difference))
+            },
+        ),
+        Loss::MeanAbsoluteError => each(
+            l,
+            d,
+            y,
+            targets,
+            objective,
+            #[inline(always)]
+            |y, t| {
+                let difference = l.sub(y, t);
+                // 0 at 0, and NaN of NaN.
+                let sign = l.select(l.eq(difference, zero), zero, l.flip_sign(one, difference));
+                (l.abs(difference), l.select(l.eq(difference, difference), sign, difference))
+            },
+        ),
+        Loss::Huber(delta) => {
+            let (low, high, half) = (l.constant(-delta), l.constant(delta), l.constant(0.5));
+            each(
+                l,
+                d,
+                y,
+                targets,
+                objective,
+                #[inline(always)]
+                |y, t| {
+                    let difference = l.sub(y, t);
+                    let clipped = l.max(low, l.min(high, difference));
+                    (l.mul(clipped, l.neg_mul_add(half, clipped, difference)), clipped)
+                },
+            )
+        }
+        Loss::BinaryCrossEntropyWithLogits => each(
+            l,
+            d,
+            y,
+            targets,
+            objective,
+            #[inline(always)]
+            |y, t| {
+                // The large terms cancel before the small one is added.
+                let linear = l.neg_mul_add(t, y, l.max(zero, y));
+                let rest = math::log_p1(l, math::exp(l, l.sub(zero, l.abs(y))));
+                (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
+            },
+        ),
+    };
+    value * objective.scale
+}
+
+/// The weighted sum of the losses of all elements, of which `f` gives loss and slope.
+#[inline(always)]
+fn each<L: Lanes>(
+    l: L,
+    mut d: PanelsMut<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    targets: &[L::Element],
+    objective: Objective<'_, L::Element>,
+    f: impl Fn(L::Vector, L::Vector) -> (L::Vector, L::Vector),
+) -> f64 {
+    let (cols, lanes) = (y.cols, L::Element::LANES);
+    let mut sum = 0.0;
+    for p in 0..y.panels() {
+        let (start, width) = (p * lanes, lanes.min(cols - p * lanes));
+        let mask = l.first(width);
+        let rows = d.panel(p).iter_mut().zip(y.panel(p)).zip(targets.chunks_exact(cols));
+        for (r, ((d, y), t)) in rows.enumerate() {
+            let (value, slope) = f(l.load(y), l.load_slice(&t[start..start + width]));
+            let weight = objective.weight(r);
+            let slope = l.mul(l.constant(objective.scale * weight), slope);
+            l.store(d, l.select(mask, slope, l.zero()));
+            sum += weight * l.sum_f64(l.select(mask, value, l.zero()));
+        }
+    }
+    sum
+}
+
+/// `sum_j q_j (log sum exp y - y_j)`, gradient `scale (softmax(y) sum q - q)`, of the smoothed and weighted
+/// targets `q`.
+#[inline(always)]
+fn cross_entropy<L: Lanes>(
+    l: L,
+    d: PanelsMut<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    targets: &[L::Element],
+    (objective, classes): (Objective<'_, L::Element>, &Classes<L::Element>),
+) -> f64 {
+    let lanes = L::Element::LANES;
+    let (sharp, share) = (l.constant(1.0 - classes.smoothing), l.constant(classes.smoothing / y.cols as f64));
+    let mut value = 0.0;
+    for (r, targets) in targets.chunks_exact(y.cols).enumerate() {
+        let row = Row::of(r, y);
+        let max = row.max(l, y.lines);
+        let sum = row.exp(l, d.lines, y.lines, max);
+        let log_sum = l.max_lane(max).to_f64() + sum.to_f64().ln();
+        let mut total = 0.0;
+        for (targets, weights) in targets.chunks(lanes).zip(&classes.lines) {
+            total += l.sum_f64(smoothed(l, targets, weights, (sharp, share)));
+        }
+        let weight = objective.weight(r);
+        let scale = l.constant(objective.scale * weight);
+        let factor = l.constant(total / sum.to_f64());
+        let mut along = 0.0;
+        for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
+            let t = smoothed(l, targets, weights, (sharp, share));
+            // Where a target is 0 an infinite logit is no loss.
+            let y = l.select(l.eq(t, l.zero()), l.zero(), l.load(&y.lines[i]));
+            along += l.sum_f64(l.mul(t, y));
+            let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
+            l.store(&mut d.lines[i], l.mul(scale, gradient));
+        }
+        value += weight * (total * log_sum - along);
+    }
+    value
+}
+
+/// `weights ((1 - smoothing) targets + smoothing / outputs)`; 0 past the last output, whose weight is 0.
+#[inline(always)]
+fn smoothed<L: Lanes>(
+    l: L,
+    targets: &[L::Element],
+    weights: &<L::Element as Sealed>::Line,
+    (sharp, share): (L::Vector, L::Vector),
+) -> L::Vector {
+    l.mul(l.load(weights), l.mul_add(l.load_slice(targets), sharp, share))
+}
+
+/// [`cross_entropy`] where one target of each row is 1 and the others 0.
+#[inline(always)]
+fn classification<L: Lanes>(
+    l: L,
+    d: PanelsMut<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    targets: &[u32],
+    (objective, classes): (Objective<'_, L::Element>, &Classes<L::Element>),
+) -> f64 {
+    let lanes = L::Element::LANES;
+    let share = classes.smoothing / y.cols as f64;
+    let mut value = 0.0;
+    for (r, &class) in targets.iter().enumerate() {
+        let row = Row::of(r, y);
+        let max = row.max(l, y.lines);
+        let sum = row.exp(l, d.lines, y.lines, max);
+        let log_sum = l.max_lane(max).to_f64() + sum.to_f64().ln();
+        let peak = (1.0 - classes.smoothing) * classes.weight(class);
+        let total = peak + share * classes.sum;
+        let weight = objective.weight(r);
+        let scale = objective.scale * weight;
+        let factor = l.constant(scale * total / sum.to_f64());
+        let mut along = 0.0;
+        for (i, weights) in row.lines().zip(&classes.lines) {
+            let softmax = l.mul(l.load(&d.lines[i]), factor);
+            if share == 0.0 {
+                l.store(&mut d.lines[i], softmax);
+            } else {
+                let t = l.mul(l.load(weights), l.constant(share));
+                let y = l.select(l.eq(t, l.zero()), l.zero(), l.load(&y.lines[i]));
+                along += l.sum_f64(l.mul(t, y));
+                l.store(&mut d.lines[i], l.neg_mul_add(l.constant(scale), t, softmax));
+            }
+        }
+        let (panel, lane) = (class as usize / lanes, class as usize % lanes);
+        let line = r + panel * y.rows;
+        let logit = y.lines[line].as_slice()[lane].to_f64();
+        let gradient = &mut d.lines[line].as_mut_slice()[lane];
+        *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak);
+        // A class of weight 0 may have an infinite logit.
+        let at_class = if peak == 0.0 { 0.0 } else { peak * logit };
+        value += weight * (total * log_sum - at_class - along);
+    }
+    value
 }

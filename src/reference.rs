@@ -17,7 +17,7 @@
 //!
 //! Unlike the fast path, which returns an [`Error`](crate::Error), every function here panics if a slice has
 //! another length than its shape, if a class index is not below the number of outputs, if class indices are given
-//! to [`Loss::MeanSquaredError`], or if [`Activation::Softmax`] stands before the last layer.
+//! to another loss than [`Loss::SoftmaxCrossEntropy`], or if [`Activation::Softmax`] stands before the last layer.
 
 use crate::{Activation, Element, Loss, Network, Reduction, Targets};
 
@@ -97,7 +97,8 @@ impl Model {
     /// The loss over a batch and its gradient with respect to the parameters, in canonical order.
     ///
     /// [`Loss::SoftmaxCrossEntropy`] takes logits. A network that ends in [`Activation::Softmax`] hands it the
-    /// logits beneath that softmax, so that both forms of a classifier train alike.
+    /// logits beneath that softmax, so that both forms of a classifier train alike; so does one that ends in
+    /// [`Activation::Sigmoid`] with [`Loss::BinaryCrossEntropyWithLogits`].
     pub fn loss_and_gradient(
         &self,
         x: &[f64],
@@ -106,7 +107,18 @@ impl Model {
         loss: Loss,
         reduction: Reduction,
     ) -> (f64, Vec<f64>) {
-        let (value, gradients) = self.loss_and_gradients(x, targets, batch, loss, reduction);
+        self.weighted_loss_and_gradient((x, targets), batch, (loss, reduction), Weights::default())
+    }
+
+    /// [`Model::loss_and_gradient`] with weights, as in [`weighted_loss`].
+    pub fn weighted_loss_and_gradient(
+        &self,
+        (x, targets): (&[f64], Targets<'_, f64>),
+        batch: usize,
+        (loss, reduction): (Loss, Reduction),
+        weights: Weights<'_>,
+    ) -> (f64, Vec<f64>) {
+        let (value, gradients) = self.loss_and_gradients((x, targets), batch, (loss, reduction), weights);
         (value, gradients.parameters)
     }
 
@@ -119,7 +131,7 @@ impl Model {
         loss: Loss,
         reduction: Reduction,
     ) -> Vec<f64> {
-        self.loss_and_gradients(x, targets, batch, loss, reduction).1.inputs
+        self.loss_and_gradients((x, targets), batch, (loss, reduction), Weights::default()).1.inputs
     }
 
     /// Gradients of a loss of the caller's own, given its gradient `d_outputs`, `[B, O]`, with respect to the
@@ -169,17 +181,21 @@ impl Model {
 
     fn loss_and_gradients(
         &self,
-        x: &[f64],
-        targets: Targets<'_, f64>,
+        (x, targets): (&[f64], Targets<'_, f64>),
         batch: usize,
-        loss: Loss,
-        reduction: Reduction,
+        (loss, reduction): (Loss, Reduction),
+        weights: Weights<'_>,
     ) -> (f64, Gradients) {
         let passes = self.passes(x, batch);
         let (layer, pass) = self.last(&passes);
-        let on_logits = matches!(loss, Loss::SoftmaxCrossEntropy) && layer.activation == Activation::Softmax;
+        let on_logits = matches!(
+            (loss, layer.activation),
+            (Loss::SoftmaxCrossEntropy, Activation::Softmax)
+                | (Loss::BinaryCrossEntropyWithLogits, Activation::Sigmoid)
+        );
         let outputs = if on_logits { &pass.z } else { &pass.y };
-        let (value, d_outputs) = self::loss(loss, reduction, outputs, targets, batch, layer.outputs);
+        let (value, d_outputs) =
+            weighted_loss(loss, reduction, (outputs, targets), (batch, layer.outputs), weights);
         let d_z = if on_logits { d_outputs } else { layer.activation_backward(pass, &d_outputs, batch) };
         (value, self.backward_from(x, &passes, d_z, batch))
     }
@@ -359,14 +375,19 @@ fn normal_below(z: f64) -> f64 {
 /// `outputs` and the gradient are `[B, O]`, with `O = n_outputs`; targets are values `[B, O]` or classes `[B]`.
 ///
 /// ```text
-/// MeanSquaredError      L = sum (y - t)^2                       d_y = 2 (y - t)                  mean: / (B O)
-/// SoftmaxCrossEntropy   L = -sum t log softmax(z), z = outputs  d_z = softmax(z) sum_j t_j - t   mean: / B
+/// MeanSquaredError               L = sum (y - t)^2                       d_y = 2 (y - t)                  mean: / (B O)
+/// MeanAbsoluteError              L = sum |y - t|                         d_y = sign(y - t)                mean: / (B O)
+/// Huber(delta)                   L = sum (y - t)^2 / 2 near,             d_y = y - t near,
+///                                    delta (|y - t| - delta / 2) far     delta sign(y - t) far            mean: / (B O)
+/// BinaryCrossEntropyWithLogits   L = sum log(1 + e^z) - t z              d_z = sigmoid(z) - t             mean: / (B O)
+/// SoftmaxCrossEntropy            L = -sum t log softmax(z), z = outputs  d_z = softmax(z) sum_j t_j - t   mean: / B
 /// ```
 ///
 /// A class is the target that is 1 at its index and 0 elsewhere. Targets given as probabilities need not sum to 1.
 ///
 /// # Panics
-/// If a length does not match its shape, a class is not below `n_outputs`, or classes meet `MeanSquaredError`.
+/// If a length does not match its shape, a class is not below `n_outputs`, or classes meet another loss than
+/// `SoftmaxCrossEntropy`.
 pub fn loss(
     loss: Loss,
     reduction: Reduction,
@@ -375,35 +396,69 @@ pub fn loss(
     batch: usize,
     n_outputs: usize,
 ) -> (f64, Vec<f64>) {
+    weighted_loss(loss, reduction, (outputs, targets), (batch, n_outputs), Weights::default())
+}
+
+/// What [`weighted_loss`] multiplies losses by.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Weights<'a> {
+    /// One for each row, `[B]`; all 1 if there are none.
+    pub samples: Option<&'a [f64]>,
+    /// One for each class, `[O]`, for `SoftmaxCrossEntropy`; all 1 if there are none.
+    pub classes: Option<&'a [f64]>,
+    /// The share of each target that is spread over the classes, for `SoftmaxCrossEntropy`.
+    pub label_smoothing: f64,
+}
+
+/// [`loss`] with weights: each row's loss is multiplied by its sample weight `s`, and cross-entropy's targets
+/// become `w_j ((1 - smoothing) t_j + smoothing / O)`.
+///
+/// A mean divides by `O sum s`, for cross-entropy by `sum s`, or by `sum s w_class` where targets are classes.
+///
+/// # Panics
+/// As [`loss`].
+pub fn weighted_loss(
+    loss: Loss,
+    reduction: Reduction,
+    (outputs, targets): (&[f64], Targets<'_, f64>),
+    (batch, n_outputs): (usize, usize),
+    weights: Weights<'_>,
+) -> (f64, Vec<f64>) {
     assert_eq!(outputs.len(), batch * n_outputs, "outputs are [batch, n_outputs]");
-    let (sum, terms, mut d_outputs) = match loss {
-        Loss::MeanSquaredError => {
-            let Targets::Values(t) = targets else {
-                panic!("mean squared error compares values, not classes")
-            };
-            assert_eq!(t.len(), outputs.len(), "target values are [batch, n_outputs]");
-            let sum: f64 = outputs.iter().zip(t).map(|(y, t)| (y - t) * (y - t)).sum();
-            let d_outputs: Vec<f64> = outputs.iter().zip(t).map(|(y, t)| 2.0 * (y - t)).collect();
-            (sum, batch * n_outputs, d_outputs)
-        }
-        Loss::SoftmaxCrossEntropy => {
-            let rows = outputs.chunks_exact(n_outputs);
-            let (losses, d_rows): (Vec<f64>, Vec<Vec<f64>>) = match targets {
-                Targets::Values(t) => {
-                    assert_eq!(t.len(), outputs.len(), "target probabilities are [batch, n_outputs]");
-                    rows.zip(t.chunks_exact(n_outputs)).map(|(z, t)| cross_entropy_of_values(z, t)).unzip()
-                }
-                Targets::Classes(classes) => {
-                    assert_eq!(classes.len(), batch, "target classes are [batch]");
-                    rows.zip(classes).map(|(z, &class)| cross_entropy_of_class(z, class as usize)).unzip()
-                }
-            };
-            (losses.iter().sum(), batch, d_rows.concat())
-        }
-    };
+    let (mut sum, mut terms, mut d_outputs) = (0.0, 0.0, Vec::new());
+    for (row, y) in outputs.chunks_exact(n_outputs).enumerate() {
+        let sample = weights.samples.map_or(1.0, |samples| samples[row]);
+        let class_weight = |j: usize| weights.classes.map_or(1.0, |classes| classes[j]);
+        let (t, of_mean) = match targets {
+            Targets::Values(t) => {
+                assert_eq!(t.len(), outputs.len(), "target values are [batch, n_outputs]");
+                (t[row * n_outputs..][..n_outputs].to_vec(), 1.0)
+            }
+            Targets::Classes(classes) => {
+                assert!(loss == Loss::SoftmaxCrossEntropy, "{loss:?} compares values, not classes");
+                assert_eq!(classes.len(), batch, "target classes are [batch]");
+                let class = classes[row] as usize;
+                assert!(class < n_outputs, "class {class} of {n_outputs}");
+                ((0..n_outputs).map(|j| f64::from(j == class)).collect(), class_weight(class))
+            }
+        };
+        let (value, d_y) = if loss == Loss::SoftmaxCrossEntropy {
+            let e = weights.label_smoothing;
+            let smoothed = |j: usize| class_weight(j) * ((1.0 - e) * t[j] + e / n_outputs as f64);
+            terms += sample * of_mean;
+            cross_entropy(y, &(0..n_outputs).map(smoothed).collect::<Vec<_>>())
+        } else {
+            terms += sample * n_outputs as f64;
+            let each: Vec<_> = y.iter().zip(&t).map(|(&y, &t)| element_loss(loss, y, t)).collect();
+            (each.iter().map(|each| each.0).sum(), each.iter().map(|each| each.1).collect())
+        };
+        sum += sample * value;
+        d_outputs.extend(d_y.iter().map(|d| sample * d));
+    }
     let scale = match reduction {
         Reduction::Sum => 1.0,
-        Reduction::Mean => 1.0 / terms as f64,
+        Reduction::Mean if terms == 0.0 => 0.0,
+        Reduction::Mean => 1.0 / terms,
     };
     for d in &mut d_outputs {
         *d *= scale;
@@ -411,21 +466,29 @@ pub fn loss(
     (sum * scale, d_outputs)
 }
 
-/// One row's cross entropy with probabilities, and `d_z`. `z`, `t` and `d_z` are `[O]`.
-fn cross_entropy_of_values(z: &[f64], t: &[f64]) -> (f64, Vec<f64>) {
-    let log_y = log_softmax(z);
-    let total: f64 = t.iter().sum();
-    let value = -t.iter().zip(&log_y).map(|(t, log_y)| t * log_y).sum::<f64>();
-    (value, log_y.iter().zip(t).map(|(log_y, t)| log_y.exp() * total - t).collect())
+/// One element's loss and slope, of a loss that is a sum over elements.
+fn element_loss(loss: Loss, y: f64, t: f64) -> (f64, f64) {
+    let difference = y - t;
+    match loss {
+        Loss::MeanSquaredError => (difference * difference, 2.0 * difference),
+        Loss::MeanAbsoluteError if difference == 0.0 => (0.0, 0.0),
+        Loss::MeanAbsoluteError => (difference.abs(), difference.signum()),
+        Loss::Huber(delta) if difference.abs() <= delta => (0.5 * difference * difference, difference),
+        Loss::Huber(delta) => (delta * (difference.abs() - 0.5 * delta), delta * difference.signum()),
+        Loss::BinaryCrossEntropyWithLogits => {
+            (y.max(0.0) - t * y + (-y.abs()).exp().ln_1p(), 1.0 / (1.0 + (-y).exp()) - t)
+        }
+        Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),
+    }
 }
 
-/// One row's cross entropy with a class, and `d_z`. `z` and `d_z` are `[O]`.
-fn cross_entropy_of_class(z: &[f64], class: usize) -> (f64, Vec<f64>) {
-    assert!(class < z.len(), "class {class} of {}", z.len());
+/// One row's cross entropy, and `d_z`. `z`, `t` and `d_z` are `[O]`.
+fn cross_entropy(z: &[f64], t: &[f64]) -> (f64, Vec<f64>) {
     let log_y = log_softmax(z);
-    let mut d_z: Vec<f64> = log_y.iter().map(|log_y| log_y.exp()).collect();
-    d_z[class] -= 1.0;
-    (-log_y[class], d_z)
+    let total: f64 = t.iter().sum();
+    // A target of 0 is no loss even where a probability is 0.
+    let value = -t.iter().zip(&log_y).map(|(&t, log_y)| if t == 0.0 { 0.0 } else { t * log_y }).sum::<f64>();
+    (value, log_y.iter().zip(t).map(|(log_y, t)| log_y.exp() * total - t).collect())
 }
 
 /// `log softmax(z)_i = z_i - m - log sum_j exp(z_j - m)` with `m = max_j z_j`. Both are `[O]`.
@@ -561,28 +624,27 @@ mod tests {
             weights: uniform(seed, outputs * inputs),
             biases: uniform(seed + 1, outputs),
         };
-        Model { layers: vec![dense(4, 5, hidden, 11), dense(5, 3, last, 21)] }
+        Model { layers: vec![dense(4, 5, hidden, 11), dense(5, 3, last, 23)] }
     }
 
-    /// The derivative of `f` at each coordinate of `at`, by central differences.
+    /// The derivative of `f` at each coordinate of `at`, by central differences over `h` and `2h`.
     ///
-    /// With `h = 4e-6` truncation is `h^2/6 f'''` and cancellation `u |f| / h`: both near 1e-10 here.
+    /// With `h = 2e-5` truncation is `h^4/30 f^(5)`, near 1e-20, and cancellation `u |f| / h`, near 1e-10 here.
     fn central_differences(at: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
-        const H: f64 = 4e-6;
+        const H: f64 = 2e-5;
         let mut point = at.to_vec();
-        (0..at.len())
-            .map(|i| {
-                point[i] = at[i] + H;
-                let above = f(&point);
-                point[i] = at[i] - H;
-                let below = f(&point);
-                point[i] = at[i];
-                (above - below) / (2.0 * H)
-            })
-            .collect()
+        let mut across = |i: usize, h: f64| {
+            point[i] = at[i] + h;
+            let above = f(&point);
+            point[i] = at[i] - h;
+            let below = f(&point);
+            point[i] = at[i];
+            above - below
+        };
+        (0..at.len()).map(|i| (8.0 * across(i, H) - across(i, 2.0 * H)) / (12.0 * H)).collect()
     }
 
-    /// An order above the 1e-10 of [`central_differences`], for the larger third derivatives.
+    /// An order above the 1e-10 of [`central_differences`], for the larger values.
     #[track_caller]
     fn assert_gradient(found: &[f64], expected: &[f64], what: &str) {
         assert_eq!(found.len(), expected.len(), "{what}");
@@ -617,10 +679,10 @@ mod tests {
     #[test]
     fn gradients_of_the_squared_error_are_central_differences() {
         let t: &'static [f64] = uniform(41, BATCH * 3).leak();
-        // Of the hidden ones, all but the last two: sums past 1 have no gradient, and a sine of a wide range bends
-        // too much for the differences.
+        // A squared clipped ReLU whose sums are all outside has no gradient to compare.
+        let last = HIDDEN.into_iter().filter(|&last| last != Activation::SquaredClippedRelu);
         for hidden in HIDDEN {
-            for last in HIDDEN[..13].iter().copied().chain([Activation::Softmax]) {
+            for last in last.clone().chain([Activation::Softmax]) {
                 check_gradients(&model(hidden, last), || Targets::Values(t), Loss::MeanSquaredError);
             }
         }

@@ -5,7 +5,7 @@ use crate::element::Element;
 use crate::kernels::Start;
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::loss::{Loss, Targets};
+use crate::loss::{Classes, Objective};
 use crate::network::{Layer, Network};
 use crate::update::Transposed;
 
@@ -43,9 +43,9 @@ pub(crate) enum Purpose {
 
 /// Where the gradient of the outputs comes from.
 #[derive(Clone, Copy)]
-pub(crate) enum Head<'a, T> {
-    /// A loss, its scale, and the targets of the tile's rows.
-    Loss(Loss, f64, Targets<'a, T>),
+pub(crate) enum Head<'a, T: Element> {
+    /// A loss over the tile's rows.
+    Loss(Objective<'a, T>, &'a Classes<T>),
     /// The caller: `[rows, outputs]`.
     Given(&'a [T]),
 }
@@ -156,12 +156,10 @@ impl<T: Element> Tile<T> {
                 network.kernels.pack(PanelsMut::new(d_z, rows, last.outputs()), d_y);
                 (0.0, last.activation())
             }
-            Head::Loss(loss, scale, targets) => {
+            Head::Loss(objective, classes) => {
                 let d_y = PanelsMut::new(d_z, rows, last.outputs());
-                (
-                    network.kernels.loss(d_y, y, targets, (loss, scale)),
-                    loss.output_activation(last.activation()),
-                )
+                let activation = objective.loss.output_activation(last.activation());
+                (network.kernels.loss(d_y, y, objective, classes), activation)
             }
         };
         if activation != Activation::Identity {

@@ -17,7 +17,7 @@ use crate::error::{Error, check_batch, check_length};
 use crate::kernels::Start;
 use crate::kernels::blocking::{Schedule, step_flop, tile_rows};
 use crate::kernels::lanes::{Line, elements, elements_mut};
-use crate::loss::{Loss, Reduction, Targets};
+use crate::loss::{Classes, Loss, Objective, Reduction, Targets};
 use crate::network::{Network, read_canonical};
 use crate::optimizer::{Optimizer, Rule};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
@@ -60,6 +60,7 @@ pub struct Trainer<T: Element> {
     schedule: Schedule,
     tile_rows: usize,
     loss: Loss,
+    classes: Classes<T>,
     reduction: Reduction,
     optimizer: Optimizer,
     max_batch: usize,
@@ -91,11 +92,11 @@ struct Kept<T> {
 
 /// What a pass over the rows does.
 #[derive(Clone, Copy)]
-enum Pass<'a, T> {
+enum Pass<'a, T: Element> {
     /// Forward only.
     Forward,
-    /// Forward, a loss with its scale, backward.
-    Train(Loss, f64, Targets<'a, T>),
+    /// Forward, a loss, backward.
+    Train(Objective<'a, T>),
     /// Backward from the gradient of the outputs, `[batch, outputs]`; forward before it if the tiles have
     /// not kept it.
     Backward(&'a [T]),
@@ -118,6 +119,8 @@ impl<T: Element> Trainer<T> {
         TrainerBuilder {
             network,
             loss: Loss::MeanSquaredError,
+            class_weights: None,
+            label_smoothing: 0.0,
             reduction: Reduction::Mean,
             optimizer: Optimizer::sgd(0.01),
             max_batch: 256,
@@ -141,7 +144,24 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, targets.into(), Finish::SumAndUpdate(self.optimizer.rule))
+        self.train(x, (targets.into(), None), Finish::SumAndUpdate(self.optimizer.rule))
+    }
+
+    /// [`Trainer::step`] with a weight for the loss of each row, `[batch]`, at least 0: see [`Reduction`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]; [`Error::Length`] or [`Error::Setting`] for weights that do not fit, are negative or
+    /// not finite.
+    pub fn step_weighted<'t>(
+        &mut self,
+        x: &[T],
+        targets: impl Into<Targets<'t, T>>,
+        weights: &[T],
+    ) -> Result<f64, Error>
+    where
+        T: 't,
+    {
+        self.train(x, (targets.into(), Some(weights)), Finish::SumAndUpdate(self.optimizer.rule))
     }
 
     /// The first half of [`Trainer::step`]: the loss, and its gradient in [`Trainer::gradients`].
@@ -152,7 +172,23 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, targets.into(), Finish::Sum)
+        self.train(x, (targets.into(), None), Finish::Sum)
+    }
+
+    /// [`Trainer::compute_gradients`] with a weight for the loss of each row, as [`Trainer::step_weighted`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step_weighted`].
+    pub fn compute_gradients_weighted<'t>(
+        &mut self,
+        x: &[T],
+        targets: impl Into<Targets<'t, T>>,
+        weights: &[T],
+    ) -> Result<f64, Error>
+    where
+        T: 't,
+    {
+        self.train(x, (targets.into(), Some(weights)), Finish::Sum)
     }
 
     /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`].
@@ -263,21 +299,28 @@ impl<T: Element> Trainer<T> {
         self.threads.parallelism()
     }
 
-    fn train(&mut self, x: &[T], targets: Targets<'_, T>, finish: Finish) -> Result<f64, Error> {
+    fn train(
+        &mut self,
+        x: &[T],
+        (targets, weights): (Targets<'_, T>, Option<&[T]>),
+        finish: Finish,
+    ) -> Result<f64, Error> {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let batch = check_batch("inputs", x.len(), inputs, self.max_batch)?;
-        self.loss.check(targets, batch, outputs)?;
+        self.loss.check_targets(targets, weights, (batch, outputs))?;
         self.kept.batch = 0;
-        let scale = self.loss.scale(self.reduction, batch, outputs);
+        let scale = self.loss.scale(self.reduction, (targets, weights), &self.classes, (batch, outputs));
+        let objective = Objective { loss: self.loss, scale, targets, weights };
         let flop = step_flop(batch, self.network.parameter_count());
-        Ok(self.run(x, flop, Some(Pass::Train(self.loss, scale, targets)), finish))
+        Ok(self.run(x, flop, Some(Pass::Train(objective)), finish))
     }
 
     /// Both halves of a step over the rows of `x`; the sum of the slots' losses, in their order.
     fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> f64 {
         let batch = x.len() / self.network.inputs();
         let (rows_each, tile_rows) = (self.rows_each(batch), self.tile_rows);
-        let Self { network, transposed, gradients, slots, schedule, kept, input_gradients, .. } = self;
+        let Self { network, transposed, gradients, slots, schedule, kept, input_gradients, classes, .. } =
+            self;
         let slots = &mut slots[..batch.div_ceil(rows_each)];
         if pass.is_some_and(|pass| !matches!(pass, Pass::Forward)) && !input_gradients.is_empty() {
             self.input_gradient_rows = batch;
@@ -294,6 +337,7 @@ impl<T: Element> Trainer<T> {
                         transposed,
                         x,
                         pass,
+                        classes,
                         rows_each,
                         tile_rows,
                         schedule: *schedule,
@@ -382,6 +426,7 @@ struct Shared<'a, T: Element> {
     /// `[batch, inputs]`.
     x: &'a [T],
     pass: Pass<'a, T>,
+    classes: &'a Classes<T>,
     rows_each: usize,
     tile_rows: usize,
     schedule: Schedule,
@@ -455,14 +500,14 @@ impl<T: Element> Rows<'_, T> {
 impl<T: Element> Slot<T> {
     /// One tile of the slot's rows: forward, backward, and its share of the slot's sums.
     fn tile(&mut self, shared: &Shared<'_, T>, rows: Range<usize>, start: Start) {
-        let Shared { network, transposed, x, pass, schedule, .. } = *shared;
+        let Shared { network, transposed, x, pass, classes, schedule, .. } = *shared;
         let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
         let last = network.last().activation();
         let head = match pass {
             Pass::Forward => return self.tile.forward(network, x, last),
-            Pass::Train(loss, scale, targets) => {
-                self.tile.forward(network, x, loss.output_activation(last));
-                Head::Loss(loss, scale, targets.rows(rows, network.outputs()))
+            Pass::Train(objective) => {
+                self.tile.forward(network, x, objective.loss.output_activation(last));
+                Head::Loss(objective.rows(rows, network.outputs()), classes)
             }
             Pass::Backward(d_outputs) => {
                 if schedule != Schedule::TwoPhase {
@@ -486,6 +531,8 @@ impl<T: Element> Slot<T> {
 pub struct TrainerBuilder<T: Element> {
     network: Network<T>,
     loss: Loss,
+    class_weights: Option<Vec<f64>>,
+    label_smoothing: f64,
     reduction: Reduction,
     optimizer: Optimizer,
     max_batch: usize,
@@ -498,6 +545,21 @@ impl<T: Element> TrainerBuilder<T> {
     #[must_use]
     pub fn loss(mut self, loss: Loss) -> Self {
         self.loss = loss;
+        self
+    }
+
+    /// A weight for each class, at least 0, for [`Loss::SoftmaxCrossEntropy`]; all 1 by default.
+    #[must_use]
+    pub fn class_weights(mut self, weights: &[f64]) -> Self {
+        self.class_weights = Some(weights.to_vec());
+        self
+    }
+
+    /// The share of every target that is spread evenly over the classes, from 0 to 1, for
+    /// [`Loss::SoftmaxCrossEntropy`]; 0 by default (Szegedy et al. 2016).
+    #[must_use]
+    pub fn label_smoothing(mut self, share: f64) -> Self {
+        self.label_smoothing = share;
         self
     }
 
@@ -541,12 +603,16 @@ impl<T: Element> TrainerBuilder<T> {
     ///
     /// # Errors
     /// [`Error::Zero`] for a batch or a pool of 0, [`Error::Overflow`] for buffers past the address space,
-    /// [`Error::Setting`] for an optimizer's setting out of range, [`Error::System`] if the system gives no
-    /// threads.
+    /// [`Error::Setting`] for a setting of the loss or the optimizer out of range, [`Error::Length`] for class
+    /// weights of another number, [`Error::Unused`] for a setting that the loss or the optimizer has no use for,
+    /// [`Error::System`] if the system gives no threads.
     pub fn build(self) -> Result<Trainer<T>, Error> {
         let Self { network, max_batch, .. } = self;
         check_max_batch(&network, max_batch)?;
         let optimizer = self.optimizer.checked()?;
+        self.loss.check()?;
+        let weights = self.class_weights.as_deref();
+        let classes = Classes::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
         let threads = Threads::new(self.parallelism)?;
         let tile_rows = tile_rows::<T>(max_batch, network.parameter_count());
         let schedule = Schedule::choose::<T>(max_batch, tile_rows, network.parameters.len());
@@ -565,6 +631,7 @@ impl<T: Element> TrainerBuilder<T> {
             schedule,
             tile_rows,
             loss: self.loss,
+            classes,
             reduction: self.reduction,
             optimizer,
             max_batch,

@@ -152,3 +152,38 @@ fn messages_name_both_numbers() {
     let message = Error::Class { row: 40, class: 43, classes: 41 }.to_string();
     assert!(message.contains("40") && message.contains("41") && message.contains("43"), "{message}");
 }
+
+#[test]
+fn losses_refuse_settings_and_weights_that_do_not_fit() {
+    let build = |loss| Trainer::builder(network()).loss(loss).max_batch(4);
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(matches!(build(Loss::Huber(bad)).build(), Err(Error::Setting { .. })), "{bad}");
+    }
+    let cross_entropy = || build(Loss::SoftmaxCrossEntropy);
+    assert_eq!(
+        cross_entropy().class_weights(&[1.0; 3]).build().err(),
+        Some(Error::Length { what: "class weights", expected: 2, found: 3 })
+    );
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        assert!(matches!(cross_entropy().class_weights(&[1.0, bad]).build(), Err(Error::Setting { .. })));
+        assert!(matches!(cross_entropy().label_smoothing(bad).build(), Err(Error::Setting { .. })));
+    }
+    assert!(matches!(build(Loss::Huber(1.0)).class_weights(&[1.0; 2]).build(), Err(Error::Unused { .. })));
+    assert!(matches!(build(Loss::Huber(1.0)).label_smoothing(0.1).build(), Err(Error::Unused { .. })));
+
+    let mut trainer = build(Loss::MeanAbsoluteError).build().unwrap();
+    let before = trainer.gradients().to_vec();
+    let (x, targets) = ([0.5; 6], [1.0; 4]);
+    assert_eq!(
+        trainer.step_weighted(&x, &targets, &[1.0; 3]),
+        Err(Error::Length { what: "sample weights", expected: 2, found: 3 })
+    );
+    for bad in [-1.0, f32::NAN, f32::INFINITY] {
+        let weights = [1.0, bad];
+        assert!(matches!(trainer.step_weighted(&x, &targets, &weights), Err(Error::Setting { .. })), "{bad}");
+    }
+    assert!(matches!(trainer.step(&x, &[0_u32; 2]), Err(Error::Targets { .. })));
+    assert_eq!(trainer.gradients(), before);
+    assert!(trainer.step_weighted(&x, &targets, &[1.0, 0.0]).unwrap() > 0.0);
+    assert_eq!(trainer.step_weighted(&x, &targets, &[0.0, 0.0]), Ok(0.0));
+}

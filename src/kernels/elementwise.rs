@@ -1,11 +1,10 @@
-//! Passes over lines: activations, losses, sums and updates.
+//! Passes over lines and rows.
 
 use super::lanes::{Lanes, Line};
 use super::pack::{Panels, PanelsMut};
 use super::{LineOf, math};
 use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Sealed as Element;
-use crate::loss::{Loss, Targets};
 use crate::optimizer::Rule;
 
 /// `y = f(y)` over a slice, with the same bits as in panels. Softmax takes the slice as one row.
@@ -117,118 +116,6 @@ pub fn clear_padding<L: Lanes>(l: L, mut a: PanelsMut<'_, L::Element>) {
     }
 }
 
-/// The loss of the rows and its gradient with respect to the network's outputs, both times `scale`.
-///
-/// Overwrites `d` `[B, O]`; padding lanes become 0. `y` are the outputs, or for cross-entropy the logits.
-#[inline(always)]
-pub fn loss<L: Lanes>(
-    l: L,
-    d: PanelsMut<'_, L::Element>,
-    y: Panels<'_, L::Element>,
-    targets: Targets<'_, L::Element>,
-    (loss, scale): (Loss, f64),
-) -> f64 {
-    let value = match (loss, targets) {
-        (Loss::MeanSquaredError, Targets::Values(targets)) => squared_error(l, d, y, targets, scale),
-        (Loss::SoftmaxCrossEntropy, Targets::Values(targets)) => cross_entropy(l, d, y, targets, scale),
-        (Loss::SoftmaxCrossEntropy, Targets::Classes(classes)) => classification(l, d, y, classes, scale),
-        (Loss::MeanSquaredError, Targets::Classes(_)) => {
-            unreachable!("class indices are refused before any work")
-        }
-    };
-    value * scale
-}
-
-/// `sum (y - t)^2`, gradient `2 scale (y - t)`.
-#[inline(always)]
-fn squared_error<L: Lanes>(
-    l: L,
-    mut d: PanelsMut<'_, L::Element>,
-    y: Panels<'_, L::Element>,
-    targets: &[L::Element],
-    scale: f64,
-) -> f64 {
-    let (cols, lanes) = (y.cols, L::Element::LANES);
-    let slope = l.constant(2.0 * scale);
-    let mut value = 0.0;
-    for p in 0..y.panels() {
-        let (start, width) = (p * lanes, lanes.min(cols - p * lanes));
-        let mask = l.first(width);
-        let rows = d.panel(p).iter_mut().zip(y.panel(p)).zip(targets.chunks_exact(cols));
-        for ((d, y), t) in rows {
-            let t = l.load_slice(&t[start..start + width]);
-            let difference = l.select(mask, l.sub(l.load(y), t), l.zero());
-            l.store(d, l.mul(slope, difference));
-            value += l.sum_f64(l.mul(difference, difference));
-        }
-    }
-    value
-}
-
-/// `sum_j t_j (log sum exp y - y_j)`, gradient `scale (softmax(y) sum t - t)`.
-#[inline(always)]
-fn cross_entropy<L: Lanes>(
-    l: L,
-    d: PanelsMut<'_, L::Element>,
-    y: Panels<'_, L::Element>,
-    targets: &[L::Element],
-    scale: f64,
-) -> f64 {
-    let lanes = L::Element::LANES;
-    let scale = l.constant(scale);
-    let mut value = 0.0;
-    for (r, targets) in targets.chunks_exact(y.cols).enumerate() {
-        let row = Row::of(r, y);
-        let max = row.max(l, y.lines);
-        let sum = row.exp(l, d.lines, y.lines, max);
-        let log_sum = l.max_lane(max).to_f64() + sum.to_f64().ln();
-        let weight = targets.iter().map(|t| t.to_f64()).sum::<f64>();
-        let factor = l.constant(weight / sum.to_f64());
-        let mut along = 0.0;
-        for (i, targets) in row.lines().zip(targets.chunks(lanes)) {
-            let t = l.load_slice(targets);
-            // Where a target is 0 an infinite logit is no loss.
-            let y = l.select(l.eq(t, l.zero()), l.zero(), l.load(&y.lines[i]));
-            along += l.sum_f64(l.mul(t, y));
-            let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
-            l.store(&mut d.lines[i], l.mul(scale, gradient));
-        }
-        value += weight * log_sum - along;
-    }
-    value
-}
-
-/// `log sum exp y - y_class`, gradient `scale (softmax(y) - onehot(class))`.
-#[inline(always)]
-fn classification<L: Lanes>(
-    l: L,
-    d: PanelsMut<'_, L::Element>,
-    y: Panels<'_, L::Element>,
-    classes: &[u32],
-    scale: f64,
-) -> f64 {
-    let lanes = L::Element::LANES;
-    let mut value = 0.0;
-    for (r, &class) in classes.iter().enumerate() {
-        let row = Row::of(r, y);
-        let max = row.max(l, y.lines);
-        let sum = row.exp(l, d.lines, y.lines, max);
-        let log_sum = l.max_lane(max).to_f64() + sum.to_f64().ln();
-        let factor = l.constant(scale / sum.to_f64());
-        for i in row.lines() {
-            let softmax = l.mul(l.load(&d.lines[i]), factor);
-            l.store(&mut d.lines[i], softmax);
-        }
-        let (panel, lane) = (class as usize / lanes, class as usize % lanes);
-        let line = r + panel * y.rows;
-        let logit = y.lines[line].as_slice()[lane].to_f64();
-        let gradient = &mut d.lines[line].as_mut_slice()[lane];
-        *gradient = L::Element::from_f64(gradient.to_f64() - scale);
-        value += log_sum - logit;
-    }
-    value
-}
-
 /// `to += from`.
 #[inline(always)]
 pub fn add<L: Lanes>(l: L, to: &mut [LineOf<L>], from: &[LineOf<L>]) {
@@ -260,7 +147,7 @@ pub fn update<L: Lanes>(l: L, parameters: &mut [LineOf<L>], gradients: &[LineOf<
 
 /// The lines of one row of a matrix in panels: one in each panel.
 #[derive(Clone, Copy)]
-struct Row {
+pub struct Row {
     first: usize,
     rows: usize,
     cols: usize,
@@ -269,13 +156,13 @@ struct Row {
 
 impl Row {
     #[inline(always)]
-    fn of<T: Element>(r: usize, matrix: Panels<'_, T>) -> Self {
+    pub fn of<T: Element>(r: usize, matrix: Panels<'_, T>) -> Self {
         Self { first: r, rows: matrix.rows, cols: matrix.cols, panels: matrix.panels() }
     }
 
     /// Indices of the row's lines.
     #[inline(always)]
-    fn lines(self) -> impl Iterator<Item = usize> {
+    pub fn lines(self) -> impl Iterator<Item = usize> {
         (0..self.panels).map(
             #[inline(always)]
             move |p| self.first + p * self.rows,
@@ -284,13 +171,13 @@ impl Row {
 
     /// The lanes of a panel that are columns.
     #[inline(always)]
-    fn mask<L: Lanes>(self, l: L, panel: usize) -> L::Mask {
+    pub fn mask<L: Lanes>(self, l: L, panel: usize) -> L::Mask {
         l.first(self.cols - panel * L::Element::LANES)
     }
 
     /// The largest element, in every lane. NaN is passed over.
     #[inline(always)]
-    fn max<L: Lanes>(self, l: L, lines: &[LineOf<L>]) -> L::Vector {
+    pub fn max<L: Lanes>(self, l: L, lines: &[LineOf<L>]) -> L::Vector {
         let lowest = l.constant(f64::NEG_INFINITY);
         let mut max = lowest;
         for (p, i) in self.lines().enumerate() {
@@ -301,7 +188,7 @@ impl Row {
 
     /// `d = exp(y - max)`, padding 0; the sum of the row.
     #[inline(always)]
-    fn exp<L: Lanes>(self, l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], max: L::Vector) -> L::Element {
+    pub fn exp<L: Lanes>(self, l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], max: L::Vector) -> L::Element {
         let mut sum = l.zero();
         for (p, i) in self.lines().enumerate() {
             let e = math::exp(l, l.sub(l.load(&y[i]), max));

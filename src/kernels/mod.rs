@@ -6,7 +6,7 @@
 //! thread, a caller never sees a lane.
 
 pub mod blocking;
-mod elementwise;
+pub mod elementwise;
 // The micro-kernel reads without bounds checks, which its assertions have made already.
 #[allow(unsafe_code)]
 mod gemm;
@@ -24,7 +24,7 @@ use pack::{Panels, PanelsMut};
 
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
-use crate::loss::{Loss, Targets};
+use crate::loss::{self, Classes, Objective};
 use crate::optimizer::Rule;
 
 /// A cache line of the elements of some lanes.
@@ -74,13 +74,13 @@ pub trait Kernels<T: Element>: Send + Sync {
     );
     /// See [`elementwise::output_gradient`].
     fn output_gradient(&self, d: PanelsMut<'_, T>, y: Panels<'_, T>, activation: Activation);
-    /// See [`elementwise::loss`].
+    /// See [`crate::loss::evaluate`].
     fn loss(
         &self,
         d: PanelsMut<'_, T>,
         y: Panels<'_, T>,
-        targets: Targets<'_, T>,
-        loss_and_scale: (Loss, f64),
+        objective: Objective<'_, T>,
+        classes: &Classes<T>,
     ) -> f64;
     /// See [`elementwise::add`].
     fn add(&self, to: &mut [T::Line], from: &[T::Line]);
@@ -166,12 +166,12 @@ impl<L: Lanes> Kernels<L::Element> for L {
         &self,
         d: PanelsMut<'_, L::Element>,
         y: Panels<'_, L::Element>,
-        targets: Targets<'_, L::Element>,
-        loss_and_scale: (Loss, f64),
+        objective: Objective<'_, L::Element>,
+        classes: &Classes<L::Element>,
     ) -> f64 {
         self.vectorize(
             #[inline(always)]
-            || elementwise::loss(*self, d, y, targets, loss_and_scale),
+            || loss::evaluate(*self, d, y, objective, classes),
         )
     }
 
