@@ -18,6 +18,8 @@ pub trait Sealed:
     /// Elements in a line: 16 for `f32`, 8 for `f64`.
     const LANES: usize = size_of::<Self::Line>() / size_of::<Self>();
     const ZERO: Self;
+    /// The smallest number of full precision.
+    const MIN_NORMAL: Self;
 
     /// Rounds to the nearest representable number.
     fn from_f64(x: f64) -> Self;
@@ -29,6 +31,7 @@ pub trait Sealed:
 impl Sealed for f32 {
     type Line = CacheLine<[f32; 16]>;
     const ZERO: Self = 0.0;
+    const MIN_NORMAL: Self = Self::MIN_POSITIVE;
 
     #[inline(always)]
     fn from_f64(x: f64) -> Self {
@@ -46,6 +49,7 @@ impl Sealed for f32 {
 impl Sealed for f64 {
     type Line = CacheLine<[f64; 8]>;
     const ZERO: Self = 0.0;
+    const MIN_NORMAL: Self = Self::MIN_POSITIVE;
 
     #[inline(always)]
     fn from_f64(x: f64) -> Self {

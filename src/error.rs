@@ -31,6 +31,8 @@ pub enum Error {
     Softmax { layer: usize, layers: usize },
     /// A layer index is not below the number of layers.
     Layer { layer: usize, layers: usize },
+    /// A loss or a gradient is infinite or NaN, at a step counted from 1; the parameters are those before it.
+    NonFinite { what: &'static str, step: u64, layer: Option<usize> },
     /// `backward` was called without a `forward` before it.
     NoForward,
     /// Input gradients were not asked for when the trainer was built.
@@ -74,6 +76,12 @@ impl fmt::Display for Error {
                 write!(f, "input gradients were not asked for when the trainer was built")
             }
             Self::Workspace => write!(f, "the workspace was made for a network of other shapes"),
+            Self::NonFinite { what, step, layer: Some(layer) } => {
+                write!(f, "the {what} of layer {layer} is not finite at step {step}")
+            }
+            Self::NonFinite { what, step, layer: None } => {
+                write!(f, "the {what} is not finite at step {step}")
+            }
             Self::Unused { what, by } => write!(f, "{what}: {by} has none"),
             Self::System { what } => write!(f, "the system gave no {what}"),
         }

@@ -1,47 +1,461 @@
-//! How gradients change parameters.
+//! How gradients change parameters: everything about an optimizer is said here.
 
 use crate::Error;
+use crate::element::Sealed;
+use crate::kernels::lanes::Lanes;
 
-/// The rule that turns gradients into new parameters.
+/// The rule that turns gradients into new parameters, as in `torch.optim`: formulas, names and defaults are
+/// PyTorch's. Weight decay reaches biases too, as there.
+///
+/// ```
+/// use fuseprop::Optimizer;
+///
+/// let heavy_ball = Optimizer::sgd(0.1).momentum(0.9);
+/// let adam = Optimizer::adam(1e-3).betas(0.9, 0.95).weight_decay(1e-4);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Optimizer {
-    pub(crate) rule: Rule,
+    learning_rate: f64,
+    weight_decay: f64,
+    l1: f64,
+    rule: Rule,
+    /// The first setting that the rule has no use for.
+    unused: Option<&'static str>,
 }
 
-/// Each rule with its settings; its arithmetic is `kernels::elementwise::update`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rule {
-    Sgd { learning_rate: f64 },
+enum Rule {
+    Sgd { momentum: f64, dampening: f64, nesterov: bool },
+    Adam { beta1: f64, beta2: f64, epsilon: f64, amsgrad: bool, decoupled: bool },
+    RmsProp { alpha: f64, epsilon: f64, momentum: f64, centered: bool },
+    Adagrad { learning_rate_decay: f64, initial_accumulator: f64, epsilon: f64 },
 }
+
+/// Most running sums that a rule keeps beside each parameter.
+pub const MAX_MOMENTS: usize = 3;
+
+/// Smallest `epsilon`: a normal number in `f32`, so that nothing is divided by 0.
+const MIN_EPSILON: f64 = 1e-30;
 
 impl Optimizer {
-    /// Gradient descent: `w = w - learning_rate g`, as `torch.optim.SGD`.
+    /// Gradient descent, `w = w - learning_rate g`. `torch.optim.SGD`.
+    ///
+    /// With [`Optimizer::momentum`] `m`: `b = m b + (1 - dampening) g`, where the first `b` is `g`, and
+    /// `w = w - learning_rate b`; with [`Optimizer::nesterov`] `w = w - learning_rate (g + m b)`.
     pub fn sgd(learning_rate: f64) -> Self {
-        Self { rule: Rule::Sgd { learning_rate } }
+        Self::new(learning_rate, Rule::Sgd { momentum: 0.0, dampening: 0.0, nesterov: false })
+    }
+
+    /// `m = m + (1 - beta1) (g - m)`, `v = beta2 v + (1 - beta2) g^2`, and at step `t`
+    /// `w = w - learning_rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon)` (Kingma and Ba 2015).
+    /// `torch.optim.Adam`: betas 0.9 and 0.999, epsilon 1e-8. Weight decay is added to the gradient.
+    pub fn adam(learning_rate: f64) -> Self {
+        let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
+        Self::new(learning_rate, Rule::Adam { beta1, beta2, epsilon, amsgrad: false, decoupled: false })
+    }
+
+    /// [`Optimizer::adam`] with `w = w - learning_rate weight_decay w` before each step instead of a decay in the
+    /// gradient (Loshchilov and Hutter 2019). `torch.optim.AdamW`: a weight decay of 0.01.
+    pub fn adamw(learning_rate: f64) -> Self {
+        let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
+        Self::new(learning_rate, Rule::Adam { beta1, beta2, epsilon, amsgrad: false, decoupled: true })
+            .weight_decay(0.01)
+    }
+
+    /// `v = alpha v + (1 - alpha) g^2`, `w = w - learning_rate g / (sqrt v + epsilon)` (Tieleman and Hinton 2012).
+    /// `torch.optim.RMSprop`: alpha 0.99, epsilon 1e-8.
+    ///
+    /// With [`Optimizer::momentum`] `m`: `b = m b + g / (sqrt v + epsilon)`, `w = w - learning_rate b`. With
+    /// [`Optimizer::centered`] `v - a^2` stands for `v`, where `a = a + (1 - alpha) (g - a)` (Graves 2013).
+    pub fn rms_prop(learning_rate: f64) -> Self {
+        let rule = Rule::RmsProp { alpha: 0.99, epsilon: 1e-8, momentum: 0.0, centered: false };
+        Self::new(learning_rate, rule)
+    }
+
+    /// `s = s + g^2`, `w = w - learning_rate / (1 + (t - 1) learning_rate_decay) g / (sqrt s + epsilon)` (Duchi,
+    /// Hazan and Singer 2011). `torch.optim.Adagrad`: no decay, `s` from 0, epsilon 1e-10.
+    pub fn adagrad(learning_rate: f64) -> Self {
+        let rule = Rule::Adagrad { learning_rate_decay: 0.0, initial_accumulator: 0.0, epsilon: 1e-10 };
+        Self::new(learning_rate, rule)
+    }
+
+    fn new(learning_rate: f64, rule: Rule) -> Self {
+        Self { learning_rate, weight_decay: 0.0, l1: 0.0, rule, unused: None }
+    }
+
+    /// Adds `weight_decay w` to the gradient: an L2 penalty of `weight_decay / 2 sum w^2`. For
+    /// [`Optimizer::adamw`] the decay is decoupled from the gradient.
+    #[must_use]
+    pub fn weight_decay(mut self, weight_decay: f64) -> Self {
+        self.weight_decay = weight_decay;
+        self
+    }
+
+    /// Adds `l1 sign(w)` to the gradient: an L1 penalty of `l1 sum |w|`.
+    #[must_use]
+    pub fn l1(mut self, l1: f64) -> Self {
+        self.l1 = l1;
+        self
+    }
+
+    /// For [`Optimizer::sgd`] and [`Optimizer::rms_prop`]; 0 by default.
+    #[must_use]
+    pub fn momentum(mut self, value: f64) -> Self {
+        match &mut self.rule {
+            Rule::Sgd { momentum, .. } | Rule::RmsProp { momentum, .. } => *momentum = value,
+            _ => self.refuse("momentum"),
+        }
+        self
+    }
+
+    /// The part of a gradient that does not enter the momentum, for [`Optimizer::sgd`]; 0 by default.
+    #[must_use]
+    pub fn dampening(mut self, value: f64) -> Self {
+        match &mut self.rule {
+            Rule::Sgd { dampening, .. } => *dampening = value,
+            _ => self.refuse("dampening"),
+        }
+        self
+    }
+
+    /// Nesterov's momentum, for [`Optimizer::sgd`] with momentum and without dampening (Sutskever et al. 2013).
+    #[must_use]
+    pub fn nesterov(mut self) -> Self {
+        match &mut self.rule {
+            Rule::Sgd { nesterov, .. } => *nesterov = true,
+            _ => self.refuse("nesterov"),
+        }
+        self
+    }
+
+    /// For [`Optimizer::adam`] and [`Optimizer::adamw`]; each at least 0 and below 1.
+    #[must_use]
+    pub fn betas(mut self, first: f64, second: f64) -> Self {
+        match &mut self.rule {
+            Rule::Adam { beta1, beta2, .. } => (*beta1, *beta2) = (first, second),
+            _ => self.refuse("betas"),
+        }
+        self
+    }
+
+    /// Divides by the largest `v` so far, for [`Optimizer::adam`] and [`Optimizer::adamw`] (Reddi, Kale and Kumar
+    /// 2018).
+    #[must_use]
+    pub fn amsgrad(mut self) -> Self {
+        match &mut self.rule {
+            Rule::Adam { amsgrad, .. } => *amsgrad = true,
+            _ => self.refuse("amsgrad"),
+        }
+        self
+    }
+
+    /// For all but [`Optimizer::sgd`]; at least 1e-30.
+    #[must_use]
+    pub fn epsilon(mut self, value: f64) -> Self {
+        match &mut self.rule {
+            Rule::Adam { epsilon, .. } | Rule::RmsProp { epsilon, .. } | Rule::Adagrad { epsilon, .. } => {
+                *epsilon = value;
+            }
+            Rule::Sgd { .. } => self.refuse("epsilon"),
+        }
+        self
+    }
+
+    /// For [`Optimizer::rms_prop`]; at least 0 and below 1.
+    #[must_use]
+    pub fn alpha(mut self, value: f64) -> Self {
+        match &mut self.rule {
+            Rule::RmsProp { alpha, .. } => *alpha = value,
+            _ => self.refuse("alpha"),
+        }
+        self
+    }
+
+    /// Divides by an estimate of the deviation instead of the root mean square, for [`Optimizer::rms_prop`].
+    #[must_use]
+    pub fn centered(mut self) -> Self {
+        match &mut self.rule {
+            Rule::RmsProp { centered, .. } => *centered = true,
+            _ => self.refuse("centered"),
+        }
+        self
+    }
+
+    /// For [`Optimizer::adagrad`].
+    #[must_use]
+    pub fn learning_rate_decay(mut self, value: f64) -> Self {
+        match &mut self.rule {
+            Rule::Adagrad { learning_rate_decay, .. } => *learning_rate_decay = value,
+            _ => self.refuse("learning rate decay"),
+        }
+        self
+    }
+
+    /// Where the sums of squares start, for [`Optimizer::adagrad`].
+    #[must_use]
+    pub fn initial_accumulator(mut self, value: f64) -> Self {
+        match &mut self.rule {
+            Rule::Adagrad { initial_accumulator, .. } => *initial_accumulator = value,
+            _ => self.refuse("initial accumulator"),
+        }
+        self
     }
 
     /// The step size.
     pub fn learning_rate(&self) -> f64 {
-        match self.rule {
-            Rule::Sgd { learning_rate } => learning_rate,
-        }
+        self.learning_rate
     }
 
     /// The same rule with another step size.
     pub(crate) fn with_learning_rate(self, learning_rate: f64) -> Result<Self, Error> {
-        let rule = match self.rule {
-            Rule::Sgd { .. } => Rule::Sgd { learning_rate },
-        };
-        Self { rule }.checked()
+        Self { learning_rate, ..self }.checked()
     }
 
-    /// Refuses settings out of range: the learning rate must be finite and at least 0.
+    fn refuse(&mut self, setting: &'static str) {
+        self.unused = self.unused.or(Some(setting));
+    }
+
+    fn name(&self) -> &'static str {
+        match self.rule {
+            Rule::Sgd { .. } => "SGD",
+            Rule::Adam { .. } => "Adam",
+            Rule::RmsProp { .. } => "RMSprop",
+            Rule::Adagrad { .. } => "Adagrad",
+        }
+    }
+
+    /// Refuses settings out of range or without a use.
     pub(crate) fn checked(self) -> Result<Self, Error> {
-        let rate = self.learning_rate();
-        if rate >= 0.0 && rate.is_finite() {
-            Ok(self)
-        } else {
-            Err(Error::Setting { what: "the learning rate", value: rate })
+        if let Some(what) = self.unused {
+            return Err(Error::Unused { what, by: self.name() });
+        }
+        let positive = |what, value: f64| (what, value, value >= 0.0 && value.is_finite());
+        let share = |what, value: f64| (what, value, (0.0..1.0).contains(&value));
+        let small = |value: f64| ("epsilon", value, value >= MIN_EPSILON && value.is_finite());
+        let none = ("", 0.0, true);
+        let of_rule = match self.rule {
+            Rule::Sgd { momentum, dampening, nesterov: true } if momentum <= 0.0 || dampening != 0.0 => {
+                return Err(Error::Unused { what: "nesterov", by: "SGD without momentum or with dampening" });
+            }
+            Rule::Sgd { momentum, dampening, .. } => {
+                let finite = ("the dampening", dampening, dampening.is_finite());
+                [positive("the momentum", momentum), finite, none]
+            }
+            Rule::Adam { beta1, beta2, epsilon, .. } => {
+                [share("the first beta", beta1), share("the second beta", beta2), small(epsilon)]
+            }
+            Rule::RmsProp { alpha, epsilon, momentum, .. } => {
+                [share("alpha", alpha), small(epsilon), positive("the momentum", momentum)]
+            }
+            Rule::Adagrad { learning_rate_decay, initial_accumulator, epsilon } => [
+                positive("the learning rate decay", learning_rate_decay),
+                positive("the initial accumulator", initial_accumulator),
+                small(epsilon),
+            ],
+        };
+        let general = [
+            positive("the learning rate", self.learning_rate),
+            positive("the weight decay", self.weight_decay),
+            positive("the L1 penalty", self.l1),
+        ];
+        match general.into_iter().chain(of_rule).find(|&(_, _, right)| !right) {
+            Some((what, value, _)) => Err(Error::Setting { what, value }),
+            None => Ok(self),
+        }
+    }
+
+    /// What each running sum starts from; as many as the rule keeps.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = f64> {
+        let (count, start) = match self.rule {
+            Rule::Sgd { momentum, .. } => (usize::from(momentum > 0.0), 0.0),
+            Rule::Adam { amsgrad, .. } => (2 + usize::from(amsgrad), 0.0),
+            Rule::RmsProp { momentum, centered, .. } => {
+                (1 + usize::from(momentum > 0.0) + usize::from(centered), 0.0)
+            }
+            Rule::Adagrad { initial_accumulator, .. } => (1, initial_accumulator),
+        };
+        core::iter::repeat_n(start, count)
+    }
+}
+
+/// One step of an optimizer.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    pub optimizer: Optimizer,
+    /// 1 for the first.
+    pub step: u64,
+    /// What the gradient is multiplied by, before anything else.
+    pub scale: f64,
+    /// Largest magnitude of an element of the scaled gradient.
+    pub limit: f64,
+}
+
+/// `base^n` by squaring: the same bits on every system.
+fn power(mut base: f64, mut n: u64) -> f64 {
+    let mut result = 1.0;
+    while n > 0 {
+        if n & 1 == 1 {
+            result *= base;
+        }
+        base *= base;
+        n >>= 1;
+    }
+    result
+}
+
+type Line<L> = <<L as Lanes>::Element as Sealed>::Line;
+
+/// One step over some parameters, their gradient, and the running sums that the rule keeps. Elements that are all
+/// 0 stay 0, so that padding does.
+#[inline(always)]
+pub(crate) fn update<L: Lanes>(
+    l: L,
+    parameters: &mut [Line<L>],
+    gradients: &[Line<L>],
+    moments: [&mut [Line<L>]; MAX_MOMENTS],
+    update: Update,
+) {
+    let Optimizer { learning_rate, rule, .. } = update.optimizer;
+    let rate = l.constant(learning_rate);
+    let step = Step { l, update };
+    match rule {
+        Rule::Sgd { momentum: 0.0, .. } => step.each(
+            parameters,
+            gradients,
+            #[inline(always)]
+            |_, w, g| l.neg_mul_add(rate, g, w),
+        ),
+        Rule::Sgd { momentum, dampening, nesterov } => {
+            let enters = if update.step == 1 { 1.0 } else { 1.0 - dampening };
+            let (momentum, enters) = (l.constant(momentum), l.constant(enters));
+            let [buffer, ..] = moments;
+            step.each(
+                parameters,
+                gradients,
+                #[inline(always)]
+                |i, w, g| {
+                    let b = l.mul_add(momentum, l.load(&buffer[i]), l.mul(enters, g));
+                    store(l, &mut buffer[i], b);
+                    let direction = if nesterov { l.mul_add(momentum, b, g) } else { b };
+                    l.neg_mul_add(rate, direction, w)
+                },
+            );
+        }
+        Rule::Adam { beta1, beta2, epsilon, amsgrad, decoupled } => {
+            let rate = l.constant(learning_rate / (1.0 - power(beta1, update.step)));
+            let root = l.constant(1.0 / (1.0 - power(beta2, update.step)).sqrt());
+            let (enters1, enters2) = (l.constant(1.0 - beta1), l.constant(1.0 - beta2));
+            let (beta2, epsilon) = (l.constant(beta2), l.constant(epsilon));
+            let keep = l.constant(1.0 - learning_rate * update.optimizer.weight_decay);
+            let [first, second, largest] = moments;
+            step.each(
+                parameters,
+                gradients,
+                #[inline(always)]
+                |i, w, g| {
+                    let m = l.load(&first[i]);
+                    let m = store(l, &mut first[i], l.mul_add(enters1, l.sub(g, m), m));
+                    let v = l.mul_add(beta2, l.load(&second[i]), l.mul(l.mul(enters2, g), g));
+                    let mut v = store(l, &mut second[i], v);
+                    if amsgrad {
+                        let larger = l.max(l.load(&largest[i]), v);
+                        v = store(l, &mut largest[i], larger);
+                    }
+                    let w = if decoupled { l.mul(w, keep) } else { w };
+                    let denominator = l.mul_add(l.sqrt(v), root, epsilon);
+                    l.neg_mul_add(rate, l.div(m, denominator), w)
+                },
+            );
+        }
+        Rule::RmsProp { alpha, epsilon, momentum, centered } => {
+            let enters = l.constant(1.0 - alpha);
+            let (alpha, epsilon, m) = (l.constant(alpha), l.constant(epsilon), l.constant(momentum));
+            let [square, second, third] = moments;
+            let (mean, buffer) = if centered { (second, third) } else { (third, second) };
+            step.each(
+                parameters,
+                gradients,
+                #[inline(always)]
+                |i, w, g| {
+                    let v = l.mul_add(alpha, l.load(&square[i]), l.mul(l.mul(enters, g), g));
+                    let mut v = store(l, &mut square[i], v);
+                    if centered {
+                        let a = l.load(&mean[i]);
+                        let a = store(l, &mut mean[i], l.mul_add(enters, l.sub(g, a), a));
+                        // Rounding may take it below 0.
+                        v = l.max(l.zero(), l.neg_mul_add(a, a, v));
+                    }
+                    let mut direction = l.div(g, l.add(l.sqrt(v), epsilon));
+                    if momentum > 0.0 {
+                        let b = l.mul_add(m, l.load(&buffer[i]), direction);
+                        direction = store(l, &mut buffer[i], b);
+                    }
+                    l.neg_mul_add(rate, direction, w)
+                },
+            );
+        }
+        Rule::Adagrad { learning_rate_decay, epsilon, .. } => {
+            let slowed = 1.0 + (update.step - 1) as f64 * learning_rate_decay;
+            let (rate, epsilon) = (l.constant(learning_rate / slowed), l.constant(epsilon));
+            let [sum, ..] = moments;
+            step.each(
+                parameters,
+                gradients,
+                #[inline(always)]
+                |i, w, g| {
+                    let s = l.mul_add(g, g, l.load(&sum[i]));
+                    let s = store(l, &mut sum[i], s);
+                    l.neg_mul_add(rate, l.div(g, l.add(l.sqrt(s), epsilon)), w)
+                },
+            );
+        }
+    }
+}
+
+/// Keeps a running sum, as 0 where it is denormal: sums that fade away would take ten times as long each.
+#[inline(always)]
+fn store<L: Lanes>(l: L, line: &mut Line<L>, v: L::Vector) -> L::Vector {
+    let smallest = l.splat(L::Element::MIN_NORMAL);
+    let v = l.select(l.lt(l.abs(v), smallest), l.zero(), v);
+    l.store(line, v);
+    v
+}
+
+/// What every rule does first with a gradient.
+struct Step<L> {
+    l: L,
+    update: Update,
+}
+
+impl<L: Lanes> Step<L> {
+    /// Replaces each line of parameters by `f` of its index, itself, and its gradient with penalties.
+    #[inline(always)]
+    fn each(
+        self,
+        parameters: &mut [Line<L>],
+        gradients: &[Line<L>],
+        mut f: impl FnMut(usize, L::Vector, L::Vector) -> L::Vector,
+    ) {
+        let l = self.l;
+        let Update { optimizer, scale, limit, .. } = self.update;
+        let decoupled = matches!(optimizer.rule, Rule::Adam { decoupled: true, .. });
+        let decay = if decoupled { 0.0 } else { optimizer.weight_decay };
+        if scale == 1.0 && limit == f64::INFINITY && decay == 0.0 && optimizer.l1 == 0.0 {
+            for (i, (w, g)) in parameters.iter_mut().zip(gradients).enumerate() {
+                let updated = f(i, l.load(w), l.load(g));
+                l.store(w, updated);
+            }
+            return;
+        }
+        let (scale, low, high) = (l.constant(scale), l.constant(-limit), l.constant(limit));
+        let (decay, l1, zero) = (l.constant(decay), l.constant(optimizer.l1), l.zero());
+        for (i, (line, g)) in parameters.iter_mut().zip(gradients).enumerate() {
+            let (w, g) = (l.load(line), l.mul(l.load(g), scale));
+            let g = l.max(low, l.min(high, g));
+            let sign = l.select(l.eq(w, zero), zero, l.flip_sign(l1, w));
+            let g = l.add(l.mul_add(decay, w, g), sign);
+            let updated = f(i, w, g);
+            l.store(line, updated);
         }
     }
 }

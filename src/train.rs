@@ -19,11 +19,11 @@ use crate::kernels::blocking::{Schedule, step_flop, tile_rows};
 use crate::kernels::lanes::{Line, elements, elements_mut};
 use crate::loss::{Classes, Loss, Objective, Reduction, Targets};
 use crate::network::{Network, read_canonical};
-use crate::optimizer::{Optimizer, Rule};
+use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
 use crate::predict::check_max_batch;
 use crate::tile::{Head, Purpose, Tile};
-use crate::update::{Group, Owned, Transposed, renew};
+use crate::update::{Group, Lines, Owned, Transposed, renew};
 
 /// Trains a network, batch by batch, in buffers that are allocated once.
 ///
@@ -56,6 +56,12 @@ pub struct Trainer<T: Element> {
     transposed: Transposed<T>,
     /// In the layout of the network's parameters.
     gradients: Vec<T::Line>,
+    /// What the optimizer keeps beside each parameter, in the same layout.
+    moments: [Vec<T::Line>; MAX_MOMENTS],
+    /// The squared norm of the gradient of each group of parameters, where it is asked for.
+    squares: Vec<f64>,
+    /// Updates so far.
+    steps: u64,
     slots: Vec<Slot<T>>,
     schedule: Schedule,
     tile_rows: usize,
@@ -63,6 +69,7 @@ pub struct Trainer<T: Element> {
     classes: Classes<T>,
     reduction: Reduction,
     optimizer: Optimizer,
+    guard: Guard,
     max_batch: usize,
     threads: Threads,
     /// What `forward` keeps of its batch for `backward`.
@@ -102,15 +109,52 @@ enum Pass<'a, T: Element> {
     Backward(&'a [T]),
 }
 
-/// The second half of a step.
+/// The second half of a step: any of these, in this order.
 #[derive(Clone, Copy)]
-enum Finish {
-    Nothing,
-    /// The gradient is summed.
-    Sum,
-    /// The parameters are updated by the gradient at hand.
-    Update(Rule),
-    SumAndUpdate(Rule),
+struct Finish {
+    /// The gradient is summed over the batch.
+    sum: Option<Start>,
+    /// The squared norm of the gradient is taken.
+    measure: bool,
+    /// The parameters are updated by the gradient.
+    update: Option<Update>,
+}
+
+/// What is asked of a batch.
+#[derive(Clone, Copy)]
+enum Half {
+    /// The gradient, alone or on top of what is there.
+    Gradient(Start),
+    /// The gradient and the update.
+    Both,
+}
+
+/// What stands between a gradient and its update.
+#[derive(Clone, Copy, Debug)]
+struct Guard {
+    /// Largest norm of the gradient.
+    norm: f64,
+    /// Largest magnitude of an element.
+    value: f64,
+    /// Whether the gradient and the loss must be finite.
+    finite: bool,
+}
+
+impl Guard {
+    const NONE: Self = Self { norm: f64::INFINITY, value: f64::INFINITY, finite: false };
+
+    fn check(self) -> Result<Self, Error> {
+        let limits = [("the largest gradient norm", self.norm), ("the largest gradient", self.value)];
+        match limits.into_iter().find(|(_, limit)| limit.is_nan() || *limit <= 0.0) {
+            Some((what, value)) => Err(Error::Setting { what, value }),
+            None => Ok(self),
+        }
+    }
+
+    /// Whether the norm must be known before the update.
+    fn measures(self) -> bool {
+        self.finite || self.norm < f64::INFINITY
+    }
 }
 
 impl<T: Element> Trainer<T> {
@@ -123,6 +167,7 @@ impl<T: Element> Trainer<T> {
             label_smoothing: 0.0,
             reduction: Reduction::Mean,
             optimizer: Optimizer::sgd(0.01),
+            guard: Guard::NONE,
             max_batch: 256,
             parallelism: Parallelism::Auto,
             input_gradients: false,
@@ -144,7 +189,7 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), None), Finish::SumAndUpdate(self.optimizer.rule))
+        self.train(x, (targets.into(), None), Half::Both)
     }
 
     /// [`Trainer::step`] with a weight for the loss of each row, `[batch]`, at least 0: see [`Reduction`].
@@ -161,7 +206,7 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), Some(weights)), Finish::SumAndUpdate(self.optimizer.rule))
+        self.train(x, (targets.into(), Some(weights)), Half::Both)
     }
 
     /// The first half of [`Trainer::step`]: the loss, and its gradient in [`Trainer::gradients`].
@@ -172,7 +217,7 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), None), Finish::Sum)
+        self.train(x, (targets.into(), None), Half::Gradient(Start::Zero))
     }
 
     /// [`Trainer::compute_gradients`] with a weight for the loss of each row, as [`Trainer::step_weighted`].
@@ -188,17 +233,53 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), Some(weights)), Finish::Sum)
+        self.train(x, (targets.into(), Some(weights)), Half::Gradient(Start::Zero))
     }
 
-    /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`].
+    /// Adds the gradient of another batch to that in [`Trainer::gradients`], for batches in several parts.
+    ///
+    /// Each part is reduced by itself: with [`Reduction::Mean`] the sum over `n` parts is `n` times the mean of
+    /// parts of one size.
     ///
     /// # Errors
-    /// None with the present rules.
+    /// As [`Trainer::step`].
+    pub fn accumulate_gradients<'t>(
+        &mut self,
+        x: &[T],
+        targets: impl Into<Targets<'t, T>>,
+    ) -> Result<f64, Error>
+    where
+        T: 't,
+    {
+        self.train(x, (targets.into(), None), Half::Gradient(Start::Accumulate))
+    }
+
+    /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`], clipped if that was
+    /// asked for.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] for a gradient that is not finite, if [`TrainerBuilder::check_finite`] asked for the
+    /// check. Nothing has changed then.
     pub fn apply_gradients(&mut self) -> Result<(), Error> {
+        if self.guard.measures() {
+            self.run(&[], self.update_flop(), None, Finish { sum: None, measure: true, update: None });
+            self.check_gradient()?;
+        }
         self.kept.batch = 0;
-        self.run(&[], 2 * self.network.parameter_count(), None, Finish::Update(self.optimizer.rule));
+        self.update();
         Ok(())
+    }
+
+    /// The Euclidean norm of [`Trainer::gradients`], summed in `f64`.
+    pub fn gradient_norm(&self) -> f64 {
+        let kernels = self.network.kernels;
+        let groups = self.transposed.groups.iter();
+        groups.map(|group| kernels.sum_of_squares(&self.gradients[group.lines()])).sum::<f64>().sqrt()
+    }
+
+    /// Updates of the parameters so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// The outputs `[batch, outputs]` of `x` `[batch, inputs]`, kept for [`Trainer::backward`].
@@ -209,7 +290,7 @@ impl<T: Element> Trainer<T> {
         let batch = check_batch("inputs", x.len(), self.network.inputs(), self.max_batch)?;
         self.kept.x[..x.len()].copy_from_slice(x);
         let flop = batch.saturating_mul(2 * self.network.parameter_count());
-        self.run(x, flop, Some(Pass::Forward), Finish::Nothing);
+        self.run(x, flop, Some(Pass::Forward), Finish { sum: None, measure: false, update: None });
         self.kept.batch = batch;
         Ok(&self.kept.outputs[..batch * self.network.outputs()])
     }
@@ -228,7 +309,8 @@ impl<T: Element> Trainer<T> {
         check_length("gradients of outputs", batch * self.network.outputs(), d_outputs.len())?;
         let flop = step_flop(batch, self.network.parameter_count());
         let x = core::mem::take(&mut self.kept.x);
-        self.run(&x[..batch * self.network.inputs()], flop, Some(Pass::Backward(d_outputs)), Finish::Sum);
+        let finish = Finish { sum: Some(Start::Zero), measure: false, update: None };
+        self.run(&x[..batch * self.network.inputs()], flop, Some(Pass::Backward(d_outputs)), finish);
         self.kept.x = x;
         Ok(())
     }
@@ -303,7 +385,7 @@ impl<T: Element> Trainer<T> {
         &mut self,
         x: &[T],
         (targets, weights): (Targets<'_, T>, Option<&[T]>),
-        finish: Finish,
+        half: Half,
     ) -> Result<f64, Error> {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let batch = check_batch("inputs", x.len(), inputs, self.max_batch)?;
@@ -312,15 +394,65 @@ impl<T: Element> Trainer<T> {
         let scale = self.loss.scale(self.reduction, (targets, weights), &self.classes, (batch, outputs));
         let objective = Objective { loss: self.loss, scale, targets, weights };
         let flop = step_flop(batch, self.network.parameter_count());
-        Ok(self.run(x, flop, Some(Pass::Train(objective)), finish))
+        let pass = Some(Pass::Train(objective));
+        let (start, update) = match half {
+            Half::Gradient(start) => (start, None),
+            Half::Both => (Start::Zero, Some(self.next_update(1.0))),
+        };
+        if !self.guard.measures() {
+            let loss = self.run(x, flop, pass, Finish { sum: Some(start), measure: false, update });
+            self.steps += u64::from(update.is_some());
+            return Ok(loss);
+        }
+        let loss = self.run(x, flop, pass, Finish { sum: Some(start), measure: true, update: None });
+        if self.guard.finite && !loss.is_finite() {
+            return Err(Error::NonFinite { what: "loss", step: self.steps + 1, layer: None });
+        }
+        self.check_gradient()?;
+        if update.is_some() {
+            self.update();
+        }
+        Ok(loss)
+    }
+
+    /// Refuses a measured gradient that is not finite, if that is asked for.
+    fn check_gradient(&self) -> Result<(), Error> {
+        let spoiled = |&(_, square): &(&Group, &f64)| !square.is_finite();
+        match self.transposed.groups.iter().zip(&self.squares).find(spoiled) {
+            Some((group, _)) if self.guard.finite => {
+                Err(Error::NonFinite { what: "gradient", step: self.steps + 1, layer: Some(group.layer) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Updates the parameters by the gradient, scaled to the largest norm if one is set.
+    fn update(&mut self) {
+        let scale = if self.guard.norm < f64::INFINITY {
+            // PyTorch's quotient, with its guard against 0.
+            (self.guard.norm / (self.squares.iter().sum::<f64>().sqrt() + 1e-6)).min(1.0)
+        } else {
+            1.0
+        };
+        let update = Some(self.next_update(scale));
+        self.run(&[], self.update_flop(), None, Finish { sum: None, measure: false, update });
+        self.steps += 1;
+    }
+
+    fn next_update(&self, scale: f64) -> Update {
+        Update { optimizer: self.optimizer, step: self.steps + 1, scale, limit: self.guard.value }
+    }
+
+    fn update_flop(&self) -> usize {
+        2 * self.network.parameter_count()
     }
 
     /// Both halves of a step over the rows of `x`; the sum of the slots' losses, in their order.
     fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> f64 {
         let batch = x.len() / self.network.inputs();
         let (rows_each, tile_rows) = (self.rows_each(batch), self.tile_rows);
-        let Self { network, transposed, gradients, slots, schedule, kept, input_gradients, classes, .. } =
-            self;
+        let Self { network, transposed, gradients, moments, squares, .. } = self;
+        let Self { slots, schedule, kept, input_gradients, classes, .. } = self;
         let slots = &mut slots[..batch.div_ceil(rows_each)];
         if pass.is_some_and(|pass| !matches!(pass, Pass::Forward)) && !input_gradients.is_empty() {
             self.input_gradient_rows = batch;
@@ -345,7 +477,13 @@ impl<T: Element> Trainer<T> {
                 };
                 split.for_each(rows, &Rows::pass);
             }
-            complete(split, network, transposed, (gradients, slots), finish);
+            let lines = Lines {
+                parameters: &mut [],
+                gradients,
+                moments: moments.each_mut().map(Vec::as_mut_slice),
+                transposed: &mut [],
+            };
+            complete(split, (network, transposed), (lines, squares), slots, finish);
             slots.iter().map(|slot| slot.loss).sum()
         })
     }
@@ -364,34 +502,30 @@ impl<T: Element> Trainer<T> {
 /// Sums the gradient and updates the parameters, group by group.
 fn complete<T: Element>(
     split: Split,
-    network: &mut Network<T>,
-    transposed: &mut Transposed<T>,
-    (gradients, slots): (&mut [T::Line], &[Slot<T>]),
+    (network, transposed): (&mut Network<T>, &mut Transposed<T>),
+    (lines, squares): (Lines<'_, T>, &mut [f64]),
+    slots: &[Slot<T>],
     finish: Finish,
 ) {
-    let (sums, rule) = match finish {
-        Finish::Nothing => return,
-        Finish::Sum => (true, None),
-        Finish::Update(rule) => (false, Some(rule)),
-        Finish::SumAndUpdate(rule) => (true, Some(rule)),
-    };
+    if finish.sum.is_none() && !finish.measure && finish.update.is_none() {
+        return;
+    }
     // The network is read by the sums (its shapes) while its parameters are lent out to their owners.
     let mut parameters = core::mem::take(&mut network.parameters);
-    let owned = Owned {
-        groups: &transposed.groups,
-        parameters: &mut parameters,
-        gradients,
-        transposed: &mut transposed.lines,
-    };
+    let lines = Lines { parameters: &mut parameters, transposed: &mut transposed.lines, ..lines };
+    let owned = Owned { groups: &transposed.groups, lines, squares };
     let network_ref = &*network;
     split.for_each(owned, &|owned: Owned<'_, T>| {
-        owned.each(|group, parameters, gradients, transposed| {
-            if sums {
-                sum_gradient(network_ref, group, gradients, slots);
+        owned.each(|group, lines, square| {
+            if let Some(start) = finish.sum {
+                sum_gradient(network_ref, group, lines.gradients, slots, start);
             }
-            if let Some(rule) = rule {
-                network_ref.kernels.update(parameters, gradients, rule);
-                renew::<T>(group, transposed, parameters);
+            if finish.measure {
+                *square = network_ref.kernels.sum_of_squares(lines.gradients);
+            }
+            if let Some(update) = finish.update {
+                network_ref.kernels.update(lines.parameters, lines.gradients, lines.moments, update);
+                renew::<T>(group, lines.transposed, lines.parameters);
             }
         });
     });
@@ -404,8 +538,8 @@ fn sum_gradient<T: Element>(
     group: &Group,
     gradients: &mut [T::Line],
     slots: &[Slot<T>],
+    mut start: Start,
 ) {
-    let mut start = Start::Zero;
     for slot in slots {
         if slot.gradients.is_empty() {
             slot.tile.weight_gradient(network, (group.layer, group.first_panel), gradients, start);
@@ -535,6 +669,7 @@ pub struct TrainerBuilder<T: Element> {
     label_smoothing: f64,
     reduction: Reduction,
     optimizer: Optimizer,
+    guard: Guard,
     max_batch: usize,
     parallelism: Parallelism,
     input_gradients: bool,
@@ -577,6 +712,31 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
+    /// Scales every gradient whose norm over all parameters is larger down to it, as
+    /// `torch.nn.utils.clip_grad_norm_` does (Pascanu, Mikolov and Bengio 2013). [`Trainer::gradients`] still
+    /// holds the gradient as it was.
+    #[must_use]
+    pub fn clip_norm(mut self, largest: f64) -> Self {
+        self.guard.norm = largest;
+        self
+    }
+
+    /// Limits every element of a gradient, after its norm, to a magnitude, as `torch.nn.utils.clip_grad_value_`
+    /// does. [`Trainer::gradients`] still holds the gradient as it was.
+    #[must_use]
+    pub fn clip_value(mut self, largest: f64) -> Self {
+        self.guard.value = largest;
+        self
+    }
+
+    /// Refuses a loss or a gradient that is not finite with [`Error::NonFinite`], and keeps the parameters of the
+    /// step before. Costs a pass over the gradient.
+    #[must_use]
+    pub fn check_finite(mut self, check: bool) -> Self {
+        self.guard.finite = check;
+        self
+    }
+
     /// Most rows of a batch, for which every buffer is made; 256 by default. Also part of the shapes that
     /// fix the order of sums: trainers built for other batches may differ in the last bits of a gradient.
     #[must_use]
@@ -599,7 +759,7 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// Allocates every buffer.
+    /// Allocates every buffer: for the optimizer's running sums too, as many numbers as parameters for each.
     ///
     /// # Errors
     /// [`Error::Zero`] for a batch or a pool of 0, [`Error::Overflow`] for buffers past the address space,
@@ -610,6 +770,7 @@ impl<T: Element> TrainerBuilder<T> {
         let Self { network, max_batch, .. } = self;
         check_max_batch(&network, max_batch)?;
         let optimizer = self.optimizer.checked()?;
+        let guard = self.guard.check()?;
         self.loss.check()?;
         let weights = self.class_weights.as_deref();
         let classes = Classes::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
@@ -624,8 +785,18 @@ impl<T: Element> TrainerBuilder<T> {
         let tile = || Tile::new(&network, tile_rows, purpose);
         let slot = |_| Slot { tile: tile(), gradients: vec![T::Line::ZERO; own_lines], loss: 0.0 };
         let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
+        let mut moments: [Vec<T::Line>; MAX_MOMENTS] = Default::default();
+        for (lines, start) in moments.iter_mut().zip(optimizer.moments()) {
+            *lines = vec![T::Line::ZERO; network.parameters.len()];
+            elements_mut::<T>(lines).fill(T::from_f64(start));
+        }
+        let transposed = Transposed::new(&network, if self.input_gradients { 0 } else { 1 });
         Ok(Trainer {
-            transposed: Transposed::new(&network, if self.input_gradients { 0 } else { 1 }),
+            squares: vec![0.0; transposed.groups.len()],
+            transposed,
+            moments,
+            steps: 0,
+            guard,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
             slots: (0..count).map(slot).collect(),
             schedule,

@@ -8,6 +8,7 @@ use crate::kernels::blocking::{OWNED_PANELS, transposed_lines};
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{panels, transpose_panel};
 use crate::network::Network;
+use crate::optimizer::MAX_MOMENTS;
 use crate::parallel::Divide;
 
 /// Some adjacent panels of one layer's outputs: the unit of ownership.
@@ -100,9 +101,41 @@ pub(crate) fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &
 /// A run of groups with all that belongs to them.
 pub(crate) struct Owned<'a, T: Element> {
     pub(crate) groups: &'a [Group],
+    pub(crate) lines: Lines<'a, T>,
+    /// The squared norm of each group's gradient.
+    pub(crate) squares: &'a mut [f64],
+}
+
+/// The lines that belong to some adjacent groups.
+pub(crate) struct Lines<'a, T: Element> {
     pub(crate) parameters: &'a mut [T::Line],
     pub(crate) gradients: &'a mut [T::Line],
+    /// What the optimizer keeps beside each parameter; those that it does not need are empty.
+    pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
     pub(crate) transposed: &'a mut [T::Line],
+}
+
+impl<T: Element> Lines<'_, T> {
+    /// The first so many lines, of them all and of the transposed, and the others.
+    #[inline(always)]
+    fn split(self, lines: usize, transposed: usize) -> (Self, Self) {
+        let (parameters, parameters_right) = self.parameters.split_at_mut(lines);
+        let (gradients, gradients_right) = self.gradients.split_at_mut(lines);
+        let (transposed, transposed_right) = self.transposed.split_at_mut(transposed);
+        let [a, b, c] = self.moments.map(
+            #[inline(always)]
+            |moment| moment.split_at_mut(lines.min(moment.len())),
+        );
+        (
+            Self { parameters, gradients, moments: [a.0, b.0, c.0], transposed },
+            Self {
+                parameters: parameters_right,
+                gradients: gradients_right,
+                moments: [a.1, b.1, c.1],
+                transposed: transposed_right,
+            },
+        )
+    }
 }
 
 impl<T: Element> Divide for Owned<'_, T> {
@@ -112,33 +145,25 @@ impl<T: Element> Divide for Owned<'_, T> {
 
     fn divide(self, left: usize) -> (Self, Self) {
         let (groups, groups_right) = self.groups.split_at(left);
+        let (squares, squares_right) = self.squares.split_at_mut(left);
         let lines = groups.iter().map(|group| group.lines).sum();
-        let blocks = groups.iter().map(|group| group.transposed).sum();
-        let (parameters, parameters_right) = self.parameters.split_at_mut(lines);
-        let (gradients, gradients_right) = self.gradients.split_at_mut(lines);
-        let (transposed, transposed_right) = self.transposed.split_at_mut(blocks);
+        let transposed = groups.iter().map(|group| group.transposed).sum();
+        let (lines, lines_right) = self.lines.split(lines, transposed);
         (
-            Self { groups, parameters, gradients, transposed },
-            Self {
-                groups: groups_right,
-                parameters: parameters_right,
-                gradients: gradients_right,
-                transposed: transposed_right,
-            },
+            Self { groups, lines, squares },
+            Self { groups: groups_right, lines: lines_right, squares: squares_right },
         )
     }
 }
 
-impl<'a, T: Element> Owned<'a, T> {
-    /// Calls `f` with each group, its parameters, gradients and transposed lines.
-    pub(crate) fn each(self, f: impl Fn(&Group, &mut [T::Line], &mut [T::Line], &mut [T::Line])) {
-        let Self { groups, mut parameters, mut gradients, mut transposed } = self;
-        for group in groups {
-            let (of_parameters, of_gradients, of_transposed);
-            (of_parameters, parameters) = parameters.split_at_mut(group.lines);
-            (of_gradients, gradients) = gradients.split_at_mut(group.lines);
-            (of_transposed, transposed) = transposed.split_at_mut(group.transposed);
-            f(group, of_parameters, of_gradients, of_transposed);
+impl<T: Element> Owned<'_, T> {
+    /// Calls `f` with each group, its lines, and where its squared norm goes.
+    pub(crate) fn each(self, f: impl Fn(&Group, Lines<'_, T>, &mut f64)) {
+        let mut rest = self.lines;
+        for (group, square) in self.groups.iter().zip(self.squares) {
+            let of_group;
+            (of_group, rest) = rest.split(group.lines, group.transposed);
+            f(group, of_group, square);
         }
     }
 }

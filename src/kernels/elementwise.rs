@@ -1,11 +1,10 @@
 //! Passes over lines and rows.
 
-use super::lanes::{Lanes, Line};
+use super::lanes::{Lanes, Line, elements};
 use super::pack::{Panels, PanelsMut};
 use super::{LineOf, math};
 use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Sealed as Element;
-use crate::optimizer::Rule;
 
 /// `y = f(y)` over a slice, with the same bits as in panels. Softmax takes the slice as one row.
 #[inline(always)]
@@ -128,21 +127,23 @@ pub fn add<L: Lanes>(l: L, to: &mut [LineOf<L>], from: &[LineOf<L>]) {
     );
 }
 
-/// One step of an optimizer over parameters and their gradient.
+/// The sum of all squares, in `f64`: sixteen running sums, then halves are added until one is left.
 #[inline(always)]
-pub fn update<L: Lanes>(l: L, parameters: &mut [LineOf<L>], gradients: &[LineOf<L>], rule: Rule) {
-    match rule {
-        Rule::Sgd { learning_rate } => {
-            let rate = l.constant(learning_rate);
-            zip(
-                l,
-                parameters,
-                gradients,
-                #[inline(always)]
-                |w, g| l.neg_mul_add(rate, g, w),
-            );
+pub fn sum_of_squares<T: Element>(lines: &[T::Line]) -> f64 {
+    let mut sums = [0.0; 16];
+    for elements in elements::<T>(lines).chunks(sums.len()) {
+        for (sum, x) in sums.iter_mut().zip(elements) {
+            *sum += x.to_f64() * x.to_f64();
         }
     }
+    let mut count = sums.len() / 2;
+    while count > 0 {
+        for i in 0..count {
+            sums[i] += sums[i + count];
+        }
+        count /= 2;
+    }
+    sums[0]
 }
 
 /// The lines of one row of a matrix in panels: one in each panel.

@@ -25,7 +25,7 @@ use pack::{Panels, PanelsMut};
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
 use crate::loss::{self, Classes, Objective};
-use crate::optimizer::Rule;
+use crate::optimizer::{self, MAX_MOMENTS, Update};
 
 /// A cache line of the elements of some lanes.
 type LineOf<L> = <<L as Lanes>::Element as Element>::Line;
@@ -84,8 +84,16 @@ pub trait Kernels<T: Element>: Send + Sync {
     ) -> f64;
     /// See [`elementwise::add`].
     fn add(&self, to: &mut [T::Line], from: &[T::Line]);
-    /// See [`elementwise::update`].
-    fn update(&self, parameters: &mut [T::Line], gradients: &[T::Line], rule: Rule);
+    /// See [`elementwise::sum_of_squares`].
+    fn sum_of_squares(&self, lines: &[T::Line]) -> f64;
+    /// See [`crate::optimizer::update`].
+    fn update(
+        &self,
+        parameters: &mut [T::Line],
+        gradients: &[T::Line],
+        moments: [&mut [T::Line]; MAX_MOMENTS],
+        update: Update,
+    );
 }
 
 impl<L: Lanes> Kernels<L::Element> for L {
@@ -182,10 +190,23 @@ impl<L: Lanes> Kernels<L::Element> for L {
         );
     }
 
-    fn update(&self, parameters: &mut [LineOf<L>], gradients: &[LineOf<L>], rule: Rule) {
+    fn sum_of_squares(&self, lines: &[LineOf<L>]) -> f64 {
         self.vectorize(
             #[inline(always)]
-            || elementwise::update(*self, parameters, gradients, rule),
+            || elementwise::sum_of_squares::<L::Element>(lines),
+        )
+    }
+
+    fn update(
+        &self,
+        parameters: &mut [LineOf<L>],
+        gradients: &[LineOf<L>],
+        moments: [&mut [LineOf<L>]; MAX_MOMENTS],
+        update: Update,
+    ) {
+        self.vectorize(
+            #[inline(always)]
+            || optimizer::update(*self, parameters, gradients, moments, update),
         );
     }
 }
