@@ -56,6 +56,7 @@ fn steps_and_predictions_allocate_nothing() {
     pool.broadcast(|_| ());
     for isa in isas() {
         assert_eq!(serial_steps(isa), 0, "serial steps on {isa}");
+        assert_eq!(steps_of_every_kind(isa), 0, "steps of every loss and optimizer on {isa}");
         assert_eq!(threaded_steps(&pool, isa, 96), 0, "two-phase steps in a pool on {isa}");
         assert_eq!(threaded_steps(&pool, isa, 640), 0, "depth-first steps in a pool on {isa}");
     }
@@ -76,6 +77,49 @@ fn serial_steps(isa: Isa) -> usize {
             network.predict_into(&x, &mut y, &mut workspace).unwrap();
         }
     })
+}
+
+/// Every optimizer with every loss, clipped, checked, weighted and accumulated.
+fn steps_of_every_kind(isa: Isa) -> usize {
+    let optimizers = [
+        Optimizer::sgd(0.01).momentum(0.9).nesterov(),
+        Optimizer::adam(0.01).amsgrad(),
+        Optimizer::adamw(0.01).l1(0.1),
+        Optimizer::rms_prop(0.01).momentum(0.9).centered(),
+        Optimizer::adagrad(0.01).weight_decay(0.1),
+    ];
+    let losses = [
+        Loss::MeanSquaredError,
+        Loss::MeanAbsoluteError,
+        Loss::Huber(1.0),
+        Loss::BinaryCrossEntropyWithLogits,
+        Loss::SoftmaxCrossEntropy,
+    ];
+    let (x, targets, weights) = ([0.5; 8 * 16], [0.25; 3 * 16], [0.5; 16]);
+    let mut count = 0;
+    for optimizer in optimizers {
+        for loss in losses {
+            let network = Network::<f32>::builder(8)
+                .dense(20, Activation::Gelu)
+                .dense(3, Activation::Identity)
+                .isa(isa)
+                .seed(1);
+            let builder =
+                Trainer::builder(network.build().unwrap()).loss(loss).optimizer(optimizer).max_batch(16);
+            let mut trainer = builder.clip_norm(1.0).clip_value(0.1).check_finite(true).build().unwrap();
+            count += allocations(|| {
+                for _ in 0..400 {
+                    trainer.step_weighted(&x, &targets, &weights).unwrap();
+                    trainer.compute_gradients(&x, &targets).unwrap();
+                    trainer.accumulate_gradients(&x, &targets).unwrap();
+                    trainer.apply_gradients().unwrap();
+                    trainer.set_learning_rate(0.02).unwrap();
+                }
+            });
+            assert_eq!(trainer.steps(), 800);
+        }
+    }
+    count
 }
 
 fn threaded_steps(pool: &rayon::ThreadPool, isa: Isa, batch: usize) -> usize {

@@ -187,3 +187,59 @@ fn losses_refuse_settings_and_weights_that_do_not_fit() {
     assert!(trainer.step_weighted(&x, &targets, &[1.0, 0.0]).unwrap() > 0.0);
     assert_eq!(trainer.step_weighted(&x, &targets, &[0.0, 0.0]), Ok(0.0));
 }
+
+#[test]
+fn optimizers_refuse_settings_that_do_not_fit() {
+    let build = |optimizer| Trainer::builder(network()).optimizer(optimizer).max_batch(2).build().err();
+    let unused = |optimizer| matches!(build(optimizer), Some(Error::Unused { .. }));
+    assert!(unused(Optimizer::adam(0.1).momentum(0.9)));
+    assert!(unused(Optimizer::sgd(0.1).betas(0.9, 0.9)));
+    assert!(unused(Optimizer::sgd(0.1).nesterov()));
+    assert!(unused(Optimizer::sgd(0.1).momentum(0.9).dampening(0.1).nesterov()));
+    assert!(unused(Optimizer::rms_prop(0.1).amsgrad()));
+    assert!(unused(Optimizer::adagrad(0.1).centered()));
+    let refused = |optimizer| matches!(build(optimizer), Some(Error::Setting { .. }));
+    for bad in [-0.1, f64::NAN, f64::INFINITY] {
+        assert!(refused(Optimizer::sgd(bad)));
+        assert!(refused(Optimizer::sgd(0.1).momentum(bad)));
+        assert!(refused(Optimizer::sgd(0.1).weight_decay(bad)));
+        assert!(refused(Optimizer::sgd(0.1).l1(bad)));
+        assert!(refused(Optimizer::adam(0.1).betas(bad, 0.9)));
+        assert!(refused(Optimizer::adam(0.1).epsilon(bad)));
+        assert!(refused(Optimizer::rms_prop(0.1).alpha(bad)));
+        assert!(refused(Optimizer::adagrad(0.1).learning_rate_decay(bad)));
+        assert!(refused(Optimizer::adagrad(0.1).initial_accumulator(bad)));
+    }
+    assert!(refused(Optimizer::adam(0.1).betas(0.9, 1.0)));
+    assert!(refused(Optimizer::adam(0.1).epsilon(0.0)));
+    for bad in [0.0, -1.0, f64::NAN] {
+        let builder = || Trainer::builder(network());
+        assert!(matches!(builder().clip_norm(bad).build().err(), Some(Error::Setting { .. })), "{bad}");
+        assert!(matches!(builder().clip_value(bad).build().err(), Some(Error::Setting { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_refused_on_request_and_nothing_has_changed() {
+    let build = |check| Trainer::builder(network()).check_finite(check).max_batch(4).build().unwrap();
+    let (x, bad, targets) = ([0.5; 6], [0.5, 0.5, f32::NAN, 0.5, 0.5, 0.5], [1.0; 4]);
+    let mut trainer = build(true);
+    trainer.step(&x, &targets).unwrap();
+    let before = parameters(trainer.network());
+    let refused = trainer.step(&bad, &targets).unwrap_err();
+    assert_eq!(refused, Error::NonFinite { what: "loss", step: 2, layer: None });
+    assert_eq!(refused.to_string(), "the loss is not finite at step 2");
+    assert_eq!(parameters(trainer.network()), before);
+    assert_eq!(trainer.steps(), 1);
+    // A gradient of one's own that is not finite, in the second layer.
+    trainer.compute_gradients(&x, &targets).unwrap();
+    *trainer.gradients_mut().last_mut().unwrap() = f32::INFINITY;
+    let layer = Some(1);
+    assert_eq!(trainer.apply_gradients(), Err(Error::NonFinite { what: "gradient", step: 2, layer }));
+    assert_eq!(parameters(trainer.network()), before);
+    trainer.step(&x, &targets).unwrap();
+    assert_ne!(parameters(trainer.network()), before);
+
+    let mut unguarded = build(false);
+    assert!(unguarded.step(&bad, &targets).unwrap().is_nan());
+}

@@ -46,7 +46,8 @@ fn train<T: Element + From<f32> + Into<f64>>(isa: Isa, batch: usize, parallelism
     let (inputs, outputs) = (90, 37);
     let network = Network::<T>::builder(inputs)
         .dense(121, Activation::Tanh)
-        .dense(70, Activation::Sigmoid)
+        .dense(70, Activation::Gelu)
+        .dense(50, Activation::Sigmoid)
         .dense(outputs, Activation::Softmax)
         .seed(3)
         .isa(isa)
@@ -55,7 +56,9 @@ fn train<T: Element + From<f32> + Into<f64>>(isa: Isa, batch: usize, parallelism
     let before = parameters(&network);
     let mut trainer = Trainer::builder(network)
         .loss(Loss::SoftmaxCrossEntropy)
-        .optimizer(Optimizer::sgd(0.1))
+        .optimizer(Optimizer::adamw(0.01).amsgrad().l1(1e-4))
+        .clip_norm(0.5)
+        .label_smoothing(0.1)
         .max_batch(batch)
         .parallelism(parallelism)
         .input_gradients()
