@@ -20,16 +20,19 @@
 mod activation;
 mod element;
 mod error;
+mod fit;
 mod init;
 // The kernels' items are public for the sealed trait's signatures, not for callers: the module is private.
 #[allow(missing_docs)]
 mod kernels;
 mod loss;
+pub mod metrics;
 mod network;
 mod optimizer;
 mod parallel;
 mod predict;
 pub mod reference;
+mod schedule;
 mod tile;
 mod train;
 mod update;
@@ -37,6 +40,7 @@ mod update;
 pub use activation::Activation;
 pub use element::Element;
 pub use error::Error;
+pub use fit::{Data, Epoch, Evaluation, Fit, Outcome};
 pub use init::Init;
 pub use kernels::Isa;
 pub use loss::{Loss, Reduction, Targets};
@@ -44,4 +48,5 @@ pub use network::{Layer, Network, NetworkBuilder};
 pub use optimizer::Optimizer;
 pub use parallel::Parallelism;
 pub use predict::Workspace;
+pub use schedule::{Plateau, Schedule};
 pub use train::{Trainer, TrainerBuilder};

@@ -52,11 +52,11 @@ impl Split {
 }
 
 /// The threads that a trainer or a workspace works with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Threads {
     parallelism: Parallelism,
     #[cfg(feature = "rayon")]
-    pool: Option<rayon::ThreadPool>,
+    pool: Option<std::sync::Arc<rayon::ThreadPool>>,
 }
 
 impl Threads {
@@ -66,7 +66,7 @@ impl Threads {
             Parallelism::Threads(0) => return Err(Error::Zero { what: "the number of threads" }),
             Parallelism::Threads(n) if n > 1 => {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build();
-                Some(pool.map_err(|_| Error::System { what: "threads" })?)
+                Some(std::sync::Arc::new(pool.map_err(|_| Error::System { what: "threads" })?))
             }
             _ => None,
         };

@@ -129,6 +129,19 @@ impl<T: Element> Tile<T> {
         loss
     }
 
+    /// The loss of the rows. Their gradient is left where [`Tile::backward`] would start.
+    pub(crate) fn loss(
+        &mut self,
+        network: &Network<T>,
+        objective: Objective<'_, T>,
+        classes: &Classes<T>,
+    ) -> f64 {
+        let (last, rows) = (network.last(), self.rows);
+        let Some(Buffers { y, d_z, .. }) = self.layers.last_mut() else { return 0.0 };
+        let y = Panels::new(y, rows, last.outputs());
+        network.kernels.loss(PanelsMut::new(d_z, rows, last.outputs()), y, objective, classes)
+    }
+
     /// Sums the tile's share of the gradient of `d_w`, the panels from `first` on of layer `l`.
     pub(crate) fn weight_gradient(
         &self,

@@ -102,11 +102,20 @@ struct Kept<T> {
 enum Pass<'a, T: Element> {
     /// Forward only.
     Forward,
+    /// Forward and a loss.
+    Evaluate(Objective<'a, T>),
     /// Forward, a loss, backward.
     Train(Objective<'a, T>),
     /// Backward from the gradient of the outputs, `[batch, outputs]`; forward before it if the tiles have
     /// not kept it.
     Backward(&'a [T]),
+}
+
+impl<T: Element> Pass<'_, T> {
+    /// Whether there are gradients afterwards; else there are outputs.
+    fn goes_back(self) -> bool {
+        matches!(self, Self::Train(_) | Self::Backward(_))
+    }
 }
 
 /// The second half of a step: any of these, in this order.
@@ -415,6 +424,53 @@ impl<T: Element> Trainer<T> {
         Ok(loss)
     }
 
+    /// The loss of some rows times `scale`, without a gradient; their outputs are in [`Trainer::last_outputs`].
+    pub(crate) fn loss_of(
+        &mut self,
+        x: &[T],
+        (targets, weights): (Targets<'_, T>, Option<&[T]>),
+        scale: f64,
+    ) -> f64 {
+        self.kept.batch = 0;
+        let pass = Some(Pass::Evaluate(Objective { loss: self.loss, scale, targets, weights }));
+        let flop = x.len() / self.network.inputs() * 2 * self.network.parameter_count();
+        self.run(x, flop, pass, Finish { sum: None, measure: false, update: None })
+    }
+
+    /// The outputs of the last [`Trainer::loss_of`]; logits, for a loss that takes them.
+    pub(crate) fn last_outputs(&self, rows: usize) -> &[T] {
+        &self.kept.outputs[..rows * self.network.outputs()]
+    }
+
+    /// What the losses of so many rows are multiplied by.
+    pub(crate) fn loss_scale(&self, data: (Targets<'_, T>, Option<&[T]>), rows: usize) -> f64 {
+        self.loss.scale(self.reduction, data, &self.classes, (rows, self.network.outputs()))
+    }
+
+    pub(crate) fn check_targets(
+        &self,
+        targets: Targets<'_, T>,
+        weights: Option<&[T]>,
+        rows: usize,
+    ) -> Result<(), Error> {
+        self.loss.check_targets(targets, weights, (rows, self.network.outputs()))
+    }
+
+    pub(crate) fn is_mean(&self) -> bool {
+        self.reduction == Reduction::Mean
+    }
+
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    /// Returns to parameters of before.
+    pub(crate) fn restore(&mut self, parameters: &[T::Line]) {
+        self.kept.batch = 0;
+        self.network.parameters.copy_from_slice(parameters);
+        self.transposed.renew(&self.network);
+    }
+
     /// Refuses a measured gradient that is not finite, if that is asked for.
     fn check_gradient(&self) -> Result<(), Error> {
         let spoiled = |&(_, square): &(&Group, &f64)| !square.is_finite();
@@ -454,7 +510,7 @@ impl<T: Element> Trainer<T> {
         let Self { network, transposed, gradients, moments, squares, .. } = self;
         let Self { slots, schedule, kept, input_gradients, classes, .. } = self;
         let slots = &mut slots[..batch.div_ceil(rows_each)];
-        if pass.is_some_and(|pass| !matches!(pass, Pass::Forward)) && !input_gradients.is_empty() {
+        if pass.is_some_and(Pass::goes_back) && !input_gradients.is_empty() {
             self.input_gradient_rows = batch;
         }
         self.threads.enter(flop, |split| {
@@ -615,7 +671,7 @@ impl<T: Element> Rows<'_, T> {
                 let rows = row..end.min(row + tile_rows);
                 let at = row - self.first_row;
                 slot.tile(&self.shared, rows.clone(), start);
-                if matches!(self.shared.pass, Pass::Forward) {
+                if !self.shared.pass.goes_back() {
                     let outputs =
                         &mut self.outputs[at * network.outputs()..][..rows.len() * network.outputs()];
                     slot.tile.read_outputs(network, outputs);
@@ -639,6 +695,11 @@ impl<T: Element> Slot<T> {
         let last = network.last().activation();
         let head = match pass {
             Pass::Forward => return self.tile.forward(network, x, last),
+            Pass::Evaluate(objective) => {
+                self.tile.forward(network, x, objective.loss.output_activation(last));
+                self.loss += self.tile.loss(network, objective.rows(rows, network.outputs()), classes);
+                return;
+            }
             Pass::Train(objective) => {
                 self.tile.forward(network, x, objective.loss.output_activation(last));
                 Head::Loss(objective.rows(rows, network.outputs()), classes)

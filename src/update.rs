@@ -71,13 +71,18 @@ impl<T: Element> Transposed<T> {
             transposed.layers.push(start..end);
         }
         transposed.lines = vec![T::Line::ZERO; end];
-        let mut rest = &mut transposed.lines[..];
-        for group in &transposed.groups {
+        transposed.renew(network);
+        transposed
+    }
+
+    /// Transposes the parameters as they are now.
+    pub(crate) fn renew(&mut self, network: &Network<T>) {
+        let mut rest = &mut self.lines[..];
+        for group in &self.groups {
             let lines;
             (lines, rest) = rest.split_at_mut(group.transposed);
             renew::<T>(group, lines, &network.parameters[group.lines()]);
         }
-        transposed
     }
 
     /// The transposed weights of one layer.

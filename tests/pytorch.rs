@@ -6,7 +6,9 @@ mod common;
 use std::collections::HashMap;
 
 use common::isas;
-use fuseprop::{Activation, Isa, Loss, Network, Optimizer, Reduction, Targets, Trainer, TrainerBuilder};
+use fuseprop::{
+    Activation, Isa, Loss, Network, Optimizer, Plateau, Reduction, Schedule, Targets, Trainer, TrainerBuilder,
+};
 
 /// Numbers by name.
 struct Fixture(HashMap<&'static str, Vec<f64>>);
@@ -208,4 +210,25 @@ fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
             assert_eq!(trainer.steps(), 20);
         }
     }
+}
+
+#[test]
+fn learning_rates_are_those_of_pytorch() {
+    let fixture = Fixture::read();
+    for (name, schedule) in [
+        ("step", Schedule::step(7, 0.5)),
+        ("exponential", Schedule::exponential(0.9)),
+        ("cosine", Schedule::cosine(40, 0.001)),
+        ("warm_up", Schedule::cosine(35, 0.001).warm_up(5, 0.1)),
+    ] {
+        let rates: Vec<f64> = (0..40).map(|epoch| schedule.rate(0.1, epoch)).collect();
+        assert_close(&rates, fixture.get(&format!("schedule/{name}")), name);
+    }
+    let (mut plateau, mut rate) = (Plateau::new(0.3, 2), 0.1);
+    let rates = fixture.get("schedule/losses").iter().map(|&loss| {
+        let of_epoch = rate;
+        rate *= plateau.factor(loss);
+        of_epoch
+    });
+    assert_close(&rates.collect::<Vec<_>>(), fixture.get("schedule/plateau"), "plateau");
 }

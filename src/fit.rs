@@ -1,0 +1,351 @@
+//! Training over epochs: shuffled mini-batches, a validation set, a schedule, early stopping.
+
+use core::ops::ControlFlow;
+
+use crate::element::Element;
+use crate::error::Error;
+use crate::init::Random;
+use crate::loss::Targets;
+use crate::metrics;
+use crate::schedule::Schedule;
+use crate::train::Trainer;
+
+/// Rows with their targets, and if wanted with a weight each.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<'a, T> {
+    x: &'a [T],
+    targets: Targets<'a, T>,
+    weights: Option<&'a [T]>,
+}
+
+impl<'a, T: Element> Data<'a, T> {
+    /// Rows `x` `[rows, inputs]`; targets as for [`Trainer::step`].
+    pub fn new(x: &'a [T], targets: impl Into<Targets<'a, T>>) -> Self {
+        Self { x, targets: targets.into(), weights: None }
+    }
+
+    /// A weight for the loss of each row, as for [`Trainer::step_weighted`].
+    #[must_use]
+    pub fn weights(mut self, weights: &'a [T]) -> Self {
+        self.weights = Some(weights);
+        self
+    }
+}
+
+/// How [`Trainer::fit`] goes about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Fit<'a, T> {
+    epochs: usize,
+    batch: usize,
+    seed: Option<u64>,
+    schedule: Schedule,
+    validation: Option<Data<'a, T>>,
+    patience: Option<usize>,
+}
+
+impl<'a, T: Element> Fit<'a, T> {
+    /// So many epochs of shuffled batches of up to `batch` rows, the last and shorter one too.
+    pub fn new(epochs: usize, batch: usize) -> Self {
+        Self {
+            epochs,
+            batch,
+            seed: Some(0),
+            schedule: Schedule::constant(),
+            validation: None,
+            patience: None,
+        }
+    }
+
+    /// What the order of the rows follows from, together with the number of the epoch; 0 by default.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Takes the rows in their own order, every epoch.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
+        self.seed = None;
+        self
+    }
+
+    /// The learning rate of each epoch, from that of the optimizer; constant by default.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Rows that are not trained on, to evaluate after each epoch.
+    #[must_use]
+    pub fn validation(mut self, data: Data<'a, T>) -> Self {
+        self.validation = Some(data);
+        self
+    }
+
+    /// Stops after so many epochs in a row without a lower loss, of the validation set if there is one, and
+    /// returns to the parameters of the lowest (Prechelt 1998).
+    #[must_use]
+    pub fn stop_early(mut self, patience: usize) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+}
+
+/// What a set of rows gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Reduced over the whole set as over one batch.
+    pub loss: f64,
+    /// The share of rows whose largest output is that of their class, for class targets.
+    pub accuracy: Option<f64>,
+}
+
+/// What is known after an epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Epoch {
+    /// From 1.
+    pub number: usize,
+    /// How many there will be at most.
+    pub of: usize,
+    /// The losses of the batches, each before its update: their mean, weighted by their rows, or their sum, as the
+    /// trainer's reduction says.
+    pub loss: f64,
+    /// Of the validation set, after the epoch.
+    pub validation: Option<Evaluation>,
+    /// That of the epoch.
+    pub learning_rate: f64,
+    /// Whether the watched loss is the lowest so far.
+    pub is_best: bool,
+}
+
+impl Epoch {
+    /// The loss that early stopping watches.
+    pub fn watched_loss(&self) -> f64 {
+        self.validation.map_or(self.loss, |validation| validation.loss)
+    }
+}
+
+/// How a fit ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The last epoch.
+    pub last: Epoch,
+    /// The epoch of the lowest watched loss, whose parameters early stopping returns to.
+    pub best: Epoch,
+}
+
+/// One batch of rows, gathered.
+struct Batch<T> {
+    x: Vec<T>,
+    values: Vec<T>,
+    classes: Vec<u32>,
+    weights: Vec<T>,
+}
+
+impl<T: Element> Trainer<T> {
+    /// Trains on mini-batches for some epochs. `each` sees every epoch and may end the fit with
+    /// [`ControlFlow::Break`].
+    ///
+    /// The order of the rows follows from the seed and the number of the epoch alone, and the whole fit enters the
+    /// pool once. Buffers are allocated at its start; nothing is allocated after its first epoch. The learning rate
+    /// is the optimizer's again afterwards.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use fuseprop::{Activation, Data, Fit, Network, Optimizer, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(1)
+    ///     .dense(16, Activation::Tanh)
+    ///     .dense(1, Activation::Identity)
+    ///     .seed(1)
+    ///     .build()?;
+    /// let mut trainer = Trainer::builder(network).optimizer(Optimizer::adam(0.01)).build()?;
+    /// let x: Vec<f32> = (0..200).map(|i| i as f32 / 100.0 - 1.0).collect();
+    /// let y: Vec<f32> = x.iter().map(|x| (3.0 * x).sin()).collect();
+    /// let outcome = trainer.fit(Data::new(&x, &y), &Fit::new(100, 20), |epoch| {
+    ///     if epoch.loss < 1e-3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    /// })?;
+    /// assert!(outcome.last.loss < 0.01);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Zero`] for no epochs or a batch of 0, [`Error::Batch`] for a batch past `max_batch`,
+    /// [`Error::Setting`] for a schedule out of range, and the errors of [`Trainer::step_weighted`] for either set:
+    /// nothing has changed then. [`Error::NonFinite`] if the trainer checks for it, with the parameters of the
+    /// step before.
+    pub fn fit(
+        &mut self,
+        data: Data<'_, T>,
+        how: &Fit<'_, T>,
+        each: impl FnMut(&Epoch) -> ControlFlow<()> + Send,
+    ) -> Result<Outcome, Error> {
+        if how.epochs == 0 || how.batch == 0 {
+            return Err(Error::Zero {
+                what: if how.epochs == 0 { "the number of epochs" } else { "a batch" },
+            });
+        }
+        if how.batch > self.max_batch() {
+            return Err(Error::Batch { max: self.max_batch(), found: how.batch });
+        }
+        how.schedule.check()?;
+        self.check_data(data)?;
+        how.validation.map_or(Ok(0), |validation| self.check_data(validation))?;
+        let threads = self.threads().clone();
+        let base = self.optimizer().learning_rate();
+        let outcome = threads.enter(usize::MAX, |_| self.fit_epochs(data, how, each));
+        self.set_learning_rate(base)?;
+        outcome
+    }
+
+    /// The loss of any number of rows, in batches, and for class targets the accuracy.
+    ///
+    /// # Errors
+    /// As [`Trainer::step_weighted`], but for the number of rows.
+    pub fn evaluate(&mut self, data: Data<'_, T>) -> Result<Evaluation, Error> {
+        let rows = self.check_data(data)?;
+        let (inputs, outputs) = (self.network().inputs(), self.network().outputs());
+        let scale = self.loss_scale((data.targets, data.weights), rows);
+        let (mut loss, mut hits) = (0.0, 0);
+        for first in (0..rows).step_by(self.max_batch()) {
+            let of_batch = first..rows.min(first + self.max_batch());
+            let targets = data.targets.rows(of_batch.clone(), outputs);
+            let weights = data.weights.map(|weights| &weights[of_batch.clone()]);
+            let x = &data.x[of_batch.start * inputs..of_batch.end * inputs];
+            loss += self.loss_of(x, (targets, weights), scale);
+            if let Targets::Classes(classes) = targets {
+                hits += metrics::hits(self.last_outputs(of_batch.len()), classes, 1);
+            }
+        }
+        let accuracy = matches!(data.targets, Targets::Classes(_)).then(|| hits as f64 / rows as f64);
+        Ok(Evaluation { loss, accuracy })
+    }
+
+    /// The number of rows, at least 1, of data that fit the network and the loss.
+    fn check_data(&self, data: Data<'_, T>) -> Result<usize, Error> {
+        let inputs = self.network().inputs();
+        if data.x.is_empty() || !data.x.len().is_multiple_of(inputs) {
+            return Err(Error::Rows { what: "inputs", row: inputs, found: data.x.len() });
+        }
+        let rows = data.x.len() / inputs;
+        self.check_targets(data.targets, data.weights, rows)?;
+        Ok(rows)
+    }
+
+    fn fit_epochs(
+        &mut self,
+        data: Data<'_, T>,
+        how: &Fit<'_, T>,
+        mut each: impl FnMut(&Epoch) -> ControlFlow<()>,
+    ) -> Result<Outcome, Error> {
+        let base = self.optimizer().learning_rate();
+        let mut order: Vec<usize> = (0..data.x.len() / self.network().inputs()).collect();
+        let mut batch = Batch::new(self, data, how.batch.min(order.len()));
+        let mut kept = if how.patience.is_some() { self.network().parameters.clone() } else { Vec::new() };
+        let mut outcome: Option<Outcome> = None;
+        for number in 1..=how.epochs {
+            let learning_rate = how.schedule.rate(base, number - 1);
+            self.set_learning_rate(learning_rate)?;
+            if let Some(seed) = how.seed {
+                shuffle(&mut order, seed, number as u64);
+            }
+            let loss = self.epoch(data, &order, how.batch, &mut batch)?;
+            let validation = how.validation.map(|data| self.evaluate(data)).transpose()?;
+            let mut last = Epoch { number, of: how.epochs, loss, validation, learning_rate, is_best: true };
+            let best = match outcome {
+                Some(Outcome { best, .. }) if last.watched_loss() >= best.watched_loss() => best,
+                // A loss that is not a number is never the best of several.
+                Some(Outcome { best, .. }) if last.watched_loss().is_nan() => best,
+                _ => last,
+            };
+            last.is_best = best.number == number;
+            if last.is_best && how.patience.is_some() {
+                kept.copy_from_slice(&self.network().parameters);
+            }
+            outcome = Some(Outcome { last, best });
+            let waited = number - best.number;
+            if each(&last).is_break() || how.patience.is_some_and(|patience| waited >= patience.max(1)) {
+                break;
+            }
+        }
+        if !kept.is_empty() {
+            self.restore(&kept);
+        }
+        outcome.ok_or(Error::Zero { what: "the number of epochs" })
+    }
+
+    /// Steps through all rows once; the loss.
+    fn epoch(
+        &mut self,
+        data: Data<'_, T>,
+        order: &[usize],
+        batch_rows: usize,
+        batch: &mut Batch<T>,
+    ) -> Result<f64, Error> {
+        let (mut sum, mut weight) = (0.0, 0.0);
+        for rows in order.chunks(batch_rows) {
+            batch.gather(data, rows, (self.network().inputs(), self.network().outputs()));
+            let targets = match data.targets {
+                Targets::Values(_) => Targets::Values(&batch.values),
+                Targets::Classes(_) => Targets::Classes(&batch.classes),
+            };
+            let loss = match data.weights {
+                Some(_) => self.step_weighted(&batch.x, targets, &batch.weights)?,
+                None => self.step(&batch.x, targets)?,
+            };
+            let share = if self.is_mean() { rows.len() as f64 } else { 1.0 };
+            sum += share * loss;
+            weight += share;
+        }
+        Ok(if self.is_mean() { sum / weight } else { sum })
+    }
+}
+
+impl<T: Element> Batch<T> {
+    fn new(trainer: &Trainer<T>, data: Data<'_, T>, rows: usize) -> Self {
+        let (inputs, outputs) = (trainer.network().inputs(), trainer.network().outputs());
+        let (values, classes) = match data.targets {
+            Targets::Values(_) => (rows * outputs, 0),
+            Targets::Classes(_) => (0, rows),
+        };
+        Self {
+            x: Vec::with_capacity(rows * inputs),
+            values: Vec::with_capacity(values),
+            classes: Vec::with_capacity(classes),
+            weights: Vec::with_capacity(if data.weights.is_some() { rows } else { 0 }),
+        }
+    }
+
+    /// Copies some rows, in their order.
+    fn gather(&mut self, data: Data<'_, T>, rows: &[usize], (inputs, outputs): (usize, usize)) {
+        self.x.clear();
+        self.values.clear();
+        self.classes.clear();
+        self.weights.clear();
+        for &row in rows {
+            self.x.extend_from_slice(&data.x[row * inputs..][..inputs]);
+            match data.targets {
+                Targets::Values(values) => self.values.extend_from_slice(&values[row * outputs..][..outputs]),
+                Targets::Classes(classes) => self.classes.push(classes[row]),
+            }
+            if let Some(weights) = data.weights {
+                self.weights.push(weights[row]);
+            }
+        }
+    }
+}
+
+/// Orders the rows by seed and epoch alone, whatever the order was (Fisher and Yates 1938; Durstenfeld 1964).
+fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
+    for (i, row) in order.iter_mut().enumerate() {
+        *row = i;
+    }
+    let mut random = Random::new(seed ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32));
+    for last in (1..order.len()).rev() {
+        order.swap(last, random.below(last + 1));
+    }
+}

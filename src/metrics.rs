@@ -1,0 +1,113 @@
+//! How good outputs are, in numbers that are not losses.
+//!
+//! Outputs are row-major `[batch, outputs]`.
+//!
+//! # Panics
+//!
+//! If the lengths of outputs and targets do not go together, or a class is not below the number of outputs.
+
+use crate::Element;
+
+/// The index of the largest output of a row; the first of equals, and NaN counts as lowest.
+pub fn largest<T: Element>(row: &[T]) -> usize {
+    let mut best = 0;
+    for (i, value) in row.iter().enumerate() {
+        if *value > row[best] || (is_nan(row[best]) && !is_nan(*value)) {
+            best = i;
+        }
+    }
+    best
+}
+
+/// The share of rows whose largest output is that of their class.
+pub fn accuracy<T: Element>(outputs: &[T], classes: &[u32]) -> f64 {
+    top_k(outputs, classes, 1)
+}
+
+/// The share of rows in which fewer than `k` outputs are larger than that of their class.
+pub fn top_k<T: Element>(outputs: &[T], classes: &[u32], k: usize) -> f64 {
+    hits(outputs, classes, k) as f64 / classes.len() as f64
+}
+
+/// Rows in which fewer than `k` outputs are larger than that of their class, or equal and before it.
+pub(crate) fn hits<T: Element>(outputs: &[T], classes: &[u32], k: usize) -> usize {
+    let hit = |row: &[T], class: usize| {
+        let ahead = |i: usize| row[i] > row[class] || (i < class && row[i] == row[class]);
+        // A NaN is behind all others.
+        !is_nan(row[class]) && (0..row.len()).filter(|&i| ahead(i)).count() < k
+    };
+    rows(outputs, classes.len()).zip(classes).filter(|&(row, &class)| hit(row, class as usize)).count()
+}
+
+/// `counts[class][prediction]`: how often a row of one class has its largest output at another.
+pub fn confusion<T: Element>(outputs: &[T], classes: &[u32]) -> Vec<Vec<usize>> {
+    let n = if classes.is_empty() { 0 } else { outputs.len() / classes.len() };
+    let mut counts = vec![vec![0; n]; n];
+    for (row, &class) in rows(outputs, classes.len()).zip(classes) {
+        counts[class as usize][largest(row)] += 1;
+    }
+    counts
+}
+
+/// `mean |y - t|`.
+pub fn mean_absolute_error<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
+    assert_eq!(outputs.len(), targets.len(), "outputs and targets have one length");
+    let distance = |(y, t): (&T, &T)| (y.to_f64() - t.to_f64()).abs();
+    outputs.iter().zip(targets).map(distance).sum::<f64>() / outputs.len() as f64
+}
+
+/// The coefficient of determination, `1 - sum (y - t)^2 / sum (t - mean t)^2` over all elements: 1 is perfect, 0 as
+/// good as the mean.
+pub fn r2<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
+    assert_eq!(outputs.len(), targets.len(), "outputs and targets have one length");
+    let mean = targets.iter().map(|t| t.to_f64()).sum::<f64>() / targets.len() as f64;
+    let squares = |distances: &mut dyn Iterator<Item = f64>| distances.map(|d| d * d).sum::<f64>();
+    let residual = squares(&mut outputs.iter().zip(targets).map(|(y, t)| y.to_f64() - t.to_f64()));
+    1.0 - residual / squares(&mut targets.iter().map(|t| t.to_f64() - mean))
+}
+
+fn is_nan<T: Element>(x: T) -> bool {
+    x.to_f64().is_nan()
+}
+
+/// Nothing for no rows.
+fn rows<T: Element>(outputs: &[T], batch: usize) -> impl Iterator<Item = &[T]> {
+    assert!(batch > 0 || outputs.is_empty(), "outputs without rows");
+    assert_eq!(outputs.len() % batch.max(1), 0, "outputs are whole rows");
+    outputs.chunks_exact((outputs.len() / batch.max(1)).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUTS: [f64; 9] = [0.1, 0.7, 0.2, 0.5, 0.3, 0.5, f64::NAN, 1.0, f64::NAN];
+
+    #[test]
+    fn the_largest_is_the_first_of_equals_and_never_nan() {
+        assert_eq!(OUTPUTS.chunks(3).map(largest).collect::<Vec<_>>(), [1, 0, 1]);
+        assert_eq!(largest(&[f32::NAN, f32::NEG_INFINITY]), 1);
+    }
+
+    #[test]
+    fn accuracy_counts_rows_and_top_k_places() {
+        assert_eq!(accuracy(&OUTPUTS, &[1, 0, 1]), 1.0);
+        assert_eq!(accuracy(&OUTPUTS, &[1, 2, 1]), 2.0 / 3.0);
+        assert_eq!(top_k(&OUTPUTS, &[2, 2, 1], 2), 1.0);
+        assert_eq!(top_k(&OUTPUTS, &[0, 1, 0], 2), 0.0);
+        assert_eq!(top_k(&OUTPUTS, &[0, 1, 0], 3), 2.0 / 3.0);
+    }
+
+    #[test]
+    fn a_confusion_matrix_has_classes_down_and_predictions_across() {
+        assert_eq!(confusion(&OUTPUTS, &[1, 2, 1]), [[0, 0, 0], [0, 2, 0], [1, 0, 0]]);
+    }
+
+    #[test]
+    fn regression_is_measured_by_distance_and_by_explained_variance() {
+        let (y, t) = ([1.0_f32, 2.0, 3.0, 6.0], [1.0, 2.0, 4.0, 5.0]);
+        assert_eq!(mean_absolute_error(&y, &t), 0.5);
+        assert_eq!(r2(&y, &t), 1.0 - 2.0 / 10.0);
+        assert_eq!(r2(&t, &t), 1.0);
+    }
+}

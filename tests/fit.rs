@@ -1,0 +1,208 @@
+//! Training over epochs.
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use common::isas;
+use fuseprop::{
+    Activation, Data, Epoch, Error, Fit, Loss, Network, Optimizer, Parallelism, Plateau, Reduction, Schedule,
+    Trainer,
+};
+
+const INPUTS: usize = 3;
+const OUTPUTS: usize = 2;
+
+fn trainer(loss: Loss, reduction: Reduction, parallelism: Parallelism) -> Trainer<f32> {
+    let network = Network::builder(INPUTS).dense(20, Activation::Tanh).dense(OUTPUTS, Activation::Identity);
+    Trainer::builder(network.seed(5).build().unwrap())
+        .loss(loss)
+        .reduction(reduction)
+        .optimizer(Optimizer::adam(0.01))
+        .max_batch(16)
+        .parallelism(parallelism)
+        .build()
+        .unwrap()
+}
+
+/// Rows with classes that a line divides, and values that follow a curve.
+fn rows(n: usize) -> (Vec<f32>, Vec<u32>, Vec<f32>) {
+    let x: Vec<f32> = (0..n * INPUTS).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect();
+    let classes = x.chunks(INPUTS).map(|x| u32::from(x[0] + 0.5 * x[1] > 0.1)).collect();
+    let values = x.chunks(INPUTS).flat_map(|x| [x[0] * x[1], x[2].sin()]).collect();
+    (x, classes, values)
+}
+
+fn go_on(_: &Epoch) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn parameters(trainer: &Trainer<f32>) -> Vec<u32> {
+    let mut parameters = vec![0.0; trainer.network().parameter_count()];
+    trainer.network().read_parameters(&mut parameters).unwrap();
+    parameters.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn a_fit_in_order_is_its_steps() {
+    let (x, classes, _) = rows(37);
+    for reduction in [Reduction::Mean, Reduction::Sum] {
+        let mut fitted = trainer(Loss::SoftmaxCrossEntropy, reduction, Parallelism::Serial);
+        let mut stepped = trainer(Loss::SoftmaxCrossEntropy, reduction, Parallelism::Serial);
+        let outcome = fitted.fit(Data::new(&x, &classes), &Fit::new(3, 16).in_order(), go_on).unwrap();
+        let mut loss = 0.0;
+        for _ in 0..3 {
+            loss = 0.0;
+            for (x, classes) in x.chunks(16 * INPUTS).zip(classes.chunks(16)) {
+                let share = if reduction == Reduction::Mean { classes.len() as f64 / 37.0 } else { 1.0 };
+                loss += share * stepped.step(x, classes).unwrap();
+            }
+        }
+        // The last and shorter batch is among them.
+        assert_eq!(parameters(&fitted), parameters(&stepped));
+        assert!((outcome.last.loss - loss).abs() < 1e-12 * loss);
+        assert_eq!((outcome.last.number, outcome.last.of, fitted.steps()), (3, 3, 9));
+    }
+}
+
+#[test]
+fn a_fit_learns_and_every_epoch_is_seen() {
+    let (x, classes, values) = rows(400);
+    let mut classifier = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Auto);
+    let mut numbers = Vec::new();
+    let validation = Data::new(&x[..90], &classes[..30]);
+    let how = Fit::new(40, 16).seed(2).validation(validation);
+    let outcome = classifier.fit(Data::new(&x, &classes), &how, |epoch| {
+        numbers.push(epoch.number);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(numbers, (1..=40).collect::<Vec<_>>());
+    assert!(outcome.unwrap().last.validation.unwrap().accuracy.unwrap() > 0.95);
+
+    let mut regressor = trainer(Loss::MeanSquaredError, Reduction::Mean, Parallelism::Auto);
+    let outcome = regressor.fit(Data::new(&x, &values), &Fit::new(60, 16), go_on).unwrap();
+    assert!(outcome.last.loss < 0.01, "{outcome:?}");
+    assert_eq!(outcome.last.validation, None);
+}
+
+#[test]
+fn the_seed_alone_decides_the_order() {
+    let (x, classes, _) = rows(100);
+    let fit = |seed, parallelism| {
+        let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, parallelism);
+        trainer.fit(Data::new(&x, &classes), &Fit::new(3, 16).seed(seed), go_on).unwrap();
+        parameters(&trainer)
+    };
+    assert_eq!(fit(1, Parallelism::Serial), fit(1, Parallelism::Threads(3)));
+    assert_eq!(fit(1, Parallelism::Serial), fit(1, Parallelism::Auto));
+    assert_ne!(fit(1, Parallelism::Serial), fit(2, Parallelism::Serial));
+}
+
+#[test]
+fn an_evaluation_is_the_loss_over_all_rows_at_once() {
+    let (x, classes, values) = rows(50);
+    let weights: Vec<f32> = (0..50).map(|r| (r % 4) as f32).collect();
+    for isa in isas() {
+        for reduction in [Reduction::Mean, Reduction::Sum] {
+            let build = |loss, max_batch| {
+                let network = Network::builder(INPUTS).dense(OUTPUTS, Activation::Sigmoid).seed(3).isa(isa);
+                let builder = Trainer::builder(network.build().unwrap()).loss(loss).reduction(reduction);
+                builder.max_batch(max_batch).build().unwrap()
+            };
+            let close = |a: f64, b: f64| assert!((a - b).abs() <= 1e-6 * b.abs(), "{a} is not {b}");
+            let loss = Loss::Huber(0.4);
+            let at_once = build(loss, 50).compute_gradients_weighted(&x, &values, &weights).unwrap();
+            let data = Data::new(&x, &values).weights(&weights);
+            close(build(loss, 7).evaluate(data).unwrap().loss, at_once);
+            let loss = Loss::SoftmaxCrossEntropy;
+            let at_once = build(loss, 50).compute_gradients(&x, &classes).unwrap();
+            let evaluation = build(loss, 7).evaluate(Data::new(&x, &classes)).unwrap();
+            close(evaluation.loss, at_once);
+            assert!(evaluation.accuracy.unwrap() > 0.0);
+        }
+    }
+}
+
+#[test]
+fn early_stopping_returns_to_the_best_parameters() {
+    let (x, classes, _) = rows(60);
+    // Noise cannot be learnt: the loss of the other rows rises soon.
+    let noise: Vec<u32> = (0..30).map(|r| (r * 7 % 5 % 2) as u32).collect();
+    let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
+    let validation = Data::new(&x[90..], &noise);
+    let data = Data::new(&x[..90], &classes[..30]);
+    let mut seen = Vec::new();
+    let how = Fit::new(500, 8).validation(validation).stop_early(5);
+    let outcome = trainer.fit(data, &how, |epoch| {
+        seen.push(epoch.watched_loss());
+        ControlFlow::Continue(())
+    });
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.last.number, outcome.best.number + 5);
+    assert_eq!(outcome.last.number, seen.len());
+    let lowest = seen.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(outcome.best.watched_loss(), lowest);
+    assert_eq!(trainer.evaluate(validation).unwrap().loss, lowest);
+    // The trainer goes on from there, with the transposed weights that belong to them.
+    let network = trainer.network().clone();
+    let before = parameters(&trainer);
+    let mut fresh = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy).max_batch(16).build().unwrap();
+    fresh.compute_gradients(&x[..30], &classes[..10]).unwrap();
+    trainer.compute_gradients(&x[..30], &classes[..10]).unwrap();
+    assert_eq!(fresh.gradients(), trainer.gradients());
+    assert_eq!(parameters(&trainer), before);
+}
+
+#[test]
+fn a_fit_ends_on_request_and_follows_its_schedule() {
+    let (x, classes, _) = rows(40);
+    let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
+    let mut rates = Vec::new();
+    let how = Fit::new(100, 16).schedule(Schedule::step(2, 0.5));
+    let outcome = trainer.fit(Data::new(&x, &classes), &how, |epoch| {
+        rates.push(epoch.learning_rate);
+        if epoch.number == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(outcome.unwrap().last.number, 5);
+    assert_eq!(rates, [0.01, 0.01, 0.005, 0.005, 0.0025]);
+    assert_eq!(trainer.optimizer().learning_rate(), 0.01);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_the_first_step() {
+    let (x, classes, values) = rows(40);
+    let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
+    let before = parameters(&trainer);
+    let data = Data::new(&x, &classes);
+    let mut refused = |data, how: Fit<'_, f32>| trainer.fit(data, &how, go_on).unwrap_err();
+    assert!(matches!(refused(data, Fit::new(0, 16)), Error::Zero { .. }));
+    assert!(matches!(refused(data, Fit::new(1, 0)), Error::Zero { .. }));
+    assert_eq!(refused(data, Fit::new(1, 17)), Error::Batch { max: 16, found: 17 });
+    assert!(matches!(refused(Data::new(&x[1..], &classes), Fit::new(1, 16)), Error::Rows { .. }));
+    assert!(matches!(refused(Data::new(&[], &classes), Fit::new(1, 16)), Error::Rows { .. }));
+    assert!(matches!(refused(Data::new(&x, &classes[1..]), Fit::new(1, 16)), Error::Length { .. }));
+    assert!(matches!(refused(Data::new(&x, &values[1..]), Fit::new(1, 16)), Error::Length { .. }));
+    assert!(matches!(refused(Data::new(&x, &[2; 40]), Fit::new(1, 16)), Error::Class { .. }));
+    assert!(matches!(refused(data.weights(&values), Fit::new(1, 16)), Error::Length { .. }));
+    let validation = Data::new(&x, &classes[1..]);
+    assert!(matches!(refused(data, Fit::new(1, 16).validation(validation)), Error::Length { .. }));
+    for schedule in [Schedule::step(0, 0.5), Schedule::cosine(0, 0.5)] {
+        assert!(matches!(refused(data, Fit::new(1, 16).schedule(schedule)), Error::Zero { .. }));
+    }
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        let schedules = [Schedule::step(1, bad), Schedule::exponential(bad), Schedule::cosine(1, bad)];
+        for schedule in schedules.into_iter().chain([Schedule::constant().warm_up(3, bad)]) {
+            assert!(matches!(refused(data, Fit::new(1, 16).schedule(schedule)), Error::Setting { .. }));
+        }
+    }
+    assert_eq!(parameters(&trainer), before);
+    assert_eq!(trainer.steps(), 0);
+}
+
+#[test]
+fn a_plateau_waits_for_its_patience() {
+    let mut plateau = Plateau::new(0.5, 1);
+    let factors: Vec<f64> =
+        [3.0, 2.0, 2.0, 1.9999, 1.0, f64::NAN, 5.0, 0.5].map(|loss| plateau.factor(loss)).to_vec();
+    assert_eq!(factors, [1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.5, 1.0]);
+}
