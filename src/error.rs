@@ -41,13 +41,19 @@ pub enum Error {
     Workspace,
     /// A setting was made that has no effect with what else was chosen.
     Unused { what: &'static str, by: &'static str },
+    /// A file could not be read or written.
+    File { operation: &'static str, path: String, kind: std::io::ErrorKind },
+    /// A file is not what it should be.
+    Format { what: String },
+    /// A file holds other tensors than the network needs. Each is a name with its shape.
+    Tensors { expected: Vec<String>, found: Vec<String> },
     /// The system gave no random seed, or no threads.
     System { what: &'static str },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
+        match self {
             Self::Length { what, expected, found } => {
                 write!(f, "{what} must have {expected} elements, not {found}")
             }
@@ -81,6 +87,11 @@ impl fmt::Display for Error {
             }
             Self::NonFinite { what, step, layer: None } => {
                 write!(f, "the {what} is not finite at step {step}")
+            }
+            Self::File { operation, path, kind } => write!(f, "cannot {operation} {path}: {kind}"),
+            Self::Format { what } => write!(f, "not a file of a network: {what}"),
+            Self::Tensors { expected, found } => {
+                write!(f, "expected the tensors {}; found {}", expected.join(", "), found.join(", "))
             }
             Self::Unused { what, by } => write!(f, "{what}: {by} has none"),
             Self::System { what } => write!(f, "the system gave no {what}"),

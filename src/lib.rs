@@ -20,6 +20,8 @@
 mod activation;
 mod element;
 mod error;
+#[cfg(feature = "files")]
+mod files;
 mod fit;
 mod init;
 // The kernels' items are public for the sealed trait's signatures, not for callers: the module is private.
@@ -40,6 +42,8 @@ mod update;
 pub use activation::Activation;
 pub use element::Element;
 pub use error::Error;
+#[cfg(feature = "files")]
+pub use files::Names;
 pub use fit::{Data, Epoch, Evaluation, Fit, Outcome};
 pub use init::Init;
 pub use kernels::Isa;

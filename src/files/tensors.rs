@@ -1,0 +1,123 @@
+//! Tensors of a file as numbers, and back.
+
+use core::fmt;
+
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::element::Element;
+
+/// The shape that a tensor must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Matrix(usize, usize),
+    Vector(usize),
+}
+
+impl Shape {
+    pub fn fits(self, shape: &[usize]) -> bool {
+        match self {
+            Self::Matrix(rows, cols) => shape == [rows, cols],
+            Self::Vector(len) => shape == [len],
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Matrix(rows, cols) => write!(f, "[{rows}, {cols}]"),
+            Self::Vector(len) => write!(f, "[{len}]"),
+        }
+    }
+}
+
+/// Name, shape and type, for a message.
+pub fn describe(name: &str, tensor: &TensorView<'_>) -> String {
+    format!("{name} {:?} {:?}", tensor.shape(), tensor.dtype())
+}
+
+/// Whether [`read_values`] knows the type.
+pub fn is_read(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
+/// The type that an element is written as.
+pub fn dtype<T: Element>() -> Dtype {
+    if size_of::<T>() == 8 { Dtype::F64 } else { Dtype::F32 }
+}
+
+/// Appends the tensor's numbers, each rounded once to the element type.
+pub fn read_values<T: Element>(tensor: &TensorView<'_>, to: &mut Vec<T>) {
+    let data = tensor.data();
+    let half = |bytes: &[u8]| u16::from_le_bytes([bytes[0], bytes[1]]);
+    match tensor.dtype() {
+        Dtype::F64 => {
+            to.extend(data.as_chunks().0.iter().map(|&bytes| T::from_f64(f64::from_le_bytes(bytes))))
+        }
+        Dtype::F32 => {
+            to.extend(data.as_chunks().0.iter().map(|&bytes| T::from_f64(f32::from_le_bytes(bytes).into())));
+        }
+        Dtype::F16 => to.extend(data.chunks_exact(2).map(|bytes| T::from_f64(from_f16(half(bytes))))),
+        Dtype::BF16 => {
+            to.extend(data.chunks_exact(2).map(|bytes| T::from_f64(from_bf16(half(bytes)).into())))
+        }
+        other => unreachable!("{other:?} is refused before it is read"),
+    }
+}
+
+/// The numbers' bytes, lowest first.
+pub fn write_values<T: Element>(values: &[T]) -> Vec<u8> {
+    match dtype::<T>() {
+        Dtype::F64 => values.iter().flat_map(|value| value.to_f64().to_le_bytes()).collect(),
+        // Exact: the element is an f32.
+        _ => values.iter().flat_map(|value| (value.to_f64() as f32).to_le_bytes()).collect(),
+    }
+}
+
+/// Half precision: a sign, five bits of exponent, ten of fraction (IEEE 754 binary16).
+fn from_f16(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
+    }
+}
+
+/// The upper half of an `f32`.
+fn from_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_counts_evenly_within_each_exponent() {
+        // From 0 to infinity the numbers rise in steps that double at every power of two.
+        let mut below = from_f16(0);
+        assert_eq!(below, 0.0);
+        for bits in 1..0x7c00_u16 {
+            let number = from_f16(bits);
+            let step = 2f64.powi((i32::from((bits - 1) >> 10)).max(1) - 25);
+            assert_eq!(number - below, step, "{bits:#x}");
+            assert_eq!(from_f16(bits | 0x8000), -number);
+            below = number;
+        }
+        assert_eq!(below, 65_504.0);
+        assert_eq!(from_f16(0x3c00), 1.0);
+        assert_eq!([from_f16(0x7c00), from_f16(0xfc00)], [f64::INFINITY, f64::NEG_INFINITY]);
+        assert!(
+            (0x7c01..=0x7fff_u16).all(|bits| from_f16(bits).is_nan() && from_f16(bits | 0x8000).is_nan())
+        );
+        assert_eq!(from_f16(0x8000).to_bits(), (-0.0_f64).to_bits());
+    }
+
+    #[test]
+    fn bfloat16_is_the_upper_half_of_an_f32() {
+        assert_eq!([from_bf16(0x3f80), from_bf16(0xc040), from_bf16(0x7f80)], [1.0, -3.0, f32::INFINITY]);
+    }
+}

@@ -1,0 +1,228 @@
+//! Networks in files: whole, equal, and refused when they are not.
+#![cfg(feature = "files")]
+
+use std::path::PathBuf;
+
+use fuseprop::{Activation, Element, Error, Names, Network};
+
+const ACTIVATIONS: [Activation; 16] = [
+    Activation::Identity,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Relu,
+    Activation::LeakyRelu(0.1),
+    Activation::Elu(1.0 / 3.0),
+    Activation::Selu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Silu,
+    Activation::Softplus,
+    Activation::HardSigmoid,
+    Activation::HardTanh(-1e-300, 1e300),
+    Activation::SquaredClippedRelu,
+    Activation::Sine(29.999999999999996),
+    Activation::Softmax,
+];
+
+/// A folder that is removed when the test is over.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("fuseprop-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// 5-1-2-3-.. through every activation, with biases too.
+fn network<T: Element + From<f32>>(activations: &[Activation]) -> Network<T> {
+    let mut builder = Network::<T>::builder(5).seed(1);
+    for (l, &activation) in activations.iter().enumerate() {
+        builder = builder.dense(1 + l % 20, activation);
+    }
+    let mut network = builder.build().unwrap();
+    for l in 0..network.layer_count() {
+        let outputs = network.layer(l).unwrap().outputs();
+        let biases: Vec<T> = (0..outputs).map(|j| T::from(0.1 + j as f32)).collect();
+        network.write_biases(l, &biases).unwrap();
+    }
+    network
+}
+
+fn parameters<T: Element + From<f32>>(network: &Network<T>) -> Vec<T> {
+    let mut parameters = vec![T::from(0.0); network.parameter_count()];
+    network.read_parameters(&mut parameters).unwrap();
+    parameters
+}
+
+fn assert_equal<T: Element + From<f32>>(a: &Network<T>, b: &Network<T>) {
+    assert_eq!(a.layer_count(), b.layer_count());
+    for l in 0..a.layer_count() {
+        let (a, b) = (a.layer(l).unwrap(), b.layer(l).unwrap());
+        assert_eq!((a.inputs(), a.outputs(), a.activation()), (b.inputs(), b.outputs(), b.activation()));
+    }
+    assert_eq!(parameters(a), parameters(b));
+}
+
+#[test]
+fn a_saved_network_is_loaded_as_it_was() {
+    let folder = Folder::new("round-trip");
+    let path = folder.0.join("model.safetensors");
+    for _ in 0..2 {
+        // The second save replaces the first.
+        let network = network::<f64>(&ACTIVATIONS);
+        network.save(&path).unwrap();
+        assert_equal(&Network::<f64>::load(&path).unwrap(), &network);
+    }
+    let network = network::<f32>(&ACTIVATIONS);
+    network.save(&path).unwrap();
+    assert_equal(&Network::<f32>::load(&path).unwrap(), &network);
+    // Every f32 is an f64.
+    let wide: Vec<f64> = parameters(&network).into_iter().map(f64::from).collect();
+    assert_eq!(parameters(&Network::<f64>::load(&path).unwrap()), wide);
+    assert_eq!(folder.names(), ["model.safetensors"]);
+}
+
+#[test]
+fn a_save_that_fails_leaves_nothing_behind() {
+    let folder = Folder::new("failure");
+    let network = network::<f32>(&[Activation::Relu]);
+    let missing = folder.0.join("no such folder").join("model.safetensors");
+    match network.save(&missing) {
+        Err(Error::File { operation: "write", kind: std::io::ErrorKind::NotFound, path }) => {
+            assert!(path.contains("no such folder"));
+        }
+        other => panic!("{other:?}"),
+    }
+    // A folder stands where the file would go.
+    let taken = folder.0.join("taken");
+    std::fs::create_dir(&taken).unwrap();
+    assert!(matches!(network.save(&taken), Err(Error::File { operation: "rename", .. })));
+    assert_eq!(folder.names(), ["taken"]);
+    assert!(matches!(Network::<f32>::load(&missing), Err(Error::File { operation: "read", .. })));
+}
+
+#[test]
+fn a_file_cut_short_or_changed_in_one_bit_is_an_error_or_other_numbers() {
+    let network = network::<f32>(&[Activation::HardTanh(-0.5, 2.0), Activation::Gelu]);
+    let bytes = network.to_bytes().unwrap();
+    assert!(bytes.len() < 4096);
+    for len in 0..bytes.len() {
+        assert!(Network::<f32>::from_bytes(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    let (mut refused, mut loaded) = (0, 0);
+    for bit in 0..8 * bytes.len() {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        match Network::<f32>::from_bytes(&changed) {
+            Ok(_) => loaded += 1,
+            Err(_) => refused += 1,
+        }
+        let mut into = network.clone();
+        if into.import_bytes(&changed, Names::Sequential).is_err() {
+            assert_eq!(parameters(&into), parameters(&network));
+        }
+    }
+    // Every bit of a number gives another number; most others none.
+    let numbers = 32 * network.parameter_count();
+    assert!(loaded >= numbers && refused > 2000, "{refused} refused, {loaded} loaded");
+}
+
+#[test]
+fn what_pytorch_wrote_is_read_by_any_names() {
+    let fixture = |name: &str| {
+        std::fs::read(format!("{}/tests/fixtures/{name}.safetensors", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
+    let build = || {
+        Network::<f64>::builder(4)
+            .dense(8, Activation::Relu)
+            .dense(6, Activation::Tanh)
+            .dense(3, Activation::Identity)
+            .build()
+            .unwrap()
+    };
+    let list = [("0.weight", "0.bias"), ("2.weight", "2.bias"), ("4.weight", "4.bias")];
+    let check = |file: &str, names: Names<'_>| {
+        let mut network = build();
+        network.import_bytes(&fixture(file), names).unwrap();
+        let io = fixture("mlp_io");
+        let io = safetensors::SafeTensors::deserialize(&io).unwrap();
+        let numbers = |name: &str| -> Vec<f64> {
+            let tensor = io.tensor(name).unwrap();
+            tensor.data().as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect()
+        };
+        let (x, expected) = (numbers("x"), numbers(&format!("y_{}", file.trim_start_matches("mlp_"))));
+        let mut y = vec![f64::NAN; expected.len()];
+        network.predict_into(&x, &mut y, &mut network.workspace(7).unwrap()).unwrap();
+        for (y, expected) in y.iter().zip(&expected) {
+            assert!((y - expected).abs() <= 1e-14, "{file}: {y} is not PyTorch's {expected}");
+        }
+    };
+    for file in ["mlp_f64", "mlp_f32", "mlp_f16", "mlp_bf16"] {
+        check(file, Names::Sequential);
+        check(file, Names::List(&list));
+        check(file, Names::Discover);
+    }
+    check("mlp_prefixed", Names::Prefix("model.policy."));
+    check("mlp_prefixed", Names::Discover);
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_listed_and_nothing_has_changed() {
+    let bytes = network::<f32>(&[Activation::Relu, Activation::Identity]).to_bytes().unwrap();
+    let refused = |other: &[Activation], names: Names<'_>| {
+        let mut network = network::<f32>(other);
+        let before = parameters(&network);
+        let error = network.import_bytes(&bytes, names).unwrap_err();
+        assert_eq!(parameters(&network), before);
+        match error {
+            Error::Tensors { expected, found } => (expected, found),
+            other => panic!("{other}"),
+        }
+    };
+    // Too few layers: the others are extra. Too many: they are missing.
+    let (expected, found) = refused(&[Activation::Relu], Names::Sequential);
+    assert_eq!(expected, ["0.weight [1, 5]", "0.bias [1]"]);
+    assert_eq!(found, ["0.bias [1] F32", "0.weight [1, 5] F32", "2.bias [2] F32", "2.weight [2, 1] F32"]);
+    let (expected, _) = refused(&[Activation::Relu; 3], Names::Discover);
+    assert_eq!(expected[4..], ["(weights of layer 2) [3, 2]", "(biases of layer 2) [3]"]);
+    // Counted otherwise, and looked for elsewhere.
+    refused(&[Activation::Identity, Activation::Relu], Names::Sequential);
+    refused(&[Activation::Relu, Activation::Identity], Names::Prefix("model."));
+    refused(&[Activation::Relu, Activation::Identity], Names::List(&[("0.weight", "0.bias")]));
+    refused(
+        &[Activation::Relu, Activation::Identity],
+        Names::List(&[("2.weight", "2.bias"), ("0.weight", "0.bias")]),
+    );
+    assert!(
+        network::<f32>(&[Activation::Relu])
+            .import_bytes(&bytes, Names::List(&[("0.weight", "0.bias")]))
+            .is_ok()
+    );
+}
+
+#[test]
+fn files_of_others_are_not_networks() {
+    for bytes in [&b""[..], b"not a file", &[0xff; 64], b"\x02\0\0\0\0\0\0\0{}"] {
+        assert!(matches!(Network::<f32>::from_bytes(bytes), Err(Error::Format { .. })), "{bytes:?}");
+    }
+    // A header that claims to be longer than memory.
+    let mut header = u64::MAX.to_le_bytes().to_vec();
+    header.extend(b"{}");
+    assert!(matches!(Network::<f32>::from_bytes(&header), Err(Error::Format { .. })));
+}
