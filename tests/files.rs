@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use fuseprop::{Activation, Element, Error, Names, Network};
+use safetensors::tensor::{Dtype, TensorView};
 
 const ACTIVATIONS: [Activation; 16] = [
     Activation::Identity,
@@ -225,4 +226,28 @@ fn files_of_others_are_not_networks() {
     let mut header = u64::MAX.to_le_bytes().to_vec();
     header.extend(b"{}");
     assert!(matches!(Network::<f32>::from_bytes(&header), Err(Error::Format { .. })));
+}
+
+#[test]
+fn layers_that_do_not_follow_each_other_are_refused_before_memory_is_asked_for() {
+    // Two matrices of a million numbers, which as a network would hold a million million.
+    let bytes = vec![0; 4 << 20];
+    let tensor = |shape: &[usize]| {
+        let len = 4 * shape.iter().product::<usize>();
+        TensorView::new(Dtype::F32, shape.to_vec(), &bytes[..len]).unwrap()
+    };
+    let million = 1 << 20;
+    let tensors = [
+        ("0.weight", tensor(&[million, 1])),
+        ("0.bias", tensor(&[million])),
+        ("1.weight", tensor(&[million, 1])),
+        ("1.bias", tensor(&[million])),
+    ];
+    let metadata = [("fuseprop.version", "1"), ("fuseprop.activations", "identity,identity")];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
+    let file = safetensors::serialize(tensors, Some(metadata)).unwrap();
+    match Network::<f32>::from_bytes(&file) {
+        Err(Error::Tensors { expected, .. }) => assert_eq!(expected, ["1.weight [outputs, 1048576]"]),
+        other => panic!("{other:?}"),
+    }
 }

@@ -203,15 +203,19 @@ fn expected_tensors<T: Element>(network: &Network<T>, names: &[(String, String)]
 
 /// A network of the shapes in a file, with weights to be written.
 fn skeleton<T: Element>(file: &SafeTensors<'_>, activations: &[Activation]) -> Result<Network<T>, Error> {
-    let mut index = 0;
+    let (mut index, mut below) = (0, None);
     let mut builder = None;
     for &activation in activations {
         let name = format!("{index}.weight");
         let shape = file.tensor(&name).ok().and_then(|tensor| <[usize; 2]>::try_from(tensor.shape()).ok());
-        let Some([outputs, inputs]) = shape else {
+        // Every weight that the network will hold must be in the file, or a small file could ask for all memory.
+        let Some([outputs, inputs]) = shape.filter(|shape| below.is_none_or(|below| shape[1] == below))
+        else {
+            let inputs = below.map_or("inputs".to_owned(), |below: usize| below.to_string());
             let found = file.iter().map(|(name, tensor)| describe(name, &tensor)).collect();
-            return Err(Error::Tensors { expected: vec![format!("{name} [outputs, inputs]")], found });
+            return Err(Error::Tensors { expected: vec![format!("{name} [outputs, {inputs}]")], found });
         };
+        below = Some(outputs);
         let started = builder.unwrap_or_else(|| Network::<T>::builder(inputs).init(Init::Zeros).seed(0));
         builder = Some(started.dense(outputs, activation));
         index += modules(activation);
