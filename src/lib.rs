@@ -11,6 +11,10 @@
 //!    `kernels/lanes/`; `kernels/elementwise.rs` does the rest.
 //! 4. The owners of the parameters (`update.rs`) sum the gradient, update, and renew the transposed copy.
 //!
+//! [`Trainer::fit`] (`fit.rs`) repeats steps over epochs; `Network::save` and `Network::load` (`files/`) keep what was
+//! learnt. Everything about an activation, a loss or an optimizer, with its formula over vectors, is said in the file
+//! of that name.
+//!
 //! [`mod@reference`] is the same mathematics by plain loops, to compare with.
 
 #![deny(unsafe_code)]

@@ -57,7 +57,7 @@ fn steps_and_predictions_allocate_nothing() {
     for isa in isas() {
         assert_eq!(serial_steps(isa), 0, "serial steps on {isa}");
         assert_eq!(steps_of_every_kind(isa), 0, "steps of every loss and optimizer on {isa}");
-        assert_eq!(epochs(isa), 0, "epochs after the first on {isa}");
+        assert_eq!(epochs(&pool, isa), 0, "epochs after the first on {isa}");
         assert_eq!(threaded_steps(&pool, isa, 96), 0, "two-phase steps in a pool on {isa}");
         assert_eq!(threaded_steps(&pool, isa, 640), 0, "depth-first steps in a pool on {isa}");
     }
@@ -123,17 +123,19 @@ fn steps_of_every_kind(isa: Isa) -> usize {
     count
 }
 
-/// A fit on two threads of its own, with validation and early stopping.
-fn epochs(isa: Isa) -> usize {
-    let mut trainer = trainer(&[100, 64, 100], isa, 96, Parallelism::Threads(2));
+/// A fit with validation and early stopping.
+fn epochs(pool: &rayon::ThreadPool, isa: Isa) -> usize {
+    let mut trainer = trainer(&[100, 64, 100], isa, 96, Parallelism::Auto);
     let x = vec![0.5; 100 * 500];
     let classes: Vec<u32> = (0..500).map(|r| r % 3).collect();
     let validation = Data::new(&x[..100 * 150], &classes[..150]);
     let mut counts = [0; 60];
     let how = Fit::new(60, 96).validation(validation).stop_early(60);
-    let outcome = trainer.fit(Data::new(&x, &classes), &how, |epoch| {
-        counts[epoch.number - 1] = CALLS.load(Ordering::Relaxed);
-        std::ops::ControlFlow::Continue(())
+    let outcome = pool.install(|| {
+        trainer.fit(Data::new(&x, &classes), &how, |epoch| {
+            counts[epoch.number - 1] = CALLS.load(Ordering::Relaxed);
+            std::ops::ControlFlow::Continue(())
+        })
     });
     assert_eq!(outcome.unwrap().last.number, 60);
     // A worker's queue may grow while it first fills.
