@@ -7,7 +7,8 @@ use crate::activation::Activation;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Init {
-    /// [`Init::HeNormal`] for rectifiers (ReLU, leaky ReLU), [`Init::XavierUniform`] for the rest.
+    /// [`Init::HeNormal`] for rectifiers (ReLU and its smooth relatives), [`Init::LecunNormal`] for SELU,
+    /// [`Init::XavierUniform`] for the rest.
     #[default]
     Auto,
     /// Normal with variance `2 / I` (He, Zhang, Ren and Sun 2015, equation 10).
@@ -32,6 +33,12 @@ pub enum Init {
         /// At least 0.
         limit: f64,
     },
+    /// Rows, or columns if there are fewer of them, that are orthogonal and `gain` long (Saxe, McClelland and
+    /// Ganguli 2014), as `torch.nn.init.orthogonal_`. Takes `I O min(I, O)` multiply-adds.
+    Orthogonal {
+        /// At least 0; PyTorch's is 1 by default.
+        gain: f64,
+    },
     /// All 0: for a last layer, or weights that will be written.
     Zeros,
 }
@@ -45,7 +52,9 @@ enum Distribution {
 impl Init {
     pub(crate) fn check(self) -> Result<(), Error> {
         match self {
-            Self::Normal { deviation: value } | Self::Uniform { limit: value }
+            Self::Normal { deviation: value }
+            | Self::Uniform { limit: value }
+            | Self::Orthogonal { gain: value }
                 if !(value >= 0.0 && value.is_finite()) =>
             {
                 Err(Error::Setting { what: "the spread of the initial weights", value })
@@ -61,6 +70,12 @@ impl Init {
         random: &mut Random,
         mut set: impl FnMut(f64),
     ) {
+        if let Self::Orthogonal { gain } = self {
+            let vectors = orthonormal(inputs.min(outputs), inputs.max(outputs), random);
+            let weight = |j: usize, i: usize| if outputs <= inputs { vectors[j][i] } else { vectors[i][j] };
+            (0..outputs * inputs).for_each(|index| set(gain * weight(index / inputs, index % inputs)));
+            return;
+        }
         let distribution = self.distribution(inputs as f64, outputs as f64, activation);
         for _ in 0..inputs * outputs {
             set(match distribution {
@@ -74,6 +89,7 @@ impl Init {
         use Distribution::{Normal, Uniform};
         match self {
             Self::Auto if activation.is_rectifier() => Normal((2.0 / inputs).sqrt()),
+            Self::Auto if activation == Activation::Selu => Normal((1.0 / inputs).sqrt()),
             Self::HeNormal => Normal((2.0 / inputs).sqrt()),
             Self::HeUniform => Uniform((6.0 / inputs).sqrt()),
             Self::XavierNormal => Normal((2.0 / (inputs + outputs)).sqrt()),
@@ -82,9 +98,28 @@ impl Init {
             Self::LecunUniform => Uniform((3.0 / inputs).sqrt()),
             Self::Normal { deviation } => Normal(deviation),
             Self::Uniform { limit } => Uniform(limit),
-            Self::Zeros => Uniform(0.0),
+            Self::Orthogonal { .. } | Self::Zeros => Uniform(0.0),
         }
     }
+}
+
+/// So many orthonormal vectors of a length, at least as large: those of a normal distribution, each made orthogonal to
+/// the ones before, twice (Giraud, Langou and Rozložník 2005).
+fn orthonormal(count: usize, len: usize, random: &mut Random) -> Vec<Vec<f64>> {
+    let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
+    while vectors.len() < count {
+        let mut v: Vec<f64> = (0..len).map(|_| random.normal()).collect();
+        for other in vectors.iter().chain(&vectors) {
+            let along: f64 = v.iter().zip(other).map(|(a, b)| a * b).sum();
+            v.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
+        }
+        let norm = v.iter().map(|a| a * a).sum::<f64>().sqrt();
+        // A vector in the span of the others, which chance never draws, is drawn again.
+        if norm > 1e-8 {
+            vectors.push(v.into_iter().map(|a| a / norm).collect());
+        }
+    }
+    vectors
 }
 
 /// The crate's own generator, so that a seed means the same numbers in every version of every dependency.
@@ -127,5 +162,32 @@ impl Random {
         let (sin, cos) = (2.0 * core::f64::consts::PI * self.uniform()).sin_cos();
         self.spare = Some(radius * sin);
         radius * cos
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orthogonal_weights_keep_lengths_up_to_their_gain() {
+        for (inputs, outputs) in [(1, 1), (7, 7), (5, 20), (20, 5), (1, 9), (64, 48)] {
+            let mut weights = Vec::new();
+            let init = Init::Orthogonal { gain: 2.0 };
+            init.fill((inputs, outputs, Activation::Identity), &mut Random::new(3), |w| weights.push(w));
+            assert_eq!(weights.len(), inputs * outputs);
+            let weight = |short: usize, long: usize| match outputs <= inputs {
+                true => weights[short * inputs + long],
+                false => weights[long * inputs + short],
+            };
+            let (short, long) = (inputs.min(outputs), inputs.max(outputs));
+            for a in 0..short {
+                for b in 0..short {
+                    let product: f64 = (0..long).map(|i| weight(a, i) * weight(b, i)).sum();
+                    let expected = if a == b { 4.0 } else { 0.0 };
+                    assert!((product - expected).abs() < 1e-13, "{inputs}-{outputs}: {a}, {b}: {product}");
+                }
+            }
+        }
     }
 }

@@ -37,7 +37,11 @@ fn settings_out_of_range_are_refused() {
         let layer = Network::<f32>::builder(1).dense(1, Activation::LeakyRelu(bad)).build();
         assert!(matches!(layer, Err(Error::Setting { .. })));
         let spread = Network::<f32>::builder(1).dense(1, Activation::Relu);
-        assert!(matches!(spread.init(Init::Normal { deviation: bad }).build(), Err(Error::Setting { .. })));
+        assert!(matches!(
+            spread.clone().init(Init::Normal { deviation: bad }).build(),
+            Err(Error::Setting { .. })
+        ));
+        assert!(matches!(spread.init(Init::Orthogonal { gain: bad }).build(), Err(Error::Setting { .. })));
         let rate = Trainer::builder(network()).optimizer(Optimizer::sgd(bad)).build();
         assert!(matches!(rate, Err(Error::Setting { .. })));
         let mut trainer = Trainer::builder(network()).build().unwrap();
