@@ -216,7 +216,7 @@ impl<T: Element> Trainer<T> {
             let targets = data.targets.rows(of_batch.clone(), outputs);
             let weights = data.weights.map(|weights| &weights[of_batch.clone()]);
             let x = &data.x[of_batch.start * inputs..of_batch.end * inputs];
-            loss += self.loss_of(x, (targets, weights), scale);
+            loss += self.loss_of(x, (targets, weights), scale)?;
             if let Targets::Classes(classes) = targets {
                 hits += metrics::hits(self.last_outputs(of_batch.len()), classes, 1);
             }

@@ -3,8 +3,8 @@
 //!
 //! The data path, for who reads the source:
 //!
-//! 1. [`Trainer::step`] (`train.rs`) takes rows and targets, checks them, and divides the rows into tiles,
-//!    which `parallel.rs` shares out.
+//! 1. [`Trainer::step`] (`train.rs`) takes rows and targets and checks them; `pass.rs` divides the rows into
+//!    tiles, which `parallel.rs` shares out.
 //! 2. A tile (`tile.rs`) goes through the layers and back: one call of `kernels/mod.rs` for each product,
 //!    the only place where an instruction set is entered.
 //! 3. `kernels/gemm.rs` multiplies, over the panels of `kernels/pack.rs`, with the vectors of
@@ -36,11 +36,13 @@ pub mod metrics;
 mod network;
 mod optimizer;
 mod parallel;
+mod pass;
 mod predict;
 pub mod reference;
 mod schedule;
 mod tile;
 mod train;
+mod trainer_builder;
 mod update;
 
 pub use activation::Activation;
@@ -57,4 +59,5 @@ pub use optimizer::Optimizer;
 pub use parallel::Parallelism;
 pub use predict::Workspace;
 pub use schedule::{Plateau, Schedule};
-pub use train::{Trainer, TrainerBuilder};
+pub use train::Trainer;
+pub use trainer_builder::TrainerBuilder;

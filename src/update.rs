@@ -1,15 +1,175 @@
-//! Who owns which parameters: their gradient is summed, the optimizer applied and the transposed copy
-//! renewed by one task, in one pass.
+//! The second half of a step. Parameters have owners: their gradient is summed, the optimizer applied and the
+//! transposed copy renewed by one task, in one pass.
 
 use core::ops::Range;
 
 use crate::element::Element;
+use crate::error::Error;
+use crate::kernels::Start;
 use crate::kernels::blocking::{OWNED_PANELS, transposed_lines};
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{panels, transpose_panel};
 use crate::network::Network;
-use crate::optimizer::MAX_MOMENTS;
-use crate::parallel::Divide;
+use crate::optimizer::{MAX_MOMENTS, Update};
+use crate::parallel::{Divide, Split};
+use crate::pass::Slot;
+
+/// What the second half of a step does.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish {
+    /// The gradient is summed over the batch.
+    pub(crate) sum: Option<Start>,
+    /// The squared norm of the gradient is taken, guard or not.
+    pub(crate) measure: bool,
+    /// What stands before the update.
+    pub(crate) guard: Guard,
+    /// The parameters are updated by the gradient.
+    pub(crate) update: Option<Update>,
+}
+
+impl Finish {
+    pub(crate) const NOTHING: Self = Self { sum: None, measure: false, guard: Guard::NONE, update: None };
+}
+
+/// What stands between a gradient and its update.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guard {
+    /// Largest norm of the gradient.
+    pub(crate) norm: f64,
+    /// Largest magnitude of an element.
+    pub(crate) value: f64,
+    /// Whether the gradient and the loss must be finite.
+    pub(crate) finite: bool,
+}
+
+impl Guard {
+    pub(crate) const NONE: Self = Self { norm: f64::INFINITY, value: f64::INFINITY, finite: false };
+
+    pub(crate) fn check(self) -> Result<Self, Error> {
+        let limits = [("the largest gradient norm", self.norm), ("the largest gradient", self.value)];
+        match limits.into_iter().find(|(_, limit)| limit.is_nan() || *limit <= 0.0) {
+            Some((what, value)) => Err(Error::Setting { what, value }),
+            None => Ok(self),
+        }
+    }
+
+    /// Whether the norm must be known before the update.
+    fn measures(self) -> bool {
+        self.finite || self.norm < f64::INFINITY
+    }
+
+    /// What the gradient is multiplied by: PyTorch's quotient, with its guard against 0.
+    fn scale(self, squares: &[f64]) -> f64 {
+        if self.norm == f64::INFINITY {
+            return 1.0;
+        }
+        (self.norm / (squares.iter().sum::<f64>().sqrt() + 1e-6)).min(1.0)
+    }
+}
+
+/// All that the second half of a step reads and writes.
+pub(crate) struct Parts<'a, T: Element> {
+    pub(crate) network: &'a mut Network<T>,
+    pub(crate) transposed: &'a mut Transposed<T>,
+    pub(crate) gradients: &'a mut [T::Line],
+    pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
+    /// The squared norm of each group's gradient.
+    pub(crate) squares: &'a mut [f64],
+    pub(crate) slots: &'a [Slot<T>],
+    /// Updates so far.
+    pub(crate) steps: u64,
+}
+
+/// Sums the gradient, looks at it and updates the parameters, as `finish` says.
+pub(crate) fn complete<T: Element>(
+    split: Split,
+    mut parts: Parts<'_, T>,
+    loss: f64,
+    finish: Finish,
+) -> Result<(), Error> {
+    let Finish { sum, measure, guard, update } = finish;
+    let held = guard.measures() && update.is_some() || guard.finite && sum.is_some();
+    if held {
+        if guard.finite && !loss.is_finite() {
+            return Err(Error::NonFinite { what: "loss", step: parts.steps + 1, layer: None });
+        }
+        parts.each_group(split, sum, true, None);
+        if guard.finite {
+            parts.check_gradient()?;
+        }
+        let scale = guard.scale(parts.squares);
+        parts.each_group(split, None, false, update.map(|update| Update { scale, ..update }));
+    } else {
+        parts.each_group(split, sum, measure, update);
+    }
+    Ok(())
+}
+
+impl<T: Element> Parts<'_, T> {
+    /// Any of the three, group by group, each by its owner.
+    fn each_group(&mut self, split: Split, sum: Option<Start>, measure: bool, update: Option<Update>) {
+        if sum.is_none() && !measure && update.is_none() {
+            return;
+        }
+        let slots = self.slots;
+        // The network is read by the sums (its shapes) while its parameters are lent out to their owners.
+        let mut parameters = core::mem::take(&mut self.network.parameters);
+        let lines = Lines {
+            parameters: &mut parameters,
+            gradients: self.gradients,
+            moments: self.moments.each_mut().map(|moment| &mut **moment),
+            transposed: &mut self.transposed.lines,
+        };
+        let owned = Owned { groups: &self.transposed.groups, lines, squares: self.squares };
+        let network = &*self.network;
+        split.for_each(owned, &|owned: Owned<'_, T>| {
+            owned.each(|group, lines, square| {
+                if let Some(start) = sum {
+                    sum_gradient(network, group, lines.gradients, slots, start);
+                }
+                if measure {
+                    *square = network.kernels.sum_of_squares(lines.gradients);
+                }
+                if let Some(update) = update {
+                    network.kernels.update(lines.parameters, lines.gradients, lines.moments, update);
+                    renew::<T>(group, lines.transposed, lines.parameters);
+                }
+            });
+        });
+        self.network.parameters = parameters;
+    }
+
+    /// Refuses a measured gradient that is not finite.
+    fn check_gradient(&self) -> Result<(), Error> {
+        let spoiled = |&(_, square): &(&Group, &f64)| !square.is_finite();
+        match self.transposed.groups.iter().zip(&*self.squares).find(spoiled) {
+            Some((group, _)) => {
+                Err(Error::NonFinite { what: "gradient", step: self.steps + 1, layer: Some(group.layer) })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The gradient of a group's parameters: over the slots' tiles, or of the slots' own sums.
+fn sum_gradient<T: Element>(
+    network: &Network<T>,
+    group: &Group,
+    gradients: &mut [T::Line],
+    slots: &[Slot<T>],
+    mut start: Start,
+) {
+    for slot in slots {
+        if slot.gradients.is_empty() {
+            slot.tile.weight_gradient(network, (group.layer, group.first_panel), gradients, start);
+        } else if start == Start::Zero {
+            gradients.copy_from_slice(&slot.gradients[group.lines()]);
+        } else {
+            network.kernels.add(gradients, &slot.gradients[group.lines()]);
+        }
+        start = Start::Accumulate;
+    }
+}
 
 /// Some adjacent panels of one layer's outputs: the unit of ownership.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +252,7 @@ impl<T: Element> Transposed<T> {
 }
 
 /// Copies a group's weights to their place in the transposed copy.
-pub(crate) fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &[T::Line]) {
+fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &[T::Line]) {
     if to.is_empty() {
         return;
     }
@@ -104,20 +264,20 @@ pub(crate) fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &
 }
 
 /// A run of groups with all that belongs to them.
-pub(crate) struct Owned<'a, T: Element> {
-    pub(crate) groups: &'a [Group],
-    pub(crate) lines: Lines<'a, T>,
+struct Owned<'a, T: Element> {
+    groups: &'a [Group],
+    lines: Lines<'a, T>,
     /// The squared norm of each group's gradient.
-    pub(crate) squares: &'a mut [f64],
+    squares: &'a mut [f64],
 }
 
 /// The lines that belong to some adjacent groups.
-pub(crate) struct Lines<'a, T: Element> {
-    pub(crate) parameters: &'a mut [T::Line],
-    pub(crate) gradients: &'a mut [T::Line],
+struct Lines<'a, T: Element> {
+    parameters: &'a mut [T::Line],
+    gradients: &'a mut [T::Line],
     /// What the optimizer keeps beside each parameter; those that it does not need are empty.
-    pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
-    pub(crate) transposed: &'a mut [T::Line],
+    moments: [&'a mut [T::Line]; MAX_MOMENTS],
+    transposed: &'a mut [T::Line],
 }
 
 impl<T: Element> Lines<'_, T> {
@@ -163,7 +323,7 @@ impl<T: Element> Divide for Owned<'_, T> {
 
 impl<T: Element> Owned<'_, T> {
     /// Calls `f` with each group, its lines, and where its squared norm goes.
-    pub(crate) fn each(self, f: impl Fn(&Group, Lines<'_, T>, &mut f64)) {
+    fn each(self, f: impl Fn(&Group, Lines<'_, T>, &mut f64)) {
         let mut rest = self.lines;
         for (group, square) in self.groups.iter().zip(self.squares) {
             let of_group;

@@ -1,0 +1,155 @@
+//! The rows of a batch on their way through the network: shared out in slots, tile by tile.
+
+use core::ops::Range;
+
+use crate::element::Element;
+use crate::kernels::Start;
+use crate::kernels::blocking::Schedule;
+use crate::loss::{Classes, Objective};
+use crate::network::Network;
+use crate::parallel::Divide;
+use crate::tile::{Head, Tile};
+use crate::update::Transposed;
+
+/// One run of rows: its buffers and its part of the sums.
+#[derive(Clone)]
+pub(crate) struct Slot<T: Element> {
+    pub(crate) tile: Tile<T>,
+    /// The gradient of the slot's rows. Empty in the two-phase schedule.
+    pub(crate) gradients: Vec<T::Line>,
+    pub(crate) loss: f64,
+}
+
+/// What a pass over the rows does.
+#[derive(Clone, Copy)]
+pub(crate) enum Pass<'a, T: Element> {
+    /// Forward only.
+    Forward,
+    /// Forward and a loss.
+    Evaluate(Objective<'a, T>),
+    /// Forward, a loss, backward.
+    Train(Objective<'a, T>),
+    /// Backward from the gradient of the outputs, `[batch, outputs]`; forward before it if the tiles have
+    /// not kept it.
+    Backward(&'a [T]),
+}
+
+impl<T: Element> Pass<'_, T> {
+    /// Whether there are gradients afterwards; else there are outputs.
+    pub(crate) fn goes_back(self) -> bool {
+        matches!(self, Self::Train(_) | Self::Backward(_))
+    }
+}
+
+/// What every thread of a pass reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a, T: Element> {
+    pub(crate) network: &'a Network<T>,
+    pub(crate) transposed: &'a Transposed<T>,
+    /// `[batch, inputs]`.
+    pub(crate) x: &'a [T],
+    pub(crate) pass: Pass<'a, T>,
+    pub(crate) classes: &'a Classes<T>,
+    pub(crate) rows_each: usize,
+    pub(crate) tile_rows: usize,
+    pub(crate) schedule: Schedule,
+}
+
+/// A run of slots, their rows of the batch, and where the results for the caller go.
+pub(crate) struct Rows<'a, T: Element> {
+    pub(crate) slots: &'a mut [Slot<T>],
+    pub(crate) first_row: usize,
+    /// From the first row on.
+    pub(crate) outputs: &'a mut [T],
+    /// From the first row on, or empty.
+    pub(crate) input_gradients: &'a mut [T],
+    pub(crate) shared: Shared<'a, T>,
+}
+
+impl<T: Element> Divide for Rows<'_, T> {
+    fn pieces(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn divide(self, left: usize) -> (Self, Self) {
+        let (network, rows) = (self.shared.network, left * self.shared.rows_each);
+        let (slots, slots_right) = self.slots.split_at_mut(left);
+        let (outputs, outputs_right) = self.outputs.split_at_mut(rows * network.outputs());
+        let gradients = if self.input_gradients.is_empty() { 0 } else { rows * network.inputs() };
+        let (input_gradients, input_gradients_right) = self.input_gradients.split_at_mut(gradients);
+        (
+            Self { slots, outputs, input_gradients, ..self },
+            Self {
+                slots: slots_right,
+                first_row: self.first_row + rows,
+                outputs: outputs_right,
+                input_gradients: input_gradients_right,
+                shared: self.shared,
+            },
+        )
+    }
+}
+
+impl<T: Element> Rows<'_, T> {
+    /// Every tile of every slot, in order.
+    pub(crate) fn pass(self) {
+        let Shared { network, x, rows_each, tile_rows, .. } = self.shared;
+        let batch = x.len() / network.inputs();
+        for (s, slot) in self.slots.iter_mut().enumerate() {
+            let offset = s * rows_each;
+            let (mut row, end) = (self.first_row + offset, batch.min(self.first_row + offset + rows_each));
+            slot.loss = 0.0;
+            let mut start = Start::Zero;
+            while row < end {
+                let rows = row..end.min(row + tile_rows);
+                let at = row - self.first_row;
+                slot.tile(&self.shared, rows.clone(), start);
+                if !self.shared.pass.goes_back() {
+                    let outputs =
+                        &mut self.outputs[at * network.outputs()..][..rows.len() * network.outputs()];
+                    slot.tile.read_outputs(network, outputs);
+                } else if !self.input_gradients.is_empty() {
+                    let to =
+                        &mut self.input_gradients[at * network.inputs()..][..rows.len() * network.inputs()];
+                    slot.tile.read_input_gradients(network, to);
+                }
+                start = Start::Accumulate;
+                row = rows.end;
+            }
+        }
+    }
+}
+
+impl<T: Element> Slot<T> {
+    /// One tile of the slot's rows: forward, backward, and its share of the slot's sums.
+    fn tile(&mut self, shared: &Shared<'_, T>, rows: Range<usize>, start: Start) {
+        let Shared { network, transposed, x, pass, classes, schedule, .. } = *shared;
+        let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
+        let last = network.last().activation();
+        let head = match pass {
+            Pass::Forward => return self.tile.forward(network, x, last),
+            Pass::Evaluate(objective) => {
+                self.tile.forward(network, x, objective.loss.output_activation(last));
+                self.loss += self.tile.loss(network, objective.rows(rows, network.outputs()), classes);
+                return;
+            }
+            Pass::Train(objective) => {
+                self.tile.forward(network, x, objective.loss.output_activation(last));
+                Head::Loss(objective.rows(rows, network.outputs()), classes)
+            }
+            Pass::Backward(d_outputs) => {
+                if schedule != Schedule::TwoPhase {
+                    self.tile.forward(network, x, last);
+                }
+                Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
+            }
+        };
+        self.loss += self.tile.backward(network, transposed, head);
+        if !self.gradients.is_empty() {
+            for (l, layer) in network.layers.iter().enumerate().rev() {
+                let d_w = &mut self.gradients[layer.lines()];
+                self.tile.weight_gradient(network, (l, 0), d_w, start);
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! How a trainer is described, checked and given its buffers.
+
+use crate::element::Element;
+use crate::error::Error;
+use crate::kernels::blocking::{Schedule, tile_rows};
+use crate::kernels::lanes::{Line, elements_mut};
+use crate::loss::{Classes, Loss, Reduction};
+use crate::network::Network;
+use crate::optimizer::{MAX_MOMENTS, Optimizer};
+use crate::parallel::{Parallelism, Threads};
+use crate::pass::Slot;
+use crate::predict::check_max_batch;
+use crate::tile::{Purpose, Tile};
+use crate::train::{Kept, Trainer};
+use crate::update::{Guard, Transposed};
+
+/// Describes how a network is trained.
+#[derive(Clone, Debug)]
+pub struct TrainerBuilder<T: Element> {
+    network: Network<T>,
+    loss: Loss,
+    class_weights: Option<Vec<f64>>,
+    label_smoothing: f64,
+    reduction: Reduction,
+    optimizer: Optimizer,
+    guard: Guard,
+    max_batch: usize,
+    parallelism: Parallelism,
+    input_gradients: bool,
+}
+
+impl<T: Element> TrainerBuilder<T> {
+    pub(crate) fn new(network: Network<T>) -> Self {
+        Self {
+            network,
+            loss: Loss::MeanSquaredError,
+            class_weights: None,
+            label_smoothing: 0.0,
+            reduction: Reduction::Mean,
+            optimizer: Optimizer::sgd(0.01),
+            guard: Guard::NONE,
+            max_batch: 256,
+            parallelism: Parallelism::Auto,
+            input_gradients: false,
+        }
+    }
+
+    /// What training makes small; [`Loss::MeanSquaredError`] by default.
+    #[must_use]
+    pub fn loss(mut self, loss: Loss) -> Self {
+        self.loss = loss;
+        self
+    }
+
+    /// A weight for each class, at least 0, for [`Loss::SoftmaxCrossEntropy`]; all 1 by default.
+    #[must_use]
+    pub fn class_weights(mut self, weights: &[f64]) -> Self {
+        self.class_weights = Some(weights.to_vec());
+        self
+    }
+
+    /// The share of every target that is spread evenly over the classes, from 0 to 1, for
+    /// [`Loss::SoftmaxCrossEntropy`]; 0 by default (Szegedy et al. 2016).
+    #[must_use]
+    pub fn label_smoothing(mut self, share: f64) -> Self {
+        self.label_smoothing = share;
+        self
+    }
+
+    /// How the losses of a batch become one; [`Reduction::Mean`] by default.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// The rule that updates parameters; gradient descent at a rate of 0.01 by default.
+    #[must_use]
+    pub fn optimizer(mut self, optimizer: Optimizer) -> Self {
+        self.optimizer = optimizer;
+        self
+    }
+
+    /// Scales every gradient whose norm over all parameters is larger down to it, as
+    /// `torch.nn.utils.clip_grad_norm_` does (Pascanu, Mikolov and Bengio 2013). [`Trainer::gradients`] still
+    /// holds the gradient as it was.
+    #[must_use]
+    pub fn clip_norm(mut self, largest: f64) -> Self {
+        self.guard.norm = largest;
+        self
+    }
+
+    /// Limits every element of a gradient, after its norm, to a magnitude, as `torch.nn.utils.clip_grad_value_`
+    /// does. [`Trainer::gradients`] still holds the gradient as it was.
+    #[must_use]
+    pub fn clip_value(mut self, largest: f64) -> Self {
+        self.guard.value = largest;
+        self
+    }
+
+    /// Refuses a loss or a gradient that is not finite with [`Error::NonFinite`], and keeps the parameters of the
+    /// step before. Costs a pass over the gradient.
+    #[must_use]
+    pub fn check_finite(mut self, check: bool) -> Self {
+        self.guard.finite = check;
+        self
+    }
+
+    /// Most rows of a batch, for which every buffer is made; 256 by default. Also part of the shapes that
+    /// fix the order of sums: trainers built for other batches may differ in the last bits of a gradient.
+    #[must_use]
+    pub fn max_batch(mut self, max_batch: usize) -> Self {
+        self.max_batch = max_batch;
+        self
+    }
+
+    /// Who works on a step; [`Parallelism::Auto`] by default.
+    #[must_use]
+    pub fn parallelism(mut self, parallelism: Parallelism) -> Self {
+        self.parallelism = parallelism;
+        self
+    }
+
+    /// Computes the gradient with respect to the inputs too: see [`Trainer::input_gradients`].
+    #[must_use]
+    pub fn input_gradients(mut self) -> Self {
+        self.input_gradients = true;
+        self
+    }
+
+    /// Allocates every buffer: for the optimizer's running sums too, as many numbers as parameters for each.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] for a batch or a pool of 0, [`Error::Overflow`] for buffers past the address space,
+    /// [`Error::Setting`] for a setting of the loss or the optimizer out of range, [`Error::Length`] for class
+    /// weights of another number, [`Error::Unused`] for a setting that the loss or the optimizer has no use for,
+    /// [`Error::System`] if the system gives no threads.
+    pub fn build(self) -> Result<Trainer<T>, Error> {
+        let Self { network, max_batch, .. } = self;
+        check_max_batch(&network, max_batch)?;
+        let optimizer = self.optimizer.checked()?;
+        let guard = self.guard.check()?;
+        self.loss.check()?;
+        let weights = self.class_weights.as_deref();
+        let classes = Classes::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
+        let threads = Threads::new(self.parallelism)?;
+        let tile_rows = tile_rows::<T>(max_batch, network.parameter_count());
+        let schedule = Schedule::choose::<T>(max_batch, tile_rows, network.parameters.len());
+        let (count, own_lines) = match schedule {
+            Schedule::DepthFirst { slots } => (slots, network.parameters.len()),
+            Schedule::TwoPhase => (max_batch.div_ceil(tile_rows), 0),
+        };
+        let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
+        let tile = || Tile::new(&network, tile_rows, purpose);
+        let slot = |_| Slot { tile: tile(), gradients: vec![T::Line::ZERO; own_lines], loss: 0.0 };
+        let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
+        let mut moments: [Vec<T::Line>; MAX_MOMENTS] = Default::default();
+        for (lines, start) in moments.iter_mut().zip(optimizer.moments()) {
+            *lines = vec![T::Line::ZERO; network.parameters.len()];
+            elements_mut::<T>(lines).fill(T::from_f64(start));
+        }
+        let transposed = Transposed::new(&network, if self.input_gradients { 0 } else { 1 });
+        Ok(Trainer {
+            squares: vec![0.0; transposed.groups.len()],
+            transposed,
+            moments,
+            steps: 0,
+            guard,
+            gradients: vec![T::Line::ZERO; network.parameters.len()],
+            slots: (0..count).map(slot).collect(),
+            schedule,
+            tile_rows,
+            loss: self.loss,
+            classes,
+            reduction: self.reduction,
+            optimizer,
+            max_batch,
+            threads,
+            kept: Kept {
+                batch: 0,
+                x: vec![T::ZERO; max_batch * network.inputs()],
+                outputs: vec![T::ZERO; max_batch * network.outputs()],
+            },
+            input_gradients: vec![T::ZERO; input_gradients],
+            input_gradient_rows: 0,
+            network,
+        })
+    }
+}
