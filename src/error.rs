@@ -29,6 +29,8 @@ pub enum Error {
     Isa { isa: Isa },
     /// Softmax was asked for before the last layer.
     Softmax { layer: usize, layers: usize },
+    /// Dropout was asked for before the first layer or after the last.
+    Dropout { layers: usize },
     /// A layer index is not below the number of layers.
     Layer { layer: usize, layers: usize },
     /// A loss or a gradient is infinite or NaN, at a step counted from 1; the parameters are those before it.
@@ -75,6 +77,9 @@ impl fmt::Display for Error {
             Self::Isa { isa } => write!(f, "the instruction set {isa} is not available here"),
             Self::Softmax { layer, layers } => {
                 write!(f, "softmax is for the last layer only, not layer {layer} of {layers}")
+            }
+            Self::Dropout { layers } => {
+                write!(f, "dropout must stand between two layers, of which there are {layers}")
             }
             Self::Layer { layer, layers } => write!(f, "there is no layer {layer}: the network has {layers}"),
             Self::NoForward => write!(f, "backward needs a forward pass of the same batch before it"),

@@ -22,6 +22,7 @@
 #![warn(missing_docs)]
 
 mod activation;
+mod dropout;
 mod element;
 mod error;
 #[cfg(feature = "files")]
@@ -54,7 +55,7 @@ pub use fit::{Data, Epoch, Evaluation, Fit, Outcome};
 pub use init::Init;
 pub use kernels::Isa;
 pub use loss::{Loss, Reduction, Targets};
-pub use network::{Layer, Network, NetworkBuilder};
+pub use network::{Layer, LayerKind, Network, NetworkBuilder};
 pub use optimizer::Optimizer;
 pub use parallel::Parallelism;
 pub use predict::Workspace;

@@ -10,7 +10,7 @@ use crate::init::{Init, Random};
 use crate::kernels::lanes::{Line, elements};
 use crate::kernels::{Isa, Kernels, blocking};
 
-/// A feed-forward network of dense layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
+/// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
 ///
 /// Parameters are kept in panels, the layout that the products read; [`Network::read_parameters`] and
 /// [`Network::write_parameters`] speak PyTorch's.
@@ -37,18 +37,35 @@ pub struct Network<T: Element> {
     isa: Isa,
 }
 
-/// The shape of one dense layer.
+/// What a layer computes from its inputs before the activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerKind {
+    /// `z = x W^T + b`, weights `[outputs, inputs]`. `torch.nn.Linear`.
+    Dense,
+    /// `z = w (x - mean x) / sqrt(var x + 1e-5) + b`, mean and variance (divided by the number of features) of each
+    /// row, weights `[features]`, at first all 1 (Ba, Kiros and Hinton 2016). `torch.nn.LayerNorm`.
+    LayerNorm,
+}
+
+/// The shape of one layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layer {
+    kind: LayerKind,
     inputs: usize,
     outputs: usize,
     activation: Activation,
+    dropout: f64,
     /// Where the layer's lines start among the network's.
     pub(crate) first_line: usize,
     lines: usize,
 }
 
 impl Layer {
+    /// What it computes.
+    pub fn kind(&self) -> LayerKind {
+        self.kind
+    }
     /// Features of its input.
     pub fn inputs(&self) -> usize {
         self.inputs
@@ -65,9 +82,20 @@ impl Layer {
     pub(crate) fn lines(&self) -> Range<usize> {
         self.first_line..self.first_line + self.lines
     }
+    /// The share of its outputs that training leaves out, each time others.
+    pub fn dropout(&self) -> f64 {
+        self.dropout
+    }
     /// Weights and biases.
     pub fn parameter_count(&self) -> usize {
-        (self.inputs + 1) * self.outputs
+        (self.columns() + 1) * self.outputs
+    }
+    /// Weights of each output: a layer's weights are `[outputs, columns]`.
+    pub(crate) fn columns(&self) -> usize {
+        match self.kind {
+            LayerKind::Dense => self.inputs,
+            LayerKind::LayerNorm => 1,
+        }
     }
 }
 
@@ -77,6 +105,7 @@ impl<T: Element> Network<T> {
         NetworkBuilder {
             inputs,
             layers: Vec::new(),
+            stray_dropout: false,
             init: Init::Auto,
             seed: None,
             isa: None,
@@ -130,44 +159,32 @@ impl<T: Element> Network<T> {
     /// [`Error::Length`] unless `from` has [`Network::parameter_count`] elements.
     pub fn write_parameters(&mut self, from: &[T]) -> Result<(), Error> {
         check_length("parameters", self.parameter_count(), from.len())?;
-        let mut rest = from;
-        for l in 0..self.layers.len() {
-            let (weights, after) = rest.split_at(self.layers[l].inputs * self.layers[l].outputs);
-            let (biases, after) = after.split_at(self.layers[l].outputs);
-            self.write_weights(l, weights)?;
-            self.write_biases(l, biases)?;
-            rest = after;
-        }
+        write_canonical(&self.layers, &mut self.parameters, from);
         Ok(())
     }
 
-    /// Copies one layer's weights, row-major `[outputs, inputs]`.
+    /// Copies one layer's weights, row-major `[outputs, inputs]`; of a layer norm, `[features]`.
     ///
     /// # Errors
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn read_weights(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length("weights", layer.inputs * layer.outputs, to.len())?;
+        check_length("weights", layer.columns() * layer.outputs, to.len())?;
         let panels = &self.parameters[layer.lines()];
-        for (j, row) in to.chunks_exact_mut(layer.inputs).enumerate() {
+        for (j, row) in to.chunks_exact_mut(layer.columns()).enumerate() {
             read_row::<T>(panels, layer, j, row);
         }
         Ok(())
     }
 
-    /// Overwrites one layer's weights, row-major `[outputs, inputs]`.
+    /// Overwrites one layer's weights, row-major `[outputs, inputs]`; of a layer norm, `[features]`.
     ///
     /// # Errors
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn write_weights(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length("weights", layer.inputs * layer.outputs, from.len())?;
-        for (j, row) in from.chunks_exact(layer.inputs).enumerate() {
-            let lines = &mut self.parameters[layer.first_line + panel_start::<T>(layer, j)..];
-            for (line, &w) in lines[1..].iter_mut().zip(row) {
-                line.as_mut_slice()[j % T::LANES] = w;
-            }
-        }
+        check_length("weights", layer.columns() * layer.outputs, from.len())?;
+        write_weights::<T>(&mut self.parameters[layer.lines()], layer, from);
         Ok(())
     }
 
@@ -192,10 +209,7 @@ impl<T: Element> Network<T> {
     pub fn write_biases(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
         check_length("biases", layer.outputs, from.len())?;
-        for (j, &bias) in from.iter().enumerate() {
-            let line = &mut self.parameters[layer.first_line + panel_start::<T>(layer, j)];
-            line.as_mut_slice()[j % T::LANES] = bias;
-        }
+        write_biases::<T>(&mut self.parameters[layer.lines()], layer, from);
         Ok(())
     }
 
@@ -224,7 +238,7 @@ impl<T: Element> fmt::Debug for Network<T> {
 
 /// The first line of the panel that output `j` lies in.
 fn panel_start<T: Element>(layer: Layer, j: usize) -> usize {
-    j / T::LANES * (1 + layer.inputs)
+    j / T::LANES * (1 + layer.columns())
 }
 
 fn read_row<T: Element>(lines: &[T::Line], layer: Layer, j: usize, row: &mut [T]) {
@@ -239,9 +253,9 @@ pub(crate) fn read_canonical<T: Element>(layers: &[Layer], lines: &[T::Line], to
     let mut rest = to;
     for &layer in layers {
         let panels = &lines[layer.lines()];
-        let (weights, after) = rest.split_at_mut(layer.inputs * layer.outputs);
+        let (weights, after) = rest.split_at_mut(layer.columns() * layer.outputs);
         let (biases, after) = after.split_at_mut(layer.outputs);
-        for (j, row) in weights.chunks_exact_mut(layer.inputs).enumerate() {
+        for (j, row) in weights.chunks_exact_mut(layer.columns()).enumerate() {
             read_row::<T>(panels, layer, j, row);
         }
         for (j, bias) in biases.iter_mut().enumerate() {
@@ -251,11 +265,51 @@ pub(crate) fn read_canonical<T: Element>(layers: &[Layer], lines: &[T::Line], to
     }
 }
 
+fn write_weights<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
+    for (j, row) in from.chunks_exact(layer.columns()).enumerate() {
+        let lines = &mut panels[panel_start::<T>(layer, j) + 1..];
+        for (line, &w) in lines.iter_mut().zip(row) {
+            line.as_mut_slice()[j % T::LANES] = w;
+        }
+    }
+}
+
+fn write_biases<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
+    for (j, &bias) in from.iter().enumerate() {
+        panels[panel_start::<T>(layer, j)].as_mut_slice()[j % T::LANES] = bias;
+    }
+}
+
+/// The way back of [`read_canonical`].
+pub(crate) fn write_canonical<T: Element>(layers: &[Layer], lines: &mut [T::Line], from: &[T]) {
+    let mut rest = from;
+    for &layer in layers {
+        let panels = &mut lines[layer.lines()];
+        let (weights, after) = rest.split_at(layer.columns() * layer.outputs);
+        let (biases, after) = after.split_at(layer.outputs);
+        write_weights::<T>(panels, layer, weights);
+        write_biases::<T>(panels, layer, biases);
+        rest = after;
+    }
+}
+
+/// A layer as it was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    kind: LayerKind,
+    /// As many as it has inputs, if there is no number.
+    outputs: Option<usize>,
+    activation: Activation,
+    dropout: f64,
+}
+
 /// Describes a [`Network`], layer by layer.
 #[derive(Clone, Debug)]
 pub struct NetworkBuilder<T: Element> {
     inputs: usize,
-    layers: Vec<(usize, Activation)>,
+    layers: Vec<Wish>,
+    /// Whether dropout was asked for where there is no layer yet.
+    stray_dropout: bool,
     init: Init,
     seed: Option<u64>,
     isa: Option<Isa>,
@@ -266,7 +320,43 @@ impl<T: Element> NetworkBuilder<T> {
     /// Appends a dense layer.
     #[must_use]
     pub fn dense(mut self, outputs: usize, activation: Activation) -> Self {
-        self.layers.push((outputs, activation));
+        let outputs = Some(outputs);
+        self.layers.push(Wish { kind: LayerKind::Dense, outputs, activation, dropout: 0.0 });
+        self
+    }
+
+    /// Appends a layer norm of the features so far: each row gets mean 0 and variance 1, then a weight and a bias
+    /// for each feature, then the activation. See [`LayerKind::LayerNorm`].
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// // Linear, LayerNorm, ReLU, Linear.
+    /// let network = Network::<f32>::builder(8)
+    ///     .dense(64, Activation::Identity)
+    ///     .layer_norm(Activation::Relu)
+    ///     .dense(1, Activation::Identity)
+    ///     .build()?;
+    /// assert_eq!(network.parameter_count(), 8 * 64 + 64 + 2 * 64 + 64 + 1);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn layer_norm(mut self, activation: Activation) -> Self {
+        self.layers.push(Wish { kind: LayerKind::LayerNorm, outputs: None, activation, dropout: 0.0 });
+        self
+    }
+
+    /// Lets training leave out this share of the last layer's outputs, at random, and divide the others by
+    /// `1 - share`, so that predictions need no change (Srivastava et al. 2014). `torch.nn.Dropout`.
+    ///
+    /// Which are left out follows from [`TrainerBuilder::seed`](crate::TrainerBuilder::seed), the number of the
+    /// pass, the layer and the element alone. Another layer must follow.
+    #[must_use]
+    pub fn dropout(mut self, share: f64) -> Self {
+        match self.layers.last_mut() {
+            Some(layer) => layer.dropout = share,
+            None => self.stray_dropout = true,
+        }
         self
     }
 
@@ -296,7 +386,8 @@ impl<T: Element> NetworkBuilder<T> {
     /// # Errors
     /// [`Error::Zero`] for a size of 0 or no layer, [`Error::Overflow`] for parameters past the address
     /// space, [`Error::Setting`] for an activation's or a distribution's setting out of range,
-    /// [`Error::Softmax`] before the last layer, [`Error::Isa`] for an instruction set that is not here,
+    /// [`Error::Softmax`] before the last layer, [`Error::Dropout`] after it or before the first,
+    /// [`Error::Isa`] for an instruction set that is not here,
     /// [`Error::System`] if the system gives no seed.
     pub fn build(self) -> Result<Network<T>, Error> {
         let layers = self.shapes()?;
@@ -317,27 +408,44 @@ impl<T: Element> NetworkBuilder<T> {
         let overflow = Error::Overflow { what: "the number of parameters" };
         let mut layers = Vec::with_capacity(self.layers.len());
         let (mut inputs, mut first_line) = (self.inputs, 0);
-        for (l, &(outputs, activation)) in self.layers.iter().enumerate() {
+        for (l, &wish) in self.layers.iter().enumerate() {
+            let Wish { kind, activation, dropout, .. } = wish;
+            let outputs = wish.outputs.unwrap_or(inputs);
             if inputs == 0 || outputs == 0 {
                 return Err(Error::Zero { what: "the number of features" });
             }
-            activation.check()?;
-            if activation == Activation::Softmax && l + 1 < self.layers.len() {
-                return Err(Error::Softmax { layer: l, layers: self.layers.len() });
-            }
-            let lines = blocking::parameter_lines::<T>(inputs, outputs).ok_or(overflow.clone())?;
-            layers.push(Layer { inputs, outputs, activation, first_line, lines });
-            first_line = first_line.checked_add(lines).ok_or(overflow.clone())?;
+            self.check_wish(l, wish)?;
+            let mut layer = Layer { kind, inputs, outputs, activation, dropout, first_line, lines: 0 };
+            let lines = blocking::parameter_lines::<T>(layer.columns(), outputs);
+            layer.lines = lines.ok_or(overflow.clone())?;
+            layers.push(layer);
+            first_line = first_line.checked_add(layer.lines).ok_or(overflow.clone())?;
             inputs = outputs;
         }
         // The transposed copy of a layer is the larger; all must be addressable in bytes.
         let transposed = layers.iter().try_fold(first_line, |sum, layer| {
-            sum.checked_add(blocking::transposed_lines::<T>(layer.inputs, layer.outputs)?)
+            sum.checked_add(blocking::transposed_lines::<T>(layer.columns(), layer.outputs)?)
         });
         match transposed.and_then(|lines| lines.checked_mul(size_of::<T::Line>())) {
             Some(bytes) if bytes <= isize::MAX as usize => Ok(layers),
             _ => Err(overflow),
         }
+    }
+
+    fn check_wish(&self, layer: usize, wish: Wish) -> Result<(), Error> {
+        let layers = self.layers.len();
+        let is_last = layer + 1 == layers;
+        wish.activation.check()?;
+        if wish.activation == Activation::Softmax && !is_last {
+            return Err(Error::Softmax { layer, layers });
+        }
+        if !(0.0..1.0).contains(&wish.dropout) {
+            return Err(Error::Setting { what: "the share of a dropout", value: wish.dropout });
+        }
+        if wish.dropout > 0.0 && is_last || self.stray_dropout {
+            return Err(Error::Dropout { layers });
+        }
+        Ok(())
     }
 }
 
@@ -346,6 +454,10 @@ fn draw<T: Element>(network: &mut Network<T>, init: Init, seed: u64) {
     let mut random = Random::new(seed);
     for layer in network.layers.iter() {
         let lines = &mut network.parameters[layer.lines()];
+        if layer.kind == LayerKind::LayerNorm {
+            write_weights::<T>(lines, *layer, &vec![T::from_f64(1.0); layer.outputs]);
+            continue;
+        }
         let mut index = 0;
         init.fill((layer.inputs, layer.outputs, layer.activation), &mut random, |w| {
             let (j, i) = (index / layer.inputs, index % layer.inputs);

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use crate::dropout::Noise;
 use crate::element::Element;
 use crate::kernels::Start;
 use crate::kernels::blocking::Schedule;
@@ -53,6 +54,8 @@ pub(crate) struct Shared<'a, T: Element> {
     pub(crate) rows_each: usize,
     pub(crate) tile_rows: usize,
     pub(crate) schedule: Schedule,
+    /// What training leaves elements out by, if any layer does.
+    pub(crate) noise: Option<Noise>,
 }
 
 /// A run of slots, their rows of the batch, and where the results for the caller go.
@@ -126,20 +129,21 @@ impl<T: Element> Slot<T> {
         let Shared { network, transposed, x, pass, classes, schedule, .. } = *shared;
         let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
         let last = network.last().activation();
+        let noise = shared.noise.map(|noise| Noise { first_row: rows.start, ..noise });
         let head = match pass {
-            Pass::Forward => return self.tile.forward(network, x, last),
+            Pass::Forward => return self.tile.forward(network, x, (last, noise)),
             Pass::Evaluate(objective) => {
-                self.tile.forward(network, x, objective.loss.output_activation(last));
+                self.tile.forward(network, x, (objective.loss.output_activation(last), None));
                 self.loss += self.tile.loss(network, objective.rows(rows, network.outputs()), classes);
                 return;
             }
             Pass::Train(objective) => {
-                self.tile.forward(network, x, objective.loss.output_activation(last));
+                self.tile.forward(network, x, (objective.loss.output_activation(last), noise));
                 Head::Loss(objective.rows(rows, network.outputs()), classes)
             }
             Pass::Backward(d_outputs) => {
                 if schedule != Schedule::TwoPhase {
-                    self.tile.forward(network, x, last);
+                    self.tile.forward(network, x, (last, noise));
                 }
                 Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
             }

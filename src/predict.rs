@@ -1,9 +1,9 @@
 //! Forward only.
 
-use crate::Network;
 use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
 use crate::kernels::blocking::{MAX_SLOTS, tile_rows};
+use crate::network::{LayerKind, Network};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
 use crate::tile::{Purpose, Tile};
 
@@ -11,7 +11,7 @@ use crate::tile::{Purpose, Tile};
 pub struct Workspace<T: Element> {
     tiles: Vec<Tile<T>>,
     tile_rows: usize,
-    shapes: Vec<(usize, usize)>,
+    shapes: Vec<(LayerKind, usize, usize)>,
     max_batch: usize,
     threads: Threads,
 }
@@ -81,9 +81,9 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// Inputs and outputs of each layer.
-    fn shapes(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.layers.iter().map(|layer| (layer.inputs(), layer.outputs()))
+    /// What each layer is, its inputs and its outputs.
+    fn shapes(&self) -> impl Iterator<Item = (LayerKind, usize, usize)> {
+        self.layers.iter().map(|layer| (layer.kind(), layer.inputs(), layer.outputs()))
     }
 }
 
@@ -137,7 +137,7 @@ impl<T: Element> Rows<'_, T> {
         for ((tile, x), y) in self.tiles.iter_mut().zip(x).zip(y) {
             let (x, y) = (x.chunks(self.tile_rows * inputs), y.chunks_mut(self.tile_rows * outputs));
             for (x, y) in x.zip(y) {
-                tile.forward(self.network, x, self.network.last().activation());
+                tile.forward(self.network, x, (self.network.last().activation(), None));
                 tile.read_outputs(self.network, y);
             }
         }

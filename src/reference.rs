@@ -19,28 +19,30 @@
 //! another length than its shape, if a class index is not below the number of outputs, if class indices are given
 //! to another loss than [`Loss::SoftmaxCrossEntropy`], or if [`Activation::Softmax`] stands before the last layer.
 
-use crate::{Activation, Element, Loss, Network, Reduction, Targets};
+use crate::{Activation, Element, LayerKind, Loss, Network, Reduction, Targets};
 
-/// A dense layer: `y = f(x W^T + b)`.
+/// A layer: `y = f(x W^T + b)`, or `y = f(w (x - mean x) / sqrt(var x + 1e-5) + b)`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dense {
+pub struct Layer {
+    /// Which of both.
+    pub kind: LayerKind,
     /// `I`.
     pub inputs: usize,
     /// `O`.
     pub outputs: usize,
     /// Applied to each sum.
     pub activation: Activation,
-    /// `[outputs, inputs]`.
+    /// `[outputs, inputs]`, of a layer norm `[outputs]`.
     pub weights: Vec<f64>,
     /// `[outputs]`.
     pub biases: Vec<f64>,
 }
 
-/// A feed-forward network: dense layers, each reading the outputs of the one before.
+/// A feed-forward network: layers, each reading the outputs of the one before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// First to last.
-    pub layers: Vec<Dense>,
+    pub layers: Vec<Layer>,
 }
 
 /// What a backward pass gives.
@@ -67,11 +69,14 @@ impl Model {
             .filter_map(|l| network.layer(l))
             .map(|layer| {
                 let (inputs, outputs) = (layer.inputs(), layer.outputs());
-                Dense {
+                let kind = layer.kind();
+                let weights = if kind == LayerKind::Dense { outputs * inputs } else { outputs };
+                Layer {
+                    kind,
                     inputs,
                     outputs,
                     activation: layer.activation(),
-                    weights: vec![0.0; outputs * inputs],
+                    weights: vec![0.0; weights],
                     biases: vec![0.0; outputs],
                 }
             })
@@ -214,7 +219,7 @@ impl Model {
         passes
     }
 
-    fn last<'a>(&'a self, passes: &'a [Pass]) -> (&'a Dense, &'a Pass) {
+    fn last<'a>(&'a self, passes: &'a [Pass]) -> (&'a Layer, &'a Pass) {
         let layer = self.layers.last().expect("a network has at least one layer");
         let pass = passes.last().expect("a forward pass leaves one per layer");
         (layer, pass)
@@ -224,12 +229,9 @@ impl Model {
     fn backward_from(&self, x: &[f64], passes: &[Pass], mut d_z: Vec<f64>, batch: usize) -> Gradients {
         let mut per_layer = Vec::new();
         for l in (0..self.layers.len()).rev() {
-            let Dense { inputs, outputs, ref weights, .. } = self.layers[l];
             let below = if l == 0 { x } else { &passes[l - 1].y };
-            let mut gradient = weight_gradient(&d_z, below, batch, inputs, outputs);
-            gradient.extend(bias_gradient(&d_z, batch, outputs));
+            let (gradient, d_x) = self.layers[l].backward(&d_z, below, batch);
             per_layer.push(gradient);
-            let d_x = input_gradient(&d_z, weights, batch, inputs, outputs);
             d_z = if l == 0 {
                 d_x
             } else {
@@ -241,11 +243,28 @@ impl Model {
     }
 }
 
-impl Dense {
+impl Layer {
     fn forward(&self, x: &[f64], batch: usize) -> Pass {
-        let z = dense(x, &self.weights, &self.biases, batch, self.inputs, self.outputs);
+        let z = match self.kind {
+            LayerKind::Dense => dense(x, &self.weights, &self.biases, batch, self.inputs, self.outputs),
+            LayerKind::LayerNorm => layer_norm(x, &self.weights, &self.biases),
+        };
         let y = z.chunks_exact(self.outputs).flat_map(|row| activate(self.activation, row)).collect();
         Pass { z, y }
+    }
+
+    /// `d_W` and `d_b`, one after the other, and `d_x`.
+    fn backward(&self, d_z: &[f64], x: &[f64], batch: usize) -> (Vec<f64>, Vec<f64>) {
+        let Self { inputs, outputs, ref weights, .. } = *self;
+        let (mut gradient, d_x) = match self.kind {
+            LayerKind::Dense => (
+                weight_gradient(d_z, x, batch, inputs, outputs),
+                input_gradient(d_z, weights, batch, inputs, outputs),
+            ),
+            LayerKind::LayerNorm => layer_norm_backward(d_z, x, weights),
+        };
+        gradient.extend(bias_gradient(d_z, batch, outputs));
+        (gradient, d_x)
     }
 
     /// `d_z`, `[B, O]`, from `d_y`, `[B, O]`.
@@ -528,6 +547,90 @@ pub fn dense(
     z
 }
 
+/// Layer normalisation: `z = w (x - mean x) / sqrt(var x + 1e-5) + b` in each row.
+///
+/// `x` and the result are `[B, O]`, `weights` and `biases` `[O]`.
+///
+/// # Panics
+/// If a length does not match its shape.
+pub fn layer_norm(x: &[f64], weights: &[f64], biases: &[f64]) -> Vec<f64> {
+    let n = weights.len();
+    assert_eq!(biases.len(), n, "biases are [outputs]");
+    assert_eq!(x.len() % n, 0, "x is [batch, outputs]");
+    let mut z = Vec::new();
+    for row in x.chunks_exact(n) {
+        let (normal, _) = normalize(row);
+        z.extend((0..n).map(|o| weights[o] * normal[o] + biases[o]));
+    }
+    z
+}
+
+/// Gradients of a layer normalisation with respect to its weights, `[O]`, and to its input, `[B, O]`:
+/// `d_w = sum over rows of d_z xhat`, `d_x = (g - mean g - xhat mean(g xhat)) / sqrt(var x + 1e-5)` with `g = d_z w`
+/// and `xhat = (x - mean x) / sqrt(var x + 1e-5)`.
+///
+/// # Panics
+/// If a length does not match its shape.
+pub fn layer_norm_backward(d_z: &[f64], x: &[f64], weights: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let n = weights.len();
+    assert_eq!(d_z.len(), x.len(), "d_z and x are [batch, outputs]");
+    assert_eq!(x.len() % n, 0, "x is [batch, outputs]");
+    let (mut d_w, mut d_x) = (vec![0.0; n], Vec::new());
+    for (row, d_z) in x.chunks_exact(n).zip(d_z.chunks_exact(n)) {
+        let (normal, deviation) = normalize(row);
+        let g: Vec<f64> = (0..n).map(|o| d_z[o] * weights[o]).collect();
+        let mean_g = g.iter().sum::<f64>() / n as f64;
+        let mean_product = (0..n).map(|o| g[o] * normal[o]).sum::<f64>() / n as f64;
+        for o in 0..n {
+            d_w[o] += d_z[o] * normal[o];
+            d_x.push((g[o] - mean_g - normal[o] * mean_product) / deviation);
+        }
+    }
+    (d_w, d_x)
+}
+
+/// `xhat` of one row, and `sqrt(var x + 1e-5)`.
+fn normalize(row: &[f64]) -> (Vec<f64>, f64) {
+    let n = row.len() as f64;
+    let mean = row.iter().sum::<f64>() / n;
+    let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+    let deviation = (variance + 1e-5).sqrt();
+    (row.iter().map(|x| (x - mean) / deviation).collect(), deviation)
+}
+
+/// What dropout multiplies the outputs `[B, O]` of one layer by in one training pass: 0 or `1 / (1 - share)`.
+///
+/// `seed` is the trainer's, `pass` the number of the pass from 1, `layer` counts from 0. With `mix` the finisher of
+/// SplitMix64 and `G = 0x9e3779b97f4a7c15`, a layer's key is `mix(mix(mix(seed) + pass) + layer)`, and elements
+/// `2 i` and `2 i + 1` of row `r` are left out if the low or the high half of `mix(key + (2^32 r + i + 1) G)` is
+/// below `2^32 share`.
+pub fn dropout_factors(
+    (seed, pass, layer): (u64, u64, usize),
+    share: f64,
+    (batch, n_outputs): (usize, usize),
+) -> Vec<f64> {
+    fn mix(z: u64) -> u64 {
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
+        z ^ (z >> 31)
+    }
+    let key = mix(mix(mix(seed).wrapping_add(pass)).wrapping_add(layer as u64));
+    let mut factors = Vec::new();
+    for row in 0..batch as u64 {
+        for o in 0..n_outputs as u64 {
+            let counter = (row << 32) + o / 2 + 1;
+            let number = mix(key.wrapping_add(counter.wrapping_mul(0x9e3779b97f4a7c15)));
+            let half = if o % 2 == 0 { number & 0xffff_ffff } else { number >> 32 };
+            factors.push(if (half as f64) < (share * 4_294_967_296.0).round() {
+                0.0
+            } else {
+                1.0 / (1.0 - share)
+            });
+        }
+    }
+    factors
+}
+
 /// Gradient of a dense layer with respect to its input: `d_x = d_z W`.
 ///
 /// `d_z` is `[B, O]`, `weights` `[O, I]`, the result `[B, I]`.
@@ -617,7 +720,8 @@ mod tests {
 
     /// 4 - 5 - 3 with weights and biases in `[-1, 1)`.
     fn model(hidden: Activation, last: Activation) -> Model {
-        let dense = |inputs, outputs, activation, seed| Dense {
+        let dense = |inputs, outputs, activation, seed| Layer {
+            kind: LayerKind::Dense,
             inputs,
             outputs,
             activation,

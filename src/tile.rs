@@ -1,12 +1,13 @@
 //! A tile: some rows of a batch, on their way through the layers and back.
 
 use crate::activation::Activation;
+use crate::dropout::Noise;
 use crate::element::Element;
 use crate::kernels::Start;
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::loss::{Classes, Objective};
-use crate::network::{Layer, Network};
+use crate::network::{Layer, LayerKind, Network};
 use crate::update::Transposed;
 
 /// Every buffer that up to `capacity` rows need, in panels.
@@ -16,6 +17,8 @@ use crate::update::Transposed;
 #[derive(Clone, Debug)]
 pub(crate) struct Tile<T: Element> {
     rows: usize,
+    /// What the last forward pass left elements out by.
+    noise: Option<Noise>,
     inputs: usize,
     x: Vec<T::Line>,
     layers: Vec<Buffers<T>>,
@@ -29,8 +32,35 @@ struct Buffers<T: Element> {
     y: Vec<T::Line>,
     /// What the activation takes its derivative from, if that is not `y`. Empty otherwise.
     z: Vec<T::Line>,
+    /// `y` with some elements left out, which the next layer reads in training. Empty without dropout.
+    dropped: Vec<T::Line>,
+    /// Two lines for each row of a layer norm. Empty otherwise.
+    statistics: Vec<T::Line>,
     /// The gradient with respect to the layer's sums. Empty in a tile that only predicts.
     d_z: Vec<T::Line>,
+}
+
+impl<T: Element> Buffers<T> {
+    fn new(layer: Layer, capacity: usize, purpose: Purpose) -> Self {
+        let lines = |wanted: bool| {
+            let count = if wanted { capacity * panels::<T>(layer.outputs()) } else { 0 };
+            vec![T::Line::ZERO; count]
+        };
+        let trains = purpose != Purpose::Predict;
+        let statistics = if layer.kind() == LayerKind::LayerNorm { 2 * capacity } else { 0 };
+        Self {
+            y: lines(true),
+            z: lines(trains && layer.activation().keeps_sums()),
+            dropped: lines(trains && layer.dropout() > 0.0),
+            statistics: vec![T::Line::ZERO; statistics],
+            d_z: lines(trains),
+        }
+    }
+
+    /// What the next layer reads.
+    fn output(&self, drops: bool) -> &[T::Line] {
+        if drops && !self.dropped.is_empty() { &self.dropped } else { &self.y }
+    }
 }
 
 /// What a tile is for.
@@ -53,18 +83,10 @@ pub(crate) enum Head<'a, T: Element> {
 impl<T: Element> Tile<T> {
     pub(crate) fn new(network: &Network<T>, capacity: usize, purpose: Purpose) -> Self {
         let lines = |features| vec![T::Line::ZERO; capacity * panels::<T>(features)];
-        let layers = network.layers.iter().map(|layer| Buffers {
-            y: lines(layer.outputs()),
-            z: match purpose {
-                Purpose::Train | Purpose::TrainWithInputGradients if layer.activation().keeps_sums() => {
-                    lines(layer.outputs())
-                }
-                _ => Vec::new(),
-            },
-            d_z: if purpose == Purpose::Predict { Vec::new() } else { lines(layer.outputs()) },
-        });
+        let layers = network.layers.iter().map(|&layer| Buffers::new(layer, capacity, purpose));
         Self {
             rows: 0,
+            noise: None,
             inputs: network.inputs(),
             x: lines(network.inputs()),
             layers: layers.collect(),
@@ -76,24 +98,40 @@ impl<T: Element> Tile<T> {
     }
 
     /// Takes in the rows of `x` `[rows, inputs]` and computes every layer's output; `last` stands for the
-    /// last layer's activation.
-    pub(crate) fn forward(&mut self, network: &Network<T>, x: &[T], last: Activation) {
+    /// last layer's activation. With `noise`, layers with dropout leave elements out.
+    pub(crate) fn forward(
+        &mut self,
+        network: &Network<T>,
+        x: &[T],
+        (last, noise): (Activation, Option<Noise>),
+    ) {
+        let kernels = network.kernels;
         self.rows = x.len() / self.inputs;
-        network.kernels.pack(PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
+        self.noise = noise;
+        kernels.pack(PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
         for (l, layer) in network.layers.iter().enumerate() {
             let (below, from) = self.layers.split_at_mut(l);
-            let x = below.last().map_or(&self.x, |below| &below.y);
+            let x = below.last().map_or(&self.x[..], |below| below.output(noise.is_some()));
             let x = Panels::new(x, self.rows, layer.inputs());
-            let Buffers { y, z, .. } = &mut from[0];
-            let y = PanelsMut::new(y, self.rows, layer.outputs());
+            let Buffers { y, z, dropped, statistics, .. } = &mut from[0];
             let activation = if l + 1 == network.layers.len() { last } else { layer.activation() };
-            network.kernels.forward(y, x, network.layer_lines(l), (activation, z));
+            let (to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(l));
+            match layer.kind() {
+                LayerKind::Dense => kernels.forward(to, x, weights, (activation, z)),
+                LayerKind::LayerNorm => kernels.normalize(to, x, weights, statistics, (activation, z)),
+            }
+            if let Some(noise) = noise.filter(|_| !dropped.is_empty()) {
+                let dropped = PanelsMut::new(dropped, self.rows, layer.outputs());
+                dropped.lines.copy_from_slice(&y[..dropped.lines.len()]);
+                kernels.dropout(dropped, noise.mask(l, layer.dropout()));
+            }
         }
     }
 
     /// Copies the outputs to `to` `[rows, outputs]`.
     pub(crate) fn read_outputs(&self, network: &Network<T>, to: &mut [T]) {
-        network.kernels.unpack(to, self.output(network.layers.len() - 1, network.last()));
+        let last = network.layers.len() - 1;
+        network.kernels.unpack(to, Panels::new(&self.layers[last].y, self.rows, network.outputs()));
     }
 
     /// Copies the gradient with respect to the inputs to `to` `[rows, inputs]`.
@@ -110,21 +148,37 @@ impl<T: Element> Tile<T> {
         head: Head<'_, T>,
     ) -> f64 {
         let loss = self.output_gradient(network, head);
-        let kernels = network.kernels;
-        for (l, layer) in network.layers.iter().enumerate().skip(1).rev() {
-            let (below, from) = self.layers.split_at_mut(l);
-            let Buffers { y, z, d_z: d_x } = &mut below[l - 1];
-            let y = Panels::new(if z.is_empty() { y } else { z }, self.rows, layer.inputs());
-            let d_x = PanelsMut::new(d_x, self.rows, layer.inputs());
-            let d_z = Panels::new(&from[0].d_z, self.rows, layer.outputs());
-            let activation = network.layers[l - 1].activation();
-            kernels.backward_data(d_x, d_z, transposed.layer(l), Some((y, activation)));
-        }
-        if !self.d_x.is_empty() {
-            let layer = network.layers[0];
-            let d_x = PanelsMut::new(&mut self.d_x, self.rows, layer.inputs());
-            let d_z = Panels::new(&self.layers[0].d_z, self.rows, layer.outputs());
-            kernels.backward_data(d_x, d_z, transposed.layer(0), None);
+        let Self { rows, noise, x, layers, d_x, .. } = self;
+        for (l, layer) in network.layers.iter().enumerate().rev() {
+            let (below, from) = layers.split_at_mut(l);
+            let Buffers { d_z, statistics, .. } = &from[0];
+            let (x, d_x, derivative) = match below.last_mut() {
+                Some(Buffers { y, z, dropped, d_z, .. }) => {
+                    let read: &[T::Line] = if noise.is_some() && !dropped.is_empty() { dropped } else { y };
+                    let told: &[T::Line] = if z.is_empty() { y } else { z };
+                    let told = Panels::new(told, *rows, layer.inputs());
+                    (read, d_z, Some((told, network.layers[l - 1].activation())))
+                }
+                None if d_x.is_empty() => break,
+                None => (&x[..], &mut *d_x, None),
+            };
+            let (x, d_z) = (Panels::new(x, *rows, layer.inputs()), Panels::new(d_z, *rows, layer.outputs()));
+            let to = PanelsMut::new(d_x, *rows, layer.inputs());
+            let kernels = network.kernels;
+            match layer.kind() {
+                LayerKind::Dense => kernels.backward_data(to, d_z, transposed.layer(l), derivative),
+                LayerKind::LayerNorm => {
+                    let weights = network.layer_lines(l);
+                    kernels.normalize_backward(to, (d_z, x), weights, statistics, derivative);
+                }
+            }
+            if let Some(noise) = noise
+                && l > 0
+                && network.layers[l - 1].dropout() > 0.0
+            {
+                let mask = noise.mask(l - 1, network.layers[l - 1].dropout());
+                kernels.dropout(PanelsMut::new(d_x, *rows, layer.inputs()), mask);
+            }
         }
         loss
     }
@@ -152,17 +206,22 @@ impl<T: Element> Tile<T> {
     ) {
         let layer = network.layers[l];
         let x = match l {
-            0 => Panels::new(&self.x, self.rows, self.inputs),
-            _ => self.output(l - 1, network.layers[l - 1]),
+            0 => &self.x[..],
+            _ => self.layers[l - 1].output(self.noise.is_some()),
         };
-        let d_z = Panels::new(&self.layers[l].d_z, self.rows, layer.outputs());
-        network.kernels.weight_gradient(d_w, x, d_z, first, start);
+        let x = Panels::new(x, self.rows, layer.inputs());
+        let Buffers { d_z, statistics, .. } = &self.layers[l];
+        let d_z = Panels::new(d_z, self.rows, layer.outputs());
+        match layer.kind() {
+            LayerKind::Dense => network.kernels.weight_gradient(d_w, x, d_z, first, start),
+            LayerKind::LayerNorm => network.kernels.norm_gradient(d_w, (x, d_z), statistics, first, start),
+        }
     }
 
     /// The gradient with respect to the last layer's sums, and the loss.
     fn output_gradient(&mut self, network: &Network<T>, head: Head<'_, T>) -> f64 {
         let (last, rows) = (network.last(), self.rows);
-        let Some(Buffers { y, z, d_z }) = self.layers.last_mut() else { return 0.0 };
+        let Some(Buffers { y, z, d_z, .. }) = self.layers.last_mut() else { return 0.0 };
         let y = Panels::new(y, rows, last.outputs());
         let (loss, activation) = match head {
             Head::Given(d_y) => {
@@ -180,9 +239,5 @@ impl<T: Element> Tile<T> {
             network.kernels.output_gradient(PanelsMut::new(d_z, rows, last.outputs()), y, activation);
         }
         loss
-    }
-
-    fn output(&self, l: usize, layer: Layer) -> Panels<'_, T> {
-        Panels::new(&self.layers[l].y, self.rows, layer.outputs())
     }
 }

@@ -10,6 +10,7 @@
 //!     the optimizer's update, and the transposed copy
 //! ```
 
+use crate::dropout::Noise;
 use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
 use crate::kernels::Start;
@@ -60,6 +61,10 @@ pub struct Trainer<T: Element> {
     pub(crate) squares: Vec<f64>,
     /// Updates so far.
     pub(crate) steps: u64,
+    /// Passes that leave elements out so far, the one under way among them.
+    pub(crate) passes: u64,
+    /// What follows from it is which elements a pass leaves out; nothing if no layer does.
+    pub(crate) dropout_seed: Option<u64>,
     pub(crate) slots: Vec<Slot<T>>,
     pub(crate) schedule: Schedule,
     pub(crate) tile_rows: usize,
@@ -207,13 +212,15 @@ impl<T: Element> Trainer<T> {
         self.steps
     }
 
-    /// The outputs `[batch, outputs]` of `x` `[batch, inputs]`, kept for [`Trainer::backward`].
+    /// The outputs `[batch, outputs]` of `x` `[batch, inputs]`, kept for [`Trainer::backward`]. Layers with dropout
+    /// leave elements out, as in a step; [`Network::predict_into`] does not.
     ///
     /// # Errors
     /// [`Error::Rows`] or [`Error::Batch`], as [`Trainer::step`].
     pub fn forward(&mut self, x: &[T]) -> Result<&[T], Error> {
         let batch = check_batch("inputs", x.len(), self.network.inputs(), self.max_batch)?;
         self.kept.x[..x.len()].copy_from_slice(x);
+        self.passes += 1;
         let flop = batch.saturating_mul(2 * self.network.parameter_count());
         self.run(x, flop, Some(Pass::Forward), Finish::NOTHING)?;
         self.kept.batch = batch;
@@ -326,6 +333,7 @@ impl<T: Element> Trainer<T> {
             Half::Both => (Start::Zero, Some(self.next_update())),
         };
         let finish = Finish { sum: Some(start), guard: self.guard, update, ..Finish::NOTHING };
+        self.passes += 1;
         let loss = self.run(x, flop, pass, finish)?;
         self.steps += u64::from(update.is_some());
         Ok(loss)
@@ -386,6 +394,7 @@ impl<T: Element> Trainer<T> {
     fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> Result<f64, Error> {
         let batch = x.len() / self.network.inputs();
         let (rows_each, tile_rows) = (self.rows_each(batch), self.tile_rows);
+        let noise = self.dropout_seed.map(|seed| Noise { seed, pass: self.passes, first_row: 0 });
         let Self { network, transposed, gradients, moments, squares, steps, .. } = self;
         let Self { slots, schedule, kept, input_gradients, classes, .. } = self;
         let slots = &mut slots[..batch.div_ceil(rows_each)];
@@ -408,6 +417,7 @@ impl<T: Element> Trainer<T> {
                         rows_each,
                         tile_rows,
                         schedule: *schedule,
+                        noise,
                     },
                 };
                 split.for_each(rows, &Rows::pass);

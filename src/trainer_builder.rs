@@ -27,6 +27,7 @@ pub struct TrainerBuilder<T: Element> {
     max_batch: usize,
     parallelism: Parallelism,
     input_gradients: bool,
+    seed: u64,
 }
 
 impl<T: Element> TrainerBuilder<T> {
@@ -42,6 +43,7 @@ impl<T: Element> TrainerBuilder<T> {
             max_batch: 256,
             parallelism: Parallelism::Auto,
             input_gradients: false,
+            seed: 0,
         }
     }
 
@@ -121,6 +123,13 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
+    /// What follows from it is which elements dropout leaves out; 0 by default.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
     /// Computes the gradient with respect to the inputs too: see [`Trainer::input_gradients`].
     #[must_use]
     pub fn input_gradients(mut self) -> Self {
@@ -165,6 +174,8 @@ impl<T: Element> TrainerBuilder<T> {
             transposed,
             moments,
             steps: 0,
+            passes: 0,
+            dropout_seed: network.layers.iter().any(|layer| layer.dropout() > 0.0).then_some(self.seed),
             guard,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
             slots: (0..count).map(slot).collect(),

@@ -9,7 +9,7 @@ use crate::kernels::Start;
 use crate::kernels::blocking::{OWNED_PANELS, transposed_lines};
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{panels, transpose_panel};
-use crate::network::Network;
+use crate::network::{LayerKind, Network};
 use crate::optimizer::{MAX_MOMENTS, Update};
 use crate::parallel::{Divide, Split};
 use crate::pass::Slot;
@@ -181,7 +181,8 @@ pub(crate) struct Group {
     lines: usize,
     /// Lines of the group in the transposed copy: none if no backward pass reads it.
     transposed: usize,
-    inputs: usize,
+    /// Lines of weights in each panel.
+    columns: usize,
     /// Columns of the group's panels that are outputs, not padding.
     outputs: usize,
 }
@@ -209,24 +210,26 @@ impl<T: Element> Transposed<T> {
         let mut end = 0;
         for (l, layer) in network.layers.iter().enumerate() {
             let start = end;
-            let stride = 1 + layer.inputs();
+            let stride = 1 + layer.columns();
+            // Only products have a use for transposed weights.
+            let is_read = l >= first && layer.kind() == LayerKind::Dense;
             let count = panels::<T>(layer.outputs());
             for first_panel in (0..count).step_by(OWNED_PANELS) {
                 let owned = OWNED_PANELS.min(count - first_panel);
-                let per_panel = if l < first { 0 } else { panels::<T>(layer.inputs()) * T::LANES };
+                let per_panel = if is_read { panels::<T>(layer.inputs()) * T::LANES } else { 0 };
                 transposed.groups.push(Group {
                     layer: l,
                     first_panel,
                     first_line: layer.first_line + first_panel * stride,
                     lines: owned * stride,
                     transposed: owned * per_panel,
-                    inputs: layer.inputs(),
+                    columns: layer.columns(),
                     outputs: layer.outputs() - first_panel * T::LANES,
                 });
                 end += owned * per_panel;
             }
             debug_assert!(
-                l < first || Some(end - start) == transposed_lines::<T>(layer.inputs(), layer.outputs())
+                !is_read || Some(end - start) == transposed_lines::<T>(layer.inputs(), layer.outputs())
             );
             transposed.layers.push(start..end);
         }
@@ -256,8 +259,8 @@ fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &[T::Line]) 
     if to.is_empty() {
         return;
     }
-    let blocks = panels::<T>(group.inputs) * T::LANES;
-    let weights = parameters.chunks_exact(1 + group.inputs);
+    let blocks = panels::<T>(group.columns) * T::LANES;
+    let weights = parameters.chunks_exact(1 + group.columns);
     for (p, (to, panel)) in to.chunks_exact_mut(blocks).zip(weights).enumerate() {
         transpose_panel::<T>(to, &panel[1..], group.outputs - p * T::LANES);
     }

@@ -102,6 +102,8 @@ fn steps_of_every_kind(isa: Isa) -> usize {
         for loss in losses {
             let network = Network::<f32>::builder(8)
                 .dense(20, Activation::Gelu)
+                .dropout(0.1)
+                .layer_norm(Activation::Silu)
                 .dense(3, Activation::Identity)
                 .isa(isa)
                 .seed(1);

@@ -44,7 +44,7 @@ mod common;
 
 use approx::assert_relative_eq;
 use common::isas;
-use fuseprop::reference::{Dense, Model};
+use fuseprop::reference::{Layer, Model};
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Reduction, Targets, Trainer};
 
 const X: [f64; 2] = [0.35, 0.7];
@@ -99,7 +99,8 @@ fn without_biases<T: Copy>(parameters: &[T], zero: T) -> Vec<T> {
 }
 
 fn reference() -> Model {
-    let dense = |outputs| Dense {
+    let dense = |outputs| Layer {
+        kind: fuseprop::LayerKind::Dense,
         inputs: 2,
         outputs,
         activation: Activation::Sigmoid,

@@ -14,6 +14,7 @@ pub mod isa;
 #[allow(unsafe_code)]
 pub mod lanes;
 pub mod math;
+mod norm;
 pub mod pack;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use lanes::Lanes;
 use pack::{Panels, PanelsMut};
 
 use crate::activation::Activation;
+use crate::dropout::{self, Mask};
 use crate::element::Sealed as Element;
 use crate::loss::{self, Classes, Objective};
 use crate::optimizer::{self, MAX_MOMENTS, Update};
@@ -72,6 +74,35 @@ pub trait Kernels<T: Element>: Send + Sync {
         first: usize,
         start: Start,
     );
+    /// See [`norm::forward`].
+    fn normalize(
+        &self,
+        y: PanelsMut<'_, T>,
+        x: Panels<'_, T>,
+        weights: &[T::Line],
+        statistics: &mut [T::Line],
+        activation_and_sums: (Activation, &mut [T::Line]),
+    );
+    /// See [`norm::backward_data`].
+    fn normalize_backward(
+        &self,
+        d_x: PanelsMut<'_, T>,
+        d_z_and_x: (Panels<'_, T>, Panels<'_, T>),
+        weights: &[T::Line],
+        statistics: &[T::Line],
+        below: Option<(Panels<'_, T>, Activation)>,
+    );
+    /// See [`norm::weight_gradient`].
+    fn norm_gradient(
+        &self,
+        d_w: &mut [T::Line],
+        x_and_d_z: (Panels<'_, T>, Panels<'_, T>),
+        statistics: &[T::Line],
+        first: usize,
+        start: Start,
+    );
+    /// See [`crate::dropout::apply`].
+    fn dropout(&self, y: PanelsMut<'_, T>, mask: Mask);
     /// See [`elementwise::output_gradient`].
     fn output_gradient(&self, d: PanelsMut<'_, T>, y: Panels<'_, T>, activation: Activation);
     /// See [`crate::loss::evaluate`].
@@ -167,6 +198,55 @@ impl<L: Lanes> Kernels<L::Element> for L {
         self.vectorize(
             #[inline(always)]
             || elementwise::output_gradient(*self, d, y, activation),
+        );
+    }
+
+    fn normalize(
+        &self,
+        y: PanelsMut<'_, L::Element>,
+        x: Panels<'_, L::Element>,
+        weights: &[LineOf<L>],
+        statistics: &mut [LineOf<L>],
+        activation_and_sums: (Activation, &mut [LineOf<L>]),
+    ) {
+        self.vectorize(
+            #[inline(always)]
+            || norm::forward(*self, y, x, weights, statistics, activation_and_sums),
+        );
+    }
+
+    fn normalize_backward(
+        &self,
+        d_x: PanelsMut<'_, L::Element>,
+        d_z_and_x: (Panels<'_, L::Element>, Panels<'_, L::Element>),
+        weights: &[LineOf<L>],
+        statistics: &[LineOf<L>],
+        below: Option<(Panels<'_, L::Element>, Activation)>,
+    ) {
+        self.vectorize(
+            #[inline(always)]
+            || norm::backward_data(*self, d_x, d_z_and_x, weights, statistics, below),
+        );
+    }
+
+    fn norm_gradient(
+        &self,
+        d_w: &mut [LineOf<L>],
+        x_and_d_z: (Panels<'_, L::Element>, Panels<'_, L::Element>),
+        statistics: &[LineOf<L>],
+        first: usize,
+        start: Start,
+    ) {
+        self.vectorize(
+            #[inline(always)]
+            || norm::weight_gradient(*self, d_w, x_and_d_z, statistics, first, start),
+        );
+    }
+
+    fn dropout(&self, y: PanelsMut<'_, L::Element>, mask: Mask) {
+        self.vectorize(
+            #[inline(always)]
+            || dropout::apply(*self, y, mask),
         );
     }
 
