@@ -39,6 +39,8 @@ pub enum Error {
     NoForward,
     /// Input gradients were not asked for when the trainer was built.
     NoInputGradients,
+    /// Reports were not asked for when the trainer was built.
+    NoReport,
     /// The workspace was made for a network of other shapes.
     Workspace,
     /// A setting was made that has no effect with what else was chosen.
@@ -86,6 +88,7 @@ impl fmt::Display for Error {
             Self::NoInputGradients => {
                 write!(f, "input gradients were not asked for when the trainer was built")
             }
+            Self::NoReport => write!(f, "reports were not asked for when the trainer was built"),
             Self::Workspace => write!(f, "the workspace was made for a network of other shapes"),
             Self::NonFinite { what, step, layer: Some(layer) } => {
                 write!(f, "the {what} of layer {layer} is not finite at step {step}")

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::init::Random;
 use crate::loss::Targets;
 use crate::metrics;
-use crate::schedule::Schedule;
+use crate::schedule::{Plateau, Schedule};
 use crate::train::Trainer;
 
 /// Rows with their targets, and if wanted with a weight each.
@@ -22,6 +22,13 @@ impl<'a, T: Element> Data<'a, T> {
     /// Rows `x` `[rows, inputs]`; targets as for [`Trainer::step`].
     pub fn new(x: &'a [T], targets: impl Into<Targets<'a, T>>) -> Self {
         Self { x, targets: targets.into(), weights: None }
+    }
+
+    fn values(&self) -> &'a [T] {
+        match self.targets {
+            Targets::Values(values) => values,
+            Targets::Classes(_) => &[],
+        }
     }
 
     /// A weight for the loss of each row, as for [`Trainer::step_weighted`].
@@ -39,8 +46,11 @@ pub struct Fit<'a, T> {
     batch: usize,
     seed: Option<u64>,
     schedule: Schedule,
+    plateau: Option<Plateau>,
     validation: Option<Data<'a, T>>,
     patience: Option<usize>,
+    #[cfg(feature = "files")]
+    checkpoint: Option<(&'a std::path::Path, usize)>,
 }
 
 impl<'a, T: Element> Fit<'a, T> {
@@ -51,8 +61,11 @@ impl<'a, T: Element> Fit<'a, T> {
             batch,
             seed: Some(0),
             schedule: Schedule::constant(),
+            plateau: None,
             validation: None,
             patience: None,
+            #[cfg(feature = "files")]
+            checkpoint: None,
         }
     }
 
@@ -74,6 +87,23 @@ impl<'a, T: Element> Fit<'a, T> {
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = schedule;
+        self
+    }
+
+    /// Lowers the learning rate, on top of the schedule, when the loss no longer falls: that of the validation set if
+    /// there is one. Never by default.
+    #[must_use]
+    pub fn plateau(mut self, plateau: Plateau) -> Self {
+        self.plateau = Some(plateau);
+        self
+    }
+
+    /// Writes a checkpoint after every so many epochs, and after the last, before its callback. See
+    /// [`Trainer::save_checkpoint`]; a trainer that [resumes](Trainer::resume) it goes on with the epoch after.
+    #[cfg(feature = "files")]
+    #[must_use]
+    pub fn checkpoint(mut self, path: &'a (impl AsRef<std::path::Path> + ?Sized), every: usize) -> Self {
+        self.checkpoint = Some((path.as_ref(), every));
         self
     }
 
@@ -100,6 +130,10 @@ pub struct Evaluation {
     pub loss: f64,
     /// The share of rows whose largest output is that of their class, for class targets.
     pub accuracy: Option<f64>,
+    /// The mean of `|y - t|`, for values, with `y` as the loss takes it.
+    pub mean_absolute_error: Option<f64>,
+    /// The coefficient of determination, as [`metrics::r2`], for values.
+    pub r2: Option<f64>,
 }
 
 /// What is known after an epoch.
@@ -138,6 +172,40 @@ pub struct Outcome {
     pub best: Epoch,
 }
 
+/// A fit between two epochs.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress<T: Element> {
+    /// What the epochs so far have come to.
+    pub(crate) outcome: Option<Outcome>,
+    /// The parameters of the best epoch, if early stopping will return to them.
+    pub(crate) kept: Vec<T::Line>,
+    pub(crate) plateau: Option<Plateau>,
+    /// By which plateaus have lowered the learning rate.
+    pub(crate) factor: f64,
+}
+
+impl<T: Element> Progress<T> {
+    /// Takes in an epoch, of which all but its rank is known; the same with its rank.
+    fn add(&mut self, mut last: Epoch) -> Epoch {
+        let watched = last.watched_loss();
+        let best = match self.outcome {
+            // A loss that is not a number is never the best of several.
+            Some(Outcome { best, .. }) if watched >= best.watched_loss() || watched.is_nan() => best,
+            _ => last,
+        };
+        last.is_best = best.number == last.number;
+        self.outcome = Some(Outcome { last, best: Epoch { is_best: true, ..best } });
+        self.factor *= self.plateau.as_mut().map_or(1.0, |plateau| plateau.factor(watched));
+        last
+    }
+
+    /// Whether there were so many epochs without a lower loss.
+    fn is_stuck(&self, patience: Option<usize>) -> bool {
+        let waited = self.outcome.map_or(0, |Outcome { last, best }| last.number - best.number);
+        patience.is_some_and(|patience| waited >= patience.max(1))
+    }
+}
+
 /// One batch of rows, gathered.
 struct Batch<T> {
     x: Vec<T>,
@@ -151,8 +219,8 @@ impl<T: Element> Trainer<T> {
     /// [`ControlFlow::Break`].
     ///
     /// The order of the rows follows from the seed and the number of the epoch alone, and the whole fit enters the
-    /// pool once. Buffers are allocated at its start; nothing is allocated after its first epoch. The learning rate
-    /// is the optimizer's again afterwards.
+    /// pool once. Buffers are allocated at its start; nothing is allocated after its first epoch, but for checkpoints.
+    /// The learning rate is the optimizer's again afterwards.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -176,7 +244,8 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::Zero`] for no epochs or a batch of 0, [`Error::Batch`] for a batch past `max_batch`,
     /// [`Error::Setting`] for a schedule out of range, and the errors of [`Trainer::step_weighted`] for either set:
-    /// nothing has changed then. [`Error::NonFinite`] if the trainer checks for it, with the parameters of the
+    /// nothing has changed then. [`Error::File`] if a checkpoint cannot be written, after the epoch before it.
+    /// [`Error::NonFinite`] if the trainer checks for it, with the parameters of the
     /// step before.
     pub fn fit(
         &mut self,
@@ -193,6 +262,11 @@ impl<T: Element> Trainer<T> {
             return Err(Error::Batch { max: self.max_batch(), found: how.batch });
         }
         how.schedule.check()?;
+        how.plateau.map(Plateau::check).transpose()?;
+        #[cfg(feature = "files")]
+        if how.checkpoint.is_some_and(|(_, every)| every == 0) {
+            return Err(Error::Zero { what: "the epochs between checkpoints" });
+        }
         self.check_data(data)?;
         how.validation.map_or(Ok(0), |validation| self.check_data(validation))?;
         let threads = self.threads().clone();
@@ -202,7 +276,8 @@ impl<T: Element> Trainer<T> {
         outcome
     }
 
-    /// The loss of any number of rows, in batches, and for class targets the accuracy.
+    /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute error
+    /// and R2 for values.
     ///
     /// # Errors
     /// As [`Trainer::step_weighted`], but for the number of rows.
@@ -210,19 +285,29 @@ impl<T: Element> Trainer<T> {
         let rows = self.check_data(data)?;
         let (inputs, outputs) = (self.network().inputs(), self.network().outputs());
         let scale = self.loss_scale((data.targets, data.weights), rows);
-        let (mut loss, mut hits) = (0.0, 0);
+        let (mut loss, mut hits, mut distances) = (0.0, 0, metrics::Distances::new(data.values()));
         for first in (0..rows).step_by(self.max_batch()) {
             let of_batch = first..rows.min(first + self.max_batch());
             let targets = data.targets.rows(of_batch.clone(), outputs);
             let weights = data.weights.map(|weights| &weights[of_batch.clone()]);
             let x = &data.x[of_batch.start * inputs..of_batch.end * inputs];
             loss += self.loss_of(x, (targets, weights), scale)?;
-            if let Targets::Classes(classes) = targets {
-                hits += metrics::hits(self.last_outputs(of_batch.len()), classes, 1);
+            let outputs = self.last_outputs(of_batch.len());
+            match targets {
+                Targets::Classes(classes) => hits += metrics::hits(outputs, classes, 1),
+                Targets::Values(values) => distances.add(outputs, values),
             }
         }
-        let accuracy = matches!(data.targets, Targets::Classes(_)).then(|| hits as f64 / rows as f64);
-        Ok(Evaluation { loss, accuracy })
+        Ok(match data.targets {
+            Targets::Classes(_) => {
+                let accuracy = Some(hits as f64 / rows as f64);
+                Evaluation { loss, accuracy, mean_absolute_error: None, r2: None }
+            }
+            Targets::Values(_) => {
+                let (mean_absolute_error, r2) = (Some(distances.mean()), Some(distances.r2()));
+                Evaluation { loss, accuracy: None, mean_absolute_error, r2 }
+            }
+        })
     }
 
     /// The number of rows, at least 1, of data that fit the network and the loss.
@@ -245,37 +330,46 @@ impl<T: Element> Trainer<T> {
         let base = self.optimizer().learning_rate();
         let mut order: Vec<usize> = (0..data.x.len() / self.network().inputs()).collect();
         let mut batch = Batch::new(self, data, how.batch.min(order.len()));
-        let mut kept = if how.patience.is_some() { self.network().parameters.clone() } else { Vec::new() };
-        let mut outcome: Option<Outcome> = None;
-        for number in 1..=how.epochs {
-            let learning_rate = how.schedule.rate(base, number - 1);
+        let mut progress = self.resumed.take().unwrap_or_else(|| Progress {
+            outcome: None,
+            kept: Vec::new(),
+            plateau: how.plateau,
+            factor: 1.0,
+        });
+        if how.patience.is_some() && progress.kept.is_empty() {
+            progress.kept = self.network().parameters.clone();
+        }
+        let first = progress.outcome.map_or(1, |outcome| outcome.last.number + 1);
+        for number in first..=how.epochs {
+            if progress.is_stuck(how.patience) {
+                break;
+            }
+            let learning_rate = how.schedule.rate(base, number - 1) * progress.factor;
             self.set_learning_rate(learning_rate)?;
             if let Some(seed) = how.seed {
                 shuffle(&mut order, seed, number as u64);
             }
             let loss = self.epoch(data, &order, how.batch, &mut batch)?;
             let validation = how.validation.map(|data| self.evaluate(data)).transpose()?;
-            let mut last = Epoch { number, of: how.epochs, loss, validation, learning_rate, is_best: true };
-            let best = match outcome {
-                Some(Outcome { best, .. }) if last.watched_loss() >= best.watched_loss() => best,
-                // A loss that is not a number is never the best of several.
-                Some(Outcome { best, .. }) if last.watched_loss().is_nan() => best,
-                _ => last,
-            };
-            last.is_best = best.number == number;
-            if last.is_best && how.patience.is_some() {
-                kept.copy_from_slice(&self.network().parameters);
+            let epoch = Epoch { number, of: how.epochs, loss, validation, learning_rate, is_best: true };
+            let epoch = progress.add(epoch);
+            if epoch.is_best && how.patience.is_some() {
+                progress.kept.copy_from_slice(&self.network().parameters);
             }
-            outcome = Some(Outcome { last, best });
-            let waited = number - best.number;
-            if each(&last).is_break() || how.patience.is_some_and(|patience| waited >= patience.max(1)) {
+            #[cfg(feature = "files")]
+            if let Some((path, _)) =
+                how.checkpoint.filter(|(_, every)| number % every == 0 || number == how.epochs)
+            {
+                self.write_checkpoint(path, base, Some(&progress))?;
+            }
+            if each(&epoch).is_break() {
                 break;
             }
         }
-        if !kept.is_empty() {
-            self.restore(&kept);
+        if how.patience.is_some() {
+            self.restore(&progress.kept);
         }
-        outcome.ok_or(Error::Zero { what: "the number of epochs" })
+        progress.outcome.ok_or(Error::Zero { what: "the number of epochs" })
     }
 
     /// Steps through all rows once; the loss.

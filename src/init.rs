@@ -39,6 +39,12 @@ pub enum Init {
         /// At least 0; PyTorch's is 1 by default.
         gain: f64,
     },
+    /// For networks of sines with this frequency: uniform, `a = 1 / I` in the first layer and
+    /// `a = sqrt(6 / I) / frequency` in the others (Sitzmann et al. 2020, section 3.2).
+    Siren {
+        /// Above 0; 30 in the paper. That of [`Activation::Sine`].
+        frequency: f64,
+    },
     /// All 0: for a last layer, or weights that will be written.
     Zeros,
 }
@@ -59,6 +65,9 @@ impl Init {
             {
                 Err(Error::Setting { what: "the spread of the initial weights", value })
             }
+            Self::Siren { frequency: value } if !(value > 0.0 && value.is_finite()) => {
+                Err(Error::Setting { what: "the frequency of the initial weights", value })
+            }
             _ => Ok(()),
         }
     }
@@ -67,6 +76,7 @@ impl Init {
     pub(crate) fn fill(
         self,
         (inputs, outputs, activation): (usize, usize, Activation),
+        is_first: bool,
         random: &mut Random,
         mut set: impl FnMut(f64),
     ) {
@@ -76,7 +86,10 @@ impl Init {
             (0..outputs * inputs).for_each(|index| set(gain * weight(index / inputs, index % inputs)));
             return;
         }
-        let distribution = self.distribution(inputs as f64, outputs as f64, activation);
+        let distribution = match self {
+            Self::Siren { .. } if is_first => Distribution::Uniform(1.0 / inputs as f64),
+            _ => self.distribution(inputs as f64, outputs as f64, activation),
+        };
         for _ in 0..inputs * outputs {
             set(match distribution {
                 Distribution::Normal(deviation) => deviation * random.normal(),
@@ -98,6 +111,7 @@ impl Init {
             Self::LecunUniform => Uniform((3.0 / inputs).sqrt()),
             Self::Normal { deviation } => Normal(deviation),
             Self::Uniform { limit } => Uniform(limit),
+            Self::Siren { frequency } => Uniform((6.0 / inputs).sqrt() / frequency),
             Self::Orthogonal { .. } | Self::Zeros => Uniform(0.0),
         }
     }
@@ -174,7 +188,9 @@ mod tests {
         for (inputs, outputs) in [(1, 1), (7, 7), (5, 20), (20, 5), (1, 9), (64, 48)] {
             let mut weights = Vec::new();
             let init = Init::Orthogonal { gain: 2.0 };
-            init.fill((inputs, outputs, Activation::Identity), &mut Random::new(3), |w| weights.push(w));
+            init.fill((inputs, outputs, Activation::Identity), true, &mut Random::new(3), |w| {
+                weights.push(w)
+            });
             assert_eq!(weights.len(), inputs * outputs);
             let weight = |short: usize, long: usize| match outputs <= inputs {
                 true => weights[short * inputs + long],
@@ -188,6 +204,17 @@ mod tests {
                     assert!((product - expected).abs() < 1e-13, "{inputs}-{outputs}: {a}, {b}: {product}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn siren_spreads_the_first_layer_over_its_inputs_and_the_others_by_frequency() {
+        let init = Init::Siren { frequency: 30.0 };
+        for (is_first, limit) in [(true, 1.0 / 50.0), (false, (6.0f64 / 50.0).sqrt() / 30.0)] {
+            let mut weights = Vec::new();
+            init.fill((50, 200, Activation::Sine(30.0)), is_first, &mut Random::new(3), |w| weights.push(w));
+            let largest = weights.iter().fold(0.0f64, |largest, w| largest.max(w.abs()));
+            assert!(largest <= limit && largest > 0.99 * limit, "{largest} of {limit}");
         }
     }
 }

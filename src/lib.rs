@@ -28,6 +28,7 @@ mod error;
 #[cfg(feature = "files")]
 mod files;
 mod fit;
+mod gradient_check;
 mod init;
 // The kernels' items are public for the sealed trait's signatures, not for callers: the module is private.
 #[allow(missing_docs)]
@@ -40,6 +41,8 @@ mod parallel;
 mod pass;
 mod predict;
 pub mod reference;
+mod report;
+mod scaler;
 mod schedule;
 mod tile;
 mod train;
@@ -52,6 +55,7 @@ pub use error::Error;
 #[cfg(feature = "files")]
 pub use files::Names;
 pub use fit::{Data, Epoch, Evaluation, Fit, Outcome};
+pub use gradient_check::GradientCheck;
 pub use init::Init;
 pub use kernels::Isa;
 pub use loss::{Loss, Reduction, Targets};
@@ -59,6 +63,8 @@ pub use network::{Layer, LayerKind, Network, NetworkBuilder};
 pub use optimizer::Optimizer;
 pub use parallel::Parallelism;
 pub use predict::Workspace;
+pub use report::LayerReport;
+pub use scaler::Scaler;
 pub use schedule::{Plateau, Schedule};
 pub use train::Trainer;
 pub use trainer_builder::TrainerBuilder;

@@ -51,19 +51,55 @@ pub fn confusion<T: Element>(outputs: &[T], classes: &[u32]) -> Vec<Vec<usize>> 
 
 /// `mean |y - t|`.
 pub fn mean_absolute_error<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
-    assert_eq!(outputs.len(), targets.len(), "outputs and targets have one length");
-    let distance = |(y, t): (&T, &T)| (y.to_f64() - t.to_f64()).abs();
-    outputs.iter().zip(targets).map(distance).sum::<f64>() / outputs.len() as f64
+    distances(outputs, targets).mean()
 }
 
 /// The coefficient of determination, `1 - sum (y - t)^2 / sum (t - mean t)^2` over all elements: 1 is perfect, 0 as
 /// good as the mean.
 pub fn r2<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
+    distances(outputs, targets).r2()
+}
+
+fn distances<T: Element>(outputs: &[T], targets: &[T]) -> Distances {
     assert_eq!(outputs.len(), targets.len(), "outputs and targets have one length");
-    let mean = targets.iter().map(|t| t.to_f64()).sum::<f64>() / targets.len() as f64;
-    let squares = |distances: &mut dyn Iterator<Item = f64>| distances.map(|d| d * d).sum::<f64>();
-    let residual = squares(&mut outputs.iter().zip(targets).map(|(y, t)| y.to_f64() - t.to_f64()));
-    1.0 - residual / squares(&mut targets.iter().map(|t| t.to_f64() - mean))
+    let mut distances = Distances::new(targets);
+    distances.add(outputs, targets);
+    distances
+}
+
+/// Sums over several batches, from which [`mean_absolute_error`] and [`r2`] of all follow.
+pub(crate) struct Distances {
+    mean: f64,
+    count: f64,
+    distances: f64,
+    squares: f64,
+    deviations: f64,
+}
+
+impl Distances {
+    /// For targets of which these are all.
+    pub(crate) fn new<T: Element>(targets: &[T]) -> Self {
+        let mean = targets.iter().map(|t| t.to_f64()).sum::<f64>() / targets.len() as f64;
+        Self { mean, count: 0.0, distances: 0.0, squares: 0.0, deviations: 0.0 }
+    }
+
+    pub(crate) fn add<T: Element>(&mut self, outputs: &[T], targets: &[T]) {
+        for (y, t) in outputs.iter().zip(targets) {
+            let (distance, deviation) = (y.to_f64() - t.to_f64(), t.to_f64() - self.mean);
+            self.count += 1.0;
+            self.distances += distance.abs();
+            self.squares += distance * distance;
+            self.deviations += deviation * deviation;
+        }
+    }
+
+    pub(crate) fn mean(&self) -> f64 {
+        self.distances / self.count
+    }
+
+    pub(crate) fn r2(&self) -> f64 {
+        1.0 - self.squares / self.deviations
+    }
 }
 
 fn is_nan<T: Element>(x: T) -> bool {

@@ -9,6 +9,7 @@ use crate::error::{Error, check_length};
 use crate::init::{Init, Random};
 use crate::kernels::lanes::{Line, elements};
 use crate::kernels::{Isa, Kernels, blocking};
+use crate::scaler::Scaling;
 
 /// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
 ///
@@ -33,6 +34,8 @@ pub struct Network<T: Element> {
     pub(crate) layers: Vec<Layer>,
     /// For each layer, panels of `[1 + inputs, outputs]`: a line of biases, then the weights.
     pub(crate) parameters: Vec<T::Line>,
+    /// What every input goes through first.
+    pub(crate) scaling: Option<Scaling<T>>,
     pub(crate) kernels: &'static dyn Kernels<T>,
     isa: Isa,
 }
@@ -396,7 +399,8 @@ impl<T: Element> NetworkBuilder<T> {
         let kernels = T::kernels(isa).ok_or(Error::Isa { isa })?;
         let seed = self.seed.map_or_else(system_seed, Ok)?;
         let lines = layers.iter().map(|layer| layer.lines).sum();
-        let mut network = Network { layers, parameters: vec![T::Line::ZERO; lines], kernels, isa };
+        let mut network =
+            Network { layers, parameters: vec![T::Line::ZERO; lines], scaling: None, kernels, isa };
         draw(&mut network, self.init, seed);
         Ok(network)
     }
@@ -459,7 +463,8 @@ fn draw<T: Element>(network: &mut Network<T>, init: Init, seed: u64) {
             continue;
         }
         let mut index = 0;
-        init.fill((layer.inputs, layer.outputs, layer.activation), &mut random, |w| {
+        let shape = (layer.inputs, layer.outputs, layer.activation);
+        init.fill(shape, layer.first_line == 0, &mut random, |w| {
             let (j, i) = (index / layer.inputs, index % layer.inputs);
             lines[panel_start::<T>(*layer, j) + 1 + i].as_mut_slice()[j % T::LANES] = T::from_f64(w);
             index += 1;

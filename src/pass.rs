@@ -19,6 +19,8 @@ pub(crate) struct Slot<T: Element> {
     /// The gradient of the slot's rows. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
     pub(crate) loss: f64,
+    /// For each layer the squares of its outputs, summed. Empty unless they are reported.
+    pub(crate) squares: Vec<f64>,
 }
 
 /// What a pass over the rows does.
@@ -131,7 +133,10 @@ impl<T: Element> Slot<T> {
         let last = network.last().activation();
         let noise = shared.noise.map(|noise| Noise { first_row: rows.start, ..noise });
         let head = match pass {
-            Pass::Forward => return self.tile.forward(network, x, (last, noise)),
+            Pass::Forward => {
+                self.tile.forward(network, x, (last, noise));
+                return self.add_squares(network);
+            }
             Pass::Evaluate(objective) => {
                 self.tile.forward(network, x, (objective.loss.output_activation(last), None));
                 self.loss += self.tile.loss(network, objective.rows(rows, network.outputs()), classes);
@@ -148,12 +153,21 @@ impl<T: Element> Slot<T> {
                 Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
             }
         };
+        if let Pass::Train(_) = pass {
+            self.add_squares(network);
+        }
         self.loss += self.tile.backward(network, transposed, head);
         if !self.gradients.is_empty() {
             for (l, layer) in network.layers.iter().enumerate().rev() {
                 let d_w = &mut self.gradients[layer.lines()];
                 self.tile.weight_gradient(network, (l, 0), d_w, start);
             }
+        }
+    }
+
+    fn add_squares(&mut self, network: &Network<T>) {
+        for (l, sum) in self.squares.iter_mut().enumerate() {
+            *sum += self.tile.squares(network, l);
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Layer {
 pub struct Model {
     /// First to last.
     pub layers: Vec<Layer>,
+    /// The mean and the deviation of each input, which becomes `(x - mean) / deviation` first.
+    pub scaler: Option<Vec<(f64, f64)>>,
 }
 
 /// What a backward pass gives.
@@ -84,7 +86,11 @@ impl Model {
         let mut parameters = vec![T::ZERO; network.parameter_count()];
         network.read_parameters(&mut parameters).expect("the slice has the network's own parameter count");
         let parameters: Vec<f64> = parameters.into_iter().map(|p| p.to_f64()).collect();
-        let mut model = Self { layers };
+        let scaler = network.scaler().map(|scaler| {
+            let pairs = scaler.means().iter().zip(scaler.deviations());
+            pairs.map(|(mean, deviation)| (mean.to_f64(), deviation.to_f64())).collect()
+        });
+        let mut model = Self { layers, scaler };
         model.set_parameters(&parameters);
         model
     }
@@ -205,9 +211,15 @@ impl Model {
         (value, self.backward_from(x, &passes, d_z, batch))
     }
 
+    fn scaled(&self, x: &[f64]) -> Vec<f64> {
+        let Some(scaler) = &self.scaler else { return x.to_vec() };
+        x.iter().zip(scaler.iter().cycle()).map(|(x, (mean, deviation))| (x - mean) / deviation).collect()
+    }
+
     fn passes(&self, x: &[f64], batch: usize) -> Vec<Pass> {
         let last = self.layers.len() - 1;
         let mut passes: Vec<Pass> = Vec::new();
+        let x = &self.scaled(x);
         for (l, layer) in self.layers.iter().enumerate() {
             assert!(
                 l == last || layer.activation != Activation::Softmax,
@@ -228,6 +240,7 @@ impl Model {
     /// The backward pass, given `d_z` of the last layer.
     fn backward_from(&self, x: &[f64], passes: &[Pass], mut d_z: Vec<f64>, batch: usize) -> Gradients {
         let mut per_layer = Vec::new();
+        let x = &self.scaled(x);
         for l in (0..self.layers.len()).rev() {
             let below = if l == 0 { x } else { &passes[l - 1].y };
             let (gradient, d_x) = self.layers[l].backward(&d_z, below, batch);
@@ -239,6 +252,11 @@ impl Model {
             };
         }
         per_layer.reverse();
+        if let Some(scaler) = &self.scaler {
+            for (d_x, (_, deviation)) in d_z.iter_mut().zip(scaler.iter().cycle()) {
+                *d_x /= deviation;
+            }
+        }
         Gradients { parameters: per_layer.concat(), inputs: d_z }
     }
 }
@@ -728,7 +746,7 @@ mod tests {
             weights: uniform(seed, outputs * inputs),
             biases: uniform(seed + 1, outputs),
         };
-        Model { layers: vec![dense(4, 5, hidden, 11), dense(5, 3, last, 23)] }
+        Model { layers: vec![dense(4, 5, hidden, 11), dense(5, 3, last, 23)], scaler: None }
     }
 
     /// The derivative of `f` at each coordinate of `at`, by central differences over `h` and `2h`.

@@ -118,10 +118,10 @@ impl Schedule {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plateau {
-    factor: f64,
-    patience: usize,
-    lowest: f64,
-    waited: usize,
+    pub(crate) factor: f64,
+    pub(crate) patience: usize,
+    pub(crate) lowest: f64,
+    pub(crate) waited: usize,
 }
 
 impl Plateau {
@@ -142,5 +142,13 @@ impl Plateau {
             return self.factor;
         }
         1.0
+    }
+
+    /// Refuses a factor that gives no rate.
+    pub(crate) fn check(self) -> Result<Self, Error> {
+        if self.factor >= 0.0 && self.factor.is_finite() {
+            return Ok(self);
+        }
+        Err(Error::Setting { what: "the factor of a plateau", value: self.factor })
     }
 }

@@ -8,6 +8,7 @@ use crate::kernels::lanes::Line;
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::loss::{Classes, Objective};
 use crate::network::{Layer, LayerKind, Network};
+use crate::scaler::Scaling;
 use crate::update::Transposed;
 
 /// Every buffer that up to `capacity` rows need, in panels.
@@ -109,6 +110,10 @@ impl<T: Element> Tile<T> {
         self.rows = x.len() / self.inputs;
         self.noise = noise;
         kernels.pack(PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
+        if let Some(Scaling { means, deviations, .. }) = &network.scaling {
+            let x = PanelsMut::new(&mut self.x, self.rows, self.inputs);
+            kernels.scale(x, Some(means), deviations);
+        }
         for (l, layer) in network.layers.iter().enumerate() {
             let (below, from) = self.layers.split_at_mut(l);
             let x = below.last().map_or(&self.x[..], |below| below.output(noise.is_some()));
@@ -132,6 +137,17 @@ impl<T: Element> Tile<T> {
     pub(crate) fn read_outputs(&self, network: &Network<T>, to: &mut [T]) {
         let last = network.layers.len() - 1;
         network.kernels.unpack(to, Panels::new(&self.layers[last].y, self.rows, network.outputs()));
+    }
+
+    /// The squares of a layer's outputs, summed in `f64`.
+    pub(crate) fn squares(&self, network: &Network<T>, l: usize) -> f64 {
+        let y: Panels<'_, T> = Panels::new(&self.layers[l].y, self.rows, network.layers[l].outputs());
+        let square = |y: &T| y.to_f64() * y.to_f64();
+        let panel_sum = |p: usize| {
+            let used = T::LANES.min(y.cols - p * T::LANES);
+            y.panel(p).iter().flat_map(|line: &T::Line| &line.as_slice()[..used]).map(square).sum::<f64>()
+        };
+        (0..y.panels()).map(panel_sum).sum()
     }
 
     /// Copies the gradient with respect to the inputs to `to` `[rows, inputs]`.
@@ -179,6 +195,9 @@ impl<T: Element> Tile<T> {
                 let mask = noise.mask(l - 1, network.layers[l - 1].dropout());
                 kernels.dropout(PanelsMut::new(d_x, *rows, layer.inputs()), mask);
             }
+        }
+        if let Some(Scaling { deviations, .. }) = network.scaling.as_ref().filter(|_| !d_x.is_empty()) {
+            network.kernels.scale(PanelsMut::new(d_x, *rows, self.inputs), None, deviations);
         }
         loss
     }

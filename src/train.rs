@@ -13,6 +13,7 @@
 use crate::dropout::Noise;
 use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
+use crate::fit::Progress;
 use crate::kernels::Start;
 use crate::kernels::blocking::{Schedule, step_flop};
 use crate::kernels::lanes::{elements, elements_mut};
@@ -63,6 +64,11 @@ pub struct Trainer<T: Element> {
     pub(crate) steps: u64,
     /// Passes that leave elements out so far, the one under way among them.
     pub(crate) passes: u64,
+    pub(crate) reports: bool,
+    /// Rows of the batch that is reported on.
+    pub(crate) reported_rows: usize,
+    /// The fit under way when a checkpoint was written that this trainer goes on from.
+    pub(crate) resumed: Option<Progress<T>>,
     /// What follows from it is which elements a pass leaves out; nothing if no layer does.
     pub(crate) dropout_seed: Option<u64>,
     pub(crate) slots: Vec<Slot<T>>,
@@ -220,6 +226,7 @@ impl<T: Element> Trainer<T> {
     pub fn forward(&mut self, x: &[T]) -> Result<&[T], Error> {
         let batch = check_batch("inputs", x.len(), self.network.inputs(), self.max_batch)?;
         self.kept.x[..x.len()].copy_from_slice(x);
+        self.start_report(batch);
         self.passes += 1;
         let flop = batch.saturating_mul(2 * self.network.parameter_count());
         self.run(x, flop, Some(Pass::Forward), Finish::NOTHING)?;
@@ -241,7 +248,7 @@ impl<T: Element> Trainer<T> {
         check_length("gradients of outputs", batch * self.network.outputs(), d_outputs.len())?;
         let flop = step_flop(batch, self.network.parameter_count());
         let x = core::mem::take(&mut self.kept.x);
-        let finish = Finish { sum: Some(Start::Zero), ..Finish::NOTHING };
+        let finish = Finish { sum: Some(Start::Zero), measure: self.reports, ..Finish::NOTHING };
         let rows = &x[..batch * self.network.inputs()];
         let done = self.run(rows, flop, Some(Pass::Backward(d_outputs)), finish);
         self.kept.x = x;
@@ -332,7 +339,8 @@ impl<T: Element> Trainer<T> {
             Half::Gradient(start) => (start, None),
             Half::Both => (Start::Zero, Some(self.next_update())),
         };
-        let finish = Finish { sum: Some(start), guard: self.guard, update, ..Finish::NOTHING };
+        let finish = Finish { sum: Some(start), measure: self.reports, guard: self.guard, update };
+        self.start_report(batch);
         self.passes += 1;
         let loss = self.run(x, flop, pass, finish)?;
         self.steps += u64::from(update.is_some());

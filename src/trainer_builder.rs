@@ -28,6 +28,7 @@ pub struct TrainerBuilder<T: Element> {
     parallelism: Parallelism,
     input_gradients: bool,
     seed: u64,
+    reports: bool,
 }
 
 impl<T: Element> TrainerBuilder<T> {
@@ -44,6 +45,7 @@ impl<T: Element> TrainerBuilder<T> {
             parallelism: Parallelism::Auto,
             input_gradients: false,
             seed: 0,
+            reports: false,
         }
     }
 
@@ -130,6 +132,14 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
+    /// Keeps the norms of each layer's outputs and gradient: see [`Trainer::reports`]. Costs a pass over both; nothing
+    /// unless it is asked for.
+    #[must_use]
+    pub fn report(mut self) -> Self {
+        self.reports = true;
+        self
+    }
+
     /// Computes the gradient with respect to the inputs too: see [`Trainer::input_gradients`].
     #[must_use]
     pub fn input_gradients(mut self) -> Self {
@@ -161,7 +171,12 @@ impl<T: Element> TrainerBuilder<T> {
         };
         let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
         let tile = || Tile::new(&network, tile_rows, purpose);
-        let slot = |_| Slot { tile: tile(), gradients: vec![T::Line::ZERO; own_lines], loss: 0.0 };
+        let slot = |_| Slot {
+            tile: tile(),
+            gradients: vec![T::Line::ZERO; own_lines],
+            loss: 0.0,
+            squares: vec![0.0; if self.reports { network.layers.len() } else { 0 }],
+        };
         let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
         let mut moments: [Vec<T::Line>; MAX_MOMENTS] = Default::default();
         for (lines, start) in moments.iter_mut().zip(optimizer.moments()) {
@@ -175,6 +190,9 @@ impl<T: Element> TrainerBuilder<T> {
             moments,
             steps: 0,
             passes: 0,
+            resumed: None,
+            reports: self.reports,
+            reported_rows: 0,
             dropout_seed: network.layers.iter().any(|layer| layer.dropout() > 0.0).then_some(self.seed),
             guard,
             gradients: vec![T::Line::ZERO; network.parameters.len()],

@@ -109,7 +109,8 @@ fn steps_of_every_kind(isa: Isa) -> usize {
                 .seed(1);
             let builder =
                 Trainer::builder(network.build().unwrap()).loss(loss).optimizer(optimizer).max_batch(16);
-            let mut trainer = builder.clip_norm(1.0).clip_value(0.1).check_finite(true).build().unwrap();
+            let mut trainer =
+                builder.clip_norm(1.0).clip_value(0.1).check_finite(true).report().build().unwrap();
             count += allocations(|| {
                 for _ in 0..400 {
                     trainer.step_weighted(&x, &targets, &weights).unwrap();

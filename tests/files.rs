@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use fuseprop::{Activation, Element, Error, Names, Network};
+use fuseprop::{Activation, Element, Error, Names, Network, Scaler};
 use safetensors::tensor::{Dtype, TensorView};
 
 const ACTIVATIONS: [Activation; 16] = [
@@ -75,9 +75,12 @@ fn assert_equal<T: Element + From<f32>>(a: &Network<T>, b: &Network<T>) {
     assert_eq!(a.layer_count(), b.layer_count());
     for l in 0..a.layer_count() {
         let (a, b) = (a.layer(l).unwrap(), b.layer(l).unwrap());
-        assert_eq!((a.inputs(), a.outputs(), a.activation()), (b.inputs(), b.outputs(), b.activation()));
+        let shape = |layer: fuseprop::Layer| (layer.kind(), layer.inputs(), layer.outputs());
+        assert_eq!(shape(a), shape(b));
+        assert_eq!((a.activation(), a.dropout()), (b.activation(), b.dropout()));
     }
     assert_eq!(parameters(a), parameters(b));
+    assert_eq!(a.scaler(), b.scaler());
 }
 
 #[test]
@@ -97,6 +100,32 @@ fn a_saved_network_is_loaded_as_it_was() {
     let wide: Vec<f64> = parameters(&network).into_iter().map(f64::from).collect();
     assert_eq!(parameters(&Network::<f64>::load(&path).unwrap()), wide);
     assert_eq!(folder.names(), ["model.safetensors"]);
+}
+
+#[test]
+fn layer_norms_dropout_and_the_scaler_are_saved_too() {
+    let builder = Network::<f64>::builder(3).layer_norm(Activation::Identity).dropout(0.1);
+    let builder = builder.dense(7, Activation::Identity).layer_norm(Activation::Sine(1.5)).dropout(1.0 / 3.0);
+    let mut network = builder.dense(2, Activation::Softmax).seed(1).build().unwrap();
+    network.write_weights(2, &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]).unwrap();
+    let scaler = Scaler::new(vec![1.0 / 3.0, -1e-300, 0.0], vec![0.1, 1e300, 1.0]).unwrap();
+    network.set_scaler(Some(scaler)).unwrap();
+    let bytes = network.to_bytes().unwrap();
+    assert_equal(&Network::<f64>::from_bytes(&bytes).unwrap(), &network);
+    assert_eq!(bytes, network.to_bytes().unwrap(), "the same bytes for the same network");
+    // LayerNorm, Dropout, Linear, LayerNorm, Sine, Dropout, Linear, Softmax.
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = file.names();
+    names.sort_unstable();
+    let stems = ["0", "2", "3", "6"];
+    let expected: Vec<String> =
+        stems.iter().flat_map(|stem| [format!("{stem}.bias"), format!("{stem}.weight")]).collect();
+    assert_eq!(names, expected);
+    // The same by discovery, for a network with layer norms.
+    let mut other = network.clone();
+    other.write_parameters(&vec![0.0; network.parameter_count()]).unwrap();
+    other.import_bytes(&bytes, Names::Discover).unwrap();
+    assert_equal(&other, &network);
 }
 
 #[test]
@@ -243,11 +272,11 @@ fn layers_that_do_not_follow_each_other_are_refused_before_memory_is_asked_for()
         ("1.weight", tensor(&[million, 1])),
         ("1.bias", tensor(&[million])),
     ];
-    let metadata = [("fuseprop.version", "1"), ("fuseprop.activations", "identity,identity")];
-    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
+    let text = "version 1\nlayer dense identity 0\nlayer dense identity 0\n";
+    let metadata = [("fuseprop".to_owned(), text.to_owned())].into_iter().collect();
     let file = safetensors::serialize(tensors, Some(metadata)).unwrap();
     match Network::<f32>::from_bytes(&file) {
-        Err(Error::Tensors { expected, .. }) => assert_eq!(expected, ["1.weight [outputs, 1048576]"]),
+        Err(Error::Tensors { expected, .. }) => assert_eq!(expected, ["1.weight of 1048576 inputs"]),
         other => panic!("{other:?}"),
     }
 }

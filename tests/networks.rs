@@ -4,7 +4,8 @@ mod common;
 
 use common::isas;
 use fuseprop::{
-    Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer, reference,
+    Activation, Element, Error, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Scaler, Targets,
+    Trainer, reference,
 };
 
 const HIDDEN: [Activation; 15] = [
@@ -135,6 +136,13 @@ impl Case {
             };
             network.write_weights(l, &values(1.0)).unwrap();
             network.write_biases(l, &values(0.0)).unwrap();
+        }
+        if self.batch.is_multiple_of(3) {
+            let mut values = |around: f64| -> Vec<T> {
+                (0..self.sizes[0]).map(|_| T::from_f64(around + 0.5 * random.value())).collect()
+            };
+            let scaler = Scaler::new(values(0.0), values(1.0)).unwrap();
+            network.set_scaler(Some(scaler)).unwrap();
         }
         network
     }
@@ -490,4 +498,92 @@ fn activation_of_nothing_is_nothing(isa: Isa) {
     let mut untouched = [1.0, f64::NAN];
     assert!(Activation::LeakyRelu(f64::NAN).apply_with(isa, &mut untouched).is_err());
     assert_eq!(untouched[0], 1.0);
+}
+
+#[test]
+fn reports_are_the_norms_of_the_reference() {
+    for isa in isas() {
+        let mut random = Random(13);
+        for batch in [3, 70, 700, 1100, 9] {
+            let mut case = Case::random(&mut random, 40, batch);
+            (case.weights, case.class_weights) = (None, None);
+            let network = case.network::<f64>(isa);
+            let builder = Trainer::builder(network).loss(case.loss).reduction(case.reduction);
+            let mut trainer =
+                builder.label_smoothing(case.label_smoothing).max_batch(1100).report().build().unwrap();
+            let model = reference::Model::of(trainer.network());
+            // A larger batch before it leaves nothing behind.
+            let larger = vec![0.5; 1100 * case.sizes[0]];
+            trainer.forward(&larger).unwrap();
+            case.compute_gradients(&mut trainer);
+            let (_, gradient) = case.expected(&model);
+            let outputs = model.forward(&case.x, batch);
+            let norm = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
+            let (mut first, parameters) = (0, model.parameters());
+            for (l, report) in trainer.reports().unwrap().enumerate() {
+                let count = trainer.network().layer(l).unwrap().parameter_count();
+                let of_layer = first..first + count;
+                let mut y = outputs[l].clone();
+                if l + 1 == outputs.len() && on_sums(&case, l) {
+                    // The loss takes the sums beneath the activation.
+                    y = vec![f64::NAN];
+                }
+                let expected = [
+                    norm(&y) / (y.len() as f64).sqrt(),
+                    norm(&gradient[of_layer.clone()]),
+                    norm(&parameters[of_layer]),
+                ];
+                let found = [report.activations, report.gradient, report.parameters];
+                for (found, expected) in found.into_iter().zip(expected).filter(|pair| !pair.1.is_nan()) {
+                    assert!(
+                        (found - expected).abs() <= 1e-11 * (1.0 + expected),
+                        "{l} {}",
+                        case.describe(isa)
+                    );
+                }
+                first += count;
+            }
+        }
+    }
+}
+
+/// Whether the loss takes the sums beneath a layer's activation.
+fn on_sums(case: &Case, l: usize) -> bool {
+    matches!(
+        (case.loss, case.activations[l]),
+        (Loss::SoftmaxCrossEntropy, Activation::Softmax)
+            | (Loss::BinaryCrossEntropyWithLogits, Activation::Sigmoid)
+    )
+}
+
+#[test]
+fn a_gradient_check_finds_no_error_and_leaves_no_trace() {
+    let network = || {
+        let builder = Network::<f64>::builder(4).dense(9, Activation::Identity).layer_norm(Activation::Gelu);
+        builder.dropout(0.3).dense(3, Activation::Identity).seed(1).build().unwrap()
+    };
+    let build = || Trainer::builder(network()).loss(Loss::SoftmaxCrossEntropy).build().unwrap();
+    let (mut checked, mut plain) = (build(), build());
+    let (x, classes) = ([0.3, -0.1, 0.7, 2.0, 0.2, 1.1, -0.4, 0.5], [2, 0]);
+    let check = checked.check_gradients(&x, &classes, 1e-3).unwrap();
+    assert!(check.error < 1e-7 && check.error > 0.0, "{check:?}");
+    let squares = |y: &[f64], d_y: &mut [f64]| {
+        d_y.copy_from_slice(y);
+        y.iter().map(|y| 0.5 * y * y).sum()
+    };
+    assert!(checked.check_gradients_of(&x, 1e-3, squares).unwrap().error < 1e-7);
+    // A gradient that is 1.001 times what it should be is seen.
+    let wrong = |y: &[f64], d_y: &mut [f64]| {
+        d_y.iter_mut().zip(y).for_each(|(d_y, y)| *d_y = 1.001 * y);
+        y.iter().map(|y| 0.5 * y * y).sum()
+    };
+    let error = checked.check_gradients_of(&x, 1e-3, wrong).unwrap().error;
+    assert!((error - 0.001).abs() < 1e-4, "{error}");
+    for step in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(matches!(checked.check_gradients(&x, &classes, step), Err(Error::Setting { .. })));
+    }
+    for _ in 0..3 {
+        assert_eq!(checked.step(&x, &classes).unwrap(), plain.step(&x, &classes).unwrap());
+    }
+    assert!(matches!(checked.reports().err(), Some(Error::NoReport)));
 }

@@ -107,7 +107,7 @@ fn reference() -> Model {
         weights: vec![0.0; 2 * outputs],
         biases: vec![0.0; outputs],
     };
-    let mut model = Model { layers: vec![dense(2), dense(1)] };
+    let mut model = Model { layers: vec![dense(2), dense(1)], scaler: None };
     model.set_parameters(&BEFORE);
     model
 }

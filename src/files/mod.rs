@@ -1,48 +1,33 @@
 //! Networks in files: safetensors, with PyTorch's names and layout.
 
-mod activations;
 mod atomic;
+mod checkpoint;
+mod header;
+mod names;
 mod tensors;
 
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
 
-use crate::activation::Activation;
 use crate::element::Element;
 use crate::error::Error;
 use crate::init::Init;
-use crate::network::Network;
-use tensors::{Shape, describe, read_values, write_values};
+use crate::network::{LayerKind, Network};
+use header::{Header, LayerLine};
+pub use names::Names;
+use tensors::{Writer, describe, read_parameters};
 
-/// Keys of the file's own metadata.
-const VERSION_KEY: &str = "fuseprop.version";
-const ACTIVATIONS_KEY: &str = "fuseprop.activations";
-const VERSION: &str = "1";
-
-/// Where [`Network::import`] looks for the tensors of each layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Names<'a> {
-    /// `0.weight`, `0.bias`, .. as `torch.nn.Sequential` counts: each activation but the identity is a module too.
-    /// Nothing else may be in the file.
-    Sequential,
-    /// The same with something before each, such as `model.policy.`. Tensors without it are passed over.
-    Prefix(&'a str),
-    /// The names of weights and biases, layer by layer. Other tensors are passed over.
-    List(&'a [(&'a str, &'a str)]),
-    /// All pairs of a matrix `name.weight` and a vector `name.bias`, by name, with numbers in it taken as numbers.
-    /// There must be one for each layer.
-    Discover,
-}
+/// Tensors of a checkpoint that are not the network's start with it.
+const STATE: &str = "state.";
 
 impl<T: Element> Network<T> {
     /// Writes the network as a safetensors file that PyTorch reads too.
     ///
     /// For each layer `i.weight` `[outputs, inputs]` and `i.bias` `[outputs]`, where `i` counts modules as
-    /// `torch.nn.Sequential` does: a dense layer is one, and an activation but the identity is one. In PyTorch,
-    /// `model.load_state_dict(safetensors.torch.load_file(path))`. Activations are in the file's metadata.
+    /// `torch.nn.Sequential` does: a layer is one, an activation but the identity is one, and a dropout is one. In
+    /// PyTorch, `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout and the scaler are in
+    /// the file's metadata.
     ///
     /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written, synced
     /// and renamed, and the folder synced.
@@ -65,7 +50,8 @@ impl<T: Element> Network<T> {
         atomic::write(path.as_ref(), &self.to_bytes()?)
     }
 
-    /// Reads a network that [`Network::save`] wrote, of either element type.
+    /// Reads a network that [`Network::save`] wrote, of either element type, or that of a
+    /// [checkpoint](crate::Trainer::save_checkpoint).
     ///
     /// # Errors
     /// [`Error::File`] if the file cannot be read, and the errors of [`Network::from_bytes`].
@@ -73,36 +59,14 @@ impl<T: Element> Network<T> {
         Self::from_bytes(&read(path.as_ref())?)
     }
 
-    /// What [`Network::save`] writes.
+    /// What [`Network::save`] writes: the same bytes for the same network.
     ///
     /// # Errors
     /// [`Error::Format`] for a header past the format's limit of 100 MB.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
-        let names = sequential_names(self, "");
-        let mut tensors = Vec::with_capacity(2 * names.len());
-        for (l, (weight, bias)) in names.into_iter().enumerate() {
-            let layer = self.layers[l];
-            let mut values = vec![T::ZERO; layer.inputs() * layer.outputs()];
-            self.read_weights(l, &mut values)?;
-            tensors.push((weight, vec![layer.outputs(), layer.inputs()], write_values(&values)));
-            let mut values = vec![T::ZERO; layer.outputs()];
-            self.read_biases(l, &mut values)?;
-            tensors.push((bias, vec![layer.outputs()], write_values(&values)));
-        }
-        let views = tensors
-            .iter()
-            .map(|(name, shape, bytes)| {
-                Ok((name, TensorView::new(tensors::dtype::<T>(), shape.clone(), bytes)?))
-            })
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
-        let activations = self.layers.iter().map(|layer| activations::write(layer.activation()));
-        let metadata = [
-            (VERSION_KEY.to_owned(), VERSION.to_owned()),
-            (ACTIVATIONS_KEY.to_owned(), activations.collect::<Vec<_>>().join(",")),
-        ];
-        let metadata = metadata.into_iter().collect();
-        let bytes = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
-        bytes.map_err(|error| Error::Format { what: error.to_string() })
+        let mut writer = Writer::new();
+        writer.parameters("", &self.layers, &canonical(self));
+        writer.finish(header::write(self))
     }
 
     /// Builds the network that [`Network::to_bytes`] wrote.
@@ -112,22 +76,14 @@ impl<T: Element> Network<T> {
     /// other tensors than the metadata tells, and those of [`NetworkBuilder::build`](crate::NetworkBuilder::build).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let file = parse(bytes)?;
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(malformed)?;
-        let metadata = header.metadata().as_ref();
-        let get = |key| metadata.and_then(|metadata| metadata.get(key)).map(String::as_str);
-        match (get(VERSION_KEY), get(ACTIVATIONS_KEY)) {
-            (Some(VERSION), Some(text)) => {
-                let activations = text.split(',').map(activations::read).collect::<Result<Vec<_>, _>>()?;
-                let mut network = skeleton(&file, &activations)?;
-                let names = sequential_names(&network, "");
-                network.fill(&file, &names, |_| true)?;
-                Ok(network)
-            }
-            (Some(version), Some(_)) => {
-                Err(Error::Format { what: format!("version {version} of the metadata, not {VERSION}") })
-            }
-            _ => Err(Error::Format { what: "there is no metadata of a fuseprop network".to_owned() }),
-        }
+        let text = header_text(bytes)?;
+        let header = Header::parse(text.as_deref())?;
+        let mut network = skeleton(&file, &header.layers()?)?;
+        let names = names::sequential(&network.layers, "");
+        let parameters = read_parameters(&file, &network.layers, &names, |name| !name.starts_with(STATE))?;
+        network.write_parameters(&parameters)?;
+        network.set_scaler(header.scaler()?)?;
+        Ok(network)
     }
 
     /// Overwrites all parameters by those of a safetensors file, such as PyTorch writes, in `F64`, `F32`, `F16` or
@@ -149,125 +105,67 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// As [`Network::import`].
     pub fn import_bytes(&mut self, bytes: &[u8], names: Names<'_>) -> Result<(), Error> {
-        let file = parse(bytes)?;
+        let (file, layers) = (parse(bytes)?, &self.layers);
         let owned = |(weight, bias): &(&str, &str)| ((*weight).to_owned(), (*bias).to_owned());
-        match names {
-            Names::Sequential => self.fill(&file, &sequential_names(self, ""), |_| true),
+        let parameters = match names {
+            Names::Sequential => read_parameters(&file, layers, &names::sequential(layers, ""), |_| true),
             Names::Prefix(prefix) => {
-                self.fill(&file, &sequential_names(self, prefix), |name| name.starts_with(prefix))
+                let names = names::sequential(layers, prefix);
+                read_parameters(&file, layers, &names, |name| name.starts_with(prefix))
             }
-            Names::List(list) => self.fill(&file, &list.iter().map(owned).collect::<Vec<_>>(), |_| false),
-            Names::Discover => self.fill(&file, &discover(&file), |_| false),
-        }
-    }
-
-    /// Reads all tensors, and only then writes them. Tensors of other names are refused where `claimed` says so.
-    fn fill(
-        &mut self,
-        file: &SafeTensors<'_>,
-        names: &[(String, String)],
-        claimed: impl Fn(&str) -> bool,
-    ) -> Result<(), Error> {
-        let expected = expected_tensors(self, names);
-        let fits = |(name, shape): &(String, Shape)| {
-            file.tensor(name)
-                .is_ok_and(|tensor| shape.fits(tensor.shape()) && tensors::is_read(tensor.dtype()))
-        };
-        let extra = |name: &&str| claimed(name) && !expected.iter().any(|(expected, _)| expected == name);
-        let complete = names.len() == self.layers.len() && expected.iter().all(fits);
-        if !complete || file.names().iter().any(extra) {
-            let mut found: Vec<String> = file.iter().map(|(name, tensor)| describe(name, &tensor)).collect();
-            found.sort();
-            let expected = expected.iter().map(|(name, shape)| format!("{name} {shape}")).collect();
-            return Err(Error::Tensors { expected, found });
-        }
-        let mut parameters = Vec::with_capacity(self.parameter_count());
-        for (name, _) in &expected {
-            let tensor = file.tensor(name).map_err(malformed)?;
-            read_values(&tensor, &mut parameters);
-        }
+            Names::List(list) => {
+                read_parameters(&file, layers, &list.iter().map(owned).collect::<Vec<_>>(), |_| false)
+            }
+            Names::Discover => read_parameters(&file, layers, &names::discover(&file, layers), |_| false),
+        }?;
         self.write_parameters(&parameters)
     }
 }
 
-/// What a network looks for, in canonical order. Layers past the names have names that say so.
-fn expected_tensors<T: Element>(network: &Network<T>, names: &[(String, String)]) -> Vec<(String, Shape)> {
-    let missing = |l| (format!("(weights of layer {l})"), format!("(biases of layer {l})"));
-    let of_layer = |l: usize| {
-        let layer = network.layers[l];
-        let (weight, bias) = names.get(l).cloned().unwrap_or_else(|| missing(l));
-        [(weight, Shape::Matrix(layer.outputs(), layer.inputs())), (bias, Shape::Vector(layer.outputs()))]
-    };
-    (0..network.layers.len()).flat_map(of_layer).collect()
-}
-
 /// A network of the shapes in a file, with weights to be written.
-fn skeleton<T: Element>(file: &SafeTensors<'_>, activations: &[Activation]) -> Result<Network<T>, Error> {
+fn skeleton<T: Element>(file: &SafeTensors<'_>, layers: &[LayerLine]) -> Result<Network<T>, Error> {
     let (mut index, mut below) = (0, None);
     let mut builder = None;
-    for &activation in activations {
+    for line in layers {
         let name = format!("{index}.weight");
-        let shape = file.tensor(&name).ok().and_then(|tensor| <[usize; 2]>::try_from(tensor.shape()).ok());
-        // Every weight that the network will hold must be in the file, or a small file could ask for all memory.
-        let Some([outputs, inputs]) = shape.filter(|shape| below.is_none_or(|below| shape[1] == below))
-        else {
-            let inputs = below.map_or("inputs".to_owned(), |below: usize| below.to_string());
-            let found = file.iter().map(|(name, tensor)| describe(name, &tensor)).collect();
-            return Err(Error::Tensors { expected: vec![format!("{name} [outputs, {inputs}]")], found });
+        let shape = file.tensor(&name).map_or(Vec::new(), |tensor| tensor.shape().to_vec());
+        let (inputs, outputs) = match (line.kind, &shape[..]) {
+            (LayerKind::Dense, &[outputs, inputs]) => (inputs, outputs),
+            (LayerKind::LayerNorm, &[features]) => (features, features),
+            _ => return Err(missing_weights(file, &name, below)),
         };
+        // Every weight that the network will hold must be in the file, or a small file could ask for all memory.
+        if below.is_some_and(|below| below != inputs) {
+            return Err(missing_weights(file, &name, below));
+        }
         below = Some(outputs);
         let started = builder.unwrap_or_else(|| Network::<T>::builder(inputs).init(Init::Zeros).seed(0));
-        builder = Some(started.dense(outputs, activation));
-        index += modules(activation);
+        let with_layer = match line.kind {
+            LayerKind::Dense => started.dense(outputs, line.activation),
+            LayerKind::LayerNorm => started.layer_norm(line.activation),
+        };
+        builder = Some(with_layer.dropout(line.dropout));
+        index += names::modules(line.activation, line.dropout);
     }
     builder.map_or(Err(Error::Zero { what: "the number of layers" }), |builder| builder.build())
 }
 
-/// The names of all weights and biases, as `torch.nn.Sequential` counts modules.
-fn sequential_names<T: Element>(network: &Network<T>, prefix: &str) -> Vec<(String, String)> {
-    let mut index = 0;
-    let name = |layer: &crate::Layer| {
-        let names = (format!("{prefix}{index}.weight"), format!("{prefix}{index}.bias"));
-        index += modules(layer.activation());
-        names
-    };
-    network.layers.iter().map(name).collect()
+fn missing_weights(file: &SafeTensors<'_>, name: &str, below: Option<usize>) -> Error {
+    let inputs = below.map_or("inputs".to_owned(), |below: usize| below.to_string());
+    let found = file.iter().map(|(name, tensor)| describe(name, &tensor)).collect();
+    Error::Tensors { expected: vec![format!("{name} of {inputs} inputs")], found }
 }
 
-/// Modules of PyTorch's that a dense layer is: one, and one for its activation.
-fn modules(activation: Activation) -> usize {
-    if activation == Activation::Identity { 1 } else { 2 }
+/// All parameters in canonical order.
+fn canonical<T: Element>(network: &Network<T>) -> Vec<T> {
+    let mut parameters = vec![T::ZERO; network.parameter_count()];
+    crate::network::read_canonical(&network.layers, &network.parameters, &mut parameters);
+    parameters
 }
 
-/// Pairs of a matrix and a vector, by name.
-fn discover(file: &SafeTensors<'_>) -> Vec<(String, String)> {
-    let rank = |name: &str| file.tensor(name).map_or(0, |tensor| tensor.shape().len());
-    let mut stems: Vec<&str> = file
-        .names()
-        .into_iter()
-        .filter_map(|name| name.strip_suffix(".weight"))
-        .filter(|stem| rank(&format!("{stem}.weight")) == 2 && rank(&format!("{stem}.bias")) == 1)
-        .collect();
-    stems.sort_by_cached_key(|stem| natural_key(stem));
-    stems.into_iter().map(|stem| (format!("{stem}.weight"), format!("{stem}.bias"))).collect()
-}
-
-/// A name in parts, such that `layer.10` comes after `layer.9`: numbers by length and digits, text as it is.
-fn natural_key(name: &str) -> Vec<(bool, usize, String)> {
-    let mut parts: Vec<(bool, usize, String)> = Vec::new();
-    for c in name.chars() {
-        match parts.last_mut() {
-            Some((digits, _, part)) if *digits == c.is_ascii_digit() => part.push(c),
-            _ => parts.push((c.is_ascii_digit(), 0, c.to_string())),
-        }
-    }
-    for (digits, length, part) in &mut parts {
-        if *digits {
-            *part = part.trim_start_matches('0').to_owned();
-            *length = part.len();
-        }
-    }
-    parts
+fn header_text(bytes: &[u8]) -> Result<Option<String>, Error> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(malformed)?;
+    Ok(metadata.metadata().as_ref().and_then(|metadata| metadata.get(header::KEY).cloned()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

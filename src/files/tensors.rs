@@ -2,9 +2,87 @@
 
 use core::fmt;
 
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
+use super::names::{Pair, sequential};
+use super::{header, malformed};
 use crate::element::Element;
+use crate::error::Error;
+use crate::network::{Layer, LayerKind};
+
+/// Gathers the tensors of a file.
+pub struct Writer {
+    dtype: Dtype,
+    tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
+}
+
+impl Writer {
+    pub fn new() -> Self {
+        Self { dtype: Dtype::F32, tensors: Vec::new() }
+    }
+
+    /// Adds a number for each parameter, in canonical order, under the names of the layers.
+    pub fn parameters<T: Element>(&mut self, prefix: &str, layers: &[Layer], values: &[T]) {
+        self.dtype = dtype::<T>();
+        let mut rest = values;
+        for (layer, (weight, bias)) in layers.iter().zip(sequential(layers, prefix)) {
+            let (weights, after) = rest.split_at(layer.columns() * layer.outputs());
+            let (biases, after) = after.split_at(layer.outputs());
+            self.tensors.push((weight, Shape::of_weights(layer).to_vec(), write_values(weights)));
+            self.tensors.push((bias, vec![layer.outputs()], write_values(biases)));
+            rest = after;
+        }
+    }
+
+    /// The file.
+    pub fn finish(self, text: String) -> Result<Vec<u8>, Error> {
+        let views = self.tensors.iter().map(|tensor| {
+            let (name, shape, bytes) = tensor;
+            Ok((name, TensorView::new(self.dtype, shape.clone(), bytes)?))
+        });
+        let views = views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
+        let metadata = [(header::KEY.to_owned(), text)].into_iter().collect();
+        views.and_then(|views| safetensors::serialize(views, Some(metadata))).map_err(malformed)
+    }
+}
+
+/// A number for each parameter of some layers, in canonical order, if all tensors are there and right. Tensors of other
+/// names are refused where `claimed` says so.
+pub fn read_parameters<T: Element>(
+    file: &SafeTensors<'_>,
+    layers: &[Layer],
+    names: &[Pair],
+    claimed: impl Fn(&str) -> bool,
+) -> Result<Vec<T>, Error> {
+    let expected = expected_tensors(layers, names);
+    let fits = |(name, shape): &(String, Shape)| {
+        file.tensor(name).is_ok_and(|tensor| shape.fits(tensor.shape()) && is_read(tensor.dtype()))
+    };
+    let extra = |name: &&str| claimed(name) && !expected.iter().any(|(expected, _)| expected == name);
+    let complete = names.len() == layers.len() && expected.iter().all(fits);
+    if !complete || file.names().iter().any(extra) {
+        let mut found: Vec<String> = file.iter().map(|(name, tensor)| describe(name, &tensor)).collect();
+        found.sort();
+        let expected = expected.iter().map(|(name, shape)| format!("{name} {shape}")).collect();
+        return Err(Error::Tensors { expected, found });
+    }
+    let mut parameters = Vec::with_capacity(layers.iter().map(Layer::parameter_count).sum());
+    for (name, _) in &expected {
+        read_values(&file.tensor(name).map_err(malformed)?, &mut parameters);
+    }
+    Ok(parameters)
+}
+
+/// What some layers look for, in canonical order. Layers past the names have names that say so.
+fn expected_tensors(layers: &[Layer], names: &[Pair]) -> Vec<(String, Shape)> {
+    let missing = |l| (format!("(weights of layer {l})"), format!("(biases of layer {l})"));
+    let of_layer = |(l, layer): (usize, &Layer)| {
+        let (weight, bias) = names.get(l).cloned().unwrap_or_else(|| missing(l));
+        [(weight, Shape::of_weights(layer)), (bias, Shape::Vector(layer.outputs()))]
+    };
+    layers.iter().enumerate().flat_map(of_layer).collect()
+}
 
 /// The shape that a tensor must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +92,20 @@ pub enum Shape {
 }
 
 impl Shape {
+    pub fn of_weights(layer: &Layer) -> Self {
+        match layer.kind() {
+            LayerKind::Dense => Self::Matrix(layer.outputs(), layer.inputs()),
+            LayerKind::LayerNorm => Self::Vector(layer.outputs()),
+        }
+    }
+
+    pub fn to_vec(self) -> Vec<usize> {
+        match self {
+            Self::Matrix(rows, cols) => vec![rows, cols],
+            Self::Vector(len) => vec![len],
+        }
+    }
+
     pub fn fits(self, shape: &[usize]) -> bool {
         match self {
             Self::Matrix(rows, cols) => shape == [rows, cols],

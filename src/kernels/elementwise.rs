@@ -115,6 +115,26 @@ pub fn clear_padding<L: Lanes>(l: L, mut a: PanelsMut<'_, L::Element>) {
     }
 }
 
+/// `x = (x - mean) / deviation`, a line of each for every panel; without means `x = x / deviation`.
+#[inline(always)]
+pub fn scale<L: Lanes>(
+    l: L,
+    mut x: PanelsMut<'_, L::Element>,
+    means: Option<&[LineOf<L>]>,
+    deviations: &[LineOf<L>],
+) {
+    for p in 0..x.panels() {
+        let mean = means.map_or(l.zero(), |means| l.load(&means[p]));
+        let deviation = l.load(&deviations[p]);
+        map(
+            l,
+            x.panel(p),
+            #[inline(always)]
+            |v| l.div(l.sub(v, mean), deviation),
+        );
+    }
+}
+
 /// `to += from`.
 #[inline(always)]
 pub fn add<L: Lanes>(l: L, to: &mut [LineOf<L>], from: &[LineOf<L>]) {

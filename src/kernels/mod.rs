@@ -113,6 +113,8 @@ pub trait Kernels<T: Element>: Send + Sync {
         objective: Objective<'_, T>,
         classes: &Classes<T>,
     ) -> f64;
+    /// See [`elementwise::scale`].
+    fn scale(&self, x: PanelsMut<'_, T>, means: Option<&[T::Line]>, deviations: &[T::Line]);
     /// See [`elementwise::add`].
     fn add(&self, to: &mut [T::Line], from: &[T::Line]);
     /// See [`elementwise::sum_of_squares`].
@@ -261,6 +263,13 @@ impl<L: Lanes> Kernels<L::Element> for L {
             #[inline(always)]
             || loss::evaluate(*self, d, y, objective, classes),
         )
+    }
+
+    fn scale(&self, x: PanelsMut<'_, L::Element>, means: Option<&[LineOf<L>]>, deviations: &[LineOf<L>]) {
+        self.vectorize(
+            #[inline(always)]
+            || elementwise::scale(*self, x, means, deviations),
+        );
     }
 
     fn add(&self, to: &mut [LineOf<L>], from: &[LineOf<L>]) {

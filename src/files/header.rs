@@ -1,0 +1,170 @@
+//! What a file tells beside its tensors, as lines of a key and words.
+//!
+//! ```text
+//! version 1
+//! layer dense hard_tanh(-1,1) 0.5
+//! layer layer_norm identity 0
+//! means 0.5 2
+//! deviations 1 10
+//! ```
+//!
+//! A layer has its kind, its activation and the share of its dropout. Means and deviations are there if the network
+//! has a scaler. A checkpoint has more. It is one entry of the file's metadata, whose entries have no order.
+
+use crate::activation::Activation;
+use crate::element::Element;
+use crate::error::Error;
+use crate::network::{Layer, LayerKind, Network};
+use crate::scaler::Scaler;
+
+/// The entry of the metadata.
+pub const KEY: &str = "fuseprop";
+
+const VERSION: &str = "1";
+
+/// Lines of a key and words.
+pub struct Header<'a>(Vec<(&'a str, &'a str)>);
+
+/// A layer of a file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerLine {
+    pub kind: LayerKind,
+    pub activation: Activation,
+    pub dropout: f64,
+}
+
+/// The lines of a network.
+pub fn write<T: Element>(network: &Network<T>) -> String {
+    let mut text = format!("version {VERSION}\n");
+    for layer in &network.layers {
+        text += &format!("layer {}\n", write_layer(layer));
+    }
+    if let Some(scaler) = network.scaler() {
+        let words = |values: &[T]| values.iter().map(T::to_string).collect::<Vec<_>>().join(" ");
+        text += &format!("means {}\ndeviations {}\n", words(scaler.means()), words(scaler.deviations()));
+    }
+    text
+}
+
+impl<'a> Header<'a> {
+    /// # Errors
+    /// [`Error::Format`] for another version.
+    pub fn parse(text: Option<&'a str>) -> Result<Self, Error> {
+        let Some(text) = text else {
+            return Err(Error::Format { what: "there is no metadata of a fuseprop network".to_owned() });
+        };
+        let header = Self(text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).collect());
+        match header.get("version")? {
+            VERSION => Ok(header),
+            other => Err(Error::Format { what: format!("version {other} of the metadata, not {VERSION}") }),
+        }
+    }
+
+    /// What follows a key.
+    pub fn get(&self, key: &str) -> Result<&'a str, Error> {
+        let missing = || Error::Format { what: format!("the metadata have no {key:?}") };
+        self.find(key).ok_or_else(missing)
+    }
+
+    pub fn find(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().find(|(other, _)| *other == key).map(|(_, words)| *words)
+    }
+
+    /// A number that follows a key.
+    pub fn number<N: core::str::FromStr>(&self, key: &str) -> Result<N, Error> {
+        parse_word(self.get(key)?)
+    }
+
+    pub fn layers(&self) -> Result<Vec<LayerLine>, Error> {
+        self.0.iter().filter(|(key, _)| *key == "layer").map(|(_, words)| read_layer(words)).collect()
+    }
+
+    pub fn scaler<T: Element>(&self) -> Result<Option<Scaler<T>>, Error> {
+        let numbers = |words: &str| {
+            let values = words.split(' ').map(parse_word::<f64>);
+            values.map(|value| value.map(T::from_f64)).collect::<Result<Vec<T>, _>>()
+        };
+        match (self.find("means"), self.find("deviations")) {
+            (Some(means), Some(deviations)) => Scaler::new(numbers(means)?, numbers(deviations)?).map(Some),
+            (None, None) => Ok(None),
+            _ => Err(Error::Format { what: "means without deviations, or the other way round".to_owned() }),
+        }
+    }
+}
+
+/// A word as a number.
+pub fn parse_word<N: core::str::FromStr>(word: &str) -> Result<N, Error> {
+    word.parse().map_err(|_| Error::Format { what: format!("{word:?} is not the number it should be") })
+}
+
+fn write_layer(layer: &Layer) -> String {
+    let kind = match layer.kind() {
+        LayerKind::Dense => "dense",
+        LayerKind::LayerNorm => "layer_norm",
+    };
+    format!("{kind} {} {}", write_activation(layer.activation()), layer.dropout())
+}
+
+fn read_layer(words: &str) -> Result<LayerLine, Error> {
+    let unknown = || Error::Format { what: format!("{words:?} is not a layer") };
+    let words: Vec<&str> = words.split(' ').collect();
+    let &[kind, activation, dropout] = &words[..] else { return Err(unknown()) };
+    let kind = match kind {
+        "dense" => LayerKind::Dense,
+        "layer_norm" => LayerKind::LayerNorm,
+        _ => return Err(unknown()),
+    };
+    Ok(LayerLine { kind, activation: read_activation(activation)?, dropout: parse_word(dropout)? })
+}
+
+/// Settings are written with as many digits as give the same number back.
+fn write_activation(activation: Activation) -> String {
+    match activation {
+        Activation::Identity => "identity".to_owned(),
+        Activation::Sigmoid => "sigmoid".to_owned(),
+        Activation::Tanh => "tanh".to_owned(),
+        Activation::Relu => "relu".to_owned(),
+        Activation::LeakyRelu(slope) => format!("leaky_relu({slope})"),
+        Activation::Elu(alpha) => format!("elu({alpha})"),
+        Activation::Selu => "selu".to_owned(),
+        Activation::Gelu => "gelu".to_owned(),
+        Activation::GeluTanh => "gelu_tanh".to_owned(),
+        Activation::Silu => "silu".to_owned(),
+        Activation::Softplus => "softplus".to_owned(),
+        Activation::HardSigmoid => "hard_sigmoid".to_owned(),
+        Activation::HardTanh(minimum, maximum) => format!("hard_tanh({minimum},{maximum})"),
+        Activation::SquaredClippedRelu => "squared_clipped_relu".to_owned(),
+        Activation::Sine(frequency) => format!("sine({frequency})"),
+        Activation::Softmax => "softmax".to_owned(),
+    }
+}
+
+/// What [`write_activation`] wrote.
+fn read_activation(text: &str) -> Result<Activation, Error> {
+    let unknown = || Error::Format { what: format!("no activation is called {text:?}") };
+    let (name, settings) = match text.split_once('(') {
+        Some((name, rest)) => (name, rest.strip_suffix(')').ok_or_else(unknown)?),
+        None => (text, ""),
+    };
+    let words = settings.split(',').filter(|word| !word.is_empty());
+    let settings = words.map(str::parse).collect::<Result<Vec<f64>, _>>().map_err(|_| unknown())?;
+    match (name, &settings[..]) {
+        ("identity", &[]) => Ok(Activation::Identity),
+        ("sigmoid", &[]) => Ok(Activation::Sigmoid),
+        ("tanh", &[]) => Ok(Activation::Tanh),
+        ("relu", &[]) => Ok(Activation::Relu),
+        ("leaky_relu", &[slope]) => Ok(Activation::LeakyRelu(slope)),
+        ("elu", &[alpha]) => Ok(Activation::Elu(alpha)),
+        ("selu", &[]) => Ok(Activation::Selu),
+        ("gelu", &[]) => Ok(Activation::Gelu),
+        ("gelu_tanh", &[]) => Ok(Activation::GeluTanh),
+        ("silu", &[]) => Ok(Activation::Silu),
+        ("softplus", &[]) => Ok(Activation::Softplus),
+        ("hard_sigmoid", &[]) => Ok(Activation::HardSigmoid),
+        ("hard_tanh", &[minimum, maximum]) => Ok(Activation::HardTanh(minimum, maximum)),
+        ("squared_clipped_relu", &[]) => Ok(Activation::SquaredClippedRelu),
+        ("sine", &[frequency]) => Ok(Activation::Sine(frequency)),
+        ("softmax", &[]) => Ok(Activation::Softmax),
+        _ => Err(unknown()),
+    }
+}

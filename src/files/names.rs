@@ -1,0 +1,74 @@
+//! Which tensor belongs to which layer.
+
+use safetensors::SafeTensors;
+
+use crate::activation::Activation;
+use crate::network::{Layer, LayerKind};
+
+/// Where [`Network::import`](crate::Network::import) looks for the tensors of each layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Names<'a> {
+    /// `0.weight`, `0.bias`, .. as `torch.nn.Sequential` counts: each activation but the identity is a module too, and
+    /// so is each dropout. Nothing else may be in the file.
+    Sequential,
+    /// The same with something before each, such as `model.policy.`. Tensors without it are passed over.
+    Prefix(&'a str),
+    /// The names of weights and biases, layer by layer. Other tensors are passed over.
+    List(&'a [(&'a str, &'a str)]),
+    /// All pairs of a matrix `name.weight` and a vector `name.bias`, by name, with numbers in it taken as numbers; for
+    /// a network with layer norms also pairs of two vectors. There must be one for each layer.
+    Discover,
+}
+
+/// The names of a layer's weights and biases.
+pub type Pair = (String, String);
+
+/// The names of all weights and biases, as `torch.nn.Sequential` counts modules.
+pub fn sequential(layers: &[Layer], prefix: &str) -> Vec<Pair> {
+    let mut index = 0;
+    let name = |layer: &Layer| {
+        let names = (format!("{prefix}{index}.weight"), format!("{prefix}{index}.bias"));
+        index += modules(layer.activation(), layer.dropout());
+        names
+    };
+    layers.iter().map(name).collect()
+}
+
+/// Modules of PyTorch's that a layer is: one, one for its activation, one for its dropout.
+pub fn modules(activation: Activation, dropout: f64) -> usize {
+    1 + usize::from(activation != Activation::Identity) + usize::from(dropout > 0.0)
+}
+
+/// Pairs of a matrix, or a vector if layer norms are wanted, and a vector, by name.
+pub fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
+    let norms = layers.iter().any(|layer| layer.kind() == LayerKind::LayerNorm);
+    let rank = |name: &str| file.tensor(name).map_or(0, |tensor| tensor.shape().len());
+    let is_weight = |rank: usize| rank == 2 || rank == 1 && norms;
+    let mut stems: Vec<&str> = file
+        .names()
+        .into_iter()
+        .filter_map(|name| name.strip_suffix(".weight"))
+        .filter(|stem| is_weight(rank(&format!("{stem}.weight"))) && rank(&format!("{stem}.bias")) == 1)
+        .collect();
+    stems.sort_by_cached_key(|stem| natural_key(stem));
+    stems.into_iter().map(|stem| (format!("{stem}.weight"), format!("{stem}.bias"))).collect()
+}
+
+/// A name in parts, such that `layer.10` comes after `layer.9`: numbers by length and digits, text as it is.
+fn natural_key(name: &str) -> Vec<(bool, usize, String)> {
+    let mut parts: Vec<(bool, usize, String)> = Vec::new();
+    for c in name.chars() {
+        match parts.last_mut() {
+            Some((digits, _, part)) if *digits == c.is_ascii_digit() => part.push(c),
+            _ => parts.push((c.is_ascii_digit(), 0, c.to_string())),
+        }
+    }
+    for (digits, length, part) in &mut parts {
+        if *digits {
+            *part = part.trim_start_matches('0').to_owned();
+            *length = part.len();
+        }
+    }
+    parts
+}

@@ -1,0 +1,229 @@
+//! Training that is stopped, or killed, and goes on: in the same bytes.
+#![cfg(feature = "files")]
+
+mod common;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use common::isas;
+use fuseprop::{
+    Activation, Data, Element, Epoch, Error, Fit, Isa, Loss, Network, Optimizer, Plateau, Scaler, Schedule,
+    Trainer,
+};
+
+const INPUTS: usize = 6;
+const EPOCHS: usize = 24;
+
+/// A path that is removed when the test is over.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("fuseprop-checkpoint-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn optimizers() -> [Optimizer; 5] {
+    [
+        Optimizer::sgd(0.05),
+        Optimizer::sgd(0.05).momentum(0.9).nesterov(),
+        Optimizer::adamw(0.01).amsgrad(),
+        Optimizer::rms_prop(0.01).momentum(0.5).centered(),
+        Optimizer::adagrad(0.05).initial_accumulator(0.1),
+    ]
+}
+
+/// With everything that a checkpoint has to hold.
+fn trainer<T: Element + From<f32>>(isa: Isa, optimizer: Optimizer) -> Trainer<T> {
+    let builder = Network::<T>::builder(INPUTS).isa(isa).seed(5);
+    let builder = builder.dense(20, Activation::Identity).layer_norm(Activation::Gelu).dropout(0.2);
+    let mut network = builder.dense(33, Activation::Tanh).dense(2, Activation::Identity).build().unwrap();
+    network.set_scaler(Some(Scaler::fit(&rows(50).0, INPUTS).unwrap())).unwrap();
+    let builder = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy).optimizer(optimizer);
+    builder.clip_norm(1.0).seed(9).max_batch(32).build().unwrap()
+}
+
+fn rows<T: From<f32>>(n: usize) -> (Vec<T>, Vec<u32>) {
+    let x: Vec<f32> = (0..n * INPUTS).map(|i| (i * 37 % 101) as f32 / 5.0 - 1.0).collect();
+    let classes = x.chunks(INPUTS).map(|x| u32::from(x[0] + 0.5 * x[1] > 9.0)).collect();
+    (x.into_iter().map(T::from).collect(), classes)
+}
+
+/// Fits until `stop`, from the checkpoint if there is one; every epoch seen.
+fn fit<T: Element + From<f32>>(trainer: &mut Trainer<T>, path: &Path, stop: usize) -> Vec<Epoch> {
+    let ((x, classes), (valid_x, valid_classes)) = (rows::<T>(150), rows::<T>(40));
+    let how = Fit::new(EPOCHS, 32)
+        .seed(3)
+        .schedule(Schedule::cosine(EPOCHS, 1e-4).warm_up(3, 0.1))
+        .plateau(Plateau::new(0.5, 1))
+        .validation(Data::new(&valid_x, &valid_classes))
+        .stop_early(EPOCHS)
+        .checkpoint(path, 1);
+    let mut epochs = Vec::new();
+    let each = |epoch: &Epoch| {
+        epochs.push(*epoch);
+        if epoch.number == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    trainer.fit(Data::new(&x, &classes), &how, each).unwrap();
+    epochs
+}
+
+fn compare<T: Element + From<f32>>(isa: Isa, optimizer: Optimizer) {
+    let (whole, parts) = (Temporary::new("whole"), Temporary::new("parts"));
+    let mut uninterrupted = trainer::<T>(isa, optimizer);
+    let expected = fit(&mut uninterrupted, &whole.0, EPOCHS);
+    let mut found = Vec::new();
+    let mut last = None;
+    for stop in [1, 2, 7, 20, EPOCHS] {
+        let mut trainer = trainer::<T>(isa, optimizer);
+        if stop > 1 {
+            trainer.resume(&parts.0).unwrap();
+        }
+        found.extend(fit(&mut trainer, &parts.0, stop));
+        last = Some(trainer);
+    }
+    assert_eq!(found, expected, "{isa} {optimizer:?}");
+    assert!(expected[EPOCHS - 1].loss < expected[0].loss);
+    assert_eq!(std::fs::read(&parts.0).unwrap(), std::fs::read(&whole.0).unwrap(), "{isa} {optimizer:?}");
+    // The best parameters too, to which the fit has returned.
+    let bytes = |trainer: &Trainer<T>| trainer.network().to_bytes().unwrap();
+    assert_eq!(bytes(&last.unwrap()), bytes(&uninterrupted));
+    // And a checkpoint is a network.
+    Network::<T>::load(&whole.0).unwrap();
+}
+
+#[test]
+fn a_resumed_fit_ends_in_the_same_bytes() {
+    for isa in isas() {
+        for optimizer in optimizers() {
+            compare::<f32>(isa, optimizer);
+            compare::<f64>(isa, optimizer);
+        }
+    }
+}
+
+#[test]
+fn steps_go_on_in_the_same_bits() {
+    let path = Temporary::new("steps");
+    let (x, classes) = rows::<f32>(32);
+    for optimizer in optimizers() {
+        let mut whole = trainer::<f32>(Isa::detect(), optimizer);
+        for step in 0..20 {
+            if step == 7 {
+                whole.set_learning_rate(0.02).unwrap();
+                whole.save_checkpoint(&path.0).unwrap();
+            }
+            whole.step(&x, &classes).unwrap();
+        }
+        let mut resumed = trainer::<f32>(Isa::detect(), optimizer);
+        resumed.step(&x, &classes).unwrap();
+        resumed.resume(&path.0).unwrap();
+        assert_eq!(resumed.steps(), 7);
+        for _ in 7..20 {
+            resumed.step(&x, &classes).unwrap();
+        }
+        assert_eq!(whole.network().to_bytes().unwrap(), resumed.network().to_bytes().unwrap());
+        assert_eq!(whole.gradients(), resumed.gradients());
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_training_is_refused_and_nothing_changes() {
+    let path = Temporary::new("refused");
+    let (x, classes) = rows::<f32>(32);
+    let isa = Isa::detect();
+    let mut saved = trainer::<f32>(isa, Optimizer::adam(0.01));
+    saved.step(&x, &classes).unwrap();
+    saved.save_checkpoint(&path.0).unwrap();
+
+    let mut other = trainer::<f32>(isa, Optimizer::adam(0.01).betas(0.8, 0.9));
+    let before = other.network().to_bytes().unwrap();
+    assert!(matches!(other.resume(&path.0), Err(Error::Format { .. })));
+    let layers = Network::<f32>::builder(INPUTS).dense(2, Activation::Tanh).seed(1).build().unwrap();
+    let mut smaller = Trainer::builder(layers).optimizer(Optimizer::adam(0.01)).build().unwrap();
+    assert!(matches!(smaller.resume(&path.0), Err(Error::Format { .. })));
+    assert!(matches!(smaller.resume("/no such file"), Err(Error::File { .. })));
+    // A network without the state of a training.
+    saved.network().save(&path.0).unwrap();
+    assert!(matches!(other.resume(&path.0), Err(Error::Format { .. })));
+    assert_eq!(other.network().to_bytes().unwrap(), before);
+    assert_eq!(other.steps(), 0);
+}
+
+#[test]
+fn every_truncation_and_flipped_byte_of_the_header_is_refused_or_harmless() {
+    let path = Temporary::new("hostile");
+    let mut saved = trainer::<f32>(Isa::detect(), Optimizer::adam(0.01));
+    let (x, classes) = rows::<f32>(32);
+    saved.step(&x, &classes).unwrap();
+    saved.save_checkpoint(&path.0).unwrap();
+    let bytes = std::fs::read(&path.0).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut trainer = trainer::<f32>(Isa::detect(), Optimizer::adam(0.01));
+    for len in (0..header).step_by(7).chain([bytes.len() - 1]) {
+        std::fs::write(&path.0, &bytes[..len]).unwrap();
+        assert!(trainer.resume(&path.0).is_err(), "cut to {len} bytes");
+    }
+    for i in (0..header).step_by(3) {
+        let mut flipped = bytes.clone();
+        flipped[i] ^= 1 << (i % 8);
+        std::fs::write(&path.0, &flipped).unwrap();
+        // No panic, and no more memory than the file is long: a number may have become another number.
+        let _ = trainer.resume(&path.0);
+    }
+}
+
+/// Where a child of [`a_killed_fit_ends_in_the_same_bytes`] works.
+const CHILD: &str = "FUSEPROP_TEST_CHECKPOINT";
+
+/// Does nothing unless it is run by the test below.
+#[test]
+fn child_that_fits_from_its_checkpoint() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        let mut trainer = trainer::<f32>(Isa::detect(), Optimizer::adam(0.01));
+        if Path::new(&path).exists() {
+            trainer.resume(&path).unwrap();
+        }
+        fit(&mut trainer, Path::new(&path), EPOCHS);
+    }
+}
+
+#[test]
+fn a_killed_fit_ends_in_the_same_bytes() {
+    let (whole, killed) = (Temporary::new("not-killed"), Temporary::new("killed"));
+    fit(&mut trainer::<f32>(Isa::detect(), Optimizer::adam(0.01)), &whole.0, EPOCHS);
+    let mut kills = 0;
+    for attempt in 0_u64.. {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_fits_from_its_checkpoint", "--quiet"])
+            .env(CHILD, &killed.0)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Later and later, so that it ends at last.
+        std::thread::sleep(Duration::from_micros(2_000 + 700 * attempt));
+        match child.try_wait().unwrap() {
+            Some(status) => {
+                assert!(status.success());
+                break;
+            }
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += 1;
+            }
+        }
+    }
+    println!("RESULT killed_fits kills={kills}");
+    assert!(kills > 0, "the fit must be interrupted at least once");
+    assert_eq!(std::fs::read(&killed.0).unwrap(), std::fs::read(&whole.0).unwrap());
+}
