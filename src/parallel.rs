@@ -6,6 +6,7 @@
 //! afterwards in the pieces' order.
 
 use crate::Error;
+use crate::kernels::blocking::PARALLEL_FLOP;
 
 /// How many threads a step or a prediction may use. The result has the same bits whatever is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,9 @@ impl Split {
 #[derive(Clone, Debug)]
 pub(crate) struct Threads {
     parallelism: Parallelism,
+    /// Floating-point operations below which nothing is shared out.
+    #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread does everything"))]
+    threshold: usize,
     #[cfg(feature = "rayon")]
     pool: Option<std::sync::Arc<rayon::ThreadPool>>,
 }
@@ -70,22 +74,21 @@ impl Threads {
             }
             _ => None,
         };
-        Ok(Self { parallelism, pool })
+        Ok(Self { parallelism, threshold: PARALLEL_FLOP, pool })
     }
 
     #[cfg(not(feature = "rayon"))]
     pub(crate) fn new(parallelism: Parallelism) -> Result<Self, Error> {
         match parallelism {
             Parallelism::Threads(0) => Err(Error::Zero { what: "the number of threads" }),
-            _ => Ok(Self { parallelism }),
+            _ => Ok(Self { parallelism, threshold: PARALLEL_FLOP }),
         }
     }
 
     /// Runs `f` where its pieces can be shared out, if `flop` operations are worth it.
     #[cfg(feature = "rayon")]
     pub(crate) fn enter<R: Send>(&self, flop: usize, f: impl FnOnce(Split) -> R + Send) -> R {
-        use crate::kernels::blocking::PARALLEL_FLOP;
-        if self.parallelism == Parallelism::Serial || flop < PARALLEL_FLOP {
+        if self.parallelism == Parallelism::Serial || flop < self.threshold {
             return f(Split::Whole);
         }
         match &self.pool {
@@ -105,5 +108,9 @@ impl Threads {
 
     pub(crate) fn parallelism(&self) -> Parallelism {
         self.parallelism
+    }
+
+    pub(crate) fn with_threshold(self, threshold: usize) -> Self {
+        Self { threshold, ..self }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
-use crate::kernels::blocking::{MAX_SLOTS, tile_rows};
+use crate::kernels::blocking::{MAX_SLOTS, PARALLEL_FLOP, tile_rows};
 use crate::network::{LayerKind, Network};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
 use crate::tile::{Purpose, Tile};
@@ -13,6 +13,7 @@ pub struct Workspace<T: Element> {
     tile_rows: usize,
     shapes: Vec<(LayerKind, usize, usize)>,
     max_batch: usize,
+    threshold: usize,
     threads: Threads,
 }
 
@@ -22,8 +23,17 @@ impl<T: Element> Workspace<T> {
     /// # Errors
     /// [`Error::Zero`] for no threads, [`Error::System`] if the system gives none.
     pub fn parallelism(mut self, parallelism: Parallelism) -> Result<Self, Error> {
-        self.threads = Threads::new(parallelism)?;
+        self.threads = Threads::new(parallelism)?.with_threshold(self.threshold);
         Ok(self)
+    }
+
+    /// The floating-point operations (two for each weight and row) from which on a prediction is shared out among
+    /// threads; 10 million by default. The result has the same bits whatever is chosen.
+    #[must_use]
+    pub fn parallel_threshold(mut self, flop: usize) -> Self {
+        self.threshold = flop;
+        self.threads = self.threads.with_threshold(flop);
+        self
     }
 
     /// Most rows of a batch.
@@ -46,6 +56,7 @@ impl<T: Element> Network<T> {
             tile_rows,
             shapes: self.shapes().collect(),
             max_batch,
+            threshold: PARALLEL_FLOP,
             threads: Threads::new(Parallelism::Auto)?,
         })
     }

@@ -146,7 +146,6 @@ fn epochs(pool: &rayon::ThreadPool, isa: Isa) -> usize {
 }
 
 fn threaded_steps(pool: &rayon::ThreadPool, isa: Isa, batch: usize) -> usize {
-    // Long enough to be shared out: 6 * 96 * 64 * (100 + 100) is 7 MFLOP.
     let mut trainer = trainer(&[100, 64, 100], isa, batch, Parallelism::Auto);
     let x = vec![0.5; 100 * batch];
     let classes = vec![2; batch];
@@ -174,6 +173,7 @@ fn trainer(sizes: &[usize], isa: Isa, batch: usize, parallelism: Parallelism) ->
         .optimizer(Optimizer::sgd(0.01))
         .max_batch(batch)
         .parallelism(parallelism)
+        .parallel_threshold(0)
         .build()
         .unwrap()
 }

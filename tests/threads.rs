@@ -5,7 +5,7 @@ mod common;
 use common::isas;
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 
-/// Shapes of 4 MFLOP and more, so that steps are shared out: two-phase, then depth-first.
+/// Two-phase, then depth-first.
 const BATCHES: [usize; 3] = [70, 200, 1000];
 
 #[test]
@@ -64,6 +64,7 @@ fn train<T: Element + From<f32> + Into<f64>>(isa: Isa, batch: usize, parallelism
         .label_smoothing(0.1)
         .max_batch(batch)
         .parallelism(parallelism)
+        .parallel_threshold(0)
         .seed(5)
         .input_gradients()
         .build()
@@ -81,7 +82,8 @@ fn train<T: Element + From<f32> + Into<f64>>(isa: Isa, batch: usize, parallelism
     trainer.backward(&d_outputs).unwrap();
     let mut y = vec![T::from(f32::NAN); batch * outputs];
     let network = trainer.network();
-    let mut workspace = network.workspace(batch).unwrap().parallelism(parallelism).unwrap();
+    let mut workspace =
+        network.workspace(batch).unwrap().parallel_threshold(0).parallelism(parallelism).unwrap();
     network.predict_into(&x, &mut y, &mut workspace).unwrap();
     assert_ne!(y, d_outputs, "a prediction leaves nothing out");
     let gradients = [trainer.gradients(), trainer.input_gradients().unwrap()];

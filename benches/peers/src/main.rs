@@ -1,6 +1,7 @@
 //! fuseprop and its peers, side by side in one run: see `README.md` beside this crate's manifest.
 
 mod check;
+#[path = "../../../examples/common/peak.rs"]
 mod fma;
 mod options;
 mod peer;

@@ -1,0 +1,185 @@
+//! Who pushes the cart, and how it learns from what it has done.
+
+use fuseprop::{Activation, Error, Init, Loss, Network, Optimizer, Trainer, Workspace};
+
+use crate::cart::{OBSERVED, SplitMix};
+
+const ACTIONS: usize = 2;
+const WIDTH: usize = 64;
+const BATCH: usize = 256;
+/// Passes over the same experience.
+const PASSES: usize = 8;
+const LEARNING_RATE: f64 = 2e-3;
+/// What a reward is worth a step later.
+const DISCOUNT: f64 = 0.99;
+/// Of the steps that an advantage looks ahead (Schulman et al. 2016).
+const TRACE: f64 = 0.95;
+/// How far a likelihood may move from what it was, as a ratio.
+const CLIP: f64 = 0.2;
+/// What it is worth to keep both actions likely.
+const ENTROPY: f64 = 0.01;
+
+/// Steps of the cart in their order, in whole or broken-off episodes.
+#[derive(Default)]
+pub struct Experience {
+    /// `[steps, OBSERVED]`.
+    x: Vec<f32>,
+    actions: Vec<usize>,
+    /// The likelihood that each action had.
+    likelihoods: Vec<f64>,
+    /// For each episode the step after its last, what was seen then, and whether the pole had fallen.
+    ends: Vec<(usize, [f32; OBSERVED], bool)>,
+}
+
+impl Experience {
+    pub fn add(&mut self, seen: [f32; OBSERVED], action: usize, likelihood: f64) {
+        self.x.extend(seen);
+        self.actions.push(action);
+        self.likelihoods.push(likelihood);
+    }
+
+    /// Ends an episode, unless nothing has happened in it.
+    pub fn end_episode(&mut self, seen: [f32; OBSERVED], fallen: bool) {
+        if self.actions.len() > self.ends.last().map_or(0, |end| end.0) {
+            self.ends.push((self.actions.len(), seen, fallen));
+        }
+    }
+}
+
+/// A network that acts and one that knows what a state is worth.
+pub struct Agent {
+    policy: Trainer<f32>,
+    critic: Trainer<f32>,
+    /// For one state.
+    workspace: Workspace<f32>,
+    /// For all of an experience, made anew when one is longer.
+    critic_workspace: Workspace<f32>,
+}
+
+impl Agent {
+    pub fn new(seed: u64) -> Result<Self, Error> {
+        let hidden = |seed| {
+            let gain = Init::Orthogonal { gain: std::f64::consts::SQRT_2 };
+            let builder = Network::<f32>::builder(OBSERVED).init(gain).seed(seed);
+            builder.dense(WIDTH, Activation::Tanh).dense(WIDTH, Activation::Tanh)
+        };
+        let train = |network| {
+            let builder = Trainer::builder(network).optimizer(Optimizer::adam(LEARNING_RATE));
+            builder.loss(Loss::MeanSquaredError).clip_norm(0.5).max_batch(BATCH).build()
+        };
+        let mut policy = hidden(seed).dense(ACTIONS, Activation::Identity).build()?;
+        // Both actions are equally likely at first.
+        policy.write_weights(2, &[0.0; ACTIONS * WIDTH])?;
+        let critic = hidden(seed ^ 1).dense(1, Activation::Identity).build()?;
+        Ok(Self {
+            workspace: policy.workspace(1)?,
+            critic_workspace: critic.workspace(1)?,
+            policy: train(policy)?,
+            critic: train(critic)?,
+        })
+    }
+
+    /// An action at random, by its likelihood.
+    pub fn act(&mut self, seen: &[f32; OBSERVED], random: &mut SplitMix) -> Result<(usize, f64), Error> {
+        let likelihoods = self.likelihoods(seen)?;
+        let action = usize::from(random.uniform() >= likelihoods[0]);
+        Ok((action, likelihoods[action]))
+    }
+
+    pub fn best_action(&mut self, seen: &[f32; OBSERVED]) -> Result<usize, Error> {
+        let likelihoods = self.likelihoods(seen)?;
+        Ok(usize::from(likelihoods[1] > likelihoods[0]))
+    }
+
+    fn likelihoods(&mut self, seen: &[f32; OBSERVED]) -> Result<[f64; ACTIONS], Error> {
+        let mut logits = [0.0; ACTIONS];
+        self.policy.network().predict_into(seen, &mut logits, &mut self.workspace)?;
+        Ok(softmax(&logits))
+    }
+
+    /// Passes over the experience in shuffled batches. The learning rate is multiplied by `rate`.
+    pub fn learn(&mut self, experience: &Experience, rate: f64, random: &mut SplitMix) -> Result<(), Error> {
+        let (advantages, returns) = self.advantages(experience)?;
+        self.policy.set_learning_rate(LEARNING_RATE * rate)?;
+        self.critic.set_learning_rate(LEARNING_RATE * rate)?;
+        let mut order: Vec<usize> = (0..experience.actions.len()).collect();
+        let (mut x, mut values, mut d_logits) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..PASSES {
+            random.shuffle(&mut order);
+            for steps in order.chunks(BATCH) {
+                x.clear();
+                x.extend(steps.iter().flat_map(|&t| &experience.x[t * OBSERVED..][..OBSERVED]));
+                values.clear();
+                values.extend(steps.iter().map(|&t| returns[t]));
+                self.critic.step(&x, &values)?;
+
+                let logits = self.policy.forward(&x)?;
+                d_logits.clear();
+                for (&t, logits) in steps.iter().zip(logits.chunks_exact(ACTIONS)) {
+                    let (action, before) = (experience.actions[t], experience.likelihoods[t]);
+                    let d = policy_gradient(logits, action, before, advantages[t]);
+                    d_logits.extend(d.map(|d| (d / steps.len() as f64) as f32));
+                }
+                self.policy.backward(&d_logits)?;
+                self.policy.apply_gradients()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How much better each step was than expected, with mean 0 and deviation 1, and what each state was worth:
+    /// generalized advantage estimation (Schulman et al. 2016).
+    fn advantages(&mut self, experience: &Experience) -> Result<(Vec<f64>, Vec<f32>), Error> {
+        let values = self.values(&experience.x)?;
+        let (mut advantages, mut returns) = (vec![0.0; values.len()], vec![0.0; values.len()]);
+        let mut start = 0;
+        for &(end, seen, fallen) in &experience.ends {
+            // An episode that was broken off would have gone on.
+            let mut next = if fallen { 0.0 } else { f64::from(self.values(&seen)?[0]) };
+            let mut advantage = 0.0;
+            for t in (start..end).rev() {
+                let surprise = 1.0 + DISCOUNT * next - f64::from(values[t]);
+                advantage = surprise + DISCOUNT * TRACE * advantage;
+                next = f64::from(values[t]);
+                advantages[t] = advantage;
+                returns[t] = (advantage + next) as f32;
+            }
+            start = end;
+        }
+        let n = advantages.len() as f64;
+        let mean = advantages.iter().sum::<f64>() / n;
+        let deviation = (advantages.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / n).sqrt() + 1e-8;
+        advantages.iter_mut().for_each(|a| *a = (*a - mean) / deviation);
+        Ok((advantages, returns))
+    }
+
+    fn values(&mut self, x: &[f32]) -> Result<Vec<f32>, Error> {
+        let rows = x.len() / OBSERVED;
+        if rows > self.critic_workspace.max_batch() {
+            self.critic_workspace = self.critic.network().workspace(rows)?;
+        }
+        let mut values = vec![0.0; rows];
+        self.critic.network().predict_into(x, &mut values, &mut self.critic_workspace)?;
+        Ok(values)
+    }
+}
+
+/// The gradient, with respect to the logits, of `-min(r a, clip(r, 1 - c, 1 + c) a) - e H`: `r` is the likelihood of the
+/// action now to what it was, `a` its advantage, `H` the entropy.
+fn policy_gradient(logits: &[f32], action: usize, before: f64, advantage: f64) -> [f64; ACTIONS] {
+    let p = softmax(logits);
+    let ratio = p[action] / before;
+    let clipped = if advantage > 0.0 { ratio > 1.0 + CLIP } else { ratio < 1.0 - CLIP };
+    let pull = if clipped { 0.0 } else { ratio * advantage };
+    let entropy = -p.iter().map(|p| p * p.max(1e-12).ln()).sum::<f64>();
+    std::array::from_fn(|j| {
+        let d_log = f64::from(u8::from(j == action)) - p[j];
+        -pull * d_log + ENTROPY * p[j] * (p[j].max(1e-12).ln() + entropy)
+    })
+}
+
+fn softmax(logits: &[f32]) -> [f64; ACTIONS] {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let e: [f64; ACTIONS] = std::array::from_fn(|j| f64::from(logits[j] - max).exp());
+    e.map(|value| value / e.iter().sum::<f64>())
+}

@@ -1,0 +1,264 @@
+//! How the throughput of training grows with threads, batch and width: beside the naive reference and the peak of the
+//! machine, which a loop of fused multiply-adds on registers alone shows in the same run.
+//!
+//! ```text
+//! cargo run --release --example scaling                   about two minutes
+//! cargo run --release --example scaling -- --quick        fewer points, within 20 seconds
+//! cargo run --release --example scaling -- --out DIR      where the plots go; target/scaling if not said
+//! ```
+//!
+//! Every point is trained on each number of threads from the same seed, and the parameters are compared bit by bit.
+
+mod measure;
+#[path = "../common/peak.rs"]
+mod peak;
+#[path = "../common/plot.rs"]
+mod plot;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use measure::{Point, Shape, Timing};
+use plot::{Axis, Chart, Legend, Scale, Series, Style};
+
+const USAGE: &str = "usage: scaling [--quick] [--out DIR]";
+
+struct Arguments {
+    quick: bool,
+    out: PathBuf,
+}
+
+/// One thing that grows, all else the same.
+struct Sweep {
+    name: &'static str,
+    title: String,
+    shapes: Vec<Shape>,
+    /// Numbers of threads of each shape.
+    threads: Vec<usize>,
+}
+
+/// The peak of one thread and of all, in GFLOP/s; 0 where it cannot be measured.
+struct Peak {
+    one: f64,
+    all: f64,
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            eprintln!("scaling: {message}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("scaling: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Nothing if help is asked for.
+fn arguments() -> Result<Option<Arguments>, String> {
+    let mut parsed = Arguments { quick: false, out: "target/scaling".into() };
+    let mut words = std::env::args().skip(1);
+    while let Some(option) = words.next() {
+        match option.as_str() {
+            "--quick" => parsed.quick = true,
+            "--out" => parsed.out = words.next().ok_or("--out needs a folder")?.into(),
+            "--help" | "-h" => return Ok(None),
+            _ => return Err(format!("{option}?")),
+        }
+    }
+    Ok(Some(parsed))
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    std::fs::create_dir_all(&arguments.out)
+        .map_err(|error| format!("cannot make the folder {}: {error}", arguments.out.display()))?;
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let peak = Peak { one: peak::peak(1) / 1e9, all: peak::peak(cores) / 1e9 };
+    println!(
+        "{} on {cores} threads, peak {:.0} GFLOP/s on one and {:.0} on all",
+        fuseprop::Isa::detect(),
+        peak.one,
+        peak.all
+    );
+    let (sweeps, budget) =
+        (sweeps(arguments.quick, cores), Duration::from_millis(if arguments.quick { 120 } else { 500 }));
+    let count: usize = sweeps.iter().map(|sweep| sweep.shapes.len() * (sweep.threads.len() + 1)).sum();
+    let bar = ProgressBar::new(count as u64).with_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").expect("the template is constant"),
+    );
+    let mut paths = Vec::new();
+    for sweep in &sweeps {
+        let points = sweep.measure(budget, &bar)?;
+        bar.suspend(|| print_table(sweep, &points, &peak));
+        paths.extend(plot::draw(&sweep.chart(&points, &peak), &arguments.out, sweep.name)?);
+    }
+    bar.finish_and_clear();
+    print_paths(&paths);
+    Ok(())
+}
+
+/// What is measured: networks of three square layers.
+fn sweeps(quick: bool, cores: usize) -> Vec<Sweep> {
+    let powers = |from: u32, to: u32, step: usize| (from..=to).step_by(step).map(|power| 1usize << power);
+    let (batch_step, width_step) = if quick { (6, 3) } else { (2, 1) };
+    let widest = if quick { 9 } else { 11 };
+    // Powers of two and all: a machine with many cores takes a few points more, not many.
+    let mut threads: Vec<usize> = powers(0, cores.ilog2(), 1).collect();
+    if threads.last() != Some(&cores) {
+        threads.push(cores);
+    }
+    let mut ends = vec![1, cores];
+    ends.dedup();
+    let batches = powers(0, 16, batch_step).chain(if quick { Some(65_536) } else { None });
+    let mut batches: Vec<usize> = batches.collect();
+    batches.dedup();
+    vec![
+        Sweep {
+            name: "threads",
+            title: "512-512-512-512 at batch 1,024".into(),
+            shapes: vec![Shape { batch: 1024, width: 512 }],
+            threads,
+        },
+        Sweep {
+            name: "batch",
+            title: "64-64-64-64".into(),
+            shapes: batches.into_iter().map(|batch| Shape { batch, width: 64 }).collect(),
+            threads: ends.clone(),
+        },
+        Sweep {
+            name: "width",
+            title: "W-W-W-W at batch 256".into(),
+            shapes: powers(3, widest, width_step).map(|width| Shape { batch: 256, width }).collect(),
+            threads: ends,
+        },
+    ]
+}
+
+impl Sweep {
+    fn measure(&self, budget: Duration, bar: &ProgressBar) -> Result<Vec<Point>, String> {
+        let mut points = Vec::new();
+        for &shape in &self.shapes {
+            bar.set_message(format!("{}: batch {}, width {}", self.name, shape.batch, shape.width));
+            let timings = self.threads.iter().map(|&threads| {
+                let timing = measure::train(shape, threads, budget);
+                bar.inc(1);
+                timing
+            });
+            let timings = timings.collect::<Result<Vec<Timing>, String>>()?;
+            let reference = measure::reference(shape, budget);
+            bar.inc(1);
+            points.push(Point::new(shape, timings, reference)?);
+        }
+        Ok(points)
+    }
+
+    /// What grows, at a point.
+    fn position(&self, shape: Shape, threads: usize) -> usize {
+        match self.name {
+            "threads" => threads,
+            "batch" => shape.batch,
+            _ => shape.width,
+        }
+    }
+
+    fn chart(&self, points: &[Point], peak: &Peak) -> Chart {
+        let mut series = Vec::new();
+        let mut add = |name: String, style, points: Vec<(f64, f64)>| {
+            if points.iter().all(|point| point.1 > 0.0) {
+                series.push(Series { name, style, points });
+            }
+        };
+        let at = |point: &Point, threads| self.position(point.shape, threads) as f64;
+        let (first, last) = (&points[0], &points[points.len() - 1]);
+        let (one, all) = (self.threads[0], self.threads[self.threads.len() - 1]);
+        if self.name == "threads" {
+            let timings = first.timings.iter();
+            add(
+                "fuseprop".into(),
+                Style::Marked,
+                timings.map(|t| (t.threads as f64, first.gflops(t))).collect(),
+            );
+            let line = |rate: f64| vec![(one as f64, rate), (all as f64, rate)];
+            add("naive reference, one thread".into(), Style::Line, line(first.reference_gflops()));
+            add("peak".into(), Style::Dashed, vec![(one as f64, peak.one), (all as f64, peak.all)]);
+        } else {
+            for (i, threads) in self.threads.iter().enumerate() {
+                let name = format!("fuseprop, {threads} thread{}", if *threads == 1 { "" } else { "s" });
+                let of_threads = points.iter().map(|p| (at(p, *threads), p.gflops(&p.timings[i])));
+                add(name, Style::Marked, of_threads.collect());
+            }
+            let naive = points.iter().map(|p| (at(p, 1), p.reference_gflops())).collect();
+            add("naive reference".into(), Style::Marked, naive);
+            let roof = |rate: f64| vec![(at(first, 1), rate), (at(last, 1), rate)];
+            add(format!("peak, {all} threads"), Style::Dashed, roof(peak.all));
+        }
+        let label = match self.name {
+            "threads" => "threads",
+            "batch" => "batch, rows",
+            _ => "width of every layer, features",
+        };
+        Chart {
+            title: format!("A training step of {}", self.title),
+            x: Axis { label, scale: if self.name == "threads" { Scale::Whole } else { Scale::Log } },
+            y: Axis { label: "useful GFLOP/s", scale: Scale::Log },
+            series,
+            legend: Legend::Middle,
+        }
+    }
+}
+
+fn print_table(sweep: &Sweep, points: &[Point], peak: &Peak) {
+    println!("\n{}: {}", sweep.name, sweep.title);
+    let grows = if sweep.name == "threads" { "batch" } else { sweep.name };
+    println!(
+        "{:>8} {:>8} {:>14} {:>9} {:>8} {:>10} {:>10}  bits",
+        grows, "threads", "samples/s", "GFLOP/s", "of peak", "one thread", "reference"
+    );
+    for point in points {
+        for timing in &point.timings {
+            let rate = point.gflops(timing);
+            let cores = if timing.threads == 1 {
+                peak.one
+            } else {
+                peak.one + (peak.all - peak.one).max(0.0) * share(timing.threads, sweep)
+            };
+            let of_peak = if cores > 0.0 { format!("{:.0} %", 100.0 * rate / cores) } else { "-".into() };
+            println!(
+                "{:>8} {:>8} {:>14.0} {:>9.2} {:>8} {:>9.2}x {:>9.0}x  same",
+                if grows == "width" { point.shape.width } else { point.shape.batch },
+                timing.threads,
+                point.samples_per_second(timing),
+                rate,
+                of_peak,
+                point.timings[0].seconds / timing.seconds,
+                rate / point.reference_gflops(),
+            );
+        }
+    }
+}
+
+/// How far from one thread to all.
+fn share(threads: usize, sweep: &Sweep) -> f64 {
+    let all = sweep.threads[sweep.threads.len() - 1];
+    if all > 1 { (threads - 1) as f64 / (all - 1) as f64 } else { 0.0 }
+}
+
+fn print_paths(paths: &[PathBuf]) {
+    let folder = paths[0].parent().unwrap_or(Path::new("."));
+    println!("\nplots in {}:", folder.display());
+    for path in paths {
+        println!("  {}", path.file_name().unwrap_or_default().to_string_lossy());
+    }
+}
