@@ -190,26 +190,42 @@ fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
             let mut network = builder.isa(isa).build().unwrap();
             network.write_parameters(fixture.get("optimizer/initial")).unwrap();
             let builder = settings(Trainer::builder(network).optimizer(optimizer).max_batch(4));
-            let mut trainer = builder.build().unwrap();
-            let (x, targets) = (fixture.get("optimizer/x"), fixture.get("optimizer/targets"));
-            let losses = fixture.get(&format!("optimizer/{name}/losses"));
-            let count = trainer.network().parameter_count();
-            let history = fixture.get(&format!("optimizer/{name}/parameters")).chunks(count);
-            let mut parameters = vec![f64::NAN; count];
-            for (step, (expected, expected_loss)) in history.zip(losses).enumerate() {
-                let loss = trainer.step(x, targets).unwrap();
-                trainer.network().read_parameters(&mut parameters).unwrap();
-                let what = format!("{name} on {isa}, step {step}");
-                // Twenty steps, each with the roundings of a few hundred operations.
-                let close = (loss - expected_loss).abs() <= 1e-12;
-                assert!(close, "{what}: a loss of {loss} is not PyTorch's {expected_loss}");
-                for (i, (found, expected)) in parameters.iter().zip(expected).enumerate() {
-                    assert!((found - expected).abs() <= 1e-12, "{what}: {i}: {found} is not {expected}");
-                }
-            }
-            assert_eq!(trainer.steps(), 20);
+            check_steps(builder.build().unwrap(), &fixture, &format!("optimizer/{name}"));
         }
     }
+}
+
+#[test]
+fn twenty_steps_of_a_layer_norm_are_those_of_pytorch() {
+    let fixture = Fixture::read();
+    for isa in isas() {
+        let builder = Network::builder(3).dense(6, Activation::Identity).layer_norm(Activation::Gelu);
+        let mut network = builder.dense(2, Activation::Identity).isa(isa).build().unwrap();
+        network.write_parameters(fixture.get("layer_norm/initial")).unwrap();
+        let builder = Trainer::builder(network).optimizer(Optimizer::adam(0.01)).max_batch(4);
+        check_steps(builder.build().unwrap(), &fixture, "layer_norm");
+    }
+}
+
+/// Losses and parameters of twenty steps.
+fn check_steps(mut trainer: Trainer<f64>, fixture: &Fixture, name: &str) {
+    let (x, targets) = (fixture.get("optimizer/x"), fixture.get("optimizer/targets"));
+    let losses = fixture.get(&format!("{name}/losses"));
+    let count = trainer.network().parameter_count();
+    let history = fixture.get(&format!("{name}/parameters")).chunks(count);
+    let mut parameters = vec![f64::NAN; count];
+    for (step, (expected, expected_loss)) in history.zip(losses).enumerate() {
+        let loss = trainer.step(x, targets).unwrap();
+        trainer.network().read_parameters(&mut parameters).unwrap();
+        let what = format!("{name} on {}, step {step}", trainer.network().isa());
+        // Twenty steps, each with the roundings of a few hundred operations.
+        let close = (loss - expected_loss).abs() <= 1e-12;
+        assert!(close, "{what}: a loss of {loss} is not PyTorch's {expected_loss}");
+        for (i, (found, expected)) in parameters.iter().zip(expected).enumerate() {
+            assert!((found - expected).abs() <= 1e-12, "{what}: {i}: {found} is not {expected}");
+        }
+    }
+    assert_eq!(trainer.steps(), 20);
 }
 
 #[test]
