@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::kernels::lanes::Lanes;
 use crate::kernels::{Isa, math};
 
-/// The activation function of a layer, applied to each of its sums `z = x W + b`.
+/// The activation function of a layer, applied to each of its sums `z = x W^T + b`.
 ///
 /// Formulas and defaults are PyTorch's. The derivative is taken from the output `y` where that is possible;
 /// else the trainer keeps the sums beside the outputs.
@@ -83,24 +83,24 @@ impl Activation {
     /// [`Error::Setting`] for a setting out of range, [`Error::Isa`] for an instruction set that is not here;
     /// the values are untouched then.
     pub fn apply_with<T: Element>(self, isa: Isa, values: &mut [T]) -> Result<(), Error> {
-        self.check()?;
+        self.check::<T>()?;
         T::kernels(isa).ok_or(Error::Isa { isa })?.activate(values, self);
         Ok(())
     }
 
     /// The setting that is out of range, if one is.
-    pub(crate) fn check(self) -> Result<(), Error> {
+    pub(crate) fn check<T: Sealed>(self) -> Result<(), Error> {
         let (what, value, right) = match self {
             Self::LeakyRelu(slope) => ("the slope of a leaky ReLU", slope, slope >= 0.0),
             Self::Elu(alpha) => ("the alpha of an ELU", alpha, alpha >= 0.0),
             Self::Sine(frequency) => ("the frequency of a sine", frequency, frequency > 0.0),
-            Self::HardTanh(minimum, maximum) if !minimum.is_finite() => {
-                ("the minimum of a hard tanh", minimum, maximum.is_nan())
+            Self::HardTanh(minimum, _) if !T::holds(minimum) => {
+                ("the minimum of a hard tanh", minimum, false)
             }
             Self::HardTanh(minimum, maximum) => ("the maximum of a hard tanh", maximum, minimum < maximum),
             _ => return Ok(()),
         };
-        if right && value.is_finite() { Ok(()) } else { Err(Error::Setting { what, value }) }
+        if right && T::holds(value) { Ok(()) } else { Err(Error::Setting { what, value }) }
     }
 
     /// Whether the function is about 0 on one side and `z` on the other, for which He's initialisation is made.

@@ -8,7 +8,7 @@ use crate::kernels::pack::PanelsMut;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noise {
     pub(crate) seed: u64,
-    /// Training passes before this one.
+    /// The number of this pass, 1 for the first.
     pub(crate) pass: u64,
     /// The row of the batch that the next row of a mask belongs to.
     pub(crate) first_row: usize,

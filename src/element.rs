@@ -24,6 +24,10 @@ pub trait Sealed:
     /// Rounds to the nearest representable number.
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
+    /// Whether a setting is a finite number in this type too.
+    fn holds(x: f64) -> bool {
+        Self::from_f64(x).to_f64().is_finite()
+    }
     /// The kernels of one instruction set, if this machine has it.
     fn kernels(isa: Isa) -> Option<&'static dyn Kernels<Self>>;
 }

@@ -4,7 +4,8 @@ use core::fmt;
 
 use crate::kernels::Isa;
 
-/// Why a call was refused. Nothing has changed when one is returned.
+/// Why a call was refused. Nothing has changed when one is returned, except as [`Error::NonFinite`] and
+/// [`Trainer::fit`](crate::Trainer::fit) say.
 #[allow(missing_docs, reason = "a field says what its variant names")]
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -33,7 +34,8 @@ pub enum Error {
     Dropout { layers: usize },
     /// A layer index is not below the number of layers.
     Layer { layer: usize, layers: usize },
-    /// A loss or a gradient is infinite or NaN, at a step counted from 1; the parameters are those before it.
+    /// A loss or a gradient is infinite or NaN, at a step counted from 1. Parameters, the optimizer's running sums and
+    /// the number of steps are those before it; what [`Trainer::gradients`](crate::Trainer::gradients) holds is not.
     NonFinite { what: &'static str, step: u64, layer: Option<usize> },
     /// `backward` was called without a `forward` before it.
     NoForward,
@@ -67,13 +69,13 @@ impl fmt::Display for Error {
             Self::Zero { what } => write!(f, "{what} must be at least 1, not 0"),
             Self::Overflow { what } => write!(f, "{what} overflows the address space"),
             Self::Batch { max, found } => {
-                write!(f, "the batch has {found} rows, but the buffers were built for at most {max}")
+                write!(f, "the batch has {found} rows, but max_batch is {max}")
             }
             Self::Class { row, class, classes } => {
-                write!(f, "row {row} has class {class}, but there are only {classes} classes")
+                write!(f, "row {row} has class {class}, but there are {classes} classes, counted from 0")
             }
             Self::Targets { loss } => {
-                write!(f, "{loss} compares values: class indices cannot be its targets")
+                write!(f, "{loss} compares values [batch, outputs]: class indices cannot be its targets")
             }
             Self::Setting { what, value } => write!(f, "{what} cannot be {value}"),
             Self::Isa { isa } => write!(f, "the instruction set {isa} is not available here"),
@@ -86,9 +88,9 @@ impl fmt::Display for Error {
             Self::Layer { layer, layers } => write!(f, "there is no layer {layer}: the network has {layers}"),
             Self::NoForward => write!(f, "backward needs a forward pass of the same batch before it"),
             Self::NoInputGradients => {
-                write!(f, "input gradients were not asked for when the trainer was built")
+                write!(f, "there are no input gradients: ask for them by TrainerBuilder::input_gradients")
             }
-            Self::NoReport => write!(f, "reports were not asked for when the trainer was built"),
+            Self::NoReport => write!(f, "there are no reports: ask for them by TrainerBuilder::report"),
             Self::Workspace => write!(f, "the workspace was made for a network of other shapes"),
             Self::NonFinite { what, step, layer: Some(layer) } => {
                 write!(f, "the {what} of layer {layer} is not finite at step {step}")
@@ -101,13 +103,17 @@ impl fmt::Display for Error {
             Self::Tensors { expected, found } => {
                 write!(f, "expected the tensors {}; found {}", expected.join(", "), found.join(", "))
             }
-            Self::Unused { what, by } => write!(f, "{what}: {by} has none"),
+            Self::Unused { what, by } => write!(f, "{what} cannot be used with {by}"),
             Self::System { what } => write!(f, "the system gave no {what}"),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+/// More than any system's address space holds: 47 bits of bytes.
+pub(crate) const MAX_BYTES: usize =
+    if usize::BITS == 64 { 1 << (usize::BITS - 17) } else { isize::MAX as usize };
 
 /// Refuses a slice whose length is not the one expected.
 pub(crate) fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {

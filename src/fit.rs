@@ -39,7 +39,17 @@ impl<'a, T: Element> Data<'a, T> {
     }
 }
 
-/// How [`Trainer::fit`] goes about it.
+/// The settings of [`Trainer::fit`]: epochs, batches, schedule, validation, early stopping.
+///
+/// ```
+/// use fuseprop::{Data, Fit, Schedule};
+///
+/// let (x, classes) = ([0.1_f32, 0.9], [0, 1]);
+/// let how = Fit::new(100, 32)
+///     .validation(Data::new(&x, &classes))
+///     .schedule(Schedule::cosine(100, 0.0).warm_up(5, 0.1))
+///     .stop_early(10);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Fit<'a, T> {
     epochs: usize,
@@ -54,7 +64,8 @@ pub struct Fit<'a, T> {
 }
 
 impl<'a, T: Element> Fit<'a, T> {
-    /// So many epochs of shuffled batches of up to `batch` rows, the last and shorter one too.
+    /// Passes over all rows, shuffled, in batches of `batch` rows, the last and shorter one too. `batch` must not be above
+    /// [`TrainerBuilder::max_batch`](crate::TrainerBuilder::max_batch).
     pub fn new(epochs: usize, batch: usize) -> Self {
         Self {
             epochs,
@@ -114,8 +125,8 @@ impl<'a, T: Element> Fit<'a, T> {
         self
     }
 
-    /// Stops after so many epochs in a row without a lower loss, of the validation set if there is one, and
-    /// returns to the parameters of the lowest (Prechelt 1998).
+    /// Stops after so many epochs in a row (0 counts as 1) without a lower loss, of the validation set if there is one
+    /// (Prechelt 1998). However the fit ends, but for an error, the parameters are those of the lowest afterwards.
     #[must_use]
     pub fn stop_early(mut self, patience: usize) -> Self {
         self.patience = Some(patience);
@@ -216,7 +227,7 @@ struct Batch<T> {
 
 impl<T: Element> Trainer<T> {
     /// Trains on mini-batches for some epochs. `each` sees every epoch and may end the fit with
-    /// [`ControlFlow::Break`].
+    /// [`ControlFlow::Break`]; it may run on a thread of the pool.
     ///
     /// The order of the rows follows from the seed and the number of the epoch alone, and the whole fit enters the
     /// pool once. Buffers are allocated at its start; nothing is allocated after its first epoch, but for checkpoints.
@@ -244,7 +255,7 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::Zero`] for no epochs or a batch of 0, [`Error::Batch`] for a batch past `max_batch`,
     /// [`Error::Setting`] for a schedule out of range, and the errors of [`Trainer::step_weighted`] for either set:
-    /// nothing has changed then. [`Error::File`] if a checkpoint cannot be written, after the epoch before it.
+    /// nothing has changed then. [`Error::File`] if a checkpoint cannot be written: the next fit goes on after its epoch.
     /// [`Error::NonFinite`] if the trainer checks for it, with the parameters of the
     /// step before.
     pub fn fit(
@@ -255,7 +266,7 @@ impl<T: Element> Trainer<T> {
     ) -> Result<Outcome, Error> {
         if how.epochs == 0 || how.batch == 0 {
             return Err(Error::Zero {
-                what: if how.epochs == 0 { "the number of epochs" } else { "a batch" },
+                what: if how.epochs == 0 { "the number of epochs" } else { "the rows of a batch" },
             });
         }
         if how.batch > self.max_batch() {
@@ -263,6 +274,12 @@ impl<T: Element> Trainer<T> {
         }
         how.schedule.check()?;
         how.plateau.map(Plateau::check).transpose()?;
+        let base = self.optimizer().learning_rate();
+        // No schedule rises and falls again: if the last rate is one, all are.
+        let value = how.schedule.rate(base, how.epochs - 1);
+        if !T::holds(value) {
+            return Err(Error::Setting { what: "the learning rate of the last epoch", value });
+        }
         #[cfg(feature = "files")]
         if how.checkpoint.is_some_and(|(_, every)| every == 0) {
             return Err(Error::Zero { what: "the epochs between checkpoints" });
@@ -338,6 +355,11 @@ impl<T: Element> Trainer<T> {
         });
         if how.patience.is_some() && progress.kept.is_empty() {
             progress.kept = self.network().parameters.clone();
+            // Parameters of an earlier best epoch were not kept: the last stands for it.
+            progress.outcome = progress.outcome.map(|Outcome { last, .. }| {
+                let last = Epoch { is_best: true, ..last };
+                Outcome { last, best: last }
+            });
         }
         let first = progress.outcome.map_or(1, |outcome| outcome.last.number + 1);
         for number in first..=how.epochs {
@@ -357,10 +379,12 @@ impl<T: Element> Trainer<T> {
                 progress.kept.copy_from_slice(&self.network().parameters);
             }
             #[cfg(feature = "files")]
-            if let Some((path, _)) =
-                how.checkpoint.filter(|(_, every)| number % every == 0 || number == how.epochs)
+            if let Some((path, every)) = how.checkpoint
+                && (number % every == 0 || number == how.epochs)
+                && let Err(error) = self.write_checkpoint(path, base, Some(&progress))
             {
-                self.write_checkpoint(path, base, Some(&progress))?;
+                self.resumed = Some(progress);
+                return Err(error);
             }
             if each(&epoch).is_break() {
                 break;

@@ -1,21 +1,59 @@
 //! `fuseprop` trains and runs feed-forward neural networks on the CPU: SIMD chosen at run time, batches
 //! shared out over rayon, no allocation after construction, the same bits for any number of threads.
 //!
-//! The data path, for who reads the source:
+//! ```
+//! use fuseprop::{Activation, Loss, Network, Optimizer, Trainer};
 //!
-//! 1. [`Trainer::step`] (`train.rs`) takes rows and targets and checks them; `pass.rs` divides the rows into
-//!    tiles, which `parallel.rs` shares out.
-//! 2. A tile (`tile.rs`) goes through the layers and back: one call of `kernels/mod.rs` for each product,
-//!    the only place where an instruction set is entered.
-//! 3. `kernels/gemm.rs` multiplies, over the panels of `kernels/pack.rs`, with the vectors of
-//!    `kernels/lanes/`; `kernels/elementwise.rs` does the rest.
-//! 4. The owners of the parameters (`update.rs`) sum the gradient, update, and renew the transposed copy.
+//! let network = Network::<f32>::builder(2)
+//!     .dense(16, Activation::Tanh)
+//!     .dense(2, Activation::Softmax)
+//!     .seed(7)
+//!     .build()?;
+//! let mut trainer = Trainer::builder(network)
+//!     .loss(Loss::SoftmaxCrossEntropy)
+//!     .optimizer(Optimizer::adam(0.01))
+//!     .max_batch(4)
+//!     .build()?;
+//! let x = [0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]; // row-major [batch, inputs]
+//! for _ in 0..500 {
+//!     trainer.step(&x, &[0, 1, 1, 0])?; // forward, loss, backward, update
+//! }
+//! let network = trainer.into_network();
+//! let mut y = [0.0; 8];
+//! network.predict_into(&x, &mut y, &mut network.workspace(4)?)?;
+//! assert!(y[3] > 0.9); // the probability that row 1 is of class 1
+//! # Ok::<(), fuseprop::Error>(())
+//! ```
 //!
-//! [`Trainer::fit`] (`fit.rs`) repeats steps over epochs; `Network::save` and `Network::load` (`files/`) keep what was
-//! learnt. Everything about an activation, a loss or an optimizer, with its formula over vectors, is said in the file
-//! of that name.
+//! # Reading the source
 //!
-//! [`mod@reference`] is the same mathematics by plain loops, to compare with.
+//! How an input row becomes an updated weight:
+//!
+//! 1. `train.rs`: [`Trainer::step`] checks rows and targets and runs the two halves of a step.
+//! 2. `pass.rs`, the first half: the batch is cut into slots, which `parallel.rs` shares out; a slot takes its tiles in
+//!    order.
+//! 3. `tile.rs`: a tile goes forward, through the loss, and back. Each operation is one call through `kernels/mod.rs`,
+//!    where the instruction set is entered.
+//! 4. `kernels/gemm.rs`: the products `y = f(x W^T + b)`, `d_x = d_z W` and `d_W = d_z^T x`, by one micro-kernel. The
+//!    third is called by the slot (depth-first) or by the owner of the weights (two-phase), never by both.
+//! 5. `update.rs`, the second half: each group of parameters has an owner, who sums its gradient, calls `optimizer.rs`
+//!    (`w = w - learning_rate g` and its relatives), and renews the transposed copy.
+//!
+//! | word | |
+//! |---|---|
+//! | line | 64 bytes: 16 `f32` or 8 `f64`, a *lane* each; the unit of every layout (`kernels/lanes/`) |
+//! | panel | all rows of a matrix, one line wide; a matrix is a run of panels (`kernels/pack.rs`) |
+//! | tile | up to 64 rows of a batch, 256 in wide networks, with buffers for every layer (`tile.rs`) |
+//! | slot | the rows that one task takes, tile by tile, through the same buffers (`pass.rs`) |
+//! | two-phase | a slot is one tile; its activations stay until the owners multiply them into the gradient |
+//! | depth-first | a slot is several tiles; each is multiplied into the slot's own gradient before the next |
+//! | group | up to four panels of one layer's outputs: what one owner sums and updates (`update.rs`) |
+//! | transposed copy | the weights once more, as `d_x = d_z W` reads them; renewed at each update |
+//!
+//! [`Trainer::fit`] (`fit.rs`) repeats steps over epochs; `files/` keeps networks and trainings. Everything about an
+//! activation, a loss or an optimizer, with its formula over vectors, is said in the file of that name. Sizes are chosen
+//! in `kernels/blocking.rs`, instruction sets in `kernels/isa.rs`. [`mod@reference`] is the same mathematics by plain
+//! loops, to compare with.
 
 #![deny(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]
@@ -68,3 +106,8 @@ pub use scaler::Scaler;
 pub use schedule::{Plateau, Schedule};
 pub use train::Trainer;
 pub use trainer_builder::TrainerBuilder;
+
+/// The README's program, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -13,10 +13,19 @@ use crate::kernels::pack::{Panels, PanelsMut, panels};
 /// The loss function, of a batch of outputs `y` and targets `t`, as in PyTorch.
 ///
 /// Each row has a loss, which its sample weight multiplies; [`Reduction`] says how they become one number.
+///
+/// ```
+/// use fuseprop::{Activation, Loss, Network, Trainer};
+///
+/// let network = Network::<f32>::builder(2).dense(3, Activation::Identity).seed(1).build()?;
+/// let mut trainer = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy).build()?;
+/// trainer.step(&[0.5, -0.5], &[2_u32])?; // one row, of class 2
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// `sum_j (y_j - t_j)^2`; its mean is over the batch and the outputs. `torch.nn.MSELoss`.
+    /// `sum_j (y_j - t_j)^2`; [`Reduction::Mean`] divides the batch's sum by `batch outputs`. `torch.nn.MSELoss`.
     MeanSquaredError,
     /// `sum_j |y_j - t_j|`, with gradient 0 where they are equal; its mean is over the batch and the outputs.
     /// `torch.nn.L1Loss`.
@@ -29,7 +38,7 @@ pub enum Loss {
     /// batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Under a last layer with [`Activation::Sigmoid`] the
     /// loss takes the sums beneath: the sigmoid is not applied twice.
     BinaryCrossEntropyWithLogits,
-    /// `-sum_j t_j log softmax(y)_j` of logits `y`; its mean is over the batch. `torch.nn.CrossEntropyLoss`.
+    /// `-sum_j t_j log softmax(y)_j` of logits `y`; [`Reduction::Mean`] divides by `batch`. `torch.nn.CrossEntropyLoss`.
     /// Targets are class indices, or probabilities `[batch, outputs]`. Computed as one shifted log-sum-exp.
     /// Under a last layer with [`Activation::Softmax`] the loss takes the sums beneath.
     ///
@@ -62,9 +71,9 @@ impl Loss {
     }
 
     /// The setting that is out of range, if one is.
-    pub(crate) fn check(self) -> Result<(), Error> {
+    pub(crate) fn check<T: Sealed>(self) -> Result<(), Error> {
         match self {
-            Self::Huber(delta) if !(delta > 0.0 && delta.is_finite()) => {
+            Self::Huber(delta) if !(T::from_f64(delta) > T::ZERO && T::holds(delta)) => {
                 Err(Error::Setting { what: "the delta of a Huber loss", value: delta })
             }
             _ => Ok(()),
@@ -167,7 +176,7 @@ impl<T: Sealed> Classes<T> {
         let ones = vec![1.0; outputs];
         let all = weights.unwrap_or(&ones);
         check_length("class weights", outputs, all.len())?;
-        if let Some(&value) = all.iter().find(|&&weight| !is_weight(weight)) {
+        if let Some(&value) = all.iter().find(|&&weight| !is_weight(weight) || !T::holds(weight)) {
             return Err(Error::Setting { what: "a class weight", value });
         }
         let mut lines = vec![T::Line::ZERO; panels::<T>(outputs)];
@@ -370,8 +379,8 @@ fn each<L: Lanes>(
     sum
 }
 
-/// `sum_j q_j (log sum exp y - y_j)`, gradient `scale (softmax(y) sum q - q)`, of the smoothed and weighted
-/// targets `q`.
+/// `sum_j q_j (log sum_k exp(y_k - max y) - (y_j - max y))`, gradient `scale (softmax(y) sum q - q)`, of the smoothed
+/// and weighted targets `q`: all logits are shifted, so that large ones lose no digits of the loss.
 #[inline(always)]
 fn cross_entropy<L: Lanes>(
     l: L,
@@ -387,7 +396,6 @@ fn cross_entropy<L: Lanes>(
         let row = Row::of(r, y);
         let max = row.max(l, y.lines);
         let sum = row.exp(l, d.lines, y.lines, max);
-        let log_sum = l.max_lane(max).to_f64() + sum.to_f64().ln();
         let mut total = 0.0;
         for (targets, weights) in targets.chunks(lanes).zip(&classes.lines) {
             total += l.sum_f64(smoothed(l, targets, weights, (sharp, share)));
@@ -399,12 +407,12 @@ fn cross_entropy<L: Lanes>(
         for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
             let t = smoothed(l, targets, weights, (sharp, share));
             // Where a target is 0 an infinite logit is no loss.
-            let y = l.select(l.eq(t, l.zero()), l.zero(), l.load(&y.lines[i]));
+            let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
             along += l.sum_f64(l.mul(t, y));
             let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
             l.store(&mut d.lines[i], l.mul(scale, gradient));
         }
-        value += weight * (total * log_sum - along);
+        value += weight * (total * sum.to_f64().ln() - along);
     }
     value
 }
@@ -436,7 +444,7 @@ fn classification<L: Lanes>(
         let row = Row::of(r, y);
         let max = row.max(l, y.lines);
         let sum = row.exp(l, d.lines, y.lines, max);
-        let log_sum = l.max_lane(max).to_f64() + sum.to_f64().ln();
+        let highest = l.max_lane(max).to_f64();
         let peak = (1.0 - classes.smoothing) * classes.weight(class);
         let total = peak + share * classes.sum;
         let weight = objective.weight(r);
@@ -449,7 +457,7 @@ fn classification<L: Lanes>(
                 l.store(&mut d.lines[i], softmax);
             } else {
                 let t = l.mul(l.load(weights), l.constant(share));
-                let y = l.select(l.eq(t, l.zero()), l.zero(), l.load(&y.lines[i]));
+                let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
                 along += l.sum_f64(l.mul(t, y));
                 l.store(&mut d.lines[i], l.neg_mul_add(l.constant(scale), t, softmax));
             }
@@ -460,8 +468,8 @@ fn classification<L: Lanes>(
         let gradient = &mut d.lines[line].as_mut_slice()[lane];
         *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak);
         // A class of weight 0 may have an infinite logit.
-        let at_class = if peak == 0.0 { 0.0 } else { peak * logit };
-        value += weight * (total * log_sum - at_class - along);
+        let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
+        value += weight * (total * sum.to_f64().ln() - at_class - along);
     }
     value
 }

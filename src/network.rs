@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use crate::activation::Activation;
 use crate::element::Element;
-use crate::error::{Error, check_length};
+use crate::error::{Error, MAX_BYTES, check_length};
 use crate::init::{Init, Random};
 use crate::kernels::lanes::{Line, elements};
 use crate::kernels::{Isa, Kernels, blocking};
@@ -40,7 +40,7 @@ pub struct Network<T: Element> {
     isa: Isa,
 }
 
-/// What a layer computes from its inputs before the activation.
+/// What the sums `z` of a layer are, to which its activation is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayerKind {
@@ -275,12 +275,23 @@ fn write_weights<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
             line.as_mut_slice()[j % T::LANES] = w;
         }
     }
+    let last = panel_start::<T>(layer, layer.outputs - 1);
+    clear_padding::<T>(&mut panels[last + 1..][..layer.columns()], layer);
+}
+
+/// Padding of the last panel is 0, unless numbers that are not finite went through it: written parameters are rid of
+/// them.
+fn clear_padding<T: Element>(lines: &mut [T::Line], layer: Layer) {
+    let used = (layer.outputs - 1) % T::LANES + 1;
+    lines.iter_mut().for_each(|line| line.as_mut_slice()[used..].fill(T::ZERO));
 }
 
 fn write_biases<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
     for (j, &bias) in from.iter().enumerate() {
         panels[panel_start::<T>(layer, j)].as_mut_slice()[j % T::LANES] = bias;
     }
+    let last = panel_start::<T>(layer, layer.outputs - 1);
+    clear_padding::<T>(&mut panels[last..=last], layer);
 }
 
 /// The way back of [`read_canonical`].
@@ -431,7 +442,7 @@ impl<T: Element> NetworkBuilder<T> {
             sum.checked_add(blocking::transposed_lines::<T>(layer.columns(), layer.outputs)?)
         });
         match transposed.and_then(|lines| lines.checked_mul(size_of::<T::Line>())) {
-            Some(bytes) if bytes <= isize::MAX as usize => Ok(layers),
+            Some(bytes) if bytes <= MAX_BYTES => Ok(layers),
             _ => Err(overflow),
         }
     }
@@ -439,7 +450,7 @@ impl<T: Element> NetworkBuilder<T> {
     fn check_wish(&self, layer: usize, wish: Wish) -> Result<(), Error> {
         let layers = self.layers.len();
         let is_last = layer + 1 == layers;
-        wish.activation.check()?;
+        wish.activation.check::<T>()?;
         if wish.activation == Activation::Softmax && !is_last {
             return Err(Error::Softmax { layer, layers });
         }

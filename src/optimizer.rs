@@ -5,7 +5,8 @@ use crate::element::Sealed;
 use crate::kernels::lanes::Lanes;
 
 /// The rule that turns gradients into new parameters, as in `torch.optim`: formulas, names and defaults are
-/// PyTorch's. Weight decay reaches biases too, as there.
+/// PyTorch's. Weight decay reaches biases too, as there. Settings are checked when a trainer is built, which also
+/// refuses those that a rule has no use for.
 ///
 /// ```
 /// use fuseprop::Optimizer;
@@ -207,8 +208,8 @@ impl Optimizer {
     }
 
     /// The same rule with another step size.
-    pub(crate) fn with_learning_rate(self, learning_rate: f64) -> Result<Self, Error> {
-        Self { learning_rate, ..self }.checked()
+    pub(crate) fn with_learning_rate<T: Sealed>(self, learning_rate: f64) -> Result<Self, Error> {
+        Self { learning_rate, ..self }.checked::<T>()
     }
 
     fn refuse(&mut self, setting: &'static str) {
@@ -224,39 +225,39 @@ impl Optimizer {
         }
     }
 
-    /// Refuses settings out of range or without a use.
-    pub(crate) fn checked(self) -> Result<Self, Error> {
+    /// Refuses settings out of range, of the element type too, or without a use.
+    pub(crate) fn checked<T: Sealed>(self) -> Result<Self, Error> {
         if let Some(what) = self.unused {
             return Err(Error::Unused { what, by: self.name() });
         }
-        let positive = |what, value: f64| (what, value, value >= 0.0 && value.is_finite());
+        let not_negative = |what, value: f64| (what, value, value >= 0.0 && T::holds(value));
         let share = |what, value: f64| (what, value, (0.0..1.0).contains(&value));
-        let small = |value: f64| ("epsilon", value, value >= MIN_EPSILON && value.is_finite());
+        let small = |value: f64| ("epsilon", value, value >= MIN_EPSILON && T::holds(value));
         let none = ("", 0.0, true);
         let of_rule = match self.rule {
             Rule::Sgd { momentum, dampening, nesterov: true } if momentum <= 0.0 || dampening != 0.0 => {
                 return Err(Error::Unused { what: "nesterov", by: "SGD without momentum or with dampening" });
             }
             Rule::Sgd { momentum, dampening, .. } => {
-                let finite = ("the dampening", dampening, dampening.is_finite());
-                [positive("the momentum", momentum), finite, none]
+                let finite = ("the dampening", dampening, T::holds(dampening));
+                [not_negative("the momentum", momentum), finite, none]
             }
             Rule::Adam { beta1, beta2, epsilon, .. } => {
                 [share("the first beta", beta1), share("the second beta", beta2), small(epsilon)]
             }
             Rule::RmsProp { alpha, epsilon, momentum, .. } => {
-                [share("alpha", alpha), small(epsilon), positive("the momentum", momentum)]
+                [share("alpha", alpha), small(epsilon), not_negative("the momentum", momentum)]
             }
             Rule::Adagrad { learning_rate_decay, initial_accumulator, epsilon } => [
-                positive("the learning rate decay", learning_rate_decay),
-                positive("the initial accumulator", initial_accumulator),
+                not_negative("the learning rate decay", learning_rate_decay),
+                not_negative("the initial accumulator", initial_accumulator),
                 small(epsilon),
             ],
         };
         let general = [
-            positive("the learning rate", self.learning_rate),
-            positive("the weight decay", self.weight_decay),
-            positive("the L1 penalty", self.l1),
+            not_negative("the learning rate", self.learning_rate),
+            not_negative("the weight decay", self.weight_decay),
+            not_negative("the L1 penalty", self.l1),
         ];
         match general.into_iter().chain(of_rule).find(|&(_, _, right)| !right) {
             Some((what, value, _)) => Err(Error::Setting { what, value }),

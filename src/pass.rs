@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::dropout::Noise;
 use crate::element::Element;
 use crate::kernels::Start;
-use crate::kernels::blocking::Schedule;
+use crate::kernels::blocking::Plan;
 use crate::loss::{Classes, Objective};
 use crate::network::Network;
 use crate::parallel::Divide;
@@ -55,8 +55,8 @@ pub(crate) struct Shared<'a, T: Element> {
     pub(crate) classes: &'a Classes<T>,
     pub(crate) rows_each: usize,
     pub(crate) tile_rows: usize,
-    pub(crate) schedule: Schedule,
-    /// What training leaves elements out by, if any layer does.
+    pub(crate) plan: Plan,
+    /// The pass's dropout, if any layer has it.
     pub(crate) noise: Option<Noise>,
 }
 
@@ -97,7 +97,7 @@ impl<T: Element> Divide for Rows<'_, T> {
 
 impl<T: Element> Rows<'_, T> {
     /// Every tile of every slot, in order.
-    pub(crate) fn pass(self) {
+    pub(crate) fn run(self) {
         let Shared { network, x, rows_each, tile_rows, .. } = self.shared;
         let batch = x.len() / network.inputs();
         for (s, slot) in self.slots.iter_mut().enumerate() {
@@ -108,7 +108,7 @@ impl<T: Element> Rows<'_, T> {
             while row < end {
                 let rows = row..end.min(row + tile_rows);
                 let at = row - self.first_row;
-                slot.tile(&self.shared, rows.clone(), start);
+                slot.run_tile(&self.shared, rows.clone(), start);
                 if !self.shared.pass.goes_back() {
                     let outputs =
                         &mut self.outputs[at * network.outputs()..][..rows.len() * network.outputs()];
@@ -127,8 +127,8 @@ impl<T: Element> Rows<'_, T> {
 
 impl<T: Element> Slot<T> {
     /// One tile of the slot's rows: forward, backward, and its share of the slot's sums.
-    fn tile(&mut self, shared: &Shared<'_, T>, rows: Range<usize>, start: Start) {
-        let Shared { network, transposed, x, pass, classes, schedule, .. } = *shared;
+    fn run_tile(&mut self, shared: &Shared<'_, T>, rows: Range<usize>, start: Start) {
+        let Shared { network, transposed, x, pass, classes, plan, .. } = *shared;
         let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
         let last = network.last().activation();
         let noise = shared.noise.map(|noise| Noise { first_row: rows.start, ..noise });
@@ -147,7 +147,8 @@ impl<T: Element> Slot<T> {
                 Head::Loss(objective.rows(rows, network.outputs()), classes)
             }
             Pass::Backward(d_outputs) => {
-                if schedule != Schedule::TwoPhase {
+                // Two-phase slots still hold what `forward` computed; a depth-first slot has only its last tile's.
+                if plan != Plan::TwoPhase {
                     self.tile.forward(network, x, (last, noise));
                 }
                 Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])

@@ -1,7 +1,7 @@
 //! Forward only.
 
 use crate::element::Element;
-use crate::error::{Error, check_batch, check_length};
+use crate::error::{Error, MAX_BYTES, check_batch, check_length};
 use crate::kernels::blocking::{MAX_SLOTS, PARALLEL_FLOP, tile_rows};
 use crate::network::{LayerKind, Network};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
@@ -79,7 +79,7 @@ impl<T: Element> Network<T> {
         check_length("outputs", batch * self.outputs(), y.len())?;
         let rows_each = batch.div_ceil(workspace.tiles.len()).next_multiple_of(workspace.tile_rows);
         let used = batch.div_ceil(rows_each);
-        let rows = Rows {
+        let rows = PredictedRows {
             network: self,
             tiles: &mut workspace.tiles[..used],
             tile_rows: workspace.tile_rows,
@@ -88,7 +88,7 @@ impl<T: Element> Network<T> {
             y,
         };
         let flop = batch.saturating_mul(2 * self.parameter_count());
-        workspace.threads.enter(flop, |split: Split| split.for_each(rows, &Rows::predict));
+        workspace.threads.enter(flop, |split: Split| split.for_each(rows, &PredictedRows::predict));
         Ok(())
     }
 
@@ -106,18 +106,19 @@ pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize
     let features = network.layers.iter().try_fold(network.inputs() + T::LANES, |sum, layer| {
         sum.checked_add(layer.outputs().checked_add(T::LANES)?)
     });
-    // Outputs and their gradients, of every layer; a tile rounds the rows up by less than a batch or 64.
+    // Outputs, sums, their gradients and what dropout leaves, of every layer, and as much for the caller's rows; a tile
+    // rounds the rows up by less than a batch or 64.
     let bytes = features
-        .and_then(|features| features.checked_mul(2 * size_of::<T>()))
+        .and_then(|features| features.checked_mul(6 * size_of::<T>()))
         .and_then(|bytes| bytes.checked_mul(max_batch.checked_add(64)?));
     match bytes {
-        Some(bytes) if bytes <= isize::MAX as usize => Ok(()),
+        Some(bytes) if bytes <= MAX_BYTES => Ok(()),
         _ => Err(Error::Overflow { what: "the buffers of the largest batch" }),
     }
 }
 
 /// Rows of a prediction: one tile's buffers for every `rows_each` rows.
-struct Rows<'a, T: Element> {
+struct PredictedRows<'a, T: Element> {
     network: &'a Network<T>,
     tiles: &'a mut [Tile<T>],
     tile_rows: usize,
@@ -126,7 +127,7 @@ struct Rows<'a, T: Element> {
     y: &'a mut [T],
 }
 
-impl<T: Element> Divide for Rows<'_, T> {
+impl<T: Element> Divide for PredictedRows<'_, T> {
     fn pieces(&self) -> usize {
         self.tiles.len()
     }
@@ -140,7 +141,7 @@ impl<T: Element> Divide for Rows<'_, T> {
     }
 }
 
-impl<T: Element> Rows<'_, T> {
+impl<T: Element> PredictedRows<'_, T> {
     fn predict(self) {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let x = self.x.chunks(self.rows_each * inputs);

@@ -53,10 +53,15 @@ impl<T: Element> Scaler<T> {
         };
         let means = mean_of(&|_, x| x);
         let variances = mean_of(&|i, x| (x - means[i]) * (x - means[i]));
-        let deviation = |variance: f64| T::from_f64(if variance > 0.0 { variance.sqrt() } else { 1.0 });
+        let is_constant = |i: usize| x.iter().skip(i).step_by(features).all(|value| *value == x[i]);
+        let deviation = |(i, variance): (usize, &f64)| {
+            // A mean is rounded: the variance of a constant need not be 0. In the element type it may be 0 too.
+            let deviation = T::from_f64(variance.sqrt());
+            if is_constant(i) || deviation == T::ZERO { T::from_f64(1.0) } else { deviation }
+        };
         Self::new(
             means.iter().map(|&mean| T::from_f64(mean)).collect(),
-            variances.into_iter().map(deviation).collect(),
+            variances.iter().enumerate().map(deviation).collect(),
         )
     }
 

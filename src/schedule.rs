@@ -106,7 +106,8 @@ impl Schedule {
     }
 }
 
-/// Lowers the learning rate when a loss no longer falls: `ReduceLROnPlateau` in its defaults, where a loss is lower
+/// Lowers the learning rate when a loss no longer falls: `ReduceLROnPlateau` with its relative threshold and no smallest
+/// change of the rate, where a loss is lower
 /// if it is below `(1 - 1e-4)` of the lowest so far.
 ///
 /// ```
@@ -125,7 +126,7 @@ pub struct Plateau {
 }
 
 impl Plateau {
-    /// Multiplies the rate by `factor` after more than `patience` epochs in a row without a lower loss.
+    /// Multiplies the rate by `factor`, at least 0 and below 1, after more than `patience` epochs in a row without a lower loss.
     pub fn new(factor: f64, patience: usize) -> Self {
         Self { factor, patience, lowest: f64::INFINITY, waited: 0 }
     }
@@ -146,7 +147,7 @@ impl Plateau {
 
     /// Refuses a factor that gives no rate.
     pub(crate) fn check(self) -> Result<Self, Error> {
-        if self.factor >= 0.0 && self.factor.is_finite() {
+        if (0.0..1.0).contains(&self.factor) {
             return Ok(self);
         }
         Err(Error::Setting { what: "the factor of a plateau", value: self.factor })

@@ -18,7 +18,7 @@ use crate::update::Transposed;
 #[derive(Clone, Debug)]
 pub(crate) struct Tile<T: Element> {
     rows: usize,
-    /// What the last forward pass left elements out by.
+    /// The dropout of the last forward pass.
     noise: Option<Noise>,
     inputs: usize,
     x: Vec<T::Line>,
@@ -123,7 +123,7 @@ impl<T: Element> Tile<T> {
             let (to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(l));
             match layer.kind() {
                 LayerKind::Dense => kernels.forward(to, x, weights, (activation, z)),
-                LayerKind::LayerNorm => kernels.normalize(to, x, weights, statistics, (activation, z)),
+                LayerKind::LayerNorm => kernels.norm_forward(to, x, weights, statistics, (activation, z)),
             }
             if let Some(noise) = noise.filter(|_| !dropped.is_empty()) {
                 let dropped = PanelsMut::new(dropped, self.rows, layer.outputs());
@@ -170,10 +170,12 @@ impl<T: Element> Tile<T> {
             let Buffers { d_z, statistics, .. } = &from[0];
             let (x, d_x, derivative) = match below.last_mut() {
                 Some(Buffers { y, z, dropped, d_z, .. }) => {
-                    let read: &[T::Line] = if noise.is_some() && !dropped.is_empty() { dropped } else { y };
-                    let told: &[T::Line] = if z.is_empty() { y } else { z };
-                    let told = Panels::new(told, *rows, layer.inputs());
-                    (read, d_z, Some((told, network.layers[l - 1].activation())))
+                    // What leaves this layer, times `f'` of the one below, is `d_z` of the one below.
+                    let layer_input: &[T::Line] =
+                        if noise.is_some() && !dropped.is_empty() { dropped } else { y };
+                    let derivative_from: &[T::Line] = if z.is_empty() { y } else { z };
+                    let derivative_from = Panels::new(derivative_from, *rows, layer.inputs());
+                    (layer_input, d_z, Some((derivative_from, network.layers[l - 1].activation())))
                 }
                 None if d_x.is_empty() => break,
                 None => (&x[..], &mut *d_x, None),
@@ -185,7 +187,7 @@ impl<T: Element> Tile<T> {
                 LayerKind::Dense => kernels.backward_data(to, d_z, transposed.layer(l), derivative),
                 LayerKind::LayerNorm => {
                     let weights = network.layer_lines(l);
-                    kernels.normalize_backward(to, (d_z, x), weights, statistics, derivative);
+                    kernels.norm_backward_data(to, (x, d_z), weights, statistics, derivative);
                 }
             }
             if let Some(noise) = noise
@@ -215,7 +217,7 @@ impl<T: Element> Tile<T> {
         network.kernels.loss(PanelsMut::new(d_z, rows, last.outputs()), y, objective, classes)
     }
 
-    /// Sums the tile's share of the gradient of `d_w`, the panels from `first` on of layer `l`.
+    /// Writes, or adds, the tile's share of `d_w`: the gradient of the panels from `first` on of layer `l`.
     pub(crate) fn weight_gradient(
         &self,
         network: &Network<T>,
@@ -233,7 +235,9 @@ impl<T: Element> Tile<T> {
         let d_z = Panels::new(d_z, self.rows, layer.outputs());
         match layer.kind() {
             LayerKind::Dense => network.kernels.weight_gradient(d_w, x, d_z, first, start),
-            LayerKind::LayerNorm => network.kernels.norm_gradient(d_w, (x, d_z), statistics, first, start),
+            LayerKind::LayerNorm => {
+                network.kernels.norm_weight_gradient(d_w, (x, d_z), statistics, first, start)
+            }
         }
     }
 

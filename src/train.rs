@@ -15,7 +15,7 @@ use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
 use crate::fit::Progress;
 use crate::kernels::Start;
-use crate::kernels::blocking::{Schedule, step_flop};
+use crate::kernels::blocking::{Plan, step_flop};
 use crate::kernels::lanes::{elements, elements_mut};
 use crate::loss::{Classes, Loss, Objective, Reduction, Targets};
 use crate::network::{Network, read_canonical};
@@ -62,17 +62,17 @@ pub struct Trainer<T: Element> {
     pub(crate) squares: Vec<f64>,
     /// Updates so far.
     pub(crate) steps: u64,
-    /// Passes that leave elements out so far, the one under way among them.
+    /// Training and forward passes so far, the one under way among them: dropout follows from it.
     pub(crate) passes: u64,
     pub(crate) reports: bool,
     /// Rows of the batch that is reported on.
     pub(crate) reported_rows: usize,
     /// The fit under way when a checkpoint was written that this trainer goes on from.
     pub(crate) resumed: Option<Progress<T>>,
-    /// What follows from it is which elements a pass leaves out; nothing if no layer does.
+    /// The seed of dropout, if any layer has it.
     pub(crate) dropout_seed: Option<u64>,
     pub(crate) slots: Vec<Slot<T>>,
-    pub(crate) schedule: Schedule,
+    pub(crate) plan: Plan,
     pub(crate) tile_rows: usize,
     pub(crate) loss: Loss,
     pub(crate) classes: Classes<T>,
@@ -96,13 +96,13 @@ pub(crate) struct Kept<T> {
     pub(crate) outputs: Vec<T>,
 }
 
-/// What is asked of a batch.
+/// How far a batch is taken.
 #[derive(Clone, Copy)]
-enum Half {
+enum Goal {
     /// The gradient, alone or on top of what is there.
     Gradient(Start),
     /// The gradient and the update.
-    Both,
+    Step,
 }
 
 impl<T: Element> Trainer<T> {
@@ -121,12 +121,13 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than
     /// `max_batch`; [`Error::Length`], [`Error::Targets`] or [`Error::Class`] for targets that do not fit.
-    /// Nothing has changed then.
+    /// Nothing has changed then. [`Error::NonFinite`], if [`TrainerBuilder::check_finite`] asked for the check, with the
+    /// parameters as before.
     pub fn step<'t>(&mut self, x: &[T], targets: impl Into<Targets<'t, T>>) -> Result<f64, Error>
     where
         T: 't,
     {
-        self.train(x, (targets.into(), None), Half::Both)
+        self.train(x, (targets.into(), None), Goal::Step)
     }
 
     /// [`Trainer::step`] with a weight for the loss of each row, `[batch]`, at least 0: see [`Reduction`].
@@ -143,7 +144,7 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), Some(weights)), Half::Both)
+        self.train(x, (targets.into(), Some(weights)), Goal::Step)
     }
 
     /// The first half of [`Trainer::step`]: the loss, and its gradient in [`Trainer::gradients`].
@@ -154,7 +155,7 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), None), Half::Gradient(Start::Zero))
+        self.train(x, (targets.into(), None), Goal::Gradient(Start::Zero))
     }
 
     /// [`Trainer::compute_gradients`] with a weight for the loss of each row, as [`Trainer::step_weighted`].
@@ -170,10 +171,23 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), Some(weights)), Half::Gradient(Start::Zero))
+        self.train(x, (targets.into(), Some(weights)), Goal::Gradient(Start::Zero))
     }
 
-    /// Adds the gradient of another batch to that in [`Trainer::gradients`], for batches in several parts.
+    /// Adds the gradient of another batch to that in [`Trainer::gradients`], for batches in several parts of which the
+    /// first goes to [`Trainer::compute_gradients`].
+    ///
+    /// ```
+    /// # use fuseprop::{Activation, Network, Trainer};
+    /// # let network = Network::<f32>::builder(2).dense(1, Activation::Identity).seed(1).build()?;
+    /// # let mut trainer = Trainer::builder(network).max_batch(2).build()?;
+    /// # let (x, targets) = ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], [1.0, 0.0, 1.0, 0.0]);
+    /// trainer.compute_gradients(&x[..4], &targets[..2])?; // the first part overwrites
+    /// trainer.accumulate_gradients(&x[4..], &targets[2..])?;
+    /// trainer.gradients_mut().iter_mut().for_each(|g| *g /= 2.0); // the mean of two means
+    /// trainer.apply_gradients()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     ///
     /// Each part is reduced by itself: with [`Reduction::Mean`] the sum over `n` parts is `n` times the mean of
     /// parts of one size.
@@ -188,7 +202,7 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), None), Half::Gradient(Start::Accumulate))
+        self.train(x, (targets.into(), None), Goal::Gradient(Start::Accumulate))
     }
 
     /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`], clipped if that was
@@ -198,10 +212,10 @@ impl<T: Element> Trainer<T> {
     /// [`Error::NonFinite`] for a gradient that is not finite, if [`TrainerBuilder::check_finite`] asked for the
     /// check. Nothing has changed then.
     pub fn apply_gradients(&mut self) -> Result<(), Error> {
-        self.kept.batch = 0;
         let update = Some(self.next_update());
         let finish = Finish { guard: self.guard, update, ..Finish::NOTHING };
         self.run(&[], 2 * self.network.parameter_count(), None, finish)?;
+        self.kept.batch = 0;
         self.steps += 1;
         Ok(())
     }
@@ -237,9 +251,22 @@ impl<T: Element> Trainer<T> {
     /// The gradient of a loss of your own, from its gradient with respect to the outputs of the last
     /// [`Trainer::forward`], `[batch, outputs]`, to [`Trainer::gradients`].
     ///
+    /// ```
+    /// # use fuseprop::{Activation, Network, Trainer};
+    /// # let network = Network::<f32>::builder(2).dense(1, Activation::Tanh).seed(1).build()?;
+    /// # let mut trainer = Trainer::builder(network).build()?;
+    /// # let (x, targets) = ([0.1, 0.2, 0.3, 0.4], [1.0, 0.0]);
+    /// let outputs = trainer.forward(&x)?;
+    /// // Of half the sum of all squared distances.
+    /// let d_outputs: Vec<f32> = outputs.iter().zip(&targets).map(|(y, t)| y - t).collect();
+    /// trainer.backward(&d_outputs)?;
+    /// trainer.apply_gradients()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::NoForward`] without a forward pass since the last update; [`Error::Length`] for another
-    /// batch than its.
+    /// [`Error::NoForward`] unless [`Trainer::forward`] was the last call that ran the network; [`Error::Length`] for
+    /// another batch than its.
     pub fn backward(&mut self, d_outputs: &[T]) -> Result<(), Error> {
         let batch = self.kept.batch;
         if batch == 0 {
@@ -266,7 +293,8 @@ impl<T: Element> Trainer<T> {
         Ok(&self.input_gradients[..self.input_gradient_rows * self.network.inputs()])
     }
 
-    /// The gradient of all parameters as one slice, in the layout of the crate's own; padding is 0.
+    /// The gradient of all parameters as one slice in the crate's own padded layout, padding 0: for norms, scaling and
+    /// sums over machines. [`Trainer::read_gradients`] gives PyTorch's order.
     pub fn gradients(&self) -> &[T] {
         elements::<T>(&self.gradients)
     }
@@ -307,7 +335,7 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::Setting`] unless it is finite and at least 0.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
-        self.optimizer = self.optimizer.with_learning_rate(learning_rate)?;
+        self.optimizer = self.optimizer.with_learning_rate::<T>(learning_rate)?;
         Ok(())
     }
 
@@ -325,7 +353,7 @@ impl<T: Element> Trainer<T> {
         &mut self,
         x: &[T],
         (targets, weights): (Targets<'_, T>, Option<&[T]>),
-        half: Half,
+        goal: Goal,
     ) -> Result<f64, Error> {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let batch = check_batch("inputs", x.len(), inputs, self.max_batch)?;
@@ -335,9 +363,9 @@ impl<T: Element> Trainer<T> {
         let objective = Objective { loss: self.loss, scale, targets, weights };
         let flop = step_flop(batch, self.network.parameter_count());
         let pass = Some(Pass::Train(objective));
-        let (start, update) = match half {
-            Half::Gradient(start) => (start, None),
-            Half::Both => (Start::Zero, Some(self.next_update())),
+        let (start, update) = match goal {
+            Goal::Gradient(start) => (start, None),
+            Goal::Step => (Start::Zero, Some(self.next_update())),
         };
         let finish = Finish { sum: Some(start), measure: self.reports, guard: self.guard, update };
         self.start_report(batch);
@@ -398,13 +426,14 @@ impl<T: Element> Trainer<T> {
         Update { optimizer: self.optimizer, step: self.steps + 1, scale: 1.0, limit: self.guard.value }
     }
 
-    /// Both halves of a step over the rows of `x`; the sum of the slots' losses, in their order.
+    /// The halves of a step: `pass` over the rows of `x` (pass.rs), then `finish` (update.rs). Either may be nothing. The
+    /// sum of the slots' losses, in their order.
     fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> Result<f64, Error> {
         let batch = x.len() / self.network.inputs();
         let (rows_each, tile_rows) = (self.rows_each(batch), self.tile_rows);
         let noise = self.dropout_seed.map(|seed| Noise { seed, pass: self.passes, first_row: 0 });
         let Self { network, transposed, gradients, moments, squares, steps, .. } = self;
-        let Self { slots, schedule, kept, input_gradients, classes, .. } = self;
+        let Self { slots, plan, kept, input_gradients, classes, .. } = self;
         let slots = &mut slots[..batch.div_ceil(rows_each)];
         if pass.is_some_and(Pass::goes_back) && !input_gradients.is_empty() {
             self.input_gradient_rows = batch;
@@ -424,11 +453,11 @@ impl<T: Element> Trainer<T> {
                         classes,
                         rows_each,
                         tile_rows,
-                        schedule: *schedule,
+                        plan: *plan,
                         noise,
                     },
                 };
-                split.for_each(rows, &Rows::pass);
+                split.for_each(rows, &Rows::run);
             }
             let loss = slots.iter().map(|slot| slot.loss).sum();
             let moments = moments.each_mut().map(Vec::as_mut_slice);
@@ -440,9 +469,9 @@ impl<T: Element> Trainer<T> {
 
     /// Rows of a slot, in whole tiles.
     fn rows_each(&self, batch: usize) -> usize {
-        match self.schedule {
-            Schedule::TwoPhase => self.tile_rows,
-            Schedule::DepthFirst { slots } => {
+        match self.plan {
+            Plan::TwoPhase => self.tile_rows,
+            Plan::DepthFirst { slots } => {
                 batch.div_ceil(self.tile_rows).div_ceil(slots).max(1) * self.tile_rows
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernels::blocking::{PARALLEL_FLOP, Schedule, tile_rows};
+use crate::kernels::blocking::{PARALLEL_FLOP, Plan, tile_rows};
 use crate::kernels::lanes::{Line, elements_mut};
 use crate::loss::{Classes, Loss, Reduction};
 use crate::network::Network;
@@ -14,7 +14,8 @@ use crate::tile::{Purpose, Tile};
 use crate::train::{Kept, Trainer};
 use crate::update::{Guard, Transposed};
 
-/// Describes how a network is trained.
+/// How a network is trained: by default the mean squared error, gradient descent at a rate of 0.01, and batches of up
+/// to 256 rows.
 #[derive(Clone, Debug)]
 pub struct TrainerBuilder<T: Element> {
     network: Network<T>,
@@ -168,17 +169,17 @@ impl<T: Element> TrainerBuilder<T> {
     pub fn build(self) -> Result<Trainer<T>, Error> {
         let Self { network, max_batch, .. } = self;
         check_max_batch(&network, max_batch)?;
-        let optimizer = self.optimizer.checked()?;
+        let optimizer = self.optimizer.checked::<T>()?;
         let guard = self.guard.check()?;
-        self.loss.check()?;
+        self.loss.check::<T>()?;
         let weights = self.class_weights.as_deref();
         let classes = Classes::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
         let threads = Threads::new(self.parallelism)?.with_threshold(self.parallel_threshold);
         let tile_rows = tile_rows::<T>(max_batch, network.parameter_count());
-        let schedule = Schedule::choose::<T>(max_batch, tile_rows, network.parameters.len());
-        let (count, own_lines) = match schedule {
-            Schedule::DepthFirst { slots } => (slots, network.parameters.len()),
-            Schedule::TwoPhase => (max_batch.div_ceil(tile_rows), 0),
+        let plan = Plan::choose::<T>(max_batch, tile_rows, network.parameters.len());
+        let (count, own_lines) = match plan {
+            Plan::DepthFirst { slots } => (slots, network.parameters.len()),
+            Plan::TwoPhase => (max_batch.div_ceil(tile_rows), 0),
         };
         let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
         let tile = || Tile::new(&network, tile_rows, purpose);
@@ -208,7 +209,7 @@ impl<T: Element> TrainerBuilder<T> {
             guard,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
             slots: (0..count).map(slot).collect(),
-            schedule,
+            plan,
             tile_rows,
             loss: self.loss,
             classes,

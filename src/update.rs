@@ -63,7 +63,9 @@ impl Guard {
         if self.norm == f64::INFINITY {
             return 1.0;
         }
-        (self.norm / (squares.iter().sum::<f64>().sqrt() + 1e-6)).min(1.0)
+        let quotient = self.norm / (squares.iter().sum::<f64>().sqrt() + 1e-6);
+        // A norm that is not a number does not leave the gradient as it is.
+        if quotient >= 1.0 { 1.0 } else { quotient }
     }
 }
 
@@ -88,8 +90,9 @@ pub(crate) fn complete<T: Element>(
     finish: Finish,
 ) -> Result<(), Error> {
     let Finish { sum, measure, guard, update } = finish;
-    let held = guard.measures() && update.is_some() || guard.finite && sum.is_some();
-    if held {
+    // A norm, or a refusal, follows from all groups: none is updated before all are summed.
+    let needs_all = guard.measures() && update.is_some() || guard.finite && sum.is_some();
+    if needs_all {
         if guard.finite && !loss.is_finite() {
             return Err(Error::NonFinite { what: "loss", step: parts.steps + 1, layer: None });
         }
@@ -183,7 +186,7 @@ pub(crate) struct Group {
     transposed: usize,
     /// Lines of weights in each panel.
     columns: usize,
-    /// Columns of the group's panels that are outputs, not padding.
+    /// Outputs of the layer from the group's first on, those of later groups too.
     outputs: usize,
 }
 

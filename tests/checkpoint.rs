@@ -177,9 +177,72 @@ fn every_truncation_and_flipped_byte_of_the_header_is_refused_or_harmless() {
         let mut flipped = bytes.clone();
         flipped[i] ^= 1 << (i % 8);
         std::fs::write(&path.0, &flipped).unwrap();
-        // No panic, and no more memory than the file is long: a number may have become another number.
-        let _ = trainer.resume(&path.0);
+        let before = trainer.network().to_bytes().unwrap();
+        // A number may have become another number; then training goes on from it.
+        match trainer.resume(&path.0) {
+            Ok(()) => drop(trainer.step(&x, &classes).unwrap()),
+            Err(_) => assert_eq!(trainer.network().to_bytes().unwrap(), before, "byte {i}"),
+        }
     }
+}
+
+#[test]
+fn counts_and_rates_that_cannot_be_are_refused() {
+    let path = Temporary::new("counts");
+    let isa = Isa::detect();
+    let mut saved = trainer::<f32>(isa, Optimizer::adam(0.01));
+    fit(&mut saved, &path.0, 3);
+    let bytes = std::fs::read(&path.0).unwrap();
+    let text = String::from_utf8_lossy(&bytes[8..]).into_owned();
+    let words = |key: &str| {
+        let line = text.split("\\n").find(|line| line.starts_with(&format!("{key} "))).unwrap();
+        line.to_owned()
+    };
+    // In a file the header is JSON, its length in the first eight bytes: replacements keep it.
+    let cases = [
+        ("steps", "steps 99999999999999999999"),
+        ("passes", "passes -1"),
+        ("last", "last 18446744073709551615 24 1 1 1 - - 1"),
+        ("best", "best 9 24 0.5 0.5 0.5 - - 0.1"),
+        ("plateau", "plateau -1 1 0.5 0 1"),
+        ("plateau", "plateau 0.5 1 0.5 0 NaN"),
+        ("dropout_seed", "x 9"),
+    ];
+    for (key, replacement) in cases {
+        let line = words(key);
+        let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header = std::str::from_utf8(&bytes[8..8 + header_len]).unwrap();
+        let mut changed = header.trim_end().replacen(&line, replacement, 1);
+        assert_ne!(changed, header.trim_end(), "{key}");
+        while changed.len() % 8 != 0 {
+            changed.push(' ');
+        }
+        let mut file = (changed.len() as u64).to_le_bytes().to_vec();
+        file.extend(changed.as_bytes());
+        file.extend(&bytes[8 + header_len..]);
+        std::fs::write(&path.0, &file).unwrap();
+        let mut other = trainer::<f32>(isa, Optimizer::adam(0.01));
+        let error = other.resume(&path.0).unwrap_err();
+        assert!(matches!(error, Error::Format { .. } | Error::Setting { .. }), "{key}: {error}");
+        assert_eq!(other.steps(), 0);
+    }
+}
+
+#[test]
+fn early_stopping_that_starts_late_returns_to_what_it_has_seen() {
+    let path = Temporary::new("late");
+    let network = || Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
+    // A rate at which the loss grows from the first epoch on.
+    let build = || Trainer::builder(network()).optimizer(Optimizer::sgd(1.5)).build().unwrap();
+    let (x, y) = ([1.0, 2.0], [3.0, 1.0]);
+    let go_on = |_: &Epoch| ControlFlow::Continue(());
+    build().fit(Data::new(&x, &y), &Fit::new(6, 2).checkpoint(&path.0, 1), go_on).unwrap();
+    let mut trainer = build();
+    trainer.resume(&path.0).unwrap();
+    let outcome = trainer.fit(Data::new(&x, &y), &Fit::new(12, 2).stop_early(2), go_on).unwrap();
+    assert_eq!((outcome.best.number, outcome.last.number), (6, 8));
+    let best = Network::<f32>::load(&path.0).unwrap();
+    assert_eq!(trainer.network().to_bytes().unwrap(), best.to_bytes().unwrap());
 }
 
 /// Where a child of [`a_killed_fit_ends_in_the_same_bytes`] works.

@@ -48,6 +48,27 @@ fn settings_out_of_range_are_refused() {
         assert!(matches!(trainer.set_learning_rate(bad), Err(Error::Setting { .. })));
         assert_eq!(trainer.optimizer(), Optimizer::sgd(0.01));
     }
+    // Finite in f64, not in f32.
+    for large in [1e39, 1e300] {
+        assert!(matches!(
+            Network::<f32>::builder(1).dense(1, Activation::LeakyRelu(large)).build(),
+            Err(Error::Setting { .. })
+        ));
+        assert!(Network::<f64>::builder(1).dense(1, Activation::LeakyRelu(large)).build().is_ok());
+        for optimizer in
+            [Optimizer::sgd(large), Optimizer::adam(large), Optimizer::sgd(1.0).weight_decay(large)]
+        {
+            let built = Trainer::builder(network()).optimizer(optimizer).build();
+            assert!(matches!(built, Err(Error::Setting { .. })), "{optimizer:?}");
+        }
+        let weights =
+            Trainer::builder(network()).loss(Loss::SoftmaxCrossEntropy).class_weights(&[1.0, large]);
+        assert!(matches!(weights.build(), Err(Error::Setting { .. })));
+    }
+    assert!(matches!(
+        Trainer::builder(network()).loss(Loss::Huber(1e-50)).build(),
+        Err(Error::Setting { .. })
+    ));
     let early = Network::<f32>::builder(1).dense(2, Activation::Softmax).dense(1, Activation::Relu).build();
     assert_eq!(early.unwrap_err(), Error::Softmax { layer: 0, layers: 2 });
     let no_threads = Trainer::builder(network()).parallelism(Parallelism::Threads(0)).build();

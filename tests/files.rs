@@ -19,7 +19,7 @@ const ACTIVATIONS: [Activation; 16] = [
     Activation::Silu,
     Activation::Softplus,
     Activation::HardSigmoid,
-    Activation::HardTanh(-1e-300, 1e300),
+    Activation::HardTanh(-1e-30, 1e30),
     Activation::SquaredClippedRelu,
     Activation::Sine(29.999999999999996),
     Activation::Softmax,
@@ -108,6 +108,10 @@ fn layer_norms_dropout_and_the_scaler_are_saved_too() {
     let builder = builder.dense(7, Activation::Identity).layer_norm(Activation::Sine(1.5)).dropout(1.0 / 3.0);
     let mut network = builder.dense(2, Activation::Softmax).seed(1).build().unwrap();
     network.write_weights(2, &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]).unwrap();
+    let mut narrow = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
+    narrow.set_scaler(Some(Scaler::new(vec![0.1], vec![0.3]).unwrap())).unwrap();
+    let wide = Network::<f64>::from_bytes(&narrow.to_bytes().unwrap()).unwrap();
+    assert_eq!(wide.scaler().unwrap().means(), [f64::from(0.1f32)]);
     let scaler = Scaler::new(vec![1.0 / 3.0, -1e-300, 0.0], vec![0.1, 1e300, 1.0]).unwrap();
     network.set_scaler(Some(scaler)).unwrap();
     let bytes = network.to_bytes().unwrap();
@@ -126,6 +130,33 @@ fn layer_norms_dropout_and_the_scaler_are_saved_too() {
     other.write_parameters(&vec![0.0; network.parameter_count()]).unwrap();
     other.import_bytes(&bytes, Names::Discover).unwrap();
     assert_equal(&other, &network);
+}
+
+#[test]
+fn what_a_killed_save_has_left_is_passed_over() {
+    let folder = Folder::new("left-over");
+    let path = folder.0.join("model.safetensors");
+    let network = network::<f32>(&[Activation::Relu]);
+    let left: Vec<String> =
+        (0..200).map(|count| format!("model.safetensors.{}-{count}.tmp", std::process::id())).collect();
+    for name in &left {
+        std::fs::write(folder.0.join(name), "of another process").unwrap();
+    }
+    network.save(&path).unwrap();
+    assert_equal(&Network::<f32>::load(&path).unwrap(), &network);
+    assert_eq!(folder.names().len(), 1 + left.len());
+}
+
+#[test]
+fn many_tensors_are_read_in_time() {
+    let mut builder = Network::<f32>::builder(1).seed(1);
+    for _ in 0..20_000 {
+        builder = builder.dense(1, Activation::Identity);
+    }
+    let bytes = builder.build().unwrap().to_bytes().unwrap();
+    let start = std::time::Instant::now();
+    Network::<f32>::from_bytes(&bytes).unwrap();
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -276,7 +307,9 @@ fn layers_that_do_not_follow_each_other_are_refused_before_memory_is_asked_for()
     let metadata = [("fuseprop".to_owned(), text.to_owned())].into_iter().collect();
     let file = safetensors::serialize(tensors, Some(metadata)).unwrap();
     match Network::<f32>::from_bytes(&file) {
-        Err(Error::Tensors { expected, .. }) => assert_eq!(expected, ["1.weight of 1048576 inputs"]),
+        Err(Error::Tensors { expected, .. }) => {
+            assert_eq!(expected, ["1.weight of 1048576 inputs, with its bias"])
+        }
         other => panic!("{other:?}"),
     }
 }

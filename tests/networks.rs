@@ -373,6 +373,121 @@ fn f32_stays_near_f64() {
 }
 
 #[test]
+fn f32_losses_and_gradients_stay_near_f64_wherever_logits_are() {
+    for isa in isas() {
+        let mut random = Random(15);
+        for offset in [0.0, 1e2, 1e5] {
+            for _ in 0..40 {
+                let batch = 1 + random.below(100);
+                let case = Case::random(&mut random, 40, batch);
+                let mut network = case.network::<f32>(isa);
+                let last = network.layer_count() - 1;
+                // A shift of all logits is no change of a cross-entropy.
+                let shifted = case.loss == Loss::SoftmaxCrossEntropy && !case.norms[last];
+                if shifted {
+                    let linear = matches!(case.activations[last], Activation::Identity | Activation::Softmax);
+                    let biases = vec![if linear { offset as f32 } else { 0.0 }; network.outputs()];
+                    network.write_biases(last, &biases).unwrap();
+                }
+                let model = reference::Model::of(&network);
+                let mut trainer = case.trainer_of(network, Parallelism::Serial);
+                let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+                let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+                let (x, values) = (narrow(&case.x), narrow(&case.values));
+                let targets: Targets<'_, f32> =
+                    if case.use_classes { (&case.classes).into() } else { (&values).into() };
+                let weights = case.weights.as_ref().map(|weights| narrow(weights));
+                let loss = match &weights {
+                    Some(weights) => trainer.compute_gradients_weighted(&x, targets, weights).unwrap(),
+                    None => trainer.compute_gradients(&x, targets).unwrap(),
+                };
+                let rounded = Case {
+                    x: wide(&x),
+                    values: wide(&values),
+                    weights: weights.as_deref().map(wide),
+                    ..case
+                };
+                let (expected_loss, expected) = rounded.expected(&model);
+                let mut gradients = vec![0.0; expected.len()];
+                trainer.read_gradients(&mut gradients).unwrap();
+                // A kink that f32 and f64 see from two sides, and logits that are rounded, are no errors of the loss.
+                let kinks = rounded.activations.iter().any(|&activation| has_kinks(activation))
+                    || matches!(rounded.loss, Loss::MeanAbsoluteError | Loss::Huber(_));
+                let terms = (rounded.batch + rounded.sizes.iter().sum::<usize>()) as f64;
+                let logits = if shifted { offset } else { 0.0 };
+                let bound = 16.0 * terms * f64::from(f32::EPSILON) * (1.0 + expected_loss.abs())
+                    + 4.0 * logits * f64::from(f32::EPSILON);
+                let what = rounded.describe(isa);
+                assert!((loss - expected_loss).abs() <= bound, "{what}: {loss}, not {expected_loss}");
+                if !kinks && logits <= 1e2 {
+                    assert_close(
+                        &wide(&gradients),
+                        &expected,
+                        16.0 * terms,
+                        f64::from(f32::EPSILON) * (1.0 + logits),
+                        &what,
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cross_entropy_does_not_change_when_all_logits_are_shifted() {
+    for isa in isas() {
+        for logit in [0.0_f32, 1e2, 1e4, 1e7, -1e7] {
+            for smoothing in [0.0, 0.1] {
+                let network = Network::<f32>::builder(1).dense(3, Activation::Identity).isa(isa).seed(1);
+                let mut network = network.build().unwrap();
+                network.write_parameters(&[0.0, 0.0, 0.0, logit, logit, logit]).unwrap();
+                let builder = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy);
+                let mut trainer = builder.label_smoothing(smoothing).build().unwrap();
+                let thirds = [1.0f32 / 3.0; 3];
+                let losses = [
+                    trainer.compute_gradients(&[1.0], &thirds).unwrap(),
+                    trainer.compute_gradients(&[1.0], &[1_u32]).unwrap(),
+                ];
+                for loss in losses {
+                    assert!((loss - 3.0f64.ln()).abs() < 1e-6, "{isa}, {logit}, {smoothing}: {loss}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_that_are_not_finite_do_not_outlive_the_parameters_they_spoilt() {
+    for isa in isas() {
+        let builder = Network::<f32>::builder(3).dense(5, Activation::Identity).layer_norm(Activation::Tanh);
+        let network = builder.dense(1, Activation::Identity).isa(isa).seed(1).build().unwrap();
+        let mut good = vec![0.0; network.parameter_count()];
+        network.read_parameters(&mut good).unwrap();
+        let mut trainer = Trainer::builder(network).build().unwrap();
+        trainer.step(&[f32::INFINITY, 1.0, 2.0], &[0.0]).unwrap();
+        let mut network = trainer.into_network();
+        network.write_parameters(&good).unwrap();
+        let mut trainer = Trainer::builder(network).report().build().unwrap();
+        trainer.compute_gradients(&[0.5, 1.0, 2.0], &[0.0]).unwrap();
+        assert!(trainer.gradients().iter().all(|g| g.is_finite()), "{isa}");
+        assert!(trainer.reports().unwrap().all(|report| report.parameters.is_finite()));
+    }
+}
+
+#[test]
+fn a_norm_that_is_not_a_number_does_not_switch_clipping_off() {
+    let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
+    let builder = Trainer::builder(network).optimizer(Optimizer::sgd(1.0)).clip_norm(1.0);
+    let mut trainer = builder.build().unwrap();
+    trainer.gradients_mut()[0] = 1000.0;
+    trainer.gradients_mut()[16] = f32::NAN;
+    trainer.apply_gradients().unwrap();
+    let mut parameters = [0.0; 2];
+    trainer.network().read_parameters(&mut parameters).unwrap();
+    assert!(parameters.iter().all(|p| p.is_nan()), "{parameters:?}");
+}
+
+#[test]
 fn outputs_do_not_depend_on_the_place_in_a_batch() {
     for isa in isas() {
         let mut random = Random(6);

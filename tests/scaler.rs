@@ -19,6 +19,9 @@ fn means_and_deviations_are_those_of_the_columns() {
     let scaler = Scaler::fit(&X, 2).unwrap();
     assert_eq!(scaler.means(), [3.0, -50.0]);
     assert_eq!(scaler.deviations(), [(38.0f64 / 4.0).sqrt(), 1.0], "a constant feature is divided by 1");
+    for constant in [0.1, 0.3, 1.1, -1e30] {
+        assert_eq!(Scaler::<f64>::fit(&[constant; 10], 1).unwrap().deviations(), [1.0], "{constant}");
+    }
     let mut x = X;
     scaler.apply(&mut x).unwrap();
     let (mean, squares) = x.iter().step_by(2).fold((0.0, 0.0), |(m, s), x| (m + x / 4.0, s + x * x / 4.0));

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use data::Set;
-use fuseprop::{Activation, Loss, Network, Optimizer, Trainer};
+use fuseprop::{Activation, Loss, Network, Optimizer, Schedule, Trainer, Workspace, metrics};
 use indicatif::{ProgressBar, ProgressStyle};
 
 const CLASSES: usize = 10;
@@ -108,14 +108,16 @@ fn train_network(
     let bar = ProgressBar::new(arguments.epochs as u64).with_style(
         ProgressStyle::with_template("{bar:40} epoch {pos}/{len}").expect("the template is constant"),
     );
+    // Not `Trainer::fit`: the pictures are moved anew in every epoch.
+    let schedule = Schedule::cosine(arguments.epochs.max(1), 0.0);
+    let mut workspace = trainer.network().workspace(train.len())?;
     let mut order: Vec<usize> = (0..train.len()).collect();
     let reach = SHIFT * train.width as f32;
     let mut x = Vec::with_capacity(BATCH * train.features);
     let mut labels = Vec::with_capacity(BATCH);
     let start = Instant::now();
     for epoch in 1..=arguments.epochs {
-        let progress = (epoch - 1) as f64 / arguments.epochs as f64;
-        trainer.set_learning_rate(LEARNING_RATE * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()))?;
+        trainer.set_learning_rate(schedule.rate(LEARNING_RATE, epoch - 1))?;
         random.shuffle(&mut order);
         let mut loss = 0.0;
         for rows in order.chunks(BATCH) {
@@ -128,7 +130,8 @@ fn train_network(
             }
             loss += trainer.step(&x, &labels)? * rows.len() as f64;
         }
-        let accuracy = accuracy(&predict(trainer.network(), train)?, train);
+        let outputs = predict(trainer.network(), train, &mut workspace)?;
+        let accuracy = metrics::accuracy(&outputs, &train.labels);
         let line = format!(
             "epoch {epoch:>3}: loss {:.4}, accuracy {:.2} % of the training rows",
             loss / train.len() as f64,
@@ -152,27 +155,22 @@ fn train_network(
     Ok(trainer.into_network())
 }
 
-/// The class of the largest output, for every row.
-fn predict(network: &Network<f32>, set: &Set) -> Result<Vec<u32>, fuseprop::Error> {
-    let mut workspace = network.workspace(set.len())?;
+/// The outputs of every row.
+fn predict(
+    network: &Network<f32>,
+    set: &Set,
+    workspace: &mut Workspace<f32>,
+) -> Result<Vec<f32>, fuseprop::Error> {
     let mut outputs = vec![0.0; set.len() * CLASSES];
-    network.predict_into(&set.x, &mut outputs, &mut workspace)?;
-    let largest = |row: &[f32]| (0..CLASSES).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0) as u32;
-    Ok(outputs.chunks_exact(CLASSES).map(largest).collect())
-}
-
-fn accuracy(predicted: &[u32], set: &Set) -> f64 {
-    let right = predicted.iter().zip(&set.labels).filter(|(predicted, label)| predicted == label);
-    right.count() as f64 / set.len() as f64
+    network.predict_into(&set.x, &mut outputs, workspace)?;
+    Ok(outputs)
 }
 
 fn report(network: &Network<f32>, test: &Set) -> Result<(), fuseprop::Error> {
-    let predicted = predict(network, test)?;
-    let mut confusion = [[0; CLASSES]; CLASSES];
-    for (&label, &predicted) in test.labels.iter().zip(&predicted) {
-        confusion[label as usize][predicted as usize] += 1;
-    }
-    println!("\ntest accuracy {:.2} % of {} rows\n", 100.0 * accuracy(&predicted, test), test.len());
+    let outputs = predict(network, test, &mut network.workspace(test.len())?)?;
+    let confusion = metrics::confusion(&outputs, &test.labels);
+    let accuracy = metrics::accuracy(&outputs, &test.labels);
+    println!("\ntest accuracy {:.2} % of {} rows\n", 100.0 * accuracy, test.len());
     println!("rows: the digit, columns: the prediction");
     println!("    {}", (0..CLASSES).map(|digit| format!("{digit:>5}")).collect::<String>());
     for (digit, row) in confusion.iter().enumerate() {

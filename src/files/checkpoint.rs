@@ -49,7 +49,8 @@ impl<T: Element> Trainer<T> {
     /// optimizer but for its learning rate. From then on all bits are those of the training that never stopped, if data
     /// and settings are the same too.
     ///
-    /// If the checkpoint was written within a fit, the next [`Trainer::fit`] goes on after the epoch of the checkpoint.
+    /// If the checkpoint was written within a fit, the next [`Trainer::fit`] goes on after the epoch of the checkpoint,
+    /// with the plateau of the checkpoint in the state that it was in.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Format`] or [`Error::Tensors`] for a file that cannot be read or is that of another
@@ -85,14 +86,24 @@ impl<T: Element> Trainer<T> {
                 let kept = format!("{STATE}best.");
                 let has_kept = file.names().iter().any(|name| name.starts_with(&kept));
                 let (plateau, factor) = header.find("plateau").map_or(Ok((None, 1.0)), read_plateau)?;
-                let outcome = Some(Outcome { last: read_epoch(last)?, best: read_epoch(best)? });
+                let (mut last, best) = (read_epoch(last)?, read_epoch(best)?);
+                last.is_best = last.number == best.number;
+                if best.number > last.number {
+                    return Err(Error::Format { what: "the best epoch is after the last".to_owned() });
+                }
+                let outcome = Some(Outcome { last, best });
                 let kept = if has_kept { lines_of("best")? } else { Vec::new() };
                 Some(Progress { outcome, kept, plateau, factor })
             }
             _ => None,
         };
-        let (steps, passes) = (header.number("steps")?, header.number("passes")?);
+        let (steps, passes) = (counter(header.get("steps")?)?, counter(header.get("passes")?)?);
         let dropout_seed = header.find("dropout_seed").map(parse_word).transpose()?;
+        if dropout_seed.is_some() != self.dropout_seed.is_some() {
+            return Err(Error::Format {
+                what: "a seed of dropout belongs to layers with dropout".to_owned(),
+            });
+        }
         self.set_learning_rate(header.number("learning_rate")?)?;
         // Nothing can fail from here on.
         (self.steps, self.passes, self.dropout_seed) = (steps, passes, dropout_seed);
@@ -142,7 +153,8 @@ impl<T: Element> Trainer<T> {
 
 /// An optimizer without its learning rate, which may change.
 fn rule(optimizer: Optimizer) -> String {
-    optimizer.with_learning_rate(0.0).map_or_else(|error| error.to_string(), |rule| format!("{rule:?}"))
+    let rule = optimizer.with_learning_rate::<f64>(0.0);
+    rule.map_or_else(|error| error.to_string(), |rule| format!("{rule:?}"))
 }
 
 fn write_epoch(epoch: &Epoch) -> String {
@@ -173,13 +185,21 @@ fn read_epoch(words: &str) -> Result<Epoch, Error> {
         None => None,
     };
     Ok(Epoch {
-        number: parse_word(number)?,
-        of: parse_word(of)?,
+        number: counter(number)? as usize,
+        of: counter(of)? as usize,
         loss: parse_word(loss)?,
         validation,
         learning_rate: parse_word(learning_rate)?,
-        is_best: false,
+        is_best: true,
     })
+}
+
+/// A number that can be counted on from.
+fn counter(word: &str) -> Result<u64, Error> {
+    match parse_word(word)? {
+        number if number <= u64::from(u32::MAX) << 16 => Ok(number),
+        number => Err(Error::Format { what: format!("{number} is no count") }),
+    }
 }
 
 fn read_plateau(words: &str) -> Result<(Option<Plateau>, f64), Error> {
@@ -191,7 +211,11 @@ fn read_plateau(words: &str) -> Result<(Option<Plateau>, f64), Error> {
         factor: parse_word(each)?,
         patience: parse_word(patience)?,
         lowest: parse_word(lowest)?,
-        waited: parse_word(waited)?,
+        waited: counter(waited)? as usize,
     };
-    Ok((Some(plateau), parse_word(factor)?))
+    let so_far = parse_word(factor)?;
+    match plateau.check()? {
+        plateau if (0.0..=1.0).contains(&so_far) => Ok((Some(plateau), so_far)),
+        _ => Err(Error::Setting { what: "the product of a plateau's factors", value: so_far }),
+    }
 }

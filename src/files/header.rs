@@ -40,7 +40,10 @@ pub fn write<T: Element>(network: &Network<T>) -> String {
         text += &format!("layer {}\n", write_layer(layer));
     }
     if let Some(scaler) = network.scaler() {
-        let words = |values: &[T]| values.iter().map(T::to_string).collect::<Vec<_>>().join(" ");
+        // As f64, which holds every element: the text then means the same number for both types.
+        let words = |values: &[T]| {
+            values.iter().map(|value| value.to_f64().to_string()).collect::<Vec<_>>().join(" ")
+        };
         text += &format!("means {}\ndeviations {}\n", words(scaler.means()), words(scaler.deviations()));
     }
     text

@@ -9,6 +9,7 @@ mod tensors;
 use std::path::Path;
 
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 
 use crate::element::Element;
 use crate::error::Error;
@@ -16,7 +17,7 @@ use crate::init::Init;
 use crate::network::{LayerKind, Network};
 use header::{Header, LayerLine};
 pub use names::Names;
-use tensors::{Writer, describe, read_parameters};
+use tensors::{Writer, describe, is_read, read_parameters};
 
 /// Tensors of a checkpoint that are not the network's start with it.
 const STATE: &str = "state.";
@@ -134,8 +135,12 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, layers: &[LayerLine]) -> Result<
             (LayerKind::LayerNorm, &[features]) => (features, features),
             _ => return Err(missing_weights(file, &name, below)),
         };
-        // Every weight that the network will hold must be in the file, or a small file could ask for all memory.
-        if below.is_some_and(|below| below != inputs) {
+        // Every number that the network will hold must be in the file, or a small file could ask for all memory.
+        let bias = file.tensor(&format!("{index}.bias"));
+        let readable = |tensor: &TensorView<'_>| is_read(tensor.dtype());
+        let complete = file.tensor(&name).is_ok_and(|weight| readable(&weight))
+            && bias.is_ok_and(|bias| readable(&bias) && bias.shape() == [outputs]);
+        if !complete || below.is_some_and(|below| below != inputs) {
             return Err(missing_weights(file, &name, below));
         }
         below = Some(outputs);
@@ -153,7 +158,7 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, layers: &[LayerLine]) -> Result<
 fn missing_weights(file: &SafeTensors<'_>, name: &str, below: Option<usize>) -> Error {
     let inputs = below.map_or("inputs".to_owned(), |below: usize| below.to_string());
     let found = file.iter().map(|(name, tensor)| describe(name, &tensor)).collect();
-    Error::Tensors { expected: vec![format!("{name} of {inputs} inputs")], found }
+    Error::Tensors { expected: vec![format!("{name} of {inputs} inputs, with its bias")], found }
 }
 
 /// All parameters in canonical order.

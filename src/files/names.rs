@@ -16,7 +16,8 @@ pub enum Names<'a> {
     Prefix(&'a str),
     /// The names of weights and biases, layer by layer. Other tensors are passed over.
     List(&'a [(&'a str, &'a str)]),
-    /// All pairs of a matrix `name.weight` and a vector `name.bias`, by name, with numbers in it taken as numbers; for
+    /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with numbers in them
+    /// taken as numbers (names without numbers are better given as a [`Names::List`]); for
     /// a network with layer norms also pairs of two vectors. There must be one for each layer.
     Discover,
 }

@@ -1,6 +1,7 @@
 //! Tensors of a file as numbers, and back.
 
 use core::fmt;
+use std::collections::HashSet;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -59,7 +60,8 @@ pub fn read_parameters<T: Element>(
     let fits = |(name, shape): &(String, Shape)| {
         file.tensor(name).is_ok_and(|tensor| shape.fits(tensor.shape()) && is_read(tensor.dtype()))
     };
-    let extra = |name: &&str| claimed(name) && !expected.iter().any(|(expected, _)| expected == name);
+    let known: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+    let extra = |name: &&str| claimed(name) && !known.contains(name);
     let complete = names.len() == layers.len() && expected.iter().all(fits);
     if !complete || file.names().iter().any(extra) {
         let mut found: Vec<String> = file.iter().map(|(name, tensor)| describe(name, &tensor)).collect();

@@ -51,7 +51,7 @@ const TILES_PER_SLOT: usize = 4;
 /// beside a tile: half of a 2 MiB L2.
 const DEPTH_FIRST_BYTES: usize = 1 << 20;
 
-/// Lines of inputs that one block of a product's sum takes: `KC`, in elements 256 for `f32`. Three
+/// Lines of `k` (inputs forward, outputs backward) that one block of a product takes: `KC`, in elements 256 for `f32`. Three
 /// panels of 256 rows are 48 KiB, an L1, and stay in L2 while the row blocks of a tile pass.
 pub const KC_LINES: usize = 16;
 
@@ -66,14 +66,14 @@ pub const PARALLEL_FLOP: usize = 10_000_000;
 
 /// How the rows of a batch become a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schedule {
+pub enum Plan {
     /// Each tile goes forward and backward before the next starts; gradients go to `slots` partial sums.
     DepthFirst { slots: usize },
     /// All tiles go forward and back; then each block of the gradient is summed over the batch.
     TwoPhase,
 }
 
-impl Schedule {
+impl Plan {
     /// Depth-first if the batch is long enough to fill slots and the parameters fit beside a tile.
     pub fn choose<T: Element>(max_batch: usize, tile_rows: usize, parameter_lines: usize) -> Self {
         let tiles = max_batch.div_ceil(tile_rows);
@@ -94,7 +94,7 @@ pub fn step_flop(batch: usize, weights: usize) -> usize {
 /// Adjacent panels that a micro-kernel takes, of those left, when a layer has `rows` rows to fill a tile.
 ///
 /// Few rows take many panels, so that enough independent sums are in flight to hide the latency of a
-/// fused multiply-add (4 cycles, two per cycle: eight); many rows take three panels, because a 8x3 tile
+/// fused multiply-add (4 cycles, two per cycle: eight); many rows take three panels, because an 8x3 tile
 /// loads least per multiply-add. Four panels are two pairs rather than three and one.
 #[inline(always)]
 pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> usize {

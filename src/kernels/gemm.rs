@@ -9,8 +9,12 @@
 //! | [`backward_data`] | `d_x` | `d_z` | `W^T` | 0 |
 //! | [`weight_gradient`] | `d_W` | `x^T` | `d_z` | 0, or the sum so far |
 //!
-//! `B` is read in whole lines, `A` one element at a time, broadcast. Loops, from the outside: panels of
-//! `C` (`jr`), blocks of `k` (`pc`), rows of `C` (`ir`), the micro-kernel.
+//! Here `W` is as it lies in memory, `[I, O]`: the transpose of what users see, with the biases as line 0 of each panel.
+//! `W^T` is read from the transposed copy, because the rows of `B` must lie along its lines.
+//!
+//! `B` is read in whole lines, `A` one element at a time, broadcast. [`forward`] and [`backward_data`] loop over panels
+//! of `C`, blocks of `k`, rows of `C`; [`weight_gradient`] over panels, then rows of `C`: its `k`, the rows of a tile,
+//! is one block.
 
 use core::ops::Range;
 

@@ -1,9 +1,9 @@
 //! How numbers move: the operations that a network is made of, on the best instruction set at hand.
 //!
-//! [`Kernels`] is the one crossing into an instruction set. The outer ring holds a `&'static dyn Kernels`,
+//! [`Kernels`] is the one crossing into an instruction set. A network holds a `&'static dyn Kernels`,
 //! chosen once when a network is built, and calls one of its methods for a tile and a layer; each enters
 //! one function compiled for its instructions, below which everything is inlined. A kernel never sees a
-//! thread, a caller never sees a lane.
+//! thread, a caller never sees a vector.
 
 pub mod blocking;
 pub mod elementwise;
@@ -75,7 +75,7 @@ pub trait Kernels<T: Element>: Send + Sync {
         start: Start,
     );
     /// See [`norm::forward`].
-    fn normalize(
+    fn norm_forward(
         &self,
         y: PanelsMut<'_, T>,
         x: Panels<'_, T>,
@@ -84,16 +84,16 @@ pub trait Kernels<T: Element>: Send + Sync {
         activation_and_sums: (Activation, &mut [T::Line]),
     );
     /// See [`norm::backward_data`].
-    fn normalize_backward(
+    fn norm_backward_data(
         &self,
         d_x: PanelsMut<'_, T>,
-        d_z_and_x: (Panels<'_, T>, Panels<'_, T>),
+        x_and_d_z: (Panels<'_, T>, Panels<'_, T>),
         weights: &[T::Line],
         statistics: &[T::Line],
         below: Option<(Panels<'_, T>, Activation)>,
     );
     /// See [`norm::weight_gradient`].
-    fn norm_gradient(
+    fn norm_weight_gradient(
         &self,
         d_w: &mut [T::Line],
         x_and_d_z: (Panels<'_, T>, Panels<'_, T>),
@@ -129,6 +129,7 @@ pub trait Kernels<T: Element>: Send + Sync {
     );
 }
 
+/// Every method enters the instruction set and calls the function that its docs name.
 impl<L: Lanes> Kernels<L::Element> for L {
     fn pack(&self, to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
         self.vectorize(
@@ -203,7 +204,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         );
     }
 
-    fn normalize(
+    fn norm_forward(
         &self,
         y: PanelsMut<'_, L::Element>,
         x: Panels<'_, L::Element>,
@@ -217,21 +218,21 @@ impl<L: Lanes> Kernels<L::Element> for L {
         );
     }
 
-    fn normalize_backward(
+    fn norm_backward_data(
         &self,
         d_x: PanelsMut<'_, L::Element>,
-        d_z_and_x: (Panels<'_, L::Element>, Panels<'_, L::Element>),
+        x_and_d_z: (Panels<'_, L::Element>, Panels<'_, L::Element>),
         weights: &[LineOf<L>],
         statistics: &[LineOf<L>],
         below: Option<(Panels<'_, L::Element>, Activation)>,
     ) {
         self.vectorize(
             #[inline(always)]
-            || norm::backward_data(*self, d_x, d_z_and_x, weights, statistics, below),
+            || norm::backward_data(*self, d_x, x_and_d_z, weights, statistics, below),
         );
     }
 
-    fn norm_gradient(
+    fn norm_weight_gradient(
         &self,
         d_w: &mut [LineOf<L>],
         x_and_d_z: (Panels<'_, L::Element>, Panels<'_, L::Element>),

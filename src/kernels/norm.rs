@@ -63,7 +63,7 @@ pub fn forward<L: Lanes>(
 pub fn backward_data<L: Lanes>(
     l: L,
     d_x: PanelsMut<'_, L::Element>,
-    (d_z, x): (Panels<'_, L::Element>, Panels<'_, L::Element>),
+    (x, d_z): (Panels<'_, L::Element>, Panels<'_, L::Element>),
     weights: &[LineOf<L>],
     statistics: &[LineOf<L>],
     below: Option<(Panels<'_, L::Element>, Activation)>,

@@ -1,0 +1,138 @@
+//! Networks that are trained and run, with their data.
+
+use fuseprop::{
+    Activation, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer, reference,
+};
+
+pub struct Workload {
+    pub name: &'static str,
+    pub sizes: &'static [usize],
+    pub hidden: Activation,
+    pub output: Activation,
+    pub batch: usize,
+    pub loss: Loss,
+}
+
+const RELU: Activation = Activation::Relu;
+const LINEAR: Activation = Activation::Identity;
+const MSE: Loss = Loss::MeanSquaredError;
+const CE: Loss = Loss::SoftmaxCrossEntropy;
+
+#[rustfmt::skip]
+pub const WORKLOADS: &[Workload] = &[
+    Workload { name: "xor", sizes: &[2, 4, 1], hidden: Activation::Sigmoid, output: Activation::Sigmoid, batch: 4, loss: MSE },
+    Workload { name: "policy", sizes: &[8, 64, 64, 4], hidden: Activation::Tanh, output: LINEAR, batch: 64, loss: MSE },
+    Workload { name: "mnist128", sizes: &[784, 128, 10], hidden: RELU, output: LINEAR, batch: 64, loss: CE },
+    Workload { name: "mnist512", sizes: &[784, 512, 512, 10], hidden: RELU, output: LINEAR, batch: 256, loss: CE },
+    Workload { name: "sq1024", sizes: &[1024, 1024, 1024, 1024], hidden: RELU, output: LINEAR, batch: 1024, loss: MSE },
+    Workload { name: "narrow64", sizes: &[32, 64, 64, 64, 64, 3], hidden: RELU, output: LINEAR, batch: 65_536, loss: MSE },
+];
+
+/// Operations above which a step of the reference takes too long to time.
+const REFERENCE_FLOP: u64 = 100_000_000;
+
+/// Operations above which slow instruction sets take too long to time.
+const ALL_ISAS_FLOP: u64 = 1_000_000_000;
+
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get())
+}
+
+/// One thread and, if there are more, all.
+pub fn thread_counts() -> Vec<usize> {
+    if cores() > 1 { vec![1, cores()] } else { vec![1] }
+}
+
+impl Workload {
+    pub fn network(&self, isa: Isa) -> Network<f32> {
+        let mut builder = Network::builder(self.sizes[0]).seed(1).isa(isa);
+        for (l, &size) in self.sizes.iter().enumerate().skip(1) {
+            let last = l + 1 == self.sizes.len();
+            builder = builder.dense(size, if last { self.output } else { self.hidden });
+        }
+        builder.build().expect("the shapes are fixed and right")
+    }
+
+    pub fn trainer(&self, isa: Isa) -> Trainer<f32> {
+        Trainer::builder(self.network(isa))
+            .loss(self.loss)
+            .optimizer(Optimizer::sgd(1e-3))
+            .max_batch(self.batch)
+            .parallelism(Parallelism::Auto)
+            .build()
+            .expect("the settings are fixed and right")
+    }
+
+    /// The same network by plain loops.
+    pub fn model(&self) -> reference::Model {
+        reference::Model::of(&self.network(Isa::Portable))
+    }
+
+    /// Floating-point operations of a step: two for each multiply-add, without the first layer's input gradient.
+    pub fn flop(&self) -> u64 {
+        let pairs = self.sizes.windows(2).map(|pair| pair[0] * pair[1]);
+        (self.batch * (6 * pairs.sum::<usize>() - 2 * self.sizes[0] * self.sizes[1])) as u64
+    }
+
+    /// All instruction sets for short steps, else the best.
+    pub fn isas(&self) -> impl Iterator<Item = Isa> {
+        let short = self.flop() < ALL_ISAS_FLOP;
+        Isa::available().filter(move |&isa| short || isa == Isa::detect())
+    }
+
+    pub fn suits_reference(&self) -> bool {
+        self.flop() < REFERENCE_FLOP
+    }
+
+    pub fn inputs(&self, rows: usize) -> Vec<f32> {
+        (0..rows * self.sizes[0]).map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0).collect()
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.sizes[self.sizes.len() - 1]
+    }
+
+    pub fn data(&self) -> Data {
+        let values = self.batch * self.outputs();
+        Data {
+            x: self.inputs(self.batch),
+            values: (0..values).map(|i| ((i * 40_503) % 1000) as f32 / 1000.0).collect(),
+            classes: (0..self.batch).map(|i| (i * 7 % self.outputs()) as u32).collect(),
+        }
+    }
+
+    /// A step of the reference.
+    pub fn reference_step(
+        &self,
+        model: &mut reference::Model,
+        x: &[f64],
+        data: &Data,
+        values: &[f64],
+    ) -> f64 {
+        let targets = match self.loss {
+            Loss::SoftmaxCrossEntropy => Targets::Classes(&data.classes),
+            _ => Targets::Values(values),
+        };
+        model.step(x, targets, self.batch, self.loss, Reduction::Mean, 1e-3)
+    }
+}
+
+/// A batch.
+pub struct Data {
+    pub x: Vec<f32>,
+    pub values: Vec<f32>,
+    pub classes: Vec<u32>,
+}
+
+impl Data {
+    pub fn targets(&self, loss: Loss) -> Targets<'_, f32> {
+        match loss {
+            Loss::SoftmaxCrossEntropy => (&self.classes).into(),
+            _ => (&self.values).into(),
+        }
+    }
+}
+
+pub fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
