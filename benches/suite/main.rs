@@ -2,8 +2,8 @@
 //! what threads bring. The naive reference runs beside all of them.
 //!
 //! ```text
-//! cargo bench                                 about four minutes; plots in target/criterion/report/index.html
-//! cargo bench -- --quick                      about one
+//! cargo bench                                 plots in target/criterion/report/index.html
+//! cargo bench -- --quick                      without plots
 //! cargo bench -- train                        one group: train, predict_one, predict_batch, products, activations, threads
 //! cargo bench -- --save-baseline before       and later: cargo bench -- --baseline before
 //! ```
@@ -27,8 +27,13 @@ fn main() {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(700))
         .configure_from_args();
+    let has = |option| std::env::args().any(|word| word == option);
+    if has("--quick") {
+        // Plots take longer than what they show.
+        criterion = criterion.without_plots();
+    }
     // Criterion runs benches as tests too, where nobody reads a header.
-    if !std::env::args().any(|word| word == "--test") {
+    if !has("--test") {
         register_font();
         print_header();
     }

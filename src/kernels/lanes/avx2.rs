@@ -158,14 +158,6 @@ impl Lanes for Avx2<f32> {
         [exp2i_ps(self, n[0]), exp2i_ps(self, n[1])]
     }
     #[inline(always)]
-    fn exponent(self, a: [__m256; 2]) -> [__m256; 2] {
-        [exponent_ps(self, a[0]), exponent_ps(self, a[1])]
-    }
-    #[inline(always)]
-    fn mantissa(self, a: [__m256; 2]) -> [__m256; 2] {
-        [mantissa_ps(self, a[0]), mantissa_ps(self, a[1])]
-    }
-    #[inline(always)]
     fn lt(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])] }
@@ -250,26 +242,6 @@ fn exp2i_ps(_: Avx2<f32>, n: __m256) -> __m256 {
     unsafe {
         let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
         _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-    }
-}
-
-/// The exponent field, unbiased, as a number.
-#[inline(always)]
-fn exponent_ps(_: Avx2<f32>, a: __m256) -> __m256 {
-    // SAFETY: the token proves the features.
-    unsafe {
-        let biased = _mm256_srli_epi32::<23>(_mm256_castps_si256(a));
-        _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(127)))
-    }
-}
-
-/// The fraction field under the exponent of 1.
-#[inline(always)]
-fn mantissa_ps(_: Avx2<f32>, a: __m256) -> __m256 {
-    // SAFETY: the token proves the features.
-    unsafe {
-        let fraction = _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x007f_ffff));
-        _mm256_castsi256_ps(_mm256_or_si256(fraction, _mm256_set1_epi32(0x3f80_0000)))
     }
 }
 
@@ -411,14 +383,6 @@ impl Lanes for Avx2<f64> {
         [exp2i_pd(self, n[0]), exp2i_pd(self, n[1])]
     }
     #[inline(always)]
-    fn exponent(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        [exponent_pd(self, a[0]), exponent_pd(self, a[1])]
-    }
-    #[inline(always)]
-    fn mantissa(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        [mantissa_pd(self, a[0]), mantissa_pd(self, a[1])]
-    }
-    #[inline(always)]
     fn lt(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_cmp_pd::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_LT_OQ>(a[1], b[1])] }
@@ -491,27 +455,5 @@ fn exp2i_pd(_: Avx2<f64>, n: __m256d) -> __m256d {
     unsafe {
         let biased = _mm256_add_pd(n, _mm256_set1_pd(INTEGER_BITS + 1023.0));
         _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(biased)))
-    }
-}
-
-/// The exponent field, unbiased, as a number: placed in the low bits of `2^52`, it is read as a fraction.
-#[inline(always)]
-fn exponent_pd(_: Avx2<f64>, a: __m256d) -> __m256d {
-    const TWO_52: f64 = 4_503_599_627_370_496.0;
-    // SAFETY: the token proves the features.
-    unsafe {
-        let biased = _mm256_srli_epi64::<52>(_mm256_castpd_si256(a));
-        let shifted = _mm256_or_si256(biased, _mm256_castpd_si256(_mm256_set1_pd(TWO_52)));
-        _mm256_sub_pd(_mm256_castsi256_pd(shifted), _mm256_set1_pd(TWO_52 + 1023.0))
-    }
-}
-
-/// The fraction field under the exponent of 1.
-#[inline(always)]
-fn mantissa_pd(_: Avx2<f64>, a: __m256d) -> __m256d {
-    // SAFETY: the token proves the features.
-    unsafe {
-        let fraction = _mm256_and_si256(_mm256_castpd_si256(a), _mm256_set1_epi64x(0x000f_ffff_ffff_ffff));
-        _mm256_castsi256_pd(_mm256_or_si256(fraction, _mm256_set1_epi64x(0x3ff0_0000_0000_0000)))
     }
 }

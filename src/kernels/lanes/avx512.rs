@@ -142,16 +142,6 @@ impl Lanes for Avx512<f32> {
         // SAFETY: the token proves the features.
         unsafe { _mm512_scalef_ps(a, n) }
     }
-    #[inline(always)]
-    fn exponent(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_getexp_ps(a) }
-    }
-    #[inline(always)]
-    fn mantissa(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_getmant_ps::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_ZERO>(a) }
-    }
 
     #[inline(always)]
     fn lt(self, a: __m512, b: __m512) -> __mmask16 {
@@ -328,16 +318,6 @@ impl Lanes for Avx512<f64> {
     fn scale(self, a: __m512d, n: __m512d) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe { _mm512_scalef_pd(a, n) }
-    }
-    #[inline(always)]
-    fn exponent(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_getexp_pd(a) }
-    }
-    #[inline(always)]
-    fn mantissa(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_getmant_pd::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_ZERO>(a) }
     }
 
     #[inline(always)]

@@ -126,10 +126,6 @@ pub trait Lanes: Copy + Send + Sync + 'static {
         let half = self.round(self.mul(n, self.constant(0.5)));
         self.mul(self.mul(a, self.exp2i(half)), self.exp2i(self.sub(n, half)))
     }
-    /// `floor(log2 a)` of positive normal numbers.
-    fn exponent(self, a: Self::Vector) -> Self::Vector;
-    /// `a / 2^exponent(a)`, in `[1, 2)`, of positive normal numbers.
-    fn mantissa(self, a: Self::Vector) -> Self::Vector;
 
     /// `a < b`; false if either is NaN.
     fn lt(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;

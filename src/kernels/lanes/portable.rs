@@ -111,14 +111,6 @@ impl Lanes for Portable<f32> {
         f32x16::new(n.to_array().map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23)))
     }
     #[inline(always)]
-    fn exponent(self, a: f32x16) -> f32x16 {
-        f32x16::new(a.to_array().map(|a| ((a.to_bits() >> 23) as i32 - 127) as f32))
-    }
-    #[inline(always)]
-    fn mantissa(self, a: f32x16) -> f32x16 {
-        f32x16::new(a.to_array().map(|a| f32::from_bits((a.to_bits() & 0x007f_ffff) | 0x3f80_0000)))
-    }
-    #[inline(always)]
     fn lt(self, a: f32x16, b: f32x16) -> f32x16 {
         a.simd_lt(b)
     }
@@ -242,17 +234,6 @@ impl Lanes for Portable<f64> {
     #[inline(always)]
     fn exp2i(self, n: f64x8) -> f64x8 {
         f64x8::new(n.to_array().map(|n| f64::from_bits(((n as i64 + 1023) as u64) << 52)))
-    }
-    #[inline(always)]
-    fn exponent(self, a: f64x8) -> f64x8 {
-        f64x8::new(a.to_array().map(|a| ((a.to_bits() >> 52) as i64 - 1023) as f64))
-    }
-    #[inline(always)]
-    fn mantissa(self, a: f64x8) -> f64x8 {
-        f64x8::new(
-            a.to_array()
-                .map(|a| f64::from_bits((a.to_bits() & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000)),
-        )
     }
     #[inline(always)]
     fn lt(self, a: f64x8, b: f64x8) -> f64x8 {
