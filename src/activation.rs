@@ -103,6 +103,59 @@ impl Activation {
         if right && T::holds(value) { Ok(()) } else { Err(Error::Setting { what, value }) }
     }
 
+    /// The activation in files: `relu`, `leaky_relu(0.01)`. Settings have as many digits as give the same number back.
+    #[cfg(feature = "files")]
+    pub(crate) fn to_text(self) -> String {
+        match self {
+            Self::Identity => "identity".to_owned(),
+            Self::Sigmoid => "sigmoid".to_owned(),
+            Self::Tanh => "tanh".to_owned(),
+            Self::Relu => "relu".to_owned(),
+            Self::LeakyRelu(slope) => format!("leaky_relu({slope})"),
+            Self::Elu(alpha) => format!("elu({alpha})"),
+            Self::Selu => "selu".to_owned(),
+            Self::Gelu => "gelu".to_owned(),
+            Self::GeluTanh => "gelu_tanh".to_owned(),
+            Self::Silu => "silu".to_owned(),
+            Self::Softplus => "softplus".to_owned(),
+            Self::HardSigmoid => "hard_sigmoid".to_owned(),
+            Self::HardTanh(minimum, maximum) => format!("hard_tanh({minimum},{maximum})"),
+            Self::SquaredClippedRelu => "squared_clipped_relu".to_owned(),
+            Self::Sine(frequency) => format!("sine({frequency})"),
+            Self::Softmax => "softmax".to_owned(),
+        }
+    }
+
+    /// What [`Activation::to_text`] wrote.
+    #[cfg(feature = "files")]
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let (name, settings) = match text.split_once('(') {
+            Some((name, rest)) => (name, rest.strip_suffix(')')?),
+            None => (text, ""),
+        };
+        let words = settings.split(',').filter(|word| !word.is_empty());
+        let settings = words.map(str::parse).collect::<Result<Vec<f64>, _>>().ok()?;
+        match (name, &settings[..]) {
+            ("identity", &[]) => Some(Self::Identity),
+            ("sigmoid", &[]) => Some(Self::Sigmoid),
+            ("tanh", &[]) => Some(Self::Tanh),
+            ("relu", &[]) => Some(Self::Relu),
+            ("leaky_relu", &[slope]) => Some(Self::LeakyRelu(slope)),
+            ("elu", &[alpha]) => Some(Self::Elu(alpha)),
+            ("selu", &[]) => Some(Self::Selu),
+            ("gelu", &[]) => Some(Self::Gelu),
+            ("gelu_tanh", &[]) => Some(Self::GeluTanh),
+            ("silu", &[]) => Some(Self::Silu),
+            ("softplus", &[]) => Some(Self::Softplus),
+            ("hard_sigmoid", &[]) => Some(Self::HardSigmoid),
+            ("hard_tanh", &[minimum, maximum]) => Some(Self::HardTanh(minimum, maximum)),
+            ("squared_clipped_relu", &[]) => Some(Self::SquaredClippedRelu),
+            ("sine", &[frequency]) => Some(Self::Sine(frequency)),
+            ("softmax", &[]) => Some(Self::Softmax),
+            _ => None,
+        }
+    }
+
     /// Whether the function is about 0 on one side and `z` on the other, for which He's initialisation is made.
     pub(crate) fn is_rectifier(self) -> bool {
         matches!(

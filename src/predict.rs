@@ -43,7 +43,8 @@ impl<T: Element> Workspace<T> {
 }
 
 impl<T: Element> Network<T> {
-    /// Buffers for predictions of up to `max_batch` rows.
+    /// Buffers for predictions of up to `max_batch` rows. They do not grow with it without end: long batches go through
+    /// the buffers of at most 64 tiles, tile by tile.
     ///
     /// # Errors
     /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory.
