@@ -1,5 +1,9 @@
 //! The kernels against slower arithmetic, on every instruction set at hand.
 
+// Memory is asked of the system.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+mod guard_pages;
 mod math;
 mod products;
 mod speed;

@@ -1,0 +1,269 @@
+//! Every kernel with every buffer between two pages that cannot be touched: reading or writing one byte past either end
+//! ends the process. Each buffer has pages of its own, so that none hides the overflow of another.
+
+use super::available;
+use crate::activation::Activation;
+use crate::dropout::Noise;
+use crate::element::Sealed as Element;
+use crate::kernels::lanes::elements_mut;
+use crate::kernels::pack::{Panels, PanelsMut, panels, transpose_panel};
+use crate::kernels::{Kernels, Start};
+use crate::loss::{Classes, Loss, Objective, Targets};
+use crate::optimizer::{Optimizer, Update};
+
+const ROWS: [usize; 10] = [1, 2, 3, 5, 8, 12, 13, 17, 25, 64];
+const FEATURES: [usize; 12] = [1, 2, 7, 8, 9, 15, 16, 17, 33, 49, 65, 129];
+const LONGEST_SLICE: usize = 515;
+
+/// Which end of the memory a buffer lies against.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Start,
+    End,
+}
+
+/// Memory with a page before and a page behind that cannot be touched.
+struct Fence {
+    base: *mut u8,
+    page: usize,
+    bytes: usize,
+}
+
+impl Fence {
+    fn new(bytes: usize) -> Self {
+        // SAFETY: asks for a number, and for memory of its own that nothing else points to.
+        unsafe {
+            let page = libc::sysconf(libc::_SC_PAGESIZE) as usize;
+            let bytes = bytes.next_multiple_of(page);
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let base = libc::mmap(core::ptr::null_mut(), bytes + 2 * page, libc::PROT_NONE, flags, -1, 0);
+            assert_ne!(base, libc::MAP_FAILED);
+            let inside = base.cast::<u8>().add(page);
+            assert_eq!(libc::mprotect(inside.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE), 0);
+            Self { base: base.cast(), page, bytes }
+        }
+    }
+
+    /// So many values against one end.
+    fn slice<V: Copy>(&mut self, count: usize, side: Side, value: V) -> &mut [V] {
+        let size = count * size_of::<V>();
+        assert!(size <= self.bytes);
+        let offset = match side {
+            Side::Start => self.page,
+            Side::End => self.page + self.bytes - size,
+        };
+        // SAFETY: the values lie within the pages that can be touched, aligned: pages and sizes are multiples of the
+        // alignment. They are borrowed from `self`, and written before they are read.
+        unsafe {
+            let start = self.base.add(offset).cast::<V>();
+            (0..count).for_each(|i| start.add(i).write(value));
+            core::slice::from_raw_parts_mut(start, count)
+        }
+    }
+
+    /// Lines whose elements are all a quarter.
+    fn lines<T: Element>(&mut self, count: usize, side: Side) -> &mut [T::Line] {
+        let lines = self.slice(count, side, <T::Line as crate::kernels::lanes::Line<T>>::ZERO);
+        elements_mut::<T>(lines).fill(T::from_f64(0.25));
+        lines
+    }
+}
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        // SAFETY: the memory is this one's own, and no borrow outlives it.
+        unsafe { libc::munmap(self.base.cast(), self.bytes + 2 * self.page) };
+    }
+}
+
+/// A shape, where its buffers lie, and memory for them.
+struct Case<'f> {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    side: Side,
+    fences: &'f mut [Fence; 6],
+}
+
+impl Case<'_> {
+    fn run<T: Element>(&mut self, kernels: &'static dyn Kernels<T>) {
+        self.packing(kernels);
+        self.products(kernels);
+        self.norms(kernels);
+        self.losses(kernels);
+        self.updates(kernels);
+    }
+
+    fn packing<T: Element>(&mut self, kernels: &'static dyn Kernels<T>) {
+        let Self { rows, inputs, side, .. } = *self;
+        let [a, b, c, d, ..] = &mut *self.fences;
+        let x = a.slice(rows * inputs, side, T::from_f64(0.5));
+        let lines = b.lines::<T>(rows * panels::<T>(inputs), side);
+        kernels.pack(PanelsMut::new(lines, rows, inputs), x);
+        let means = c.lines::<T>(panels::<T>(inputs), side);
+        let deviations = d.lines::<T>(panels::<T>(inputs), side);
+        kernels.scale(PanelsMut::new(lines, rows, inputs), Some(means), deviations);
+        let noise = Noise { seed: 1, pass: 1, first_row: 0 };
+        kernels.dropout(PanelsMut::new(lines, rows, inputs), noise.mask(0, 0.5));
+        kernels.unpack(x, Panels::new(lines, rows, inputs));
+    }
+
+    fn products<T: Element>(&mut self, kernels: &'static dyn Kernels<T>) {
+        let Self { rows, inputs, outputs, side, .. } = *self;
+        let [a, b, c, d, e, ..] = &mut *self.fences;
+        let (pi, po) = (panels::<T>(inputs), panels::<T>(outputs));
+        let x = a.lines::<T>(rows * pi, side);
+        let y = b.lines::<T>(rows * po, side);
+        let weights = c.lines::<T>((1 + inputs) * po, side);
+        let sums = d.lines::<T>(rows * po, side);
+        for activation in [Activation::Gelu, Activation::Softmax] {
+            let (to, x) = (PanelsMut::new(y, rows, outputs), Panels::new(x, rows, inputs));
+            kernels.forward(to, x, weights, (activation, sums));
+            let d = PanelsMut::new(sums, rows, outputs);
+            kernels.output_gradient(d, Panels::new(y, rows, outputs), activation);
+        }
+        for start in [Start::Zero, Start::Accumulate] {
+            let (x, d_z) = (Panels::new(x, rows, inputs), Panels::new(y, rows, outputs));
+            kernels.weight_gradient(weights, x, d_z, 0, start);
+        }
+        let transposed = e.lines::<T>(po * pi * T::LANES, side);
+        for p in 0..po {
+            let panel = &weights[p * (1 + inputs) + 1..][..inputs];
+            transpose_panel::<T>(
+                &mut transposed[p * pi * T::LANES..][..pi * T::LANES],
+                panel,
+                outputs - p * T::LANES,
+            );
+        }
+        let (d_x, below) =
+            (d.lines::<T>(rows * pi, side), Some((Panels::new(x, rows, inputs), Activation::Tanh)));
+        let d_z = Panels::new(y, rows, outputs);
+        kernels.backward_data(PanelsMut::new(d_x, rows, inputs), d_z, transposed, below);
+    }
+
+    fn norms<T: Element>(&mut self, kernels: &'static dyn Kernels<T>) {
+        let Self { rows, inputs, side, .. } = *self;
+        let [a, b, c, d, e, f] = &mut *self.fences;
+        let count = rows * panels::<T>(inputs);
+        let (x, y) = (a.lines::<T>(count, side), b.lines::<T>(count, side));
+        let weights = c.lines::<T>(2 * panels::<T>(inputs), side);
+        let (statistics, sums) = (d.lines::<T>(2 * rows, side), e.lines::<T>(count, side));
+        let x = Panels::new(x, rows, inputs);
+        kernels.norm_forward(
+            PanelsMut::new(y, rows, inputs),
+            x,
+            weights,
+            statistics,
+            (Activation::Silu, sums),
+        );
+        let (d_x, d_z) = (f.lines::<T>(count, side), Panels::new(y, rows, inputs));
+        let below = Some((Panels::new(sums, rows, inputs), Activation::Silu));
+        let to = PanelsMut::new(d_x, rows, inputs);
+        kernels.norm_backward_data(to, (x, d_z), weights, statistics, below);
+        for start in [Start::Zero, Start::Accumulate] {
+            kernels.norm_weight_gradient(weights, (x, d_z), statistics, 0, start);
+        }
+    }
+
+    fn losses<T: Element>(&mut self, kernels: &'static dyn Kernels<T>) {
+        let Self { rows, outputs, side, .. } = *self;
+        let [a, b, c, d, e, ..] = &mut *self.fences;
+        let count = rows * panels::<T>(outputs);
+        let (y, gradient) = (a.lines::<T>(count, side), b.lines::<T>(count, side));
+        let values = c.slice(rows * outputs, side, T::from_f64(0.5));
+        let targets = d.slice(rows, side, outputs as u32 - 1);
+        let weights = e.slice(rows, side, T::from_f64(2.0));
+        let with_classes = (Loss::SoftmaxCrossEntropy, Targets::Classes(targets));
+        let with_values = [
+            Loss::MeanSquaredError,
+            Loss::MeanAbsoluteError,
+            Loss::Huber(0.1),
+            Loss::BinaryCrossEntropyWithLogits,
+            Loss::SoftmaxCrossEntropy,
+        ];
+        for (loss, targets) in
+            with_values.map(|loss| (loss, Targets::Values(&*values))).into_iter().chain([with_classes])
+        {
+            let smoothing = if loss == Loss::SoftmaxCrossEntropy { 0.1 } else { 0.0 };
+            let classes = Classes::new(loss, outputs, None, smoothing).unwrap();
+            let objective = Objective { loss, scale: 1.0, targets, weights: Some(weights) };
+            let d = PanelsMut::new(gradient, rows, outputs);
+            let value = kernels.loss(d, Panels::new(y, rows, outputs), objective, &classes);
+            assert!(value.is_finite());
+        }
+    }
+
+    fn updates<T: Element>(&mut self, kernels: &'static dyn Kernels<T>) {
+        let Self { inputs, outputs, side, .. } = *self;
+        let [a, b, c, d, e, ..] = &mut *self.fences;
+        let count = (1 + inputs) * panels::<T>(outputs);
+        let (parameters, gradients) = (a.lines::<T>(count, side), b.lines::<T>(count, side));
+        let [m, v, s] = [c, d, e].map(|fence| fence.lines::<T>(count, side));
+        for optimizer in [
+            Optimizer::sgd(0.1),
+            Optimizer::sgd(0.1).momentum(0.9).nesterov(),
+            Optimizer::adamw(0.1).amsgrad().l1(0.1),
+            Optimizer::rms_prop(0.1).momentum(0.9).centered(),
+            Optimizer::adagrad(0.1),
+        ] {
+            let update = Update { optimizer, step: 2, scale: 0.5, limit: 0.1 };
+            kernels.update(parameters, gradients, [&mut *m, &mut *v, &mut *s], update);
+        }
+        kernels.add(parameters, gradients);
+        assert!(kernels.sum_of_squares(parameters) > 0.0);
+    }
+}
+
+fn sweep<T: Element>() -> usize {
+    let mut fences = core::array::from_fn(|_| Fence::new(1 << 20));
+    let mut cases = 0;
+    for (_, kernels) in available::<T>() {
+        for side in [Side::Start, Side::End] {
+            for rows in ROWS {
+                for inputs in FEATURES {
+                    for outputs in FEATURES {
+                        Case { rows, inputs, outputs, side, fences: &mut fences }.run(kernels);
+                        cases += 1;
+                    }
+                }
+            }
+            for len in 0..=LONGEST_SLICE {
+                for activation in
+                    [Activation::Relu, Activation::Gelu, Activation::Sine(2.0), Activation::Softmax]
+                {
+                    kernels.activate(fences[0].slice(len, side, T::from_f64(0.5)), activation);
+                    cases += 1;
+                }
+            }
+        }
+    }
+    cases
+}
+
+#[test]
+fn no_kernel_touches_memory_past_its_buffers() {
+    let cases = sweep::<f32>() + sweep::<f64>();
+    println!("RESULT guard_pages cases={cases}");
+}
+
+/// The fence itself works: run as a child of the test below, which expects it to be killed.
+#[test]
+#[ignore = "ends the process"]
+fn touching_a_fence() {
+    let mut fence = Fence::new(4096);
+    let slice = fence.slice(16, Side::End, 1.0_f32);
+    // SAFETY: none: this reads the page behind, to see that the system ends the process.
+    let past = unsafe { slice.as_ptr().add(16).read_volatile() };
+    println!("{past}");
+}
+
+#[test]
+fn a_read_past_a_fence_ends_the_process() {
+    let name = "kernels::tests::guard_pages::touching_a_fence";
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", name])
+        .output()
+        .unwrap();
+    use std::os::unix::process::ExitStatusExt;
+    assert!(child.status.signal().is_some(), "{:?}", child.status);
+}
