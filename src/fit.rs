@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::init::Random;
 use crate::loss::Targets;
 use crate::metrics;
+use crate::optimizer::Optimizer;
 use crate::schedule::{Plateau, Schedule};
 use crate::train::Trainer;
 
@@ -217,6 +218,18 @@ impl<T: Element> Progress<T> {
     }
 }
 
+/// Gives a trainer its learning rate back, when a fit ends and when its callback panics.
+struct BaseRate<'a, T: Element> {
+    trainer: &'a mut Trainer<T>,
+    optimizer: Optimizer,
+}
+
+impl<T: Element> Drop for BaseRate<'_, T> {
+    fn drop(&mut self) {
+        self.trainer.optimizer = self.optimizer;
+    }
+}
+
 /// One batch of rows, gathered.
 struct Batch<T> {
     x: Vec<T>,
@@ -287,10 +300,8 @@ impl<T: Element> Trainer<T> {
         self.check_data(data)?;
         how.validation.map_or(Ok(0), |validation| self.check_data(validation))?;
         let threads = self.threads().clone();
-        let base = self.optimizer().learning_rate();
-        let outcome = threads.enter(usize::MAX, |_| self.fit_epochs(data, how, each));
-        self.set_learning_rate(base)?;
-        outcome
+        let rate = BaseRate { optimizer: self.optimizer(), trainer: self };
+        threads.enter(usize::MAX, |_| rate.trainer.fit_epochs(data, how, each))
     }
 
     /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute error

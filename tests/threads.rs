@@ -13,7 +13,7 @@ fn parameters_have_the_same_bits_on_any_number_of_threads() {
     for isa in isas() {
         for batch in BATCHES {
             let serial = train::<f32>(isa, batch, Parallelism::Serial);
-            for threads in [1, 2, 3, 4, 7, 8] {
+            for threads in [1, 2, 3, 4, 7, 8, 16] {
                 assert_eq!(
                     train::<f32>(isa, batch, Parallelism::Threads(threads)),
                     serial,
@@ -25,6 +25,111 @@ fn parameters_have_the_same_bits_on_any_number_of_threads() {
             }
         }
     }
+}
+
+/// Of [`golden_steps`]: a version that changes it changes what a seed trains to, which its changelog must say.
+const GOLDEN: u64 = 0x791b3b84e37deb26;
+
+/// Steps of arithmetic alone, without a function that the system's libraries compute.
+fn golden_steps(isa: Isa) -> u64 {
+    let builder = Network::<f32>::builder(19).dense(40, Activation::Tanh).dense(33, Activation::Relu);
+    let network = builder.dense(5, Activation::Identity).init(fuseprop::Init::Uniform { limit: 0.4 });
+    let network = network.seed(11).isa(isa).build().unwrap();
+    let mut trainer =
+        Trainer::builder(network).optimizer(Optimizer::adam(0.01)).max_batch(70).build().unwrap();
+    let x: Vec<f32> = (0..70 * 19).map(|i| (i * 37 % 101) as f32 / 64.0 - 0.75).collect();
+    let targets: Vec<f32> = (0..70 * 5).map(|i| (i * 13 % 31) as f32 / 32.0).collect();
+    for _ in 0..20 {
+        trainer.step(&x, &targets).unwrap();
+    }
+    hash([&parameters(trainer.network())])
+}
+
+#[test]
+fn a_seed_trains_to_the_same_bits_in_every_version() {
+    for isa in isas().into_iter().filter(|&isa| isa != Isa::Portable) {
+        for _ in 0..20 {
+            let found = golden_steps(isa);
+            assert_eq!(found, GOLDEN, "{isa}: {found:#018x}");
+        }
+    }
+}
+
+/// A trainer whose steps are shared out, with its batch.
+fn shared_trainer(parallelism: Parallelism) -> (Trainer<f32>, Vec<f32>, Vec<f32>) {
+    let network = Network::<f32>::builder(30).dense(50, Activation::Tanh).dense(7, Activation::Identity);
+    let builder = Trainer::builder(network.seed(2).build().unwrap()).max_batch(200);
+    let trainer = builder.parallelism(parallelism).parallel_threshold(0).build().unwrap();
+    let x = (0..200 * 30).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+    (trainer, x, (0..200 * 7).map(|i| (i % 5) as f32).collect())
+}
+
+fn steps((mut trainer, x, targets): (Trainer<f32>, Vec<f32>, Vec<f32>)) -> u64 {
+    for _ in 0..5 {
+        trainer.step(&x, &targets).unwrap();
+    }
+    hash([&parameters(trainer.network())])
+}
+
+#[test]
+fn pools_within_pools_and_many_callers_neither_hang_nor_change_a_bit() {
+    let expected = steps(shared_trainer(Parallelism::Serial));
+    for size in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(size).build().unwrap();
+        for parallelism in [Parallelism::Auto, Parallelism::Threads(2)] {
+            // From outside, on a worker, and on two workers at once.
+            assert_eq!(steps(shared_trainer(parallelism)), expected);
+            assert_eq!(pool.install(|| steps(shared_trainer(parallelism))), expected);
+            let both =
+                || rayon::join(|| steps(shared_trainer(parallelism)), || steps(shared_trainer(parallelism)));
+            assert_eq!(pool.install(both), (expected, expected));
+        }
+    }
+    // From eight threads at once, and one trainer from eight threads in turn.
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(|| steps(shared_trainer(Parallelism::Auto)))).collect();
+        all.into_iter().for_each(|thread| assert_eq!(thread.join().unwrap(), expected));
+    });
+    let (mut trainer, x, targets) = shared_trainer(Parallelism::Auto);
+    for _ in 0..5 {
+        trainer = std::thread::scope(|scope| {
+            let (x, targets) = (&x, &targets);
+            let step = move || {
+                trainer.step(x, targets).unwrap();
+                trainer
+            };
+            scope.spawn(step).join().unwrap()
+        });
+    }
+    assert_eq!(hash([&parameters(trainer.network())]), expected);
+}
+
+#[cfg(feature = "files")]
+#[test]
+fn a_panic_on_a_worker_leaves_a_trainer_that_can_be_used() {
+    let path = std::env::temp_dir().join(format!("fuseprop-panic-{}", std::process::id()));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    for _ in 0..100 {
+        let (mut trainer, x, targets) = shared_trainer(Parallelism::Auto);
+        trainer.save_checkpoint(&path).unwrap();
+        let how = fuseprop::Fit::new(3, 64).schedule(fuseprop::Schedule::exponential(0.5));
+        let fit = std::panic::AssertUnwindSafe(|| {
+            pool.install(|| {
+                trainer.fit(fuseprop::Data::new(&x, &targets), &how, |epoch| {
+                    if epoch.number == 2 {
+                        // Without the message that a hook would print.
+                        std::panic::resume_unwind(Box::new("injected"));
+                    }
+                    std::ops::ControlFlow::Continue(())
+                })
+            })
+        });
+        assert!(std::panic::catch_unwind(fit).is_err());
+        assert_eq!(trainer.optimizer(), Optimizer::sgd(0.01), "the learning rate is the base's again");
+        trainer.resume(&path).unwrap();
+        assert_eq!(steps((trainer, x, targets)), steps(shared_trainer(Parallelism::Serial)));
+    }
+    std::fs::remove_file(path).unwrap();
 }
 
 #[test]
