@@ -260,33 +260,54 @@ fn child_that_fits_from_its_checkpoint() {
     }
 }
 
-#[test]
-fn a_killed_fit_ends_in_the_same_bytes() {
-    let (whole, killed) = (Temporary::new("not-killed"), Temporary::new("killed"));
+/// Fits in a child that is killed again and again, until it ends by itself; how often it was killed. After every kill the
+/// file is there as a whole, or not yet.
+fn killed_fit(name: &str, seed: u64) -> usize {
+    let (whole, killed) = (Temporary::new(&format!("{name}-whole")), Temporary::new(name));
     fit(&mut trainer::<f32>(Isa::detect(), Optimizer::adam(0.01)), &whole.0, EPOCHS);
-    let mut kills = 0;
-    for attempt in 0_u64.. {
+    let (mut kills, mut state) = (0, seed);
+    loop {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_that_fits_from_its_checkpoint", "--quiet"])
             .env(CHILD, &killed.0)
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        // Later and later, so that it ends at last.
-        std::thread::sleep(Duration::from_micros(2_000 + 700 * attempt));
-        match child.try_wait().unwrap() {
-            Some(status) => {
-                assert!(status.success());
-                break;
-            }
-            None => {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                kills += 1;
-            }
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros(1_000 + (state >> 33) % 3_000));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        if killed.0.exists() {
+            trainer::<f32>(Isa::detect(), Optimizer::adam(0.01)).resume(&killed.0).unwrap();
         }
     }
-    println!("RESULT killed_fits kills={kills}");
-    assert!(kills > 0, "the fit must be interrupted at least once");
     assert_eq!(std::fs::read(&killed.0).unwrap(), std::fs::read(&whole.0).unwrap());
+    remove_left_overs(&killed.0);
+    kills
+}
+
+/// What killed saves have left beside a file.
+fn remove_left_overs(path: &Path) {
+    let stem = format!("{}.", path.file_name().unwrap().to_str().unwrap());
+    for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with(&stem) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[test]
+fn a_thousand_kills_leave_no_file_that_cannot_be_read_and_change_no_byte() {
+    let (mut kills, mut fits) = (0, 0);
+    while kills < 1000 {
+        kills += killed_fit("thousand", 1000 + fits);
+        fits += 1;
+    }
+    println!("RESULT thousand_kills kills={kills} fits={fits} unreadable=0");
 }
