@@ -88,6 +88,7 @@ pub struct Trainer<T: Element> {
     /// Rows of the batch that `input_gradients` holds.
     pub(crate) input_gradient_rows: usize,
 }
+
 /// A batch between `forward` and `backward`.
 pub(crate) struct Kept<T> {
     /// 0: there is none.
@@ -130,6 +131,89 @@ impl<T: Element> Trainer<T> {
         self.train(x, (targets.into(), None), Goal::Step)
     }
 
+    fn train(
+        &mut self,
+        x: &[T],
+        (targets, weights): (Targets<'_, T>, Option<&[T]>),
+        goal: Goal,
+    ) -> Result<f64, Error> {
+        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
+        let batch = check_batch("inputs", x.len(), inputs, self.max_batch)?;
+        self.loss.check_targets(targets, weights, (batch, outputs))?;
+        self.kept.batch = 0;
+        let scale = self.loss.scale(self.reduction, (targets, weights), &self.classes, (batch, outputs));
+        let objective = Objective { loss: self.loss, scale, targets, weights };
+        let flop = step_flop(batch, self.network.parameter_count());
+        let pass = Some(Pass::Train(objective));
+        let (start, update) = match goal {
+            Goal::Gradient(start) => (start, None),
+            Goal::Step => (Start::Zero, Some(self.next_update())),
+        };
+        let finish = Finish { sum: Some(start), measure: self.reports, guard: self.guard, update };
+        self.start_report(batch);
+        self.passes += 1;
+        let loss = self.run(x, flop, pass, finish)?;
+        self.steps += u64::from(update.is_some());
+        Ok(loss)
+    }
+
+    /// The halves of a step: `pass` over the rows of `x` (pass.rs), then `finish` (update.rs). Either may be nothing. The
+    /// sum of the slots' losses, in their order.
+    fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> Result<f64, Error> {
+        let batch = x.len() / self.network.inputs();
+        let (rows_each, tile_rows) = (self.rows_each(batch), self.tile_rows);
+        let noise = self.dropout_seed.map(|seed| Noise { seed, pass: self.passes, first_row: 0 });
+        let Self { network, transposed, gradients, moments, squares, steps, .. } = self;
+        let Self { slots, plan, kept, input_gradients, classes, .. } = self;
+        let slots = &mut slots[..batch.div_ceil(rows_each)];
+        if pass.is_some_and(Pass::goes_back) && !input_gradients.is_empty() {
+            self.input_gradient_rows = batch;
+        }
+        self.threads.enter(flop, |split| {
+            if let Some(pass) = pass {
+                let rows = Rows {
+                    slots,
+                    first_row: 0,
+                    outputs: &mut kept.outputs,
+                    input_gradients: &mut input_gradients[..],
+                    shared: Shared {
+                        network,
+                        transposed,
+                        x,
+                        pass,
+                        classes,
+                        rows_each,
+                        tile_rows,
+                        plan: *plan,
+                        noise,
+                    },
+                };
+                split.for_each(rows, &Rows::run);
+            }
+            let loss = slots.iter().map(|slot| slot.loss).sum();
+            let moments = moments.each_mut().map(Vec::as_mut_slice);
+            let parts = Parts { network, transposed, gradients, moments, squares, slots, steps: *steps };
+            complete(split, parts, loss, finish)?;
+            Ok(loss)
+        })
+    }
+
+    /// Rows of a slot, in whole tiles.
+    fn rows_each(&self, batch: usize) -> usize {
+        match self.plan {
+            Plan::TwoPhase => self.tile_rows,
+            Plan::DepthFirst { slots } => {
+                batch.div_ceil(self.tile_rows).div_ceil(slots).max(1) * self.tile_rows
+            }
+        }
+    }
+
+    fn next_update(&self) -> Update {
+        Update { optimizer: self.optimizer, step: self.steps + 1, scale: 1.0, limit: self.guard.value }
+    }
+}
+
+impl<T: Element> Trainer<T> {
     /// [`Trainer::step`] with a weight for the loss of each row, `[batch]`, at least 0: see [`Reduction`].
     ///
     /// # Errors
@@ -349,32 +433,6 @@ impl<T: Element> Trainer<T> {
         self.threads.parallelism()
     }
 
-    fn train(
-        &mut self,
-        x: &[T],
-        (targets, weights): (Targets<'_, T>, Option<&[T]>),
-        goal: Goal,
-    ) -> Result<f64, Error> {
-        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
-        let batch = check_batch("inputs", x.len(), inputs, self.max_batch)?;
-        self.loss.check_targets(targets, weights, (batch, outputs))?;
-        self.kept.batch = 0;
-        let scale = self.loss.scale(self.reduction, (targets, weights), &self.classes, (batch, outputs));
-        let objective = Objective { loss: self.loss, scale, targets, weights };
-        let flop = step_flop(batch, self.network.parameter_count());
-        let pass = Some(Pass::Train(objective));
-        let (start, update) = match goal {
-            Goal::Gradient(start) => (start, None),
-            Goal::Step => (Start::Zero, Some(self.next_update())),
-        };
-        let finish = Finish { sum: Some(start), measure: self.reports, guard: self.guard, update };
-        self.start_report(batch);
-        self.passes += 1;
-        let loss = self.run(x, flop, pass, finish)?;
-        self.steps += u64::from(update.is_some());
-        Ok(loss)
-    }
-
     /// The loss of some rows times `scale`, without a gradient; their outputs are in [`Trainer::last_outputs`].
     pub(crate) fn loss_of(
         &mut self,
@@ -420,60 +478,5 @@ impl<T: Element> Trainer<T> {
         self.kept.batch = 0;
         self.network.parameters.copy_from_slice(parameters);
         self.transposed.renew(&self.network);
-    }
-
-    fn next_update(&self) -> Update {
-        Update { optimizer: self.optimizer, step: self.steps + 1, scale: 1.0, limit: self.guard.value }
-    }
-
-    /// The halves of a step: `pass` over the rows of `x` (pass.rs), then `finish` (update.rs). Either may be nothing. The
-    /// sum of the slots' losses, in their order.
-    fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> Result<f64, Error> {
-        let batch = x.len() / self.network.inputs();
-        let (rows_each, tile_rows) = (self.rows_each(batch), self.tile_rows);
-        let noise = self.dropout_seed.map(|seed| Noise { seed, pass: self.passes, first_row: 0 });
-        let Self { network, transposed, gradients, moments, squares, steps, .. } = self;
-        let Self { slots, plan, kept, input_gradients, classes, .. } = self;
-        let slots = &mut slots[..batch.div_ceil(rows_each)];
-        if pass.is_some_and(Pass::goes_back) && !input_gradients.is_empty() {
-            self.input_gradient_rows = batch;
-        }
-        self.threads.enter(flop, |split| {
-            if let Some(pass) = pass {
-                let rows = Rows {
-                    slots,
-                    first_row: 0,
-                    outputs: &mut kept.outputs,
-                    input_gradients: &mut input_gradients[..],
-                    shared: Shared {
-                        network,
-                        transposed,
-                        x,
-                        pass,
-                        classes,
-                        rows_each,
-                        tile_rows,
-                        plan: *plan,
-                        noise,
-                    },
-                };
-                split.for_each(rows, &Rows::run);
-            }
-            let loss = slots.iter().map(|slot| slot.loss).sum();
-            let moments = moments.each_mut().map(Vec::as_mut_slice);
-            let parts = Parts { network, transposed, gradients, moments, squares, slots, steps: *steps };
-            complete(split, parts, loss, finish)?;
-            Ok(loss)
-        })
-    }
-
-    /// Rows of a slot, in whole tiles.
-    fn rows_each(&self, batch: usize) -> usize {
-        match self.plan {
-            Plan::TwoPhase => self.tile_rows,
-            Plan::DepthFirst { slots } => {
-                batch.div_ceil(self.tile_rows).div_ceil(slots).max(1) * self.tile_rows
-            }
-        }
     }
 }
