@@ -12,7 +12,7 @@ use super::lanes::Lanes;
 use super::{Isa, Kernels};
 use crate::element::Sealed as Element;
 
-/// The kernels at hand; says which instruction sets are missing.
+/// The kernels at hand; says which instruction sets are missing. One that the environment requires must be there.
 fn available<T: Element>() -> Vec<(Isa, &'static dyn Kernels<T>)> {
     let all = [Isa::Portable, Isa::Avx2, Isa::Avx512];
     let found: Vec<_> = all.into_iter().filter_map(|isa| Some((isa, T::kernels(isa)?))).collect();
@@ -20,6 +20,12 @@ fn available<T: Element>() -> Vec<(Isa, &'static dyn Kernels<T>)> {
         println!("not tested here: {isa}");
     }
     assert_eq!(found[0].0, Isa::Portable);
+    if let Ok(required) = std::env::var("FUSEPROP_REQUIRE_ISA") {
+        assert!(
+            found.iter().any(|(isa, _)| isa.to_string() == required),
+            "{required} is required, and not here"
+        );
+    }
     found
 }
 
