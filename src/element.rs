@@ -1,7 +1,8 @@
 //! The numbers a network is made of: `f32` and `f64`.
 
 use crate::kernels::lanes::{CacheLine, Line};
-use crate::kernels::{self, Isa, Kernels};
+use crate::kernels::{self, Isa};
+use crate::machine::Machine;
 
 /// A number type that networks compute in: `f32` or `f64`. Sealed.
 pub trait Element: Sealed {}
@@ -29,7 +30,7 @@ pub trait Sealed:
         Self::from_f64(x).to_f64().is_finite()
     }
     /// The kernels of one instruction set, if this machine has it.
-    fn kernels(isa: Isa) -> Option<&'static dyn Kernels<Self>>;
+    fn kernels(isa: Isa) -> Option<&'static dyn Machine<Self>>;
 }
 
 impl Sealed for f32 {
@@ -45,7 +46,7 @@ impl Sealed for f32 {
     fn to_f64(self) -> f64 {
         f64::from(self)
     }
-    fn kernels(isa: Isa) -> Option<&'static dyn Kernels<Self>> {
+    fn kernels(isa: Isa) -> Option<&'static dyn Machine<Self>> {
         kernels::isa::kernels_f32(isa)
     }
 }
@@ -63,7 +64,7 @@ impl Sealed for f64 {
     fn to_f64(self) -> f64 {
         self
     }
-    fn kernels(isa: Isa) -> Option<&'static dyn Kernels<Self>> {
+    fn kernels(isa: Isa) -> Option<&'static dyn Machine<Self>> {
         kernels::isa::kernels_f64(isa)
     }
 }

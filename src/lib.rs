@@ -72,6 +72,7 @@ mod init;
 #[allow(missing_docs)]
 mod kernels;
 mod loss;
+mod machine;
 pub mod metrics;
 mod network;
 mod optimizer;

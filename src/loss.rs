@@ -367,9 +367,9 @@ fn each<L: Lanes>(
     for p in 0..y.panels() {
         let (start, width) = (p * lanes, lanes.min(cols - p * lanes));
         let mask = l.first(width);
-        let rows = d.panel(p).iter_mut().zip(y.panel(p)).zip(targets.chunks_exact(cols));
-        for (r, ((d, y), t)) in rows.enumerate() {
-            let (value, slope) = f(l.load(y), l.load_slice(&t[start..start + width]));
+        for (r, (d, y)) in d.panel(p).iter_mut().zip(y.panel(p)).enumerate() {
+            let t = &targets[r * cols + start..][..width];
+            let (value, slope) = f(l.load(y), l.load_slice(t));
             let weight = objective.weight(r);
             let slope = l.mul(l.constant(objective.scale * weight), slope);
             l.store(d, l.select(mask, slope, l.zero()));

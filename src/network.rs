@@ -8,7 +8,8 @@ use crate::element::Element;
 use crate::error::{Error, MAX_BYTES, check_length};
 use crate::init::{Init, Random};
 use crate::kernels::lanes::{Line, elements};
-use crate::kernels::{Isa, Kernels, blocking};
+use crate::kernels::{Isa, blocking};
+use crate::machine::Machine;
 use crate::scaler::Scaling;
 
 /// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
@@ -36,7 +37,7 @@ pub struct Network<T: Element> {
     pub(crate) parameters: Vec<T::Line>,
     /// What every input goes through first.
     pub(crate) scaling: Option<Scaling<T>>,
-    pub(crate) kernels: &'static dyn Kernels<T>,
+    pub(crate) kernels: &'static dyn Machine<T>,
     isa: Isa,
 }
 

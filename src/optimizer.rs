@@ -314,9 +314,9 @@ pub(crate) fn update<L: Lanes>(
     parameters: &mut [Line<L>],
     gradients: &[Line<L>],
     moments: [&mut [Line<L>]; MAX_MOMENTS],
-    update: Update,
+    update: &Update,
 ) {
-    let Optimizer { learning_rate, rule, .. } = update.optimizer;
+    let &Optimizer { learning_rate, rule, .. } = &update.optimizer;
     let rate = l.constant(learning_rate);
     let step = Step { l, update };
     match rule {
@@ -423,12 +423,12 @@ fn store<L: Lanes>(l: L, line: &mut Line<L>, v: L::Vector) -> L::Vector {
 }
 
 /// What every rule does first with a gradient.
-struct Step<L> {
+struct Step<'a, L> {
     l: L,
-    update: Update,
+    update: &'a Update,
 }
 
-impl<L: Lanes> Step<L> {
+impl<L: Lanes> Step<'_, L> {
     /// Replaces each line of parameters by `f` of its index, itself, and its gradient with penalties.
     #[inline(always)]
     fn each(
@@ -438,7 +438,7 @@ impl<L: Lanes> Step<L> {
         mut f: impl FnMut(usize, L::Vector, L::Vector) -> L::Vector,
     ) {
         let l = self.l;
-        let Update { optimizer, scale, limit, .. } = self.update;
+        let &Update { ref optimizer, scale, limit, .. } = self.update;
         let decoupled = matches!(optimizer.rule, Rule::Adam { decoupled: true, .. });
         let decay = if decoupled { 0.0 } else { optimizer.weight_decay };
         if scale == 1.0 && limit == f64::INFINITY && decay == 0.0 && optimizer.l1 == 0.0 {

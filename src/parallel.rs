@@ -40,7 +40,8 @@ pub(crate) enum Split {
 
 impl Split {
     /// Does all pieces, in runs of at least one.
-    pub(crate) fn for_each<W: Divide>(self, work: W, f: &(impl Fn(W) + Sync)) {
+    #[inline]
+    pub(crate) fn for_each<W: Divide>(self, mut work: W, f: &(impl Fn(&mut W) + Sync)) {
         #[cfg(feature = "rayon")]
         if self == Self::Pieces && work.pieces() > 1 {
             let left = work.pieces() / 2;
@@ -48,7 +49,7 @@ impl Split {
             rayon::join(|| self.for_each(a, f), || self.for_each(b, f));
             return;
         }
-        f(work);
+        f(&mut work);
     }
 }
 

@@ -4,8 +4,8 @@ use core::ops::Range;
 
 use crate::dropout::Noise;
 use crate::element::Element;
-use crate::kernels::Start;
 use crate::kernels::blocking::Plan;
+use crate::kernels::{Kernels, Start};
 use crate::loss::{Classes, Objective};
 use crate::network::Network;
 use crate::parallel::Divide;
@@ -14,7 +14,7 @@ use crate::update::Transposed;
 
 /// One run of rows: its buffers and its part of the sums.
 #[derive(Clone)]
-pub(crate) struct Slot<T: Element> {
+pub struct Slot<T: Element> {
     pub(crate) tile: Tile<T>,
     /// The gradient of the slot's rows. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
@@ -25,7 +25,7 @@ pub(crate) struct Slot<T: Element> {
 
 /// What a pass over the rows does.
 #[derive(Clone, Copy)]
-pub(crate) enum Pass<'a, T: Element> {
+pub enum Pass<'a, T: Element> {
     /// Forward only.
     Forward,
     /// Forward and a loss.
@@ -46,11 +46,12 @@ impl<T: Element> Pass<'_, T> {
 
 /// What every thread of a pass reads.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared<'a, T: Element> {
+pub struct Shared<'a, T: Element> {
     pub(crate) network: &'a Network<T>,
     pub(crate) transposed: &'a Transposed<T>,
     /// `[batch, inputs]`.
     pub(crate) x: &'a [T],
+    pub(crate) batch: usize,
     pub(crate) pass: Pass<'a, T>,
     pub(crate) classes: &'a Classes<T>,
     pub(crate) rows_each: usize,
@@ -61,7 +62,7 @@ pub(crate) struct Shared<'a, T: Element> {
 }
 
 /// A run of slots, their rows of the batch, and where the results for the caller go.
-pub(crate) struct Rows<'a, T: Element> {
+pub struct Rows<'a, T: Element> {
     pub(crate) slots: &'a mut [Slot<T>],
     pub(crate) first_row: usize,
     /// From the first row on.
@@ -97,9 +98,9 @@ impl<T: Element> Divide for Rows<'_, T> {
 
 impl<T: Element> Rows<'_, T> {
     /// Every tile of every slot, in order.
-    pub(crate) fn run(self) {
-        let Shared { network, x, rows_each, tile_rows, .. } = self.shared;
-        let batch = x.len() / network.inputs();
+    #[inline(always)]
+    pub(crate) fn run<K: Kernels<T> + Copy>(&mut self, kernels: K) {
+        let Shared { network, batch, rows_each, tile_rows, .. } = self.shared;
         for (s, slot) in self.slots.iter_mut().enumerate() {
             let offset = s * rows_each;
             let (mut row, end) = (self.first_row + offset, batch.min(self.first_row + offset + rows_each));
@@ -108,15 +109,15 @@ impl<T: Element> Rows<'_, T> {
             while row < end {
                 let rows = row..end.min(row + tile_rows);
                 let at = row - self.first_row;
-                slot.run_tile(&self.shared, rows.clone(), start);
+                slot.run_tile(kernels, &self.shared, rows.clone(), start);
                 if !self.shared.pass.goes_back() {
                     let outputs =
                         &mut self.outputs[at * network.outputs()..][..rows.len() * network.outputs()];
-                    slot.tile.read_outputs(network, outputs);
+                    slot.tile.read_outputs(kernels, network, outputs);
                 } else if !self.input_gradients.is_empty() {
                     let to =
                         &mut self.input_gradients[at * network.inputs()..][..rows.len() * network.inputs()];
-                    slot.tile.read_input_gradients(network, to);
+                    slot.tile.read_input_gradients(kernels, to);
                 }
                 start = Start::Accumulate;
                 row = rows.end;
@@ -127,41 +128,60 @@ impl<T: Element> Rows<'_, T> {
 
 impl<T: Element> Slot<T> {
     /// One tile of the slot's rows: forward, backward, and its share of the slot's sums.
-    fn run_tile(&mut self, shared: &Shared<'_, T>, rows: Range<usize>, start: Start) {
-        let Shared { network, transposed, x, pass, classes, plan, .. } = *shared;
+    #[inline(always)]
+    fn run_tile<K: Kernels<T> + Copy>(
+        &mut self,
+        kernels: K,
+        shared: &Shared<'_, T>,
+        rows: Range<usize>,
+        start: Start,
+    ) {
+        let &Shared { network, transposed, x, ref pass, classes, plan, .. } = shared;
         let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
         let last = network.last().activation();
         let noise = shared.noise.map(|noise| Noise { first_row: rows.start, ..noise });
-        let head = match pass {
+        let count = rows.len();
+        let head = match *pass {
             Pass::Forward => {
-                self.tile.forward(network, x, (last, noise));
+                self.tile.forward(kernels, network, (x, count), (last, noise));
                 return self.add_squares(network);
             }
             Pass::Evaluate(objective) => {
-                self.tile.forward(network, x, (objective.loss.output_activation(last), None));
-                self.loss += self.tile.loss(network, objective.rows(rows, network.outputs()), classes);
+                self.tile.forward(
+                    kernels,
+                    network,
+                    (x, count),
+                    (objective.loss.output_activation(last), None),
+                );
+                self.loss +=
+                    self.tile.loss(kernels, network, objective.rows(rows, network.outputs()), classes);
                 return;
             }
             Pass::Train(objective) => {
-                self.tile.forward(network, x, (objective.loss.output_activation(last), noise));
+                self.tile.forward(
+                    kernels,
+                    network,
+                    (x, count),
+                    (objective.loss.output_activation(last), noise),
+                );
                 Head::Loss(objective.rows(rows, network.outputs()), classes)
             }
             Pass::Backward(d_outputs) => {
                 // Two-phase slots still hold what `forward` computed; a depth-first slot has only its last tile's.
                 if plan != Plan::TwoPhase {
-                    self.tile.forward(network, x, (last, noise));
+                    self.tile.forward(kernels, network, (x, count), (last, noise));
                 }
                 Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
             }
         };
-        if let Pass::Train(_) = pass {
+        if let Pass::Train(_) = *pass {
             self.add_squares(network);
         }
-        self.loss += self.tile.backward(network, transposed, head);
+        self.loss += self.tile.backward(kernels, network, transposed, head);
         if !self.gradients.is_empty() {
             for (l, layer) in network.layers.iter().enumerate().rev() {
                 let d_w = &mut self.gradients[layer.lines()];
-                self.tile.weight_gradient(network, (l, 0), d_w, start);
+                self.tile.weight_gradient(kernels, network, (l, 0), d_w, start);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::element::Element;
 use crate::error::{Error, MAX_BYTES, check_batch, check_length};
+use crate::kernels::Kernels;
 use crate::kernels::blocking::{MAX_SLOTS, PARALLEL_FLOP, tile_rows};
 use crate::network::{LayerKind, Network};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
@@ -78,18 +79,19 @@ impl<T: Element> Network<T> {
         }
         let batch = check_batch("inputs", x.len(), self.inputs(), workspace.max_batch)?;
         check_length("outputs", batch * self.outputs(), y.len())?;
-        let rows_each = batch.div_ceil(workspace.tiles.len()).next_multiple_of(workspace.tile_rows);
-        let used = batch.div_ceil(rows_each);
+        let Workspace { tiles, tile_rows, threads, .. } = workspace;
+        let (rows_each, used) = shares(batch, *tile_rows, tiles.len());
         let rows = PredictedRows {
             network: self,
-            tiles: &mut workspace.tiles[..used],
-            tile_rows: workspace.tile_rows,
+            tiles: &mut tiles[..used],
+            tile_rows: *tile_rows,
             rows_each,
+            rows: batch,
             x,
             y,
         };
         let flop = batch.saturating_mul(2 * self.parameter_count());
-        workspace.threads.enter(flop, |split: Split| split.for_each(rows, &PredictedRows::predict));
+        threads.enter(flop, |split: Split| split.for_each(rows, &|rows| self.kernels.predict_rows(rows)));
         Ok(())
     }
 
@@ -97,6 +99,15 @@ impl<T: Element> Network<T> {
     fn shapes(&self) -> impl Iterator<Item = (LayerKind, usize, usize)> {
         self.layers.iter().map(|layer| (layer.kind(), layer.inputs(), layer.outputs()))
     }
+}
+
+/// Shares a batch out in whole tiles among at most so many slots: the rows of each, and how many there are.
+pub(crate) fn shares(batch: usize, tile_rows: usize, slots: usize) -> (usize, usize) {
+    if batch <= tile_rows {
+        return (tile_rows, batch.min(1));
+    }
+    let rows_each = batch.div_ceil(tile_rows).div_ceil(slots) * tile_rows;
+    (rows_each, batch.div_ceil(rows_each))
 }
 
 /// Refuses batches whose buffers would not fit in the address space.
@@ -119,11 +130,12 @@ pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize
 }
 
 /// Rows of a prediction: one tile's buffers for every `rows_each` rows.
-struct PredictedRows<'a, T: Element> {
+pub struct PredictedRows<'a, T: Element> {
     network: &'a Network<T>,
     tiles: &'a mut [Tile<T>],
     tile_rows: usize,
     rows_each: usize,
+    rows: usize,
     x: &'a [T],
     y: &'a mut [T],
 }
@@ -135,23 +147,36 @@ impl<T: Element> Divide for PredictedRows<'_, T> {
 
     fn divide(self, left: usize) -> (Self, Self) {
         let rows = left * self.rows_each;
+        let rows_right = self.rows - rows;
         let (x, x_right) = self.x.split_at(rows * self.network.inputs());
         let (y, y_right) = self.y.split_at_mut(rows * self.network.outputs());
         let (tiles, tiles_right) = self.tiles.split_at_mut(left);
-        (Self { tiles, x, y, ..self }, Self { tiles: tiles_right, x: x_right, y: y_right, ..self })
+        (
+            Self { tiles, rows, x, y, ..self },
+            Self { tiles: tiles_right, rows: rows_right, x: x_right, y: y_right, ..self },
+        )
     }
 }
 
 impl<T: Element> PredictedRows<'_, T> {
-    fn predict(self) {
-        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
-        let x = self.x.chunks(self.rows_each * inputs);
-        let y = self.y.chunks_mut(self.rows_each * outputs);
-        for ((tile, x), y) in self.tiles.iter_mut().zip(x).zip(y) {
-            let (x, y) = (x.chunks(self.tile_rows * inputs), y.chunks_mut(self.tile_rows * outputs));
-            for (x, y) in x.zip(y) {
-                tile.forward(self.network, x, (self.network.last().activation(), None));
-                tile.read_outputs(self.network, y);
+    /// Every row, tile by tile.
+    #[inline(always)]
+    pub(crate) fn run<K: Kernels<T> + Copy>(&mut self, kernels: K) {
+        let (network, last) = (self.network, self.network.last().activation());
+        let (inputs, outputs) = (network.inputs(), network.outputs());
+        let mut row = 0;
+        for tile in &mut *self.tiles {
+            let end = self.rows.min(row + self.rows_each);
+            while row < end {
+                let rows = self.tile_rows.min(end - row);
+                tile.forward(
+                    kernels,
+                    network,
+                    (&self.x[row * inputs..][..rows * inputs], rows),
+                    (last, None),
+                );
+                tile.read_outputs(kernels, network, &mut self.y[row * outputs..][..rows * outputs]);
+                row += rows;
             }
         }
     }

@@ -3,9 +3,9 @@
 use crate::activation::Activation;
 use crate::dropout::Noise;
 use crate::element::Element;
-use crate::kernels::Start;
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{Panels, PanelsMut, panels};
+use crate::kernels::{Kernels, Start};
 use crate::loss::{Classes, Objective};
 use crate::network::{Layer, LayerKind, Network};
 use crate::scaler::Scaling;
@@ -98,16 +98,17 @@ impl<T: Element> Tile<T> {
         }
     }
 
-    /// Takes in the rows of `x` `[rows, inputs]` and computes every layer's output; `last` stands for the
+    /// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the
     /// last layer's activation. With `noise`, layers with dropout leave elements out.
-    pub(crate) fn forward(
+    #[inline(always)]
+    pub(crate) fn forward<K: Kernels<T> + Copy>(
         &mut self,
+        kernels: K,
         network: &Network<T>,
-        x: &[T],
+        (x, rows): (&[T], usize),
         (last, noise): (Activation, Option<Noise>),
     ) {
-        let kernels = network.kernels;
-        self.rows = x.len() / self.inputs;
+        self.rows = rows;
         self.noise = noise;
         kernels.pack(PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
         if let Some(Scaling { means, deviations, .. }) = &network.scaling {
@@ -134,9 +135,10 @@ impl<T: Element> Tile<T> {
     }
 
     /// Copies the outputs to `to` `[rows, outputs]`.
-    pub(crate) fn read_outputs(&self, network: &Network<T>, to: &mut [T]) {
+    #[inline(always)]
+    pub(crate) fn read_outputs<K: Kernels<T> + Copy>(&self, kernels: K, network: &Network<T>, to: &mut [T]) {
         let last = network.layers.len() - 1;
-        network.kernels.unpack(to, Panels::new(&self.layers[last].y, self.rows, network.outputs()));
+        kernels.unpack(to, Panels::new(&self.layers[last].y, self.rows, network.outputs()));
     }
 
     /// The squares of a layer's outputs, summed in `f64`.
@@ -151,19 +153,22 @@ impl<T: Element> Tile<T> {
     }
 
     /// Copies the gradient with respect to the inputs to `to` `[rows, inputs]`.
-    pub(crate) fn read_input_gradients(&self, network: &Network<T>, to: &mut [T]) {
-        network.kernels.unpack(to, Panels::new(&self.d_x, self.rows, self.inputs));
+    #[inline(always)]
+    pub(crate) fn read_input_gradients<K: Kernels<T> + Copy>(&self, kernels: K, to: &mut [T]) {
+        kernels.unpack(to, Panels::new(&self.d_x, self.rows, self.inputs));
     }
 
     /// The gradient with respect to every layer's sums, last to first; the loss of the rows, 0 if the
     /// gradient is given.
-    pub(crate) fn backward(
+    #[inline(always)]
+    pub(crate) fn backward<K: Kernels<T> + Copy>(
         &mut self,
+        kernels: K,
         network: &Network<T>,
         transposed: &Transposed<T>,
         head: Head<'_, T>,
     ) -> f64 {
-        let loss = self.output_gradient(network, head);
+        let loss = self.output_gradient(kernels, network, head);
         let Self { rows, noise, x, layers, d_x, .. } = self;
         for (l, layer) in network.layers.iter().enumerate().rev() {
             let (below, from) = layers.split_at_mut(l);
@@ -182,7 +187,6 @@ impl<T: Element> Tile<T> {
             };
             let (x, d_z) = (Panels::new(x, *rows, layer.inputs()), Panels::new(d_z, *rows, layer.outputs()));
             let to = PanelsMut::new(d_x, *rows, layer.inputs());
-            let kernels = network.kernels;
             match layer.kind() {
                 LayerKind::Dense => kernels.backward_data(to, d_z, transposed.layer(l), derivative),
                 LayerKind::LayerNorm => {
@@ -199,14 +203,16 @@ impl<T: Element> Tile<T> {
             }
         }
         if let Some(Scaling { deviations, .. }) = network.scaling.as_ref().filter(|_| !d_x.is_empty()) {
-            network.kernels.scale(PanelsMut::new(d_x, *rows, self.inputs), None, deviations);
+            kernels.scale(PanelsMut::new(d_x, *rows, self.inputs), None, deviations);
         }
         loss
     }
 
     /// The loss of the rows. Their gradient is left where [`Tile::backward`] would start.
-    pub(crate) fn loss(
+    #[inline(always)]
+    pub(crate) fn loss<K: Kernels<T> + Copy>(
         &mut self,
+        kernels: K,
         network: &Network<T>,
         objective: Objective<'_, T>,
         classes: &Classes<T>,
@@ -214,12 +220,14 @@ impl<T: Element> Tile<T> {
         let (last, rows) = (network.last(), self.rows);
         let Some(Buffers { y, d_z, .. }) = self.layers.last_mut() else { return 0.0 };
         let y = Panels::new(y, rows, last.outputs());
-        network.kernels.loss(PanelsMut::new(d_z, rows, last.outputs()), y, objective, classes)
+        kernels.loss(PanelsMut::new(d_z, rows, last.outputs()), y, objective, classes)
     }
 
     /// Writes, or adds, the tile's share of `d_w`: the gradient of the panels from `first` on of layer `l`.
-    pub(crate) fn weight_gradient(
+    #[inline(always)]
+    pub(crate) fn weight_gradient<K: Kernels<T> + Copy>(
         &self,
+        kernels: K,
         network: &Network<T>,
         (l, first): (usize, usize),
         d_w: &mut [T::Line],
@@ -234,32 +242,36 @@ impl<T: Element> Tile<T> {
         let Buffers { d_z, statistics, .. } = &self.layers[l];
         let d_z = Panels::new(d_z, self.rows, layer.outputs());
         match layer.kind() {
-            LayerKind::Dense => network.kernels.weight_gradient(d_w, x, d_z, first, start),
-            LayerKind::LayerNorm => {
-                network.kernels.norm_weight_gradient(d_w, (x, d_z), statistics, first, start)
-            }
+            LayerKind::Dense => kernels.weight_gradient(d_w, x, d_z, first, start),
+            LayerKind::LayerNorm => kernels.norm_weight_gradient(d_w, (x, d_z), statistics, first, start),
         }
     }
 
     /// The gradient with respect to the last layer's sums, and the loss.
-    fn output_gradient(&mut self, network: &Network<T>, head: Head<'_, T>) -> f64 {
+    #[inline(always)]
+    fn output_gradient<K: Kernels<T> + Copy>(
+        &mut self,
+        kernels: K,
+        network: &Network<T>,
+        head: Head<'_, T>,
+    ) -> f64 {
         let (last, rows) = (network.last(), self.rows);
         let Some(Buffers { y, z, d_z, .. }) = self.layers.last_mut() else { return 0.0 };
         let y = Panels::new(y, rows, last.outputs());
         let (loss, activation) = match head {
             Head::Given(d_y) => {
-                network.kernels.pack(PanelsMut::new(d_z, rows, last.outputs()), d_y);
+                kernels.pack(PanelsMut::new(d_z, rows, last.outputs()), d_y);
                 (0.0, last.activation())
             }
             Head::Loss(objective, classes) => {
                 let d_y = PanelsMut::new(d_z, rows, last.outputs());
                 let activation = objective.loss.output_activation(last.activation());
-                (network.kernels.loss(d_y, y, objective, classes), activation)
+                (kernels.loss(d_y, y, objective, classes), activation)
             }
         };
         if activation != Activation::Identity {
             let y = if z.is_empty() { y } else { Panels::new(z, rows, last.outputs()) };
-            network.kernels.output_gradient(PanelsMut::new(d_z, rows, last.outputs()), y, activation);
+            kernels.output_gradient(PanelsMut::new(d_z, rows, last.outputs()), y, activation);
         }
         loss
     }

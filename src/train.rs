@@ -22,6 +22,7 @@ use crate::network::{Network, read_canonical};
 use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::parallel::{Parallelism, Threads};
 use crate::pass::{Pass, Rows, Shared, Slot};
+use crate::predict::shares;
 use crate::trainer_builder::TrainerBuilder;
 use crate::update::{Finish, Guard, Parts, Transposed, complete};
 
@@ -161,11 +162,16 @@ impl<T: Element> Trainer<T> {
     /// sum of the slots' losses, in their order.
     fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> Result<f64, Error> {
         let batch = x.len() / self.network.inputs();
-        let (rows_each, tile_rows) = (self.rows_each(batch), self.tile_rows);
+        let most = match self.plan {
+            Plan::TwoPhase => usize::MAX,
+            Plan::DepthFirst { slots } => slots,
+        };
+        let tile_rows = self.tile_rows;
+        let (rows_each, used) = shares(batch, tile_rows, most);
         let noise = self.dropout_seed.map(|seed| Noise { seed, pass: self.passes, first_row: 0 });
         let Self { network, transposed, gradients, moments, squares, steps, .. } = self;
         let Self { slots, plan, kept, input_gradients, classes, .. } = self;
-        let slots = &mut slots[..batch.div_ceil(rows_each)];
+        let slots = &mut slots[..used];
         if pass.is_some_and(Pass::goes_back) && !input_gradients.is_empty() {
             self.input_gradient_rows = batch;
         }
@@ -180,6 +186,7 @@ impl<T: Element> Trainer<T> {
                         network,
                         transposed,
                         x,
+                        batch,
                         pass,
                         classes,
                         rows_each,
@@ -188,7 +195,7 @@ impl<T: Element> Trainer<T> {
                         noise,
                     },
                 };
-                split.for_each(rows, &Rows::run);
+                split.for_each(rows, &|rows| network.kernels.run_rows(rows));
             }
             let loss = slots.iter().map(|slot| slot.loss).sum();
             let moments = moments.each_mut().map(Vec::as_mut_slice);
@@ -196,16 +203,6 @@ impl<T: Element> Trainer<T> {
             complete(split, parts, loss, finish)?;
             Ok(loss)
         })
-    }
-
-    /// Rows of a slot, in whole tiles.
-    fn rows_each(&self, batch: usize) -> usize {
-        match self.plan {
-            Plan::TwoPhase => self.tile_rows,
-            Plan::DepthFirst { slots } => {
-                batch.div_ceil(self.tile_rows).div_ceil(slots).max(1) * self.tile_rows
-            }
-        }
     }
 
     fn next_update(&self) -> Update {

@@ -5,10 +5,10 @@ use core::ops::Range;
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernels::Start;
 use crate::kernels::blocking::{OWNED_PANELS, transposed_lines};
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{panels, transpose_panel};
+use crate::kernels::{Kernels, Start};
 use crate::network::{LayerKind, Network};
 use crate::optimizer::{MAX_MOMENTS, Update};
 use crate::parallel::{Divide, Split};
@@ -125,20 +125,8 @@ impl<T: Element> Parts<'_, T> {
         };
         let owned = Owned { groups: &self.transposed.groups, lines, squares: self.squares };
         let network = &*self.network;
-        split.for_each(owned, &|owned: Owned<'_, T>| {
-            owned.each(|group, lines, square| {
-                if let Some(start) = sum {
-                    sum_gradient(network, group, lines.gradients, slots, start);
-                }
-                if measure {
-                    *square = network.kernels.sum_of_squares(lines.gradients);
-                }
-                if let Some(update) = update {
-                    network.kernels.update(lines.parameters, lines.gradients, lines.moments, update);
-                    renew::<T>(group, lines.transposed, lines.parameters);
-                }
-            });
-        });
+        let work = Work { network, slots, sum, measure, update };
+        split.for_each(owned, &|owned| network.kernels.run_owned(owned, &work));
         self.network.parameters = parameters;
     }
 
@@ -155,7 +143,9 @@ impl<T: Element> Parts<'_, T> {
 }
 
 /// The gradient of a group's parameters: over the slots' tiles, or of the slots' own sums.
-fn sum_gradient<T: Element>(
+#[inline(always)]
+fn sum_gradient<T: Element, K: Kernels<T> + Copy>(
+    kernels: K,
     network: &Network<T>,
     group: &Group,
     gradients: &mut [T::Line],
@@ -164,11 +154,11 @@ fn sum_gradient<T: Element>(
 ) {
     for slot in slots {
         if slot.gradients.is_empty() {
-            slot.tile.weight_gradient(network, (group.layer, group.first_panel), gradients, start);
+            slot.tile.weight_gradient(kernels, network, (group.layer, group.first_panel), gradients, start);
         } else if start == Start::Zero {
             gradients.copy_from_slice(&slot.gradients[group.lines()]);
         } else {
-            network.kernels.add(gradients, &slot.gradients[group.lines()]);
+            kernels.add(gradients, &slot.gradients[group.lines()]);
         }
         start = Start::Accumulate;
     }
@@ -176,7 +166,7 @@ fn sum_gradient<T: Element>(
 
 /// Some adjacent panels of one layer's outputs: the unit of ownership.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Group {
+pub struct Group {
     pub(crate) layer: usize,
     pub(crate) first_panel: usize,
     /// Where the group's lines start among the network's parameters, and how many they are.
@@ -269,8 +259,21 @@ fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &[T::Line]) 
     }
 }
 
+/// What is done with each group of parameters by its owner: any of the three.
+#[derive(Clone, Copy)]
+pub struct Work<'a, T: Element> {
+    network: &'a Network<T>,
+    slots: &'a [Slot<T>],
+    /// Its gradient is summed.
+    sum: Option<Start>,
+    /// The squares of its gradient are summed.
+    measure: bool,
+    /// It is updated.
+    update: Option<Update>,
+}
+
 /// A run of groups with all that belongs to them.
-struct Owned<'a, T: Element> {
+pub struct Owned<'a, T: Element> {
     groups: &'a [Group],
     lines: Lines<'a, T>,
     /// The squared norm of each group's gradient.
@@ -287,6 +290,20 @@ struct Lines<'a, T: Element> {
 }
 
 impl<T: Element> Lines<'_, T> {
+    /// Some lines, of them all and of the transposed.
+    #[inline(always)]
+    fn part(&mut self, lines: Range<usize>, transposed: Range<usize>) -> Lines<'_, T> {
+        Lines {
+            parameters: &mut self.parameters[lines.clone()],
+            gradients: &mut self.gradients[lines.clone()],
+            moments: self.moments.each_mut().map(
+                #[inline(always)]
+                |moment| if moment.is_empty() { &mut [] } else { &mut moment[lines.clone()] },
+            ),
+            transposed: &mut self.transposed[transposed],
+        }
+    }
+
     /// The first so many lines, of them all and of the transposed, and the others.
     #[inline(always)]
     fn split(self, lines: usize, transposed: usize) -> (Self, Self) {
@@ -328,13 +345,26 @@ impl<T: Element> Divide for Owned<'_, T> {
 }
 
 impl<T: Element> Owned<'_, T> {
-    /// Calls `f` with each group, its lines, and where its squared norm goes.
-    fn each(self, f: impl Fn(&Group, Lines<'_, T>, &mut f64)) {
-        let mut rest = self.lines;
-        for (group, square) in self.groups.iter().zip(self.squares) {
-            let of_group;
-            (of_group, rest) = rest.split(group.lines, group.transposed);
-            f(group, of_group, square);
+    /// Does the work group by group.
+    #[inline(always)]
+    pub(crate) fn run<K: Kernels<T> + Copy>(&mut self, kernels: K, work: &Work<'_, T>) {
+        let &Work { network, slots, sum, measure, ref update } = work;
+        let (mut first, mut first_transposed) = (0, 0);
+        for (group, square) in self.groups.iter().zip(&mut *self.squares) {
+            let lines = self
+                .lines
+                .part(first..first + group.lines, first_transposed..first_transposed + group.transposed);
+            (first, first_transposed) = (first + group.lines, first_transposed + group.transposed);
+            if let Some(start) = sum {
+                sum_gradient(kernels, network, group, lines.gradients, slots, start);
+            }
+            if measure {
+                *square = kernels.sum_of_squares(lines.gradients);
+            }
+            if let Some(update) = update {
+                kernels.update(lines.parameters, lines.gradients, lines.moments, update);
+                renew::<T>(group, lines.transposed, lines.parameters);
+            }
         }
     }
 }

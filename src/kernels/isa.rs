@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use super::Kernels;
 use super::lanes::portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{avx2::Avx2, avx512::Avx512};
+use crate::machine::Machine;
 
 /// An instruction set that the kernels are compiled for.
 ///
@@ -47,7 +47,7 @@ impl fmt::Display for Isa {
     }
 }
 
-pub fn kernels_f32(isa: Isa) -> Option<&'static dyn Kernels<f32>> {
+pub fn kernels_f32(isa: Isa) -> Option<&'static dyn Machine<f32>> {
     match isa {
         Isa::Portable => Portable::<f32>::detect().map(|lanes| lanes as _),
         #[cfg(target_arch = "x86_64")]
@@ -59,7 +59,7 @@ pub fn kernels_f32(isa: Isa) -> Option<&'static dyn Kernels<f32>> {
     }
 }
 
-pub fn kernels_f64(isa: Isa) -> Option<&'static dyn Kernels<f64>> {
+pub fn kernels_f64(isa: Isa) -> Option<&'static dyn Machine<f64>> {
     match isa {
         Isa::Portable => Portable::<f64>::detect().map(|lanes| lanes as _),
         #[cfg(target_arch = "x86_64")]

@@ -125,7 +125,7 @@ pub trait Kernels<T: Element>: Send + Sync {
         parameters: &mut [T::Line],
         gradients: &[T::Line],
         moments: [&mut [T::Line]; MAX_MOMENTS],
-        update: Update,
+        update: &Update,
     );
 }
 
@@ -292,7 +292,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         parameters: &mut [LineOf<L>],
         gradients: &[LineOf<L>],
         moments: [&mut [LineOf<L>]; MAX_MOMENTS],
-        update: Update,
+        update: &Update,
     ) {
         self.vectorize(
             #[inline(always)]

@@ -81,8 +81,8 @@ pub fn pack_rows<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::E
     let (cols, lanes) = (to.cols, L::Element::LANES);
     for p in 0..to.panels() {
         let columns = p * lanes..cols.min((p + 1) * lanes);
-        for (line, row) in to.panel(p).iter_mut().zip(from.chunks_exact(cols)) {
-            l.store(line, l.load_slice(&row[columns.clone()]));
+        for (r, line) in to.panel(p).iter_mut().enumerate() {
+            l.store(line, l.load_slice(&from[r * cols..][columns.clone()]));
         }
     }
 }
@@ -93,8 +93,8 @@ pub fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::El
     let (cols, lanes) = (from.cols, L::Element::LANES);
     for p in 0..from.panels() {
         let columns = p * lanes..cols.min((p + 1) * lanes);
-        for (row, line) in to.chunks_exact_mut(cols).zip(from.panel(p)) {
-            l.store_slice(&mut row[columns.clone()], l.load(line));
+        for (r, line) in from.panel(p).iter().enumerate() {
+            l.store_slice(&mut to[r * cols..][columns.clone()], l.load(line));
         }
     }
 }

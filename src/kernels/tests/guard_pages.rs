@@ -207,7 +207,7 @@ impl Case<'_> {
             Optimizer::adagrad(0.1),
         ] {
             let update = Update { optimizer, step: 2, scale: 0.5, limit: 0.1 };
-            kernels.update(parameters, gradients, [&mut *m, &mut *v, &mut *s], update);
+            kernels.update(parameters, gradients, [&mut *m, &mut *v, &mut *s], &update);
         }
         kernels.add(parameters, gradients);
         assert!(kernels.sum_of_squares(parameters) > 0.0);

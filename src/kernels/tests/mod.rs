@@ -15,7 +15,8 @@ use crate::element::Sealed as Element;
 /// The kernels at hand; says which instruction sets are missing. One that the environment requires must be there.
 fn available<T: Element>() -> Vec<(Isa, &'static dyn Kernels<T>)> {
     let all = [Isa::Portable, Isa::Avx2, Isa::Avx512];
-    let found: Vec<_> = all.into_iter().filter_map(|isa| Some((isa, T::kernels(isa)?))).collect();
+    let entry = |isa| Some((isa, T::kernels(isa)? as &dyn Kernels<T>));
+    let found: Vec<_> = all.into_iter().filter_map(entry).collect();
     for isa in all.into_iter().filter(|isa| found.iter().all(|(other, _)| other != isa)) {
         println!("not tested here: {isa}");
     }

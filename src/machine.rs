@@ -1,0 +1,46 @@
+//! The one crossing from a network into an instruction set.
+//!
+//! A network holds a `&'static dyn` [`Machine`], chosen once when it is built. Each of its methods enters one function
+//! compiled for its instructions and takes a whole run of work with it, so that below it every call is direct: a small
+//! network's step would otherwise be spent on calls through a table, one for each tile, layer and operation. Work comes by
+//! reference: a copy made in wide vectors of what was just stored in narrow parts waits for every one of those stores.
+
+use crate::element::Element;
+use crate::kernels::Kernels;
+use crate::kernels::lanes::Lanes;
+use crate::pass::Rows;
+use crate::predict::PredictedRows;
+use crate::update::{Owned, Work};
+
+/// Runs of work, on one instruction set; the single operations beneath are [`Kernels`].
+pub trait Machine<T: Element>: Kernels<T> {
+    /// See [`Rows::run`].
+    fn run_rows(&self, rows: &mut Rows<'_, T>);
+    /// See [`PredictedRows::run`].
+    fn predict_rows(&self, rows: &mut PredictedRows<'_, T>);
+    /// See [`Owned::run`].
+    fn run_owned(&self, owned: &mut Owned<'_, T>, work: &Work<'_, T>);
+}
+
+impl<T: Element, L: Lanes<Element = T>> Machine<T> for L {
+    fn run_rows(&self, rows: &mut Rows<'_, T>) {
+        self.vectorize(
+            #[inline(always)]
+            || rows.run(*self),
+        );
+    }
+
+    fn predict_rows(&self, rows: &mut PredictedRows<'_, T>) {
+        self.vectorize(
+            #[inline(always)]
+            || rows.run(*self),
+        );
+    }
+
+    fn run_owned(&self, owned: &mut Owned<'_, T>, work: &Work<'_, T>) {
+        self.vectorize(
+            #[inline(always)]
+            || owned.run(*self, work),
+        );
+    }
+}
