@@ -7,11 +7,9 @@ use crate::kernels::pack::PanelsMut;
 /// Where the random bits of a pass come from: a counter, not a state, so that threads do not matter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noise {
-    pub(crate) seed: u64,
-    /// The number of this pass, 1 for the first.
-    pub(crate) pass: u64,
+    key: u64,
     /// The row of the batch that the next row of a mask belongs to.
-    pub(crate) first_row: usize,
+    first_row: usize,
 }
 
 /// What one layer's outputs are multiplied by.
@@ -25,10 +23,20 @@ pub struct Mask {
 }
 
 impl Noise {
+    /// The noise of a pass, of which the first has number 1.
+    pub(crate) fn new(seed: u64, pass: u64) -> Self {
+        Self { key: mix(mix(seed).wrapping_add(pass)), first_row: 0 }
+    }
+
+    /// The same from a row of the batch on.
+    pub(crate) fn from_row(self, first_row: usize) -> Self {
+        Self { first_row, ..self }
+    }
+
     /// The mask of a layer that leaves out a share of its outputs, below 1.
     pub(crate) fn mask(self, layer: usize, share: f64) -> Mask {
         Mask {
-            key: mix(mix(mix(self.seed).wrapping_add(self.pass)).wrapping_add(layer as u64)),
+            key: mix(self.key.wrapping_add(layer as u64)),
             first_row: self.first_row,
             // Saturates just below 1.
             threshold: (share * 4_294_967_296.0).round() as u32,

@@ -208,11 +208,12 @@ pub struct Objective<'a, T> {
 
 impl<T: Sealed> Objective<'_, T> {
     /// The same over some of the rows.
-    pub(crate) fn rows(self, rows: Range<usize>, outputs: usize) -> Self {
+    #[inline(always)]
+    pub(crate) fn rows(&self, rows: Range<usize>, outputs: usize) -> Self {
         Self {
             targets: self.targets.rows(rows.clone(), outputs),
             weights: self.weights.map(|weights| &weights[rows]),
-            ..self
+            ..*self
         }
     }
 
@@ -280,7 +281,7 @@ pub(crate) fn evaluate<L: Lanes>(
     l: L,
     d: PanelsMut<'_, L::Element>,
     y: Panels<'_, L::Element>,
-    objective: Objective<'_, L::Element>,
+    objective: &Objective<'_, L::Element>,
     classes: &Classes<L::Element>,
 ) -> f64 {
     let targets = match objective.targets {
@@ -359,7 +360,7 @@ fn each<L: Lanes>(
     mut d: PanelsMut<'_, L::Element>,
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
-    objective: Objective<'_, L::Element>,
+    objective: &Objective<'_, L::Element>,
     f: impl Fn(L::Vector, L::Vector) -> (L::Vector, L::Vector),
 ) -> f64 {
     let (cols, lanes) = (y.cols, L::Element::LANES);
@@ -387,7 +388,7 @@ fn cross_entropy<L: Lanes>(
     d: PanelsMut<'_, L::Element>,
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
-    (objective, classes): (Objective<'_, L::Element>, &Classes<L::Element>),
+    (objective, classes): (&Objective<'_, L::Element>, &Classes<L::Element>),
 ) -> f64 {
     let lanes = L::Element::LANES;
     let (sharp, share) = (l.constant(1.0 - classes.smoothing), l.constant(classes.smoothing / y.cols as f64));
@@ -435,7 +436,7 @@ fn classification<L: Lanes>(
     d: PanelsMut<'_, L::Element>,
     y: Panels<'_, L::Element>,
     targets: &[u32],
-    (objective, classes): (Objective<'_, L::Element>, &Classes<L::Element>),
+    (objective, classes): (&Objective<'_, L::Element>, &Classes<L::Element>),
 ) -> f64 {
     let lanes = L::Element::LANES;
     let share = classes.smoothing / y.cols as f64;

@@ -138,33 +138,35 @@ impl<T: Element> Slot<T> {
     ) {
         let &Shared { network, transposed, x, ref pass, classes, plan, .. } = shared;
         let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
+        let objective;
         let last = network.last().activation();
-        let noise = shared.noise.map(|noise| Noise { first_row: rows.start, ..noise });
+        let noise = shared.noise.map(|noise| noise.from_row(rows.start));
         let count = rows.len();
         let head = match *pass {
             Pass::Forward => {
                 self.tile.forward(kernels, network, (x, count), (last, noise));
                 return self.add_squares(network);
             }
-            Pass::Evaluate(objective) => {
+            Pass::Evaluate(ref all) => {
+                objective = all.rows(rows, network.outputs());
                 self.tile.forward(
                     kernels,
                     network,
                     (x, count),
                     (objective.loss.output_activation(last), None),
                 );
-                self.loss +=
-                    self.tile.loss(kernels, network, objective.rows(rows, network.outputs()), classes);
+                self.loss += self.tile.loss(kernels, network, &objective, classes);
                 return;
             }
-            Pass::Train(objective) => {
+            Pass::Train(ref all) => {
+                objective = all.rows(rows, network.outputs());
                 self.tile.forward(
                     kernels,
                     network,
                     (x, count),
                     (objective.loss.output_activation(last), noise),
                 );
-                Head::Loss(objective.rows(rows, network.outputs()), classes)
+                Head::Loss(&objective, classes)
             }
             Pass::Backward(d_outputs) => {
                 // Two-phase slots still hold what `forward` computed; a depth-first slot has only its last tile's.

@@ -76,7 +76,7 @@ pub(crate) enum Purpose {
 #[derive(Clone, Copy)]
 pub(crate) enum Head<'a, T: Element> {
     /// A loss over the tile's rows.
-    Loss(Objective<'a, T>, &'a Classes<T>),
+    Loss(&'a Objective<'a, T>, &'a Classes<T>),
     /// The caller: `[rows, outputs]`.
     Given(&'a [T]),
 }
@@ -214,7 +214,7 @@ impl<T: Element> Tile<T> {
         &mut self,
         kernels: K,
         network: &Network<T>,
-        objective: Objective<'_, T>,
+        objective: &Objective<'_, T>,
         classes: &Classes<T>,
     ) -> f64 {
         let (last, rows) = (network.last(), self.rows);

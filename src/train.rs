@@ -168,7 +168,7 @@ impl<T: Element> Trainer<T> {
         };
         let tile_rows = self.tile_rows;
         let (rows_each, used) = shares(batch, tile_rows, most);
-        let noise = self.dropout_seed.map(|seed| Noise { seed, pass: self.passes, first_row: 0 });
+        let noise = self.dropout_seed.map(|seed| Noise::new(seed, self.passes));
         let Self { network, transposed, gradients, moments, squares, steps, .. } = self;
         let Self { slots, plan, kept, input_gradients, classes, .. } = self;
         let slots = &mut slots[..used];
@@ -200,7 +200,7 @@ impl<T: Element> Trainer<T> {
             let loss = slots.iter().map(|slot| slot.loss).sum();
             let moments = moments.each_mut().map(Vec::as_mut_slice);
             let parts = Parts { network, transposed, gradients, moments, squares, slots, steps: *steps };
-            complete(split, parts, loss, finish)?;
+            complete(split, parts, loss, &finish)?;
             Ok(loss)
         })
     }

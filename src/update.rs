@@ -87,9 +87,9 @@ pub(crate) fn complete<T: Element>(
     split: Split,
     mut parts: Parts<'_, T>,
     loss: f64,
-    finish: Finish,
+    finish: &Finish,
 ) -> Result<(), Error> {
-    let Finish { sum, measure, guard, update } = finish;
+    let &Finish { sum, measure, guard, ref update } = finish;
     // A norm, or a refusal, follows from all groups: none is updated before all are summed.
     let needs_all = guard.measures() && update.is_some() || guard.finite && sum.is_some();
     if needs_all {
@@ -101,16 +101,17 @@ pub(crate) fn complete<T: Element>(
             parts.check_gradient()?;
         }
         let scale = guard.scale(parts.squares);
-        parts.each_group(split, None, false, update.map(|update| Update { scale, ..update }));
+        let update = update.map(|update| Update { scale, ..update });
+        parts.each_group(split, None, false, update.as_ref());
     } else {
-        parts.each_group(split, sum, measure, update);
+        parts.each_group(split, sum, measure, update.as_ref());
     }
     Ok(())
 }
 
 impl<T: Element> Parts<'_, T> {
     /// Any of the three, group by group, each by its owner.
-    fn each_group(&mut self, split: Split, sum: Option<Start>, measure: bool, update: Option<Update>) {
+    fn each_group(&mut self, split: Split, sum: Option<Start>, measure: bool, update: Option<&Update>) {
         if sum.is_none() && !measure && update.is_none() {
             return;
         }
@@ -252,10 +253,13 @@ fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &[T::Line]) 
     if to.is_empty() {
         return;
     }
-    let blocks = panels::<T>(group.columns) * T::LANES;
-    let weights = parameters.chunks_exact(1 + group.columns);
-    for (p, (to, panel)) in to.chunks_exact_mut(blocks).zip(weights).enumerate() {
-        transpose_panel::<T>(to, &panel[1..], group.outputs - p * T::LANES);
+    let (blocks, stride) = (panels::<T>(group.columns) * T::LANES, 1 + group.columns);
+    let (mut to, mut panels, mut outputs) = (to, parameters, group.outputs);
+    while let (Some((first, others)), Some((panel, rest))) =
+        (to.split_at_mut_checked(blocks), panels.split_at_checked(stride))
+    {
+        transpose_panel::<T>(first, &panel[1..], outputs);
+        (to, panels, outputs) = (others, rest, outputs.saturating_sub(T::LANES));
     }
 }
 
@@ -269,7 +273,7 @@ pub struct Work<'a, T: Element> {
     /// The squares of its gradient are summed.
     measure: bool,
     /// It is updated.
-    update: Option<Update>,
+    update: Option<&'a Update>,
 }
 
 /// A run of groups with all that belongs to them.
@@ -296,10 +300,10 @@ impl<T: Element> Lines<'_, T> {
         Lines {
             parameters: &mut self.parameters[lines.clone()],
             gradients: &mut self.gradients[lines.clone()],
-            moments: self.moments.each_mut().map(
-                #[inline(always)]
-                |moment| if moment.is_empty() { &mut [] } else { &mut moment[lines.clone()] },
-            ),
+            moments: {
+                let [first, second, third] = &mut self.moments;
+                [part(first, &lines), part(second, &lines), part(third, &lines)]
+            },
             transposed: &mut self.transposed[transposed],
         }
     }
@@ -326,6 +330,12 @@ impl<T: Element> Lines<'_, T> {
     }
 }
 
+/// Some lines of a moment, none of one that the optimizer does not keep.
+#[inline(always)]
+fn part<'a, L>(moment: &'a mut [L], lines: &Range<usize>) -> &'a mut [L] {
+    if moment.is_empty() { &mut [] } else { &mut moment[lines.clone()] }
+}
+
 impl<T: Element> Divide for Owned<'_, T> {
     fn pieces(&self) -> usize {
         self.groups.len()
@@ -348,7 +358,7 @@ impl<T: Element> Owned<'_, T> {
     /// Does the work group by group.
     #[inline(always)]
     pub(crate) fn run<K: Kernels<T> + Copy>(&mut self, kernels: K, work: &Work<'_, T>) {
-        let &Work { network, slots, sum, measure, ref update } = work;
+        let &Work { network, slots, sum, measure, update } = work;
         let (mut first, mut first_transposed) = (0, 0);
         for (group, square) in self.groups.iter().zip(&mut *self.squares) {
             let lines = self

@@ -28,7 +28,7 @@ use crate::element::Sealed as Element;
 /// `y = f(x W + b)`, `x` `[B, I]`, `weights` panels of `[1 + I, O]` whose first line is the biases.
 /// Overwrites `y` `[B, O]`, padding lanes too, which are garbage, and unless it is empty `sums` with `x W + b`.
 #[inline(always)]
-pub fn forward<L: Lanes>(
+pub fn forward<L: Lanes, S: Size>(
     l: L,
     mut y: PanelsMut<'_, L::Element>,
     x: Panels<'_, L::Element>,
@@ -38,7 +38,7 @@ pub fn forward<L: Lanes>(
     let (inputs, rows) = (x.cols, x.rows);
     let b =
         Operand { lines: &weights[1..], panel: 1 + inputs, segment: L::Element::LANES, start: Some(weights) };
-    product(
+    product::<L, S>(
         l,
         &mut y,
         x,
@@ -61,7 +61,7 @@ pub fn forward<L: Lanes>(
 /// `transposed` holds `[O / LANES][I / LANES][LANES][LANES]`, see [`super::pack::transpose_panel`].
 /// Overwrites `d_x` `[B, I]`; padding lanes become 0.
 #[inline(always)]
-pub fn backward_data<L: Lanes>(
+pub fn backward_data<L: Lanes, S: Size>(
     l: L,
     mut d_x: PanelsMut<'_, L::Element>,
     d_z: Panels<'_, L::Element>,
@@ -71,7 +71,7 @@ pub fn backward_data<L: Lanes>(
     let lanes = L::Element::LANES;
     let b = Operand { lines: transposed, panel: lanes, segment: d_x.panels() * lanes, start: None };
     let rows = d_x.rows;
-    product(
+    product::<L, S>(
         l,
         &mut d_x,
         d_z,
@@ -115,6 +115,40 @@ pub fn weight_gradient<L: Lanes>(
     }
 }
 
+/// [`weight_gradient`] of a layer of one panel of inputs, for one panel `d_z` of outputs.
+#[inline(always)]
+pub fn small_weight_gradient<L: Lanes>(
+    l: L,
+    d_w: &mut [LineOf<L>],
+    x: Panels<'_, L::Element>,
+    d_z: &[LineOf<L>],
+    start: Start,
+) {
+    let (biases, weights) = d_w.split_at_mut(1);
+    let one = [L::Element::from_f64(1.0)];
+    let start = (start == Start::Zero).then_some(l.zero());
+    few_lines::<L, Constant>(l, biases, &one, d_z, start);
+    few_lines::<L, RowsAlong>(l, weights, elements::<L::Element>(x.lines), d_z, start);
+}
+
+/// How large the operands of a product are.
+pub trait Size {
+    const SMALL: bool;
+}
+
+/// Any size.
+pub struct Blocked;
+impl Size for Blocked {
+    const SMALL: bool = false;
+}
+
+/// One panel of `C` and one block of `k`. The search for blocks would take longer than the arithmetic; the order of
+/// every sum is the same.
+pub struct Small;
+impl Size for Small {
+    const SMALL: bool = true;
+}
+
 /// The right-hand side of a product, as lines.
 #[derive(Clone, Copy)]
 struct Operand<'a, T: Element> {
@@ -130,7 +164,7 @@ struct Operand<'a, T: Element> {
 
 /// `C = start + A B`, and `finish` on each group of panels of `C` as soon as it is complete.
 #[inline(always)]
-fn product<L: Lanes>(
+fn product<L: Lanes, S: Size>(
     l: L,
     c: &mut PanelsMut<'_, L::Element>,
     a: Panels<'_, L::Element>,
@@ -138,6 +172,17 @@ fn product<L: Lanes>(
     mut finish: impl FnMut(&mut [LineOf<L>], usize),
 ) {
     let (panels, rows) = (c.panels(), c.rows);
+    if S::SMALL {
+        let start = b.start.map_or(l.zero(), |start| l.load(&start[0]));
+        few_lines::<L, RowsDown>(
+            l,
+            c.lines,
+            elements::<L::Element>(a.lines),
+            &b.lines[..a.cols],
+            Some(start),
+        );
+        return finish(c.lines, 0);
+    }
     let mut p = 0;
     while p < panels {
         let np = panels_per_tile(panels - p, rows, L::ACCUMULATORS);
@@ -152,6 +197,50 @@ fn product<L: Lanes>(
         }
         finish(group, p);
         p += np;
+    }
+}
+
+/// `C = start + A B` for one panel of `C` and one block of `k`, four lines of `C` at a time; on top of `C` if there is no
+/// `start`.
+#[inline(always)]
+fn few_lines<L: Lanes, W: Walk>(
+    l: L,
+    c: &mut [LineOf<L>],
+    a: &[L::Element],
+    b: &[LineOf<L>],
+    start: Option<L::Vector>,
+) {
+    let row = W::row::<L::Element>();
+    let count = c.len();
+    let (fours, ones) = c.as_chunks_mut::<4>();
+    for (i, lines) in fours.iter_mut().enumerate() {
+        few::<L, W, 4>(l, lines, &a[4 * i * row..], b, start);
+    }
+    let done = count - ones.len();
+    for (i, line) in ones.iter_mut().enumerate() {
+        few::<L, W, 1>(l, core::array::from_mut(line), &a[(done + i) * row..], b, start);
+    }
+}
+
+/// `MR` lines of [`few_lines`].
+#[inline(always)]
+fn few<L: Lanes, W: Walk, const MR: usize>(
+    l: L,
+    c: &mut [LineOf<L>; MR],
+    a: &[L::Element],
+    b: &[LineOf<L>],
+    start: Option<L::Vector>,
+) {
+    let mut sums = [[l.zero(); 1]; MR];
+    for (sums, line) in sums.iter_mut().zip(&*c) {
+        sums[0] = match start {
+            Some(start) => start,
+            None => l.load(line),
+        };
+    }
+    accumulate::<L, W, MR, 1>(l, &mut sums, a, [b], b.len());
+    for (line, sums) in c.iter_mut().zip(&sums) {
+        l.store(line, sums[0]);
     }
 }
 

@@ -19,6 +19,7 @@ pub mod pack;
 #[cfg(test)]
 mod tests;
 
+use gemm::{Blocked, Small};
 pub use isa::Isa;
 use lanes::Lanes;
 use pack::{Panels, PanelsMut};
@@ -110,7 +111,7 @@ pub trait Kernels<T: Element>: Send + Sync {
         &self,
         d: PanelsMut<'_, T>,
         y: Panels<'_, T>,
-        objective: Objective<'_, T>,
+        objective: &Objective<'_, T>,
         classes: &Classes<T>,
     ) -> f64;
     /// See [`elementwise::scale`].
@@ -159,9 +160,15 @@ impl<L: Lanes> Kernels<L::Element> for L {
         weights: &[LineOf<L>],
         activation_and_sums: (Activation, &mut [LineOf<L>]),
     ) {
+        if x.panels() == 1 && y.panels() == 1 {
+            return self.vectorize(
+                #[inline(always)]
+                || gemm::forward::<_, Small>(*self, y, x, weights, activation_and_sums),
+            );
+        }
         self.vectorize(
             #[inline(always)]
-            || gemm::forward(*self, y, x, weights, activation_and_sums),
+            || gemm::forward::<_, Blocked>(*self, y, x, weights, activation_and_sums),
         );
     }
 
@@ -172,9 +179,15 @@ impl<L: Lanes> Kernels<L::Element> for L {
         transposed: &[LineOf<L>],
         below: Option<(Panels<'_, L::Element>, Activation)>,
     ) {
+        if d_x.panels() == 1 && d_z.panels() == 1 {
+            return self.vectorize(
+                #[inline(always)]
+                || gemm::backward_data::<_, Small>(*self, d_x, d_z, transposed, below),
+            );
+        }
         self.vectorize(
             #[inline(always)]
-            || gemm::backward_data(*self, d_x, d_z, transposed, below),
+            || gemm::backward_data::<_, Blocked>(*self, d_x, d_z, transposed, below),
         );
     }
 
@@ -186,6 +199,12 @@ impl<L: Lanes> Kernels<L::Element> for L {
         first: usize,
         start: Start,
     ) {
+        if x.panels() == 1 && d_w.len() == 1 + x.cols {
+            return self.vectorize(
+                #[inline(always)]
+                || gemm::small_weight_gradient(*self, d_w, x, d_z.panel(first), start),
+            );
+        }
         self.vectorize(
             #[inline(always)]
             || gemm::weight_gradient(*self, d_w, x, d_z, first, start),
@@ -257,7 +276,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         &self,
         d: PanelsMut<'_, L::Element>,
         y: Panels<'_, L::Element>,
-        objective: Objective<'_, L::Element>,
+        objective: &Objective<'_, L::Element>,
         classes: &Classes<L::Element>,
     ) -> f64 {
         self.vectorize(

@@ -110,13 +110,12 @@ pub fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::El
 #[inline(always)]
 pub fn transpose_panel<T: Element>(to: &mut [T::Line], weights: &[T::Line], outputs: usize) {
     for (block, rows) in to.chunks_exact_mut(T::LANES).zip(weights.chunks(T::LANES)) {
-        for (j, line) in block.iter_mut().enumerate().take(outputs) {
+        for (j, line) in block[..outputs.min(T::LANES)].iter_mut().enumerate() {
             let line = line.as_mut_slice();
-            let (used, padding) = line.split_at_mut(rows.len());
-            for (lane, row) in used.iter_mut().zip(rows) {
-                *lane = row.as_slice()[j];
+            for (i, row) in rows.iter().enumerate() {
+                line[i] = row.as_slice()[j];
             }
-            padding.fill(T::ZERO);
+            line[rows.len()..].fill(T::ZERO);
         }
     }
 }

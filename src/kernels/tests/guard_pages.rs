@@ -103,7 +103,7 @@ impl Case<'_> {
         let means = c.lines::<T>(panels::<T>(inputs), side);
         let deviations = d.lines::<T>(panels::<T>(inputs), side);
         kernels.scale(PanelsMut::new(lines, rows, inputs), Some(means), deviations);
-        let noise = Noise { seed: 1, pass: 1, first_row: 0 };
+        let noise = Noise::new(1, 1);
         kernels.dropout(PanelsMut::new(lines, rows, inputs), noise.mask(0, 0.5));
         kernels.unpack(x, Panels::new(lines, rows, inputs));
     }
@@ -188,7 +188,7 @@ impl Case<'_> {
             let classes = Classes::new(loss, outputs, None, smoothing).unwrap();
             let objective = Objective { loss, scale: 1.0, targets, weights: Some(weights) };
             let d = PanelsMut::new(gradient, rows, outputs);
-            let value = kernels.loss(d, Panels::new(y, rows, outputs), objective, &classes);
+            let value = kernels.loss(d, Panels::new(y, rows, outputs), &objective, &classes);
             assert!(value.is_finite());
         }
     }
