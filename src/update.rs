@@ -7,7 +7,7 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::blocking::{OWNED_PANELS, transposed_lines};
 use crate::kernels::lanes::Line;
-use crate::kernels::pack::{panels, transpose_panel};
+use crate::kernels::pack::panels;
 use crate::kernels::{Kernels, Start};
 use crate::network::{LayerKind, Network};
 use crate::optimizer::{MAX_MOMENTS, Update};
@@ -238,7 +238,7 @@ impl<T: Element> Transposed<T> {
         for group in &self.groups {
             let lines;
             (lines, rest) = rest.split_at_mut(group.transposed);
-            renew::<T>(group, lines, &network.parameters[group.lines()]);
+            renew(network.kernels, group, lines, &network.parameters[group.lines()]);
         }
     }
 
@@ -249,7 +249,12 @@ impl<T: Element> Transposed<T> {
 }
 
 /// Copies a group's weights to their place in the transposed copy.
-fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &[T::Line]) {
+fn renew<T: Element, K: Kernels<T> + ?Sized>(
+    kernels: &K,
+    group: &Group,
+    to: &mut [T::Line],
+    parameters: &[T::Line],
+) {
     if to.is_empty() {
         return;
     }
@@ -258,7 +263,7 @@ fn renew<T: Element>(group: &Group, to: &mut [T::Line], parameters: &[T::Line]) 
     while let (Some((first, others)), Some((panel, rest))) =
         (to.split_at_mut_checked(blocks), panels.split_at_checked(stride))
     {
-        transpose_panel::<T>(first, &panel[1..], outputs);
+        kernels.transpose(first, &panel[1..], outputs);
         (to, panels, outputs) = (others, rest, outputs.saturating_sub(T::LANES));
     }
 }
@@ -373,7 +378,7 @@ impl<T: Element> Owned<'_, T> {
             }
             if let Some(update) = update {
                 kernels.update(lines.parameters, lines.gradients, lines.moments, update);
-                renew::<T>(group, lines.transposed, lines.parameters);
+                renew(&kernels, group, lines.transposed, lines.parameters);
             }
         }
     }

@@ -48,6 +48,8 @@ pub trait Kernels<T: Element>: Send + Sync {
     fn pack(&self, to: PanelsMut<'_, T>, from: &[T]);
     /// See [`pack::unpack_rows`].
     fn unpack(&self, to: &mut [T], from: Panels<'_, T>);
+    /// See [`pack::transpose_panel`].
+    fn transpose(&self, to: &mut [T::Line], weights: &[T::Line], outputs: usize);
     /// See [`elementwise::activate_slice`].
     fn activate(&self, y: &mut [T], activation: Activation);
     /// See [`gemm::forward`].
@@ -143,6 +145,13 @@ impl<L: Lanes> Kernels<L::Element> for L {
         self.vectorize(
             #[inline(always)]
             || pack::unpack_rows(*self, to, from),
+        );
+    }
+
+    fn transpose(&self, to: &mut [LineOf<L>], weights: &[LineOf<L>], outputs: usize) {
+        self.vectorize(
+            #[inline(always)]
+            || pack::transpose_panel(*self, to, weights, outputs),
         );
     }
 

@@ -6,6 +6,7 @@
 //! streams whatever the shapes: no stride is a power of two, no row falls into another's cache set, and
 //! the output of one product is an operand of the next without packing.
 
+use super::LineOf;
 use super::lanes::{Lanes, Line};
 use crate::element::Sealed as Element;
 
@@ -80,10 +81,21 @@ impl<'a, T: Element> PanelsMut<'a, T> {
 pub fn pack_rows<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
     let (cols, lanes) = (to.cols, L::Element::LANES);
     for p in 0..to.panels() {
-        let columns = p * lanes..cols.min((p + 1) * lanes);
-        for (r, line) in to.panel(p).iter_mut().enumerate() {
-            l.store(line, l.load_slice(&from[r * cols..][columns.clone()]));
+        let (from, panel) = (&from[p * lanes..], to.panel(p));
+        // Of a whole line no lane is masked out: said apart, so that the compiler knows the width.
+        if cols - p * lanes >= lanes {
+            pack_panel(l, panel, from, cols, lanes);
+        } else {
+            pack_panel(l, panel, from, cols, cols - p * lanes);
         }
+    }
+}
+
+/// The first `width` columns of rows that lie `cols` apart.
+#[inline(always)]
+fn pack_panel<L: Lanes>(l: L, panel: &mut [LineOf<L>], from: &[L::Element], cols: usize, width: usize) {
+    for (r, line) in panel.iter_mut().enumerate() {
+        l.store(line, l.load_slice(&from[r * cols..][..width]));
     }
 }
 
@@ -92,10 +104,20 @@ pub fn pack_rows<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::E
 pub fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::Element>) {
     let (cols, lanes) = (from.cols, L::Element::LANES);
     for p in 0..from.panels() {
-        let columns = p * lanes..cols.min((p + 1) * lanes);
-        for (r, line) in from.panel(p).iter().enumerate() {
-            l.store_slice(&mut to[r * cols..][columns.clone()], l.load(line));
+        let (to, panel) = (&mut to[p * lanes..], from.panel(p));
+        if cols - p * lanes >= lanes {
+            unpack_panel(l, to, panel, cols, lanes);
+        } else {
+            unpack_panel(l, to, panel, cols, cols - p * lanes);
         }
+    }
+}
+
+/// The way back of [`pack_panel`].
+#[inline(always)]
+fn unpack_panel<L: Lanes>(l: L, to: &mut [L::Element], panel: &[LineOf<L>], cols: usize, width: usize) {
+    for (r, line) in panel.iter().enumerate() {
+        l.store_slice(&mut to[r * cols..][..width], l.load(line));
     }
 }
 
@@ -108,14 +130,51 @@ pub fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::El
 ///
 /// The blocks of one panel are contiguous, so whoever owns a panel of outputs owns its transpose too.
 #[inline(always)]
-pub fn transpose_panel<T: Element>(to: &mut [T::Line], weights: &[T::Line], outputs: usize) {
-    for (block, rows) in to.chunks_exact_mut(T::LANES).zip(weights.chunks(T::LANES)) {
-        for (j, line) in block[..outputs.min(T::LANES)].iter_mut().enumerate() {
-            let line = line.as_mut_slice();
-            for (i, row) in rows.iter().enumerate() {
-                line[i] = row.as_slice()[j];
-            }
-            line[rows.len()..].fill(T::ZERO);
+pub fn transpose_panel<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[LineOf<L>], outputs: usize) {
+    let lanes = L::Element::LANES;
+    let outputs = outputs.min(lanes);
+    for (block, rows) in to.chunks_exact_mut(lanes).zip(weights.chunks(lanes)) {
+        if rows.len() * outputs < FEW_ELEMENTS {
+            transpose_few::<L::Element>(&mut block[..outputs], rows);
+        } else {
+            transpose_block(l, &mut block[..outputs], rows);
         }
+    }
+}
+
+/// Elements of a block that are faster moved one by one.
+const FEW_ELEMENTS: usize = 32;
+
+#[inline(always)]
+fn transpose_few<T: Element>(to: &mut [T::Line], rows: &[T::Line]) {
+    for (j, line) in to.iter_mut().enumerate() {
+        let line = line.as_mut_slice();
+        for (i, row) in rows.iter().enumerate() {
+            line[i] = row.as_slice()[j];
+        }
+        line[rows.len()..].fill(T::ZERO);
+    }
+}
+
+/// Interleaving lines with those half a block further on, as often as halves can be halved, is a transpose: each time
+/// the lowest bit of a lane's number becomes the lowest of its line's (Stone 1971, the perfect shuffle).
+#[inline(always)]
+fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
+    let lanes = const { L::Element::LANES };
+    let mut lines = [l.zero(); 16];
+    for (line, row) in lines.iter_mut().zip(rows) {
+        *line = l.load(row);
+    }
+    let mut halvings = lanes.ilog2();
+    while halvings > 0 {
+        let mut shuffled = lines;
+        for i in 0..lanes / 2 {
+            (shuffled[2 * i], shuffled[2 * i + 1]) = l.interleave(lines[i], lines[i + lanes / 2]);
+        }
+        lines = shuffled;
+        halvings -= 1;
+    }
+    for (to, line) in to.iter_mut().zip(lines) {
+        l.store(to, line);
     }
 }

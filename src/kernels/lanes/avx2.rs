@@ -233,6 +233,29 @@ impl Lanes for Avx2<f32> {
             if _mm256_movemask_ps(nan) == 0 { a1 } else { f32::NAN }
         }
     }
+    #[inline(always)]
+    fn interleave(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
+        // SAFETY: the token proves the features.
+        let [first, second] = unsafe {
+            [
+                (_mm256_unpacklo_ps(a[0], b[0]), _mm256_unpackhi_ps(a[0], b[0])),
+                (_mm256_unpacklo_ps(a[1], b[1]), _mm256_unpackhi_ps(a[1], b[1])),
+            ]
+        };
+        // SAFETY: the token proves the features.
+        unsafe {
+            (
+                [
+                    _mm256_permute2f128_ps::<0x20>(first.0, first.1),
+                    _mm256_permute2f128_ps::<0x31>(first.0, first.1),
+                ],
+                [
+                    _mm256_permute2f128_ps::<0x20>(second.0, second.1),
+                    _mm256_permute2f128_ps::<0x31>(second.0, second.1),
+                ],
+            )
+        }
+    }
 }
 
 /// `2^n` by writing the biased exponent.
@@ -441,6 +464,29 @@ impl Lanes for Avx2<f64> {
             let a2 = _mm_max_pd(_mm256_castpd256_pd128(a4), _mm256_extractf128_pd::<1>(a4));
             let a1 = _mm_cvtsd_f64(_mm_max_sd(a2, _mm_unpackhi_pd(a2, a2)));
             if _mm256_movemask_pd(nan) == 0 { a1 } else { f64::NAN }
+        }
+    }
+    #[inline(always)]
+    fn interleave(self, a: [__m256d; 2], b: [__m256d; 2]) -> ([__m256d; 2], [__m256d; 2]) {
+        // SAFETY: the token proves the features.
+        let [first, second] = unsafe {
+            [
+                (_mm256_unpacklo_pd(a[0], b[0]), _mm256_unpackhi_pd(a[0], b[0])),
+                (_mm256_unpacklo_pd(a[1], b[1]), _mm256_unpackhi_pd(a[1], b[1])),
+            ]
+        };
+        // SAFETY: the token proves the features.
+        unsafe {
+            (
+                [
+                    _mm256_permute2f128_pd::<0x20>(first.0, first.1),
+                    _mm256_permute2f128_pd::<0x31>(first.0, first.1),
+                ],
+                [
+                    _mm256_permute2f128_pd::<0x20>(second.0, second.1),
+                    _mm256_permute2f128_pd::<0x31>(second.0, second.1),
+                ],
+            )
         }
     }
 }

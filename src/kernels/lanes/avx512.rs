@@ -200,6 +200,15 @@ impl Lanes for Avx512<f32> {
             if nan == 0 { a1 } else { f32::NAN }
         }
     }
+    #[inline(always)]
+    fn interleave(self, a: __m512, b: __m512) -> (__m512, __m512) {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
+        }
+    }
 }
 
 impl Lanes for Avx512<f64> {
@@ -368,6 +377,15 @@ impl Lanes for Avx512<f64> {
             let a2 = _mm_max_pd(_mm256_castpd256_pd128(a4), _mm256_extractf128_pd::<1>(a4));
             let a1 = _mm_cvtsd_f64(_mm_max_sd(a2, _mm_unpackhi_pd(a2, a2)));
             if nan == 0 { a1 } else { f64::NAN }
+        }
+    }
+    #[inline(always)]
+    fn interleave(self, a: __m512d, b: __m512d) -> (__m512d, __m512d) {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+            let high = _mm512_add_epi64(low, _mm512_set1_epi64(4));
+            (_mm512_permutex2var_pd(a, low, b), _mm512_permutex2var_pd(a, high, b))
         }
     }
 }

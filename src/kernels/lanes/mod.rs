@@ -146,6 +146,9 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// The largest lane; NaN if any lane is.
     fn max_lane(self, a: Self::Vector) -> Self::Element;
 
+    /// The lanes of both in turn, `a` first: the first line of them and the second.
+    fn interleave(self, a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);
+
     #[inline(always)]
     fn zero(self) -> Self::Vector {
         self.splat(Self::Element::ZERO)

@@ -143,6 +143,12 @@ impl Lanes for Portable<f32> {
     fn max_lane(self, a: f32x16) -> f32 {
         halve(a.to_array(), |x, y| if x > y || x.is_nan() { x } else { y })
     }
+    #[inline(always)]
+    fn interleave(self, a: f32x16, b: f32x16) -> (f32x16, f32x16) {
+        let (a, b) = (a.to_array(), b.to_array());
+        let lane = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
+        (f32x16::new(core::array::from_fn(lane)), f32x16::new(core::array::from_fn(|i| lane(16 + i))))
+    }
 }
 
 impl Lanes for Portable<f64> {
@@ -267,6 +273,12 @@ impl Lanes for Portable<f64> {
     #[inline(always)]
     fn max_lane(self, a: f64x8) -> f64 {
         halve(a.to_array(), |x, y| if x > y || x.is_nan() { x } else { y })
+    }
+    #[inline(always)]
+    fn interleave(self, a: f64x8, b: f64x8) -> (f64x8, f64x8) {
+        let (a, b) = (a.to_array(), b.to_array());
+        let lane = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
+        (f64x8::new(core::array::from_fn(lane)), f64x8::new(core::array::from_fn(|i| lane(8 + i))))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::activation::Activation;
 use crate::dropout::Noise;
 use crate::element::Sealed as Element;
 use crate::kernels::lanes::elements_mut;
-use crate::kernels::pack::{Panels, PanelsMut, panels, transpose_panel};
+use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Kernels, Start};
 use crate::loss::{Classes, Loss, Objective, Targets};
 use crate::optimizer::{Optimizer, Update};
@@ -129,7 +129,7 @@ impl Case<'_> {
         let transposed = e.lines::<T>(po * pi * T::LANES, side);
         for p in 0..po {
             let panel = &weights[p * (1 + inputs) + 1..][..inputs];
-            transpose_panel::<T>(
+            kernels.transpose(
                 &mut transposed[p * pi * T::LANES..][..pi * T::LANES],
                 panel,
                 outputs - p * T::LANES,

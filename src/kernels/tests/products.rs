@@ -8,7 +8,7 @@ use super::available;
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
 use crate::kernels::lanes::{Line, elements, elements_mut};
-use crate::kernels::pack::{Panels, PanelsMut, panels, transpose_panel};
+use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Start};
 
 /// Shapes past the cube: ragged in every block, and sums longer than a block of `k`.
@@ -156,9 +156,47 @@ fn transposed<T: Element>(weights: &[f64], outputs: usize) -> Vec<T::Line> {
     let per_panel = panels::<T>(inputs) * T::LANES;
     let mut to = nan_lines::<T>(panels::<T>(outputs) * per_panel);
     for (to, panel) in to.chunks_exact_mut(per_panel).zip(lines.chunks_exact(1 + inputs)) {
-        transpose_panel::<T>(to, &panel[1..], T::LANES);
+        transpose::<T>(to, &panel[1..], T::LANES);
     }
     to
+}
+
+/// What [`crate::kernels::pack::transpose_panel`] must write.
+fn transpose<T: Element>(to: &mut [T::Line], weights: &[T::Line], outputs: usize) {
+    for (block, rows) in to.chunks_exact_mut(T::LANES).zip(weights.chunks(T::LANES)) {
+        for (j, line) in block.iter_mut().enumerate().take(outputs) {
+            line.as_mut_slice().fill(T::ZERO);
+            for (i, row) in rows.iter().enumerate() {
+                line.as_mut_slice()[i] = row.as_slice()[j];
+            }
+        }
+    }
+}
+
+fn check_transposes<T: Element>() {
+    for (isa, kernels) in available::<T>() {
+        for (inputs, outputs) in (1..=35).flat_map(|inputs| (1..=18).map(move |outputs| (inputs, outputs))) {
+            let weights: Vec<f64> = (1..=T::LANES * inputs).map(|i| i as f64).collect();
+            let mut lines = vec![T::Line::ZERO; inputs];
+            for (line, weights) in lines.iter_mut().zip(weights.chunks(T::LANES)) {
+                for (to, &w) in line.as_mut_slice().iter_mut().zip(weights) {
+                    *to = T::from_f64(w);
+                }
+            }
+            let untouched = vec![T::Line::ZERO; panels::<T>(inputs) * T::LANES];
+            let (mut found, mut expected) = (untouched.clone(), untouched);
+            kernels.transpose(&mut found, &lines, outputs);
+            transpose::<T>(&mut expected, &lines, outputs);
+            let what = format!("{isa}: {inputs} x {outputs}");
+            assert_eq!(elements::<T>(&found), elements::<T>(&expected), "{what}");
+        }
+    }
+}
+
+#[test]
+fn transposes_are_transposes() {
+    check_transposes::<f32>();
+    check_transposes::<f64>();
 }
 
 fn nan_lines<T: Element>(count: usize) -> Vec<T::Line> {
