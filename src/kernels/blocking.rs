@@ -101,7 +101,8 @@ pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> u
     let widest = if accumulators < 24 {
         // Few registers: one panel and as many rows as fit, but for a single row.
         if rows == 1 && accumulators >= 4 { 4 } else { 1 }
-    } else if rows <= 3 {
+    } else if rows <= 2 {
+        // Three rows of eight panels, with a line of each panel beside them, would take 33 registers of 32.
         8
     } else if rows <= 6 {
         4
@@ -134,6 +135,15 @@ pub const fn rows_per_tile(np: usize, accumulators: usize) -> usize {
     } else {
         rows
     }
+}
+
+/// Whether the sums of a tile, a line of each of its panels and a broadcast element fit in registers. Beside 24 sums
+/// AVX-512 has 7 registers for lines, beside 6 sums AVX2 has one pair. A single row uses each line once, straight from
+/// memory.
+#[inline(always)]
+pub const fn fits_in_registers(mr: usize, np: usize, accumulators: usize) -> bool {
+    let lines = if accumulators < 24 { 1 } else { 7 };
+    mr * np <= accumulators && (mr == 1 || (mr + 1) * np <= accumulators + lines)
 }
 
 /// Rows of the next of the equal blocks that `left` rows are divided into, none larger than `mr`.

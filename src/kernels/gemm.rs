@@ -18,7 +18,7 @@
 
 use core::ops::Range;
 
-use super::blocking::{KC_LINES, next_rows, panels_per_tile, rows_per_tile};
+use super::blocking::{KC_LINES, fits_in_registers, next_rows, panels_per_tile, rows_per_tile};
 use super::lanes::{Lanes, elements};
 use super::pack::{Panels, PanelsMut};
 use super::{LineOf, Start, elementwise};
@@ -302,7 +302,7 @@ struct Tile<'c, 'a, T: Element> {
 impl<T: Element> Tile<'_, '_, T> {
     #[inline(always)]
     fn run<L: Lanes<Element = T>, const MR: usize, const NP: usize>(self, l: L) {
-        if MR * NP > L::ACCUMULATORS {
+        if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
             unreachable!("a tile's sums fit in registers");
         }
         l.vectorize(
@@ -387,7 +387,7 @@ impl<T: Element> GradientTile<'_, '_, T> {
         L: Lanes<Element = T>,
         W: Walk,
     {
-        if MR * NP > L::ACCUMULATORS {
+        if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
             unreachable!("a tile's sums fit in registers");
         }
         l.vectorize(
