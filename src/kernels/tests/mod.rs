@@ -1,5 +1,6 @@
 //! The kernels against slower arithmetic, on every instruction set at hand.
 
+mod denormals;
 // Memory is asked of the system.
 #[cfg(unix)]
 #[allow(unsafe_code)]
