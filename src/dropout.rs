@@ -29,7 +29,7 @@ impl Noise {
     }
 
     /// The same from a row of the batch on.
-    pub(crate) fn from_row(self, first_row: usize) -> Self {
+    pub(crate) fn at_row(self, first_row: usize) -> Self {
         Self { first_row, ..self }
     }
 

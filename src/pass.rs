@@ -140,7 +140,7 @@ impl<T: Element> Slot<T> {
         let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
         let objective;
         let last = network.last().activation();
-        let noise = shared.noise.map(|noise| noise.from_row(rows.start));
+        let noise = shared.noise.map(|noise| noise.at_row(rows.start));
         let count = rows.len();
         let head = match *pass {
             Pass::Forward => {
