@@ -32,8 +32,8 @@
 //! 1. `train.rs`: [`Trainer::step`] checks rows and targets and runs the two halves of a step.
 //! 2. `pass.rs`, the first half: the batch is cut into slots, which `parallel.rs` shares out; a slot takes its tiles in
 //!    order.
-//! 3. `tile.rs`: a tile goes forward, through the loss, and back. Each operation is one call through `kernels/mod.rs`,
-//!    where the instruction set is entered.
+//!    `machine.rs` is where a run of slots enters the instruction set: below it nothing is looked up in a table.
+//! 3. `tile.rs`: a tile goes forward, through the loss, and back. Each operation is one call to `kernels/mod.rs`.
 //! 4. `kernels/gemm.rs`: the products `y = f(x W^T + b)`, `d_x = d_z W` and `d_W = d_z^T x`, by one micro-kernel. The
 //!    third is called by the slot (depth-first) or by the owner of the weights (two-phase), never by both.
 //! 5. `update.rs`, the second half: each group of parameters has an owner, who sums its gradient, calls `optimizer.rs`

@@ -1,9 +1,8 @@
 //! How numbers move: the operations that a network is made of, on the best instruction set at hand.
 //!
-//! [`Kernels`] is the one crossing into an instruction set. A network holds a `&'static dyn Kernels`,
-//! chosen once when a network is built, and calls one of its methods for a tile and a layer; each enters
-//! one function compiled for its instructions, below which everything is inlined. A kernel never sees a
-//! thread, a caller never sees a vector.
+//! [`Kernels`] are the operations for one instruction set, of which each is one function compiled for its
+//! instructions, below which everything is inlined. Runs of work enter by [`crate::machine`], and call them directly. A
+//! kernel never sees a thread, a caller never sees a vector.
 
 pub mod blocking;
 pub mod elementwise;

@@ -11,7 +11,7 @@ use crate::element::Sealed as Element;
 use crate::kernels::blocking::{OWNED_PANELS, tile_rows};
 use crate::kernels::lanes::{Lanes, Line, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Isa, Kernels, Start};
+use crate::kernels::{Isa, Kernels, Start, math};
 
 /// Seconds of one call: the best of some runs of a few milliseconds.
 fn seconds(mut f: impl FnMut()) -> f64 {
@@ -128,4 +128,56 @@ fn speed_of_products() {
             println!("{n:5}: forward {}, backward {}, gradient {}", shares[0], shares[1], shares[2]);
         }
     }
+}
+
+/// What no kernel can be faster than: the latency of two sigmoids of which one waits for the other, as in one row
+/// through two layers, and a pass over as many weights as a network has.
+struct Limits;
+
+impl Check<f32> for Limits {
+    fn run<L: Lanes<Element = f32>>(&mut self, l: L, isa: Isa) {
+        let mut line = black_box(filled::<f32>(0.3));
+        let chain = seconds(|| {
+            l.vectorize(
+                #[inline(always)]
+                || {
+                    let mut y = l.load(&line);
+                    for _ in 0..1000 {
+                        y = math::sigmoid(l, y);
+                    }
+                    l.store(&mut line, y);
+                },
+            );
+        });
+        black_box(line);
+        println!("{isa}: two sigmoids in a row {:.1} ns", chain * 2.0 / 1000.0 * 1e9);
+        for layers in [vec![784, 128, 10], vec![784, 512, 512, 10]] {
+            let weights: usize = layers.windows(2).map(|ends| (1 + ends[0]) * panels::<f32>(ends[1])).sum();
+            let all = black_box(lines::<f32>(weights));
+            let mut kept = filled::<f32>(0.0);
+            let read = seconds(|| {
+                l.vectorize(
+                    #[inline(always)]
+                    || {
+                        let mut sums = [l.zero(); 4];
+                        for lines in black_box(&all[..]).chunks_exact(4) {
+                            for (sum, line) in sums.iter_mut().zip(lines) {
+                                *sum = l.add(*sum, l.load(line));
+                            }
+                        }
+                        let [a, b, c, d] = sums;
+                        l.store(&mut kept, l.add(l.add(a, b), l.add(c, d)));
+                    },
+                );
+            });
+            black_box(kept);
+            println!("{isa}: the weights of {layers:?} read in {:.1} us", read * 1e6);
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement: needs a quiet machine"]
+fn speed_limits() {
+    on_every_isa!(f32, Limits => _limits);
 }
