@@ -291,7 +291,8 @@ pub(crate) fn multiply_derivative<L: Lanes>(l: L, d: &mut [Line<L>], y: &[Line<L
         Activation::HardTanh(minimum, maximum) => inside(l, d, y, (minimum, maximum), 1.0),
         Activation::SquaredClippedRelu => zip!(l, d, y, (d, y) => {
             let root = l.sqrt(y);
-            l.select(l.le(one, y), zero, l.mul(d, l.add(root, root)))
+            let slope = l.select(l.le(y, zero), zero, l.mul(d, l.add(root, root)));
+            l.select(l.le(one, y), zero, slope)
         }),
         Activation::Sine(frequency) => {
             let frequency = l.constant(frequency);

@@ -336,13 +336,13 @@ pub fn activation_backward(activation: Activation, z: &[f64], y: &[f64], d_y: &[
     let each = |f: &dyn Fn(usize) -> f64| (0..z.len()).map(f).collect();
     match activation {
         Activation::Identity => d_y.to_vec(),
-        Activation::Sigmoid => each(&|i| d_y[i] * y[i] * (1.0 - y[i])),
+        Activation::Sigmoid => each(&|i| d_y[i] * (y[i] * (1.0 - y[i]))),
         Activation::Tanh => each(&|i| d_y[i] * (1.0 - y[i] * y[i])),
         Activation::Relu => each(&|i| if z[i] <= 0.0 { 0.0 } else { d_y[i] }),
         Activation::LeakyRelu(slope) => each(&|i| if z[i] <= 0.0 { slope * d_y[i] } else { d_y[i] }),
         Activation::Elu(alpha) => each(&|i| d_y[i] * if z[i] <= 0.0 { alpha * z[i].exp() } else { 1.0 }),
         Activation::Selu => {
-            each(&|i| d_y[i] * SELU_SCALE * if z[i] <= 0.0 { SELU_ALPHA * z[i].exp() } else { 1.0 })
+            each(&|i| d_y[i] * (SELU_SCALE * if z[i] <= 0.0 { SELU_ALPHA * z[i].exp() } else { 1.0 }))
         }
         Activation::Gelu => each(&|i| d_y[i] * (normal_below(z[i]) + z[i] * normal_density(z[i]))),
         Activation::GeluTanh => each(&|i| {
@@ -352,17 +352,17 @@ pub fn activation_backward(activation: Activation, z: &[f64], y: &[f64], d_y: &[
         }),
         Activation::Silu => each(&|i| {
             let sigmoid = 1.0 / (1.0 + (-z[i]).exp());
-            d_y[i] * sigmoid * (1.0 + z[i] * (1.0 - sigmoid))
+            d_y[i] * (sigmoid * (1.0 + z[i] * (1.0 - sigmoid)))
         }),
         Activation::Softplus => {
             each(&|i| d_y[i] * if z[i] > 20.0 { 1.0 } else { 1.0 / (1.0 + (-z[i]).exp()) })
         }
-        Activation::HardSigmoid => each(&|i| if 0.0 < y[i] && y[i] < 1.0 { d_y[i] / 6.0 } else { 0.0 }),
-        Activation::HardTanh(low, high) => each(&|i| if low < z[i] && z[i] < high { d_y[i] } else { 0.0 }),
+        Activation::HardSigmoid => each(&|i| if y[i] <= 0.0 || y[i] >= 1.0 { 0.0 } else { d_y[i] / 6.0 }),
+        Activation::HardTanh(low, high) => each(&|i| if z[i] <= low || z[i] >= high { 0.0 } else { d_y[i] }),
         Activation::SquaredClippedRelu => {
-            each(&|i| if 0.0 < z[i] && z[i] < 1.0 { 2.0 * z[i] * d_y[i] } else { 0.0 })
+            each(&|i| if z[i] <= 0.0 || z[i] >= 1.0 { 0.0 } else { d_y[i] * (2.0 * z[i]) })
         }
-        Activation::Sine(frequency) => each(&|i| d_y[i] * frequency * (frequency * z[i]).cos()),
+        Activation::Sine(frequency) => each(&|i| d_y[i] * (frequency * (frequency * z[i]).cos())),
         Activation::Softmax => {
             let dot: f64 = d_y.iter().zip(y).map(|(d_y, y)| d_y * y).sum();
             each(&|i| y[i] * (d_y[i] - dot))

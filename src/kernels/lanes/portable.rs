@@ -104,7 +104,9 @@ impl Lanes for Portable<f32> {
     }
     #[inline(always)]
     fn round(self, a: f32x16) -> f32x16 {
-        a.round_ties_even()
+        // Where there is no instruction for it, a negative number that rounds to 0 loses its sign.
+        let rounded = a.round_ties_even();
+        rounded | (a & f32x16::splat(-0.0))
     }
     #[inline(always)]
     fn exp2i(self, n: f32x16) -> f32x16 {
@@ -235,7 +237,9 @@ impl Lanes for Portable<f64> {
     }
     #[inline(always)]
     fn round(self, a: f64x8) -> f64x8 {
-        a.round_ties_even()
+        // Where there is no instruction for it, a negative number that rounds to 0 loses its sign.
+        let rounded = a.round_ties_even();
+        rounded | (a & f64x8::splat(-0.0))
     }
     #[inline(always)]
     fn exp2i(self, n: f64x8) -> f64x8 {

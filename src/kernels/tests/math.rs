@@ -124,7 +124,7 @@ impl Exact {
 }
 
 /// `x 2^n`, rounded once: the powers are taken where they stay normal.
-fn times_exp2(x: f64, n: i32) -> f64 {
+pub(super) fn times_exp2(x: f64, n: i32) -> f64 {
     let first = n.clamp(-900, 900);
     x * 2f64.powi(first) * 2f64.powi(n - first)
 }

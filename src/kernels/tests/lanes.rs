@@ -1,0 +1,339 @@
+//! The operations of lanes against scalar arithmetic, bit for bit: special values in every lane and every combination.
+
+use super::math::times_exp2;
+use super::{Check, on_every_isa};
+use crate::element::Sealed as Element;
+use crate::kernels::Isa;
+use crate::kernels::lanes::{Lanes, Line};
+
+/// The arithmetic of one number.
+pub(super) trait Scalar: Element {
+    /// Zeros, denormals, ends of the range, ordinary numbers, infinities and NaN.
+    const SPECIAL: [Self; 12];
+    /// The same for every NaN.
+    fn bits(self) -> u64;
+    fn sum(self, other: Self) -> Self;
+    fn difference(self, other: Self) -> Self;
+    fn product(self, other: Self) -> Self;
+    fn quotient(self, other: Self) -> Self;
+    fn fused(self, b: Self, c: Self) -> Self;
+    fn negated(self) -> Self;
+    fn magnitude(self) -> Self;
+    fn root(self) -> Self;
+    fn nearest(self) -> Self;
+    fn is_negative(self) -> bool;
+}
+
+macro_rules! scalar {
+    ($t:ident) => {
+        impl Scalar for $t {
+            const SPECIAL: [Self; 12] = [
+                0.0,
+                -0.0,
+                // The smallest denormal, and minus the largest.
+                $t::from_bits(1),
+                -$t::from_bits($t::MIN_POSITIVE.to_bits() - 1),
+                $t::MIN_POSITIVE,
+                1.0,
+                -1.1,
+                $t::MAX,
+                $t::MIN,
+                $t::INFINITY,
+                $t::NEG_INFINITY,
+                $t::NAN,
+            ];
+            fn bits(self) -> u64 {
+                if self.is_nan() { u64::MAX } else { self.to_bits().into() }
+            }
+            fn sum(self, other: Self) -> Self {
+                self + other
+            }
+            fn difference(self, other: Self) -> Self {
+                self - other
+            }
+            fn product(self, other: Self) -> Self {
+                self * other
+            }
+            fn quotient(self, other: Self) -> Self {
+                self / other
+            }
+            fn fused(self, b: Self, c: Self) -> Self {
+                self.mul_add(b, c)
+            }
+            fn negated(self) -> Self {
+                -self
+            }
+            fn magnitude(self) -> Self {
+                self.abs()
+            }
+            fn root(self) -> Self {
+                self.sqrt()
+            }
+            fn nearest(self) -> Self {
+                self.round_ties_even()
+            }
+            fn is_negative(self) -> bool {
+                self.is_sign_negative()
+            }
+        }
+    };
+}
+scalar!(f32);
+scalar!(f64);
+
+/// `a b + c` as lanes of this instruction set round it.
+pub(super) fn mul_add<T: Scalar>(isa: Isa, a: T, b: T, c: T) -> T {
+    let is_fused = isa != Isa::Portable || cfg!(target_feature = "fma");
+    if is_fused { a.fused(b, c) } else { a.product(b).sum(c) }
+}
+
+/// Counts what has been compared.
+#[derive(Default)]
+struct Operations {
+    lanes: usize,
+}
+
+impl Operations {
+    /// An operation of `N` vectors against one of `N` numbers: every combination of values in every lane.
+    fn compare<L: Lanes<Element: Scalar>, const N: usize>(
+        &mut self,
+        l: L,
+        (name, isa): (&str, Isa),
+        values: &[L::Element],
+        operation: impl Fn([L::Vector; N]) -> L::Vector,
+        model: impl Fn([L::Element; N]) -> L::Element,
+    ) {
+        let combinations = values.len().pow(N as u32);
+        let combination = |index: usize| -> [L::Element; N] {
+            core::array::from_fn(|n| values[index / values.len().pow(n as u32) % values.len()])
+        };
+        for shift in 0..combinations {
+            let of_lane = |lane: usize| combination((shift + lane) % combinations);
+            let mut lines = [<L::Element as Element>::Line::ZERO; N];
+            for (n, line) in lines.iter_mut().enumerate() {
+                for (lane, to) in line.as_mut_slice().iter_mut().enumerate() {
+                    *to = of_lane(lane)[n];
+                }
+            }
+            let mut found = <L::Element as Element>::Line::ZERO;
+            l.vectorize(
+                #[inline(always)]
+                || {
+                    let vectors = core::array::from_fn(
+                        #[inline(always)]
+                        |n| l.load(&lines[n]),
+                    );
+                    l.store(&mut found, operation(vectors));
+                },
+            );
+            for (lane, &found) in found.as_slice().iter().enumerate() {
+                let expected = model(of_lane(lane));
+                let what = of_lane(lane);
+                assert_eq!(
+                    found.bits(),
+                    expected.bits(),
+                    "{name} of {what:?} on {isa}, lane {lane}: {found}, not {expected}"
+                );
+                self.lanes += 1;
+            }
+        }
+    }
+}
+
+impl<T: Scalar> Check<T> for Operations {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        self.arithmetic(l, isa);
+        self.comparisons(l, isa);
+        self.signs_and_powers(l, isa);
+    }
+}
+
+impl Operations {
+    fn arithmetic<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+        let special = &T::SPECIAL;
+        self.compare(l, ("add", isa), special, |[a, b]| l.add(a, b), |[a, b]| a.sum(b));
+        self.compare(l, ("sub", isa), special, |[a, b]| l.sub(a, b), |[a, b]| a.difference(b));
+        self.compare(l, ("mul", isa), special, |[a, b]| l.mul(a, b), |[a, b]| a.product(b));
+        self.compare(l, ("div", isa), special, |[a, b]| l.div(a, b), |[a, b]| a.quotient(b));
+        let model = |[a, b, c]: [T; 3]| mul_add(isa, a, b, c);
+        self.compare(l, ("mul_add", isa), special, |[a, b, c]| l.mul_add(a, b, c), model);
+        let model = |[a, b, c]: [T; 3]| mul_add(isa, a.negated(), b, c);
+        self.compare(l, ("neg_mul_add", isa), special, |[a, b, c]| l.neg_mul_add(a, b, c), model);
+        self.compare(l, ("sqrt", isa), special, |[a]| l.sqrt(a), |[a]| a.root());
+    }
+
+    fn comparisons<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+        let special = &T::SPECIAL;
+        let model = |[a, b]: [T; 2]| if a > b { a } else { b };
+        self.compare(l, ("max", isa), special, |[a, b]| l.max(a, b), model);
+        let model = |[a, b]: [T; 2]| if a < b { a } else { b };
+        self.compare(l, ("min", isa), special, |[a, b]| l.min(a, b), model);
+        let (yes, no) = (T::from_f64(7.0), T::from_f64(-3.0));
+        let choose = |mask| l.select(mask, l.splat(yes), l.splat(no));
+        let answer = |is: bool| if is { yes } else { no };
+        self.compare(l, ("lt", isa), special, |[a, b]| choose(l.lt(a, b)), |[a, b]| answer(a < b));
+        self.compare(l, ("le", isa), special, |[a, b]| choose(l.le(a, b)), |[a, b]| answer(a <= b));
+        self.compare(l, ("eq", isa), special, |[a, b]| choose(l.eq(a, b)), |[a, b]| answer(a == b));
+        let operation = |[a, b, c]: [L::Vector; 3]| l.select(l.lt(a, l.zero()), b, c);
+        let model = |[a, b, c]: [T; 3]| if a < T::ZERO { b } else { c };
+        self.compare(l, ("select", isa), special, operation, model);
+    }
+
+    fn signs_and_powers<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+        let special = &T::SPECIAL;
+        self.compare(l, ("abs", isa), special, |[a]| l.abs(a), |[a]| a.magnitude());
+        let model = |[a, b]: [T; 2]| if b.is_negative() { a.negated() } else { a };
+        self.compare(l, ("flip_sign", isa), special, |[a, b]| l.flip_sign(a, b), model);
+
+        let digits = if size_of::<T>() == 4 { 24 } else { 53 };
+        let whole = 2_f64.powi(digits - 1);
+        let ties = [0.5, 1.5, 2.5, 0.499_999_97, 1.0, 3.7, whole - 0.5, whole, whole + 1.0, 2e9, 1e300];
+        let ties: Vec<T> =
+            ties.iter().flat_map(|&x| [x, -x]).map(T::from_f64).chain(special.iter().copied()).collect();
+        self.compare(l, ("round", isa), &ties, |[a]| l.round(a), |[a]| a.nearest());
+
+        let (lowest, highest) = if digits == 24 { (-126, 127) } else { (-1022, 1023) };
+        let powers: Vec<T> = (lowest..=highest).map(|n| T::from_f64(f64::from(n))).collect();
+        let model = |[n]: [T; 1]| T::from_f64(2_f64.powi(n.to_f64() as i32));
+        self.compare(l, ("exp2i", isa), &powers, |[n]| l.exp2i(n), model);
+
+        for a in [1.0, 0.75, 1.414, -1.25].map(T::from_f64) {
+            let past: Vec<T> =
+                (lowest - digits - 3..=highest + 3).map(|n| T::from_f64(f64::from(n))).collect();
+            let model = |[n]: [T; 1]| T::from_f64(times_exp2(a.to_f64(), n.to_f64() as i32));
+            self.compare(l, ("scale", isa), &past, |[n]| l.scale(l.splat(a), n), model);
+        }
+    }
+}
+
+#[test]
+fn operations_of_lanes_are_those_of_numbers() {
+    on_every_isa!(f32, Operations::default() => of_f32);
+    on_every_isa!(f64, Operations::default() => of_f64);
+    println!("RESULT lane_operations lanes={} different=0", of_f32.lanes + of_f64.lanes);
+    assert!(of_f32.lanes > 100_000 && of_f64.lanes > 50_000);
+}
+
+/// Operations that look across lanes or at part of them.
+struct Across;
+
+/// Numbers whose sum depends on the order of additions.
+fn ordinary<T: Element>(count: usize) -> Vec<T> {
+    (0..count).map(|i| T::from_f64((i as f64 * 1.7).sin() * 10_f64.powi(i as i32 % 9 - 4))).collect()
+}
+
+fn line_of<T: Element>(values: &[T]) -> T::Line {
+    let mut line = T::Line::ZERO;
+    line.as_mut_slice().copy_from_slice(values);
+    line
+}
+
+impl<T: Scalar> Check<T> for Across {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        self.reductions(l, isa);
+        self.parts(l, isa);
+        self.constants(l, isa);
+    }
+}
+
+impl Across {
+    fn reductions<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+        let lanes = T::LANES;
+        for special in T::SPECIAL {
+            for lane in 0..lanes {
+                let mut values = ordinary::<T>(2 * lanes);
+                values[lane] = special;
+                let (a, b) = (line_of::<T>(&values[..lanes]), line_of::<T>(&values[lanes..]));
+                let (mut sum, mut wide, mut max) = (T::ZERO, 0.0, T::ZERO);
+                let mut interleaved = [T::Line::ZERO; 2];
+                l.vectorize(
+                    #[inline(always)]
+                    || {
+                        let (a, b) = (l.load(&a), l.load(&b));
+                        (sum, wide, max) = (l.sum(a), l.sum_f64(a), l.max_lane(a));
+                        let (first, second) = l.interleave(a, b);
+                        l.store(&mut interleaved[0], first);
+                        l.store(&mut interleaved[1], second);
+                    },
+                );
+                let what = format!("{special} in lane {lane} on {isa}");
+                assert_eq!(sum.bits(), halved(&values[..lanes]).bits(), "sum, {what}");
+                let as_f64: Vec<f64> = values[..lanes].iter().map(|x| x.to_f64()).collect();
+                assert_eq!(wide.bits(), halved(&as_f64).bits(), "sum_f64, {what}");
+                assert_eq!(max.bits(), largest(&values[..lanes]).bits(), "max_lane, {what}");
+                for (i, found) in interleaved.iter().flat_map(|line| line.as_slice()).enumerate() {
+                    assert_eq!(found.bits(), values[i / 2 + lanes * (i % 2)].bits(), "interleave, {what}");
+                }
+            }
+        }
+    }
+
+    /// Slices of every length, and masks of as many lanes, with something beside them that must stay.
+    fn parts<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+        let lanes = T::LANES;
+        let values = ordinary::<T>(lanes);
+        let (marker, full) = (T::from_f64(-77.0), line_of::<T>(&values));
+        for len in 0..=lanes + 2 {
+            let slice = &values[..len.min(lanes)];
+            let mut stored = vec![marker; lanes + 2];
+            let (mut loaded, mut masked) = (T::Line::ZERO, T::Line::ZERO);
+            l.vectorize(
+                #[inline(always)]
+                || {
+                    l.store(&mut loaded, l.load_slice(slice));
+                    l.store_slice(&mut stored[1..1 + slice.len()], l.load(&full));
+                    let mask = l.first(len);
+                    l.store(&mut masked, l.select(mask, l.load(&full), l.splat(marker)));
+                },
+            );
+            for lane in 0..lanes {
+                let is_in = lane < len;
+                let expected = if is_in { values[lane] } else { T::ZERO };
+                assert_eq!(loaded.as_slice()[lane], expected, "load_slice of {len} on {isa}");
+                let expected = if is_in { values[lane] } else { marker };
+                assert_eq!(masked.as_slice()[lane], expected, "first {len} on {isa}");
+                assert_eq!(stored[1 + lane], expected, "store_slice of {len} on {isa}");
+            }
+            assert_eq!((stored[0], stored[lanes + 1]), (marker, marker), "store_slice of {len} on {isa}");
+        }
+    }
+
+    fn constants<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+        for special in T::SPECIAL {
+            let mut lines = [T::Line::ZERO; 3];
+            l.vectorize(
+                #[inline(always)]
+                || {
+                    l.store(&mut lines[0], l.splat(special));
+                    l.store(&mut lines[1], l.constant(special.to_f64()));
+                    l.store(&mut lines[2], l.zero());
+                },
+            );
+            let [splat, constant, zero] = lines.each_ref().map(Line::as_slice);
+            assert!(splat.iter().chain(constant).all(|x| x.bits() == special.bits()), "{special} on {isa}");
+            assert!(zero.iter().all(|x| x.bits() == 0), "zero on {isa}");
+        }
+    }
+}
+
+/// Lane `i` joins lane `i + n/2`, until one is left.
+fn halved<T: Scalar>(values: &[T]) -> T {
+    let (first, second) = values.split_at(values.len() / 2);
+    if first.is_empty() {
+        return second[0];
+    }
+    let joined: Vec<T> = first.iter().zip(second).map(|(&a, &b)| a.sum(b)).collect();
+    halved(&joined)
+}
+
+/// NaN if there is one.
+fn largest<T: Scalar>(values: &[T]) -> T {
+    let of_two = |a: T, b: T| if a > b || a.bits() == u64::MAX { a } else { b };
+    values.iter().copied().reduce(of_two).unwrap()
+}
+
+#[test]
+fn lanes_are_joined_in_one_order_and_parts_of_lines_end_where_they_should() {
+    on_every_isa!(f32, Across => _done);
+    on_every_isa!(f64, Across => _done);
+}

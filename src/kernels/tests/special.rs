@@ -1,0 +1,434 @@
+//! Zeros, denormals, the ends of the range, infinities and NaN in every lane of every operation on layers: what kind of
+//! number comes out is what the reference says, on every instruction set, and neighbours are left alone.
+
+use super::available;
+use super::lanes::{Scalar, mul_add};
+use crate::activation::Activation;
+use crate::kernels::lanes::Line;
+use crate::kernels::pack::{Panels, PanelsMut, panels};
+use crate::kernels::{Isa, Kernels, Start};
+use crate::loss::{Classes, Loss, Objective, Reduction, Targets};
+use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use crate::reference;
+
+const ACTIVATIONS: [Activation; 15] = [
+    Activation::Identity,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Relu,
+    Activation::LeakyRelu(0.01),
+    Activation::Elu(1.0),
+    Activation::Selu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Silu,
+    Activation::Softplus,
+    Activation::HardSigmoid,
+    Activation::HardTanh(-1.0, 1.0),
+    Activation::SquaredClippedRelu,
+    Activation::Sine(1.0),
+];
+
+/// What kind of number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Nan,
+    Infinity,
+    MinusInfinity,
+    Zero,
+    Positive,
+    Negative,
+}
+
+/// Of a number, once it is rounded to the element type.
+fn class<T: Scalar>(x: f64) -> Class {
+    let x = T::from_f64(x).to_f64();
+    match x {
+        _ if x.is_nan() => Class::Nan,
+        f64::INFINITY => Class::Infinity,
+        f64::NEG_INFINITY => Class::MinusInfinity,
+        0.0 => Class::Zero,
+        _ if x > 0.0 => Class::Positive,
+        _ => Class::Negative,
+    }
+}
+
+/// `[rows, cols]` in panels.
+fn packed<T: Scalar>(kernels: &dyn Kernels<T>, values: &[T], cols: usize) -> Vec<T::Line> {
+    let rows = values.len() / cols;
+    let mut lines = vec![T::Line::ZERO; rows * panels::<T>(cols)];
+    kernels.pack(PanelsMut::new(&mut lines, rows, cols), values);
+    lines
+}
+
+fn unpacked<T: Scalar>(kernels: &dyn Kernels<T>, lines: &[T::Line], (rows, cols): (usize, usize)) -> Vec<T> {
+    let mut values = vec![T::ZERO; rows * cols];
+    kernels.unpack(&mut values, Panels::new(lines, rows, cols));
+    values
+}
+
+fn in_f64<T: Scalar>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|x| x.to_f64()).collect()
+}
+
+fn bits<T: Scalar>(values: &[T]) -> Vec<u64> {
+    values.iter().map(|x| x.bits()).collect()
+}
+
+/// The results of instruction sets with fused multiply-adds, which must be the same.
+#[derive(Default)]
+struct Fused(Option<Vec<u64>>);
+
+impl Fused {
+    #[track_caller]
+    fn check(&mut self, isa: Isa, found: Vec<u64>) {
+        if isa != Isa::Portable {
+            assert_eq!(*self.0.get_or_insert_with(|| found.clone()), found, "{isa} has other bits");
+        }
+    }
+}
+
+/// Sines of numbers so large that their neighbours are more than a circle away count as those of 0.
+fn is_past_circle<T: Scalar>(activation: Activation, x: T) -> bool {
+    matches!(activation, Activation::Sine(_)) && x.magnitude() == T::SPECIAL[7]
+}
+
+/// Every activation of slices of every length up to three lines.
+fn check_activations<T: Scalar>() -> usize {
+    let mut checked = 0;
+    for activation in ACTIVATIONS {
+        let mut fused = Fused::default();
+        for (isa, kernels) in available::<T>() {
+            let mut alone = T::SPECIAL;
+            for value in &mut alone {
+                kernels.activate(core::slice::from_mut(value), activation);
+            }
+            let expected = reference::activate(activation, &in_f64(&T::SPECIAL));
+            for ((x, found), expected) in T::SPECIAL.iter().zip(alone).zip(expected) {
+                let (found, expected) = (class::<T>(found.to_f64()), class::<T>(expected));
+                let is_past_circle = is_past_circle(activation, *x);
+                assert!(is_past_circle || found == expected, "{activation:?} of {x} on {isa}: {found:?}");
+            }
+            fused.check(isa, bits(&alone));
+            for len in 1..=2 * T::LANES + 1 {
+                for shift in 0..12 {
+                    let mut values: Vec<T> = (0..len).map(|i| T::SPECIAL[(i + shift) % 12]).collect();
+                    kernels.activate(&mut values, activation);
+                    for (i, value) in values.iter().enumerate() {
+                        let expected = alone[(i + shift) % 12];
+                        assert_eq!(value.bits(), expected.bits(), "{activation:?} on {isa}, {i} of {len}");
+                    }
+                    checked += len;
+                }
+            }
+        }
+    }
+    checked
+}
+
+/// What a slope tends to where its formula is an infinite number times 0.
+fn slope_far_out<T: Scalar>(activation: Activation, z: T) -> Option<f64> {
+    let has_product = matches!(activation, Activation::Gelu | Activation::GeluTanh | Activation::Silu);
+    let is_far = z.magnitude() >= T::SPECIAL[7];
+    (has_product && is_far).then(|| if z.is_negative() { 0.0 } else { 1.0 })
+}
+
+/// Every derivative, of special sums times special gradients.
+fn check_derivatives<T: Scalar>() -> usize {
+    let mut checked = 0;
+    let cols = 2 * T::LANES + 3;
+    for activation in ACTIVATIONS {
+        for shift in 0..144 {
+            let pairs = (0..cols).map(|i| (shift + i) % 144);
+            let (z, d): (Vec<T>, Vec<T>) = pairs.map(|p| (T::SPECIAL[p % 12], T::SPECIAL[p / 12])).unzip();
+            let z_in_f64 = in_f64(&z);
+            let y: Vec<T> = reference::activate(activation, &z_in_f64).into_iter().map(T::from_f64).collect();
+            let mut expected =
+                reference::activation_backward(activation, &z_in_f64, &in_f64(&y), &in_f64(&d));
+            for i in 0..cols {
+                if let Some(limit) = slope_far_out(activation, z[i]) {
+                    expected[i] = limit * d[i].to_f64();
+                }
+                if activation == Activation::SquaredClippedRelu && y[i] == T::ZERO {
+                    // The slope is told by the output, whose square has vanished.
+                    expected[i] = 0.0;
+                }
+            }
+            let mut same = Fused::default();
+            for (isa, kernels) in available::<T>() {
+                let told_by = packed(kernels, if activation.keeps_sums() { &z } else { &y }, cols);
+                let mut lines = packed(kernels, &d, cols);
+                let to = PanelsMut::new(&mut lines, 1, cols);
+                kernels.output_gradient(to, Panels::new(&told_by, 1, cols), activation);
+                let found = unpacked(kernels, &lines, (1, cols));
+                for i in 0..cols {
+                    let (found, expected) = (class::<T>(found[i].to_f64()), class::<T>(expected[i]));
+                    let what = format!("{activation:?} at {}, gradient {}, {isa}", z[i], d[i]);
+                    assert!(is_past_circle(activation, z[i]) || found == expected, "{what}: {found:?}");
+                }
+                same.check(isa, bits(&found));
+                checked += cols;
+            }
+        }
+    }
+    checked
+}
+
+#[test]
+fn activations_and_derivatives_of_special_values_are_of_the_right_kind() {
+    let activations = check_activations::<f32>() + check_activations::<f64>();
+    let derivatives = check_derivatives::<f32>() + check_derivatives::<f64>();
+    println!("RESULT special_activations values={activations} derivatives={derivatives} different=0");
+}
+
+/// `start + sum a b` in the order of the sum, as the instruction set rounds.
+fn chain<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
+    products.fold(start, |sum, (a, b)| mul_add(isa, a, b, sum))
+}
+
+/// A special value in every place of an operand in turn: products have the bits of plain chains of numbers.
+fn check_products<T: Scalar>() -> usize {
+    let (m, n, k) = (3, T::LANES + 3, T::LANES + 2);
+    let mut checked = 0;
+    let ordinary = |count: usize, step: usize| -> Vec<T> {
+        (0..count).map(|i| T::from_f64(((i * step) % 17) as f64 / 8.0 - 1.0)).collect()
+    };
+    for special in T::SPECIAL {
+        for place in 0..m * k + (1 + k) * n {
+            let (mut x, mut w) = (ordinary(m * k, 5), ordinary((1 + k) * n, 7));
+            match place.checked_sub(x.len()) {
+                None => x[place] = special,
+                Some(place) => w[place] = special,
+            }
+            for (isa, kernels) in available::<T>() {
+                let (of_x, of_w) = (packed(kernels, &x, k), packed(kernels, &w, n));
+                let mut y = vec![T::Line::ZERO; m * panels::<T>(n)];
+                let to = PanelsMut::new(&mut y, m, n);
+                kernels.forward(to, Panels::new(&of_x, m, k), &of_w, (Activation::Identity, &mut []));
+                let found = unpacked(kernels, &y, (m, n));
+                for (i, found) in found.iter().enumerate() {
+                    let (r, c) = (i / n, i % n);
+                    let products = (0..k).map(|l| (x[r * k + l], w[(1 + l) * n + c]));
+                    let expected = chain(isa, w[c], products);
+                    let what = format!("{special} at {place}, output {i} on {isa}");
+                    assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
+                    checked += 1;
+                }
+            }
+        }
+    }
+    checked
+}
+
+/// The same of the gradient of weights, `x^T d_z`, overwriting and adding.
+fn check_gradients<T: Scalar>() -> usize {
+    let (m, n, k) = (T::LANES + 2, T::LANES + 3, 5);
+    let mut checked = 0;
+    let ordinary = |count: usize, step: usize| -> Vec<T> {
+        (0..count).map(|i| T::from_f64(((i * step) % 17) as f64 / 8.0 - 1.0)).collect()
+    };
+    for (special, start) in T::SPECIAL.into_iter().flat_map(|x| [(x, Start::Zero), (x, Start::Accumulate)]) {
+        for place in 0..k * (m + n) {
+            let (mut x, mut d_z) = (ordinary(k * m, 5), ordinary(k * n, 7));
+            match place.checked_sub(x.len()) {
+                None => x[place] = special,
+                Some(place) => d_z[place] = special,
+            }
+            for (isa, kernels) in available::<T>() {
+                let (of_x, of_d) = (packed(kernels, &x, m), packed(kernels, &d_z, n));
+                // What was there counts only where it is added to.
+                let before = if start == Start::Zero { T::SPECIAL[11] } else { special };
+                let mut d_w = packed(kernels, &vec![before; (1 + m) * n], n);
+                let (x_panels, d_panels) = (Panels::new(&of_x, k, m), Panels::new(&of_d, k, n));
+                kernels.weight_gradient(&mut d_w, x_panels, d_panels, 0, start);
+                let found = unpacked(kernels, &d_w, (1 + m, n));
+                for (i, found) in found.iter().enumerate() {
+                    let (line, c) = (i / n, i % n);
+                    let input = |r: usize| if line == 0 { T::from_f64(1.0) } else { x[r * m + line - 1] };
+                    let from = if start == Start::Zero { T::ZERO } else { before };
+                    let expected = chain(isa, from, (0..k).map(|r| (input(r), d_z[r * n + c])));
+                    let what = format!("{special} at {place}, gradient {i}, {start:?} on {isa}");
+                    assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
+                    checked += 1;
+                }
+            }
+        }
+    }
+    checked
+}
+
+#[test]
+fn products_with_special_values_are_plain_chains_of_numbers() {
+    let products = check_products::<f32>() + check_products::<f64>();
+    let gradients = check_gradients::<f32>() + check_gradients::<f64>();
+    println!("RESULT special_products outputs={products} gradients={gradients} different=0");
+}
+
+const LOSSES: [Loss; 5] = [
+    Loss::SoftmaxCrossEntropy,
+    Loss::MeanSquaredError,
+    Loss::MeanAbsoluteError,
+    Loss::Huber(1.0),
+    Loss::BinaryCrossEntropyWithLogits,
+];
+
+/// A special output against a special target, in every column of the middle one of three rows.
+fn check_losses<T: Scalar>() -> usize {
+    let (rows, cols) = (3, T::LANES + 3);
+    let mut checked = 0;
+    for (loss, pair) in LOSSES.into_iter().flat_map(|loss| (0..144).map(move |pair| (loss, pair))) {
+        let (special, target) = (T::SPECIAL[pair % 12], T::SPECIAL[pair / 12]);
+        let classes = Classes::new(loss, cols, None, 0.0).unwrap();
+        for column in 0..cols {
+            let mut y: Vec<T> = (0..rows * cols).map(|i| T::from_f64((i % 7) as f64 / 2.0 - 1.0)).collect();
+            let mut t: Vec<T> = (0..rows * cols).map(|i| T::from_f64((i % 3) as f64 / 2.0)).collect();
+            (y[cols + column], t[cols + column]) = (special, target);
+            let (y_in_f64, t_in_f64) = (in_f64(&y), in_f64(&t));
+            let targets = Targets::Values(&t_in_f64[..]);
+            let (value, gradient) = reference::loss(loss, Reduction::Sum, &y_in_f64, targets, rows, cols);
+            let mut fused = Fused::default();
+            for (isa, kernels) in available::<T>() {
+                let outputs = packed(kernels, &y, cols);
+                let mut d = outputs.clone();
+                let objective = Objective { loss, scale: 1.0, targets: Targets::Values(&t), weights: None };
+                let found = kernels.loss(
+                    PanelsMut::new(&mut d, rows, cols),
+                    Panels::new(&outputs, rows, cols),
+                    &objective,
+                    &classes,
+                );
+                let what = format!("{loss:?} of {special} against {target} in column {column} on {isa}");
+                assert_eq!(class::<T>(found), class::<T>(value), "{what}: {found}, not {value}");
+                let d = unpacked(kernels, &d, (rows, cols));
+                for (i, (&found, &expected)) in d.iter().zip(&gradient).enumerate() {
+                    let same = class::<T>(found.to_f64()) == class::<T>(expected);
+                    assert!(same, "{what}: gradient {i} is {found}, not {expected}");
+                    checked += 1;
+                }
+                fused.check(isa, bits(&d));
+            }
+        }
+    }
+    checked
+}
+
+#[test]
+fn losses_of_special_values_are_of_the_right_kind() {
+    let gradients = check_losses::<f32>() + check_losses::<f64>();
+    println!("RESULT special_losses gradients={gradients} different=0");
+}
+
+/// A line of parameters after three steps, where one lane has had a special gradient in the second.
+fn updated<T: Scalar>(kernels: &dyn Kernels<T>, optimizer: Optimizer, special: Option<(usize, T)>) -> Vec<T> {
+    let count = optimizer.moments().count();
+    let mut moments: [Vec<T::Line>; MAX_MOMENTS] =
+        core::array::from_fn(|m| vec![T::Line::ZERO; usize::from(m < count)]);
+    let mut parameters = [T::Line::ZERO];
+    parameters[0].as_mut_slice().fill(T::from_f64(0.5));
+    for step in 1..=3 {
+        let mut gradients = [T::Line::ZERO];
+        gradients[0].as_mut_slice().fill(T::from_f64(0.25));
+        if let (2, Some((lane, gradient))) = (step, special) {
+            gradients[0].as_mut_slice()[lane] = gradient;
+        }
+        let update = Update { optimizer, step, scale: 1.0, limit: f64::INFINITY };
+        kernels.update(&mut parameters, &gradients, moments.each_mut().map(Vec::as_mut_slice), &update);
+    }
+    parameters[0].as_slice().to_vec()
+}
+
+fn check_updates<T: Scalar>() -> usize {
+    let optimizers = [
+        Optimizer::sgd(0.1),
+        Optimizer::sgd(0.1).momentum(0.9).nesterov(),
+        Optimizer::adam(0.1).amsgrad(),
+        Optimizer::adamw(0.1),
+        Optimizer::rms_prop(0.1).momentum(0.9).centered(),
+        Optimizer::adagrad(0.1),
+    ];
+    let mut checked = 0;
+    for (optimizer, special) in
+        optimizers.into_iter().flat_map(|optimizer| T::SPECIAL.map(move |special| (optimizer, special)))
+    {
+        let mut classes = Vec::new();
+        let mut fused = Fused::default();
+        for (isa, kernels) in available::<T>() {
+            let clean = updated(kernels, optimizer, None);
+            let in_first = updated(kernels, optimizer, Some((0, special)))[0];
+            for lane in 0..T::LANES {
+                let found = updated(kernels, optimizer, Some((lane, special)));
+                let what = format!("{optimizer:?}, {special} in lane {lane} on {isa}");
+                for (other, (found, clean)) in found.iter().zip(&clean).enumerate() {
+                    let expected = if other == lane { in_first } else { *clean };
+                    assert_eq!(found.bits(), expected.bits(), "{what}: lane {other}");
+                }
+                checked += T::LANES;
+            }
+            assert!(special.bits() != u64::MAX || in_first.bits() == u64::MAX, "{optimizer:?} hides a NaN");
+            // Where a product is rounded apart it overflows, though what it is subtracted from is infinite already.
+            if isa != Isa::Portable || special.magnitude() != T::SPECIAL[7] {
+                classes.push(class::<T>(in_first.to_f64()));
+            }
+            fused.check(isa, vec![in_first.bits()]);
+        }
+        assert!(classes.windows(2).all(|pair| pair[0] == pair[1]), "{optimizer:?} of {special}: {classes:?}");
+    }
+    checked
+}
+
+#[test]
+fn special_gradients_stay_in_their_lane() {
+    let lanes = check_updates::<f32>() + check_updates::<f64>();
+    println!("RESULT special_updates lanes={lanes} different=0");
+}
+
+/// Softmax and layer norm, which mix a row: a special value in every column of the middle one of three rows.
+fn check_rows<T: Scalar>() -> usize {
+    let (rows, cols) = (3, T::LANES + 3);
+    let largest = T::SPECIAL[7];
+    let (weights, biases) = (vec![0.5; cols], vec![0.25; cols]);
+    let mut checked = 0;
+    for (special, column) in T::SPECIAL.into_iter().flat_map(|x| (0..cols).map(move |column| (x, column))) {
+        let mut x: Vec<T> = (0..rows * cols).map(|i| T::from_f64((i % 7) as f64 / 2.0 - 1.0)).collect();
+        x[cols + column] = special;
+        let x_in_f64 = in_f64(&x);
+        let softmax: Vec<f64> =
+            x_in_f64.chunks(cols).flat_map(|row| reference::activate(Activation::Softmax, row)).collect();
+        let normal = reference::layer_norm(&x_in_f64, &weights, &biases);
+        let mut fused = Fused::default();
+        for (isa, kernels) in available::<T>() {
+            let inputs = packed(kernels, &x, cols);
+            let parameters: Vec<T> = biases.iter().chain(&weights).map(|&value| T::from_f64(value)).collect();
+            let parameters = packed(kernels, &parameters, cols);
+            let apply = |activation| {
+                let mut lines = inputs.clone();
+                let mut statistics = vec![T::Line::ZERO; 2 * rows];
+                let to = PanelsMut::new(&mut lines, rows, cols);
+                let from = Panels::new(&inputs, rows, cols);
+                kernels.norm_forward(to, from, &parameters, &mut statistics, (activation, &mut []));
+                unpacked(kernels, &lines, (rows, cols))
+            };
+            let mut lines = x.clone();
+            lines.chunks_mut(cols).for_each(|row| kernels.activate(row, Activation::Softmax));
+            let (found_softmax, found_normal) = (lines, apply(Activation::Identity));
+            // The square of the largest number overflows in the element type, and not in the reference.
+            let is_huge = special.magnitude() == largest;
+            for i in 0..rows * cols {
+                let what = format!("{special} in column {column}, element {i} on {isa}");
+                let found = class::<T>(found_softmax[i].to_f64());
+                assert_eq!(found, class::<T>(softmax[i]), "softmax, {what}");
+                let found = class::<T>(found_normal[i].to_f64());
+                assert!((is_huge && i / cols == 1) || found == class::<T>(normal[i]), "layer norm, {what}");
+                checked += 2;
+            }
+            fused.check(isa, bits(&[found_softmax, found_normal].concat()));
+        }
+    }
+    checked
+}
+
+#[test]
+fn special_values_stay_in_their_row() {
+    let elements = check_rows::<f32>() + check_rows::<f64>();
+    println!("RESULT special_rows elements={elements} different=0");
+}
