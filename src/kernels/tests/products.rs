@@ -183,12 +183,11 @@ fn check_transposes<T: Element>() {
                     *to = T::from_f64(w);
                 }
             }
-            let untouched = vec![T::Line::ZERO; panels::<T>(inputs) * T::LANES];
+            let untouched = nan_lines::<T>(panels::<T>(inputs) * T::LANES);
             let (mut found, mut expected) = (untouched.clone(), untouched);
             kernels.transpose(&mut found, &lines, outputs);
             transpose::<T>(&mut expected, &lines, outputs);
-            let what = format!("{isa}: {inputs} x {outputs}");
-            assert_eq!(elements::<T>(&found), elements::<T>(&expected), "{what}");
+            assert_eq!(bits::<T>(&found), bits::<T>(&expected), "{isa}: {inputs} x {outputs}");
         }
     }
 }

@@ -181,6 +181,44 @@ fn activations_and_derivatives_of_special_values_are_of_the_right_kind() {
     println!("RESULT special_activations values={activations} derivatives={derivatives} different=0");
 }
 
+/// A layer's outputs are those of its activation over the sums of each row, which are kept where that is asked for.
+fn check_layers<T: Scalar>() -> usize {
+    let mut checked = 0;
+    let (m, k) = (3, T::LANES + 2);
+    let ordinary = |count: usize, step: usize| -> Vec<T> {
+        (0..count).map(|i| T::from_f64(((i * step) % 17) as f64 / 8.0 - 1.0)).collect()
+    };
+    for n in [1, 3, T::LANES - 1, T::LANES, T::LANES + 3, 5 * T::LANES + 1, 9 * T::LANES - 2] {
+        let (x, w) = (ordinary(m * k, 5), ordinary((1 + k) * n, 7));
+        for (isa, kernels) in available::<T>() {
+            let (of_x, of_w) = (packed(kernels, &x, k), packed(kernels, &w, n));
+            let apply = |activation| {
+                let mut lines = vec![[T::Line::ZERO; 2]; m * panels::<T>(n)].concat();
+                let (y, sums) = lines.split_at_mut(m * panels::<T>(n));
+                let to = PanelsMut::new(y, m, n);
+                kernels.forward(to, Panels::new(&of_x, m, k), &of_w, (activation, sums));
+                (unpacked(kernels, y, (m, n)), unpacked(kernels, sums, (m, n)))
+            };
+            let (z, _) = apply(Activation::Identity);
+            for activation in ACTIVATIONS.into_iter().chain([Activation::Softmax]) {
+                let (y, sums) = apply(activation);
+                assert_eq!(bits(&sums), bits(&z), "sums of {activation:?} on {isa}, {n} outputs");
+                let mut expected = z.clone();
+                expected.chunks_mut(n).for_each(|row| kernels.activate(row, activation));
+                assert_eq!(bits(&y), bits(&expected), "{activation:?} on {isa}, {n} outputs");
+                checked += m * n;
+            }
+        }
+    }
+    checked
+}
+
+#[test]
+fn a_layer_is_its_activation_over_its_sums() {
+    let outputs = check_layers::<f32>() + check_layers::<f64>();
+    println!("RESULT layers outputs={outputs} different=0");
+}
+
 /// `start + sum a b` in the order of the sum, as the instruction set rounds.
 fn chain<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
     products.fold(start, |sum, (a, b)| mul_add(isa, a, b, sum))
