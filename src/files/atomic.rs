@@ -132,7 +132,7 @@ mod tests {
         fn enter(&self, operation: &'static str) -> io::Result<()> {
             let mut operations = self.operations.borrow_mut();
             operations.push(operation);
-            if operations.len() == self.fails + 1 { Err(self.error.into()) } else { Ok(()) }
+            if operations.len() - 1 == self.fails { Err(self.error.into()) } else { Ok(()) }
         }
     }
 

@@ -58,7 +58,7 @@ pub fn forward<L: Lanes>(
 }
 
 /// `d_x`, times `f'` of the layer below, if there is one, from its output or the sums it keeps. Padding lanes become
-/// 0, as they are in `d_z` and in the weights.
+/// 0, as they are in `d_z` and in the weights; those of `x` are finite where their row is, so that they add nothing.
 #[inline(always)]
 pub fn backward_data<L: Lanes>(
     l: L,

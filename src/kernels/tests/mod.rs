@@ -7,6 +7,7 @@ mod lanes;
 #[allow(unsafe_code)]
 mod guard_pages;
 mod math;
+mod norm;
 mod products;
 mod special;
 mod speed;
