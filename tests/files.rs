@@ -179,32 +179,6 @@ fn a_save_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_file_cut_short_or_changed_in_one_bit_is_an_error_or_other_numbers() {
-    let network = network::<f32>(&[Activation::HardTanh(-0.5, 2.0), Activation::Gelu]);
-    let bytes = network.to_bytes().unwrap();
-    assert!(bytes.len() < 4096);
-    for len in 0..bytes.len() {
-        assert!(Network::<f32>::from_bytes(&bytes[..len]).is_err(), "{len} bytes");
-    }
-    let (mut refused, mut loaded) = (0, 0);
-    for bit in 0..8 * bytes.len() {
-        let mut changed = bytes.clone();
-        changed[bit / 8] ^= 1 << (bit % 8);
-        match Network::<f32>::from_bytes(&changed) {
-            Ok(_) => loaded += 1,
-            Err(_) => refused += 1,
-        }
-        let mut into = network.clone();
-        if into.import_bytes(&changed, Names::Sequential).is_err() {
-            assert_eq!(parameters(&into), parameters(&network));
-        }
-    }
-    // Every bit of a number gives another number; most others none.
-    let numbers = 32 * network.parameter_count();
-    assert!(loaded >= numbers && refused > 2000, "{refused} refused, {loaded} loaded");
-}
-
-#[test]
 fn what_pytorch_wrote_is_read_by_any_names() {
     let fixture = |name: &str| {
         std::fs::read(format!("{}/tests/fixtures/{name}.safetensors", env!("CARGO_MANIFEST_DIR"))).unwrap()

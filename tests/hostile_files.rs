@@ -1,0 +1,337 @@
+//! Files that somebody has damaged or made up: an error or other numbers, never a panic, never more memory than a small
+//! multiple of the file, and nothing half-changed.
+#![cfg(feature = "files")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use fuseprop::{
+    Activation, Data, Element, Error, Fit, Loss, Names, Network, Optimizer, Plateau, Scaler, Trainer,
+};
+
+/// Counts the bytes that this thread holds, and the most it has held.
+struct Measuring;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn hold(bytes: isize) {
+    let held = HELD.get() + bytes;
+    HELD.set(held);
+    PEAK.set(PEAK.get().max(held));
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Measuring {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        hold(layout.size() as isize);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        hold(layout.size() as isize);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Both may be there for a moment.
+        hold(size as isize);
+        hold(-(layout.size() as isize));
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        hold(-(layout.size() as isize));
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Measuring = Measuring;
+
+/// What `f` gives, and the most bytes that it held at a time.
+fn peak<R>(f: impl FnOnce() -> R) -> (R, usize) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let result = f();
+    (result, (PEAK.get() - before) as usize)
+}
+
+/// What a reader may take for a file of so many bytes that it refuses or that has few parameters.
+fn limit(bytes: usize) -> usize {
+    2 * bytes + (1 << 20)
+}
+
+/// A network with everything that a file can hold, about 4 KB of it.
+fn network<T: Element + From<f32>>() -> Network<T> {
+    let builder = Network::<T>::builder(5).dense(20, Activation::HardTanh(-0.5, 2.0)).dropout(0.25);
+    let builder = builder.layer_norm(Activation::Sine(1.5)).dense(19, Activation::LeakyRelu(0.125));
+    let mut network = builder.dense(7, Activation::Softmax).seed(1).build().unwrap();
+    let scaler = Scaler::new([0.5, -1.5, 0.0, 2.0, 1e-3].map(T::from).to_vec(), vec![T::from(2.0); 5]);
+    network.set_scaler(Some(scaler.unwrap())).unwrap();
+    network
+}
+
+fn parameters<T: Element + From<f32> + Into<f64>>(network: &Network<T>) -> Vec<u64> {
+    let mut parameters = vec![T::from(0.0); network.parameter_count()];
+    network.read_parameters(&mut parameters).unwrap();
+    parameters.into_iter().map(|p| p.into().to_bits()).collect()
+}
+
+/// What became of some files.
+#[derive(Default)]
+struct Tally {
+    cases: usize,
+    refused: usize,
+    loaded: usize,
+    peak: usize,
+}
+
+impl Tally {
+    fn note(&mut self, loaded: bool, peak: usize, bytes: usize, what: &str) {
+        assert!(peak <= limit(bytes), "{what}: {peak} bytes for a file of {bytes}");
+        self.cases += 1;
+        self.loaded += usize::from(loaded);
+        self.refused += usize::from(!loaded);
+        self.peak = self.peak.max(peak);
+    }
+
+    fn print(&self, name: &str) {
+        let Self { cases, refused, loaded, peak } = self;
+        println!("RESULT {name} cases={cases} refused={refused} loaded={loaded} peak_bytes={peak}");
+    }
+}
+
+/// Reads a file in every way.
+fn read(bytes: &[u8], tally: &mut Tally, what: &str) {
+    read_as::<f32>(bytes, tally, what);
+    read_as::<f64>(bytes, tally, what);
+}
+
+fn read_as<T: Element + From<f32> + Into<f64>>(bytes: &[u8], tally: &mut Tally, what: &str) {
+    let (loaded, held) = peak(|| Network::<T>::from_bytes(bytes));
+    tally.note(loaded.is_ok(), held, bytes.len(), what);
+    if let Ok(loaded) = loaded {
+        let x = vec![T::from(0.5); 2 * loaded.inputs()];
+        let mut y = vec![T::from(0.0); 2 * loaded.outputs()];
+        loaded.predict_into(&x, &mut y, &mut loaded.workspace(2).unwrap()).unwrap();
+    }
+    let pairs =
+        [("0.weight", "0.bias"), ("3.weight", "3.bias"), ("5.weight", "5.bias"), ("7.weight", "7.bias")];
+    for names in [Names::Sequential, Names::Discover, Names::Prefix(""), Names::List(&pairs)] {
+        let mut into = network::<T>();
+        let before = parameters(&into);
+        let (imported, held) = peak(|| into.import_bytes(bytes, names));
+        tally.note(imported.is_ok(), held, bytes.len(), what);
+        assert!(imported.is_ok() || parameters(&into) == before, "{what}: half imported");
+    }
+}
+
+/// The lengths of the header and of the file.
+fn header_len(bytes: &[u8]) -> usize {
+    u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize
+}
+
+/// The file with another header, whose length is right.
+fn with_header(bytes: &[u8], mut header: String) -> Vec<u8> {
+    header += &" ".repeat(header.len().next_multiple_of(8) - header.len());
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend(&bytes[8 + header_len(bytes)..]);
+    file
+}
+
+/// What a number is replaced by.
+const NUMBERS: [&str; 13] = [
+    "0",
+    "-1",
+    "1",
+    "65536",
+    "2147483648",
+    "4294967296",
+    "9223372036854775807",
+    "18446744073709551615",
+    "18446744073709551616",
+    "1e308",
+    "NaN",
+    "inf",
+    "",
+];
+
+/// Every number of a header, with each of [`NUMBERS`] in its place: shapes, offsets, types, names, settings, counts.
+fn with_other_numbers(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let header = std::str::from_utf8(&bytes[8..8 + header_len(bytes)]).unwrap();
+    let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E');
+    let (mut files, mut at) = (Vec::new(), 0);
+    while let Some(start) = header[at..].find(|c: char| c.is_ascii_digit() || c == '-').map(|i| at + i) {
+        let end = header[start..].find(|c| !is_of_number(c)).map_or(header.len(), |i| start + i);
+        for number in NUMBERS {
+            let changed = format!("{}{number}{}", &header[..start], &header[end..]);
+            let line = &header[start.saturating_sub(30)..(end + 5).min(header.len())];
+            files.push((format!("{number} in {line}"), with_header(bytes, changed)));
+        }
+        at = end;
+    }
+    files
+}
+
+/// The file with other lengths of the header.
+fn with_other_lengths(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let (right, all) = (header_len(bytes) as u64, bytes.len() as u64);
+    let lengths =
+        [0, 1, 2, right - 1, right + 1, all - 8, all, 1 << 31, 1 << 32, 1 << 40, i64::MAX as u64, u64::MAX];
+    let file = |len: u64| [&len.to_le_bytes()[..], &bytes[8..]].concat();
+    lengths.into_iter().map(|len| (format!("a header of {len}"), file(len))).collect()
+}
+
+#[test]
+fn a_model_cut_short_or_changed_in_one_bit_is_an_error_or_other_numbers() {
+    let bytes = network::<f32>().to_bytes().unwrap();
+    assert!((3500..4500).contains(&bytes.len()), "{} bytes", bytes.len());
+    let mut cut = Tally::default();
+    for len in 0..bytes.len() {
+        read(&bytes[..len], &mut cut, &format!("{len} bytes"));
+    }
+    cut.print("truncated_models");
+    assert_eq!(cut.loaded, 0);
+    let mut flipped = Tally::default();
+    for bit in 0..8 * bytes.len() {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        read(&changed, &mut flipped, &format!("bit {bit}"));
+    }
+    flipped.print("flipped_models");
+    // Every bit of a number gives another number; most others none.
+    let numbers = 32 * network::<f32>().parameter_count();
+    assert!(flipped.loaded >= 2 * numbers && flipped.refused > 10_000);
+}
+
+#[test]
+fn a_model_with_any_number_in_its_header_is_an_error_or_another_model() {
+    let bytes = network::<f32>().to_bytes().unwrap();
+    let mut tally = Tally::default();
+    for (what, file) in with_other_numbers(&bytes).into_iter().chain(with_other_lengths(&bytes)) {
+        read(&file, &mut tally, &what);
+    }
+    tally.print("header_fields_of_models");
+    assert!(tally.cases > 5000 && tally.loaded > 0 && tally.refused > 5000);
+}
+
+/// A path that is removed when the test is over.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("fuseprop-hostile-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+const X: [f32; 60] = [0.25; 60];
+const CLASSES: [u32; 20] = [1; 20];
+
+fn trainer() -> Trainer<f32> {
+    let builder = Network::<f32>::builder(3).dense(5, Activation::Tanh).dropout(0.25);
+    let network = builder.dense(2, Activation::Identity).seed(1).build().unwrap();
+    let builder = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy).optimizer(Optimizer::adam(0.01));
+    builder.max_batch(8).seed(3).build().unwrap()
+}
+
+fn fit(trainer: &mut Trainer<f32>, path: &Path, epochs: usize) -> Result<(), Error> {
+    let how = Fit::new(epochs, 8).plateau(Plateau::new(0.5, 1)).stop_early(50).checkpoint(path, 1);
+    trainer.fit(Data::new(&X, &CLASSES), &how, |_| ControlFlow::Continue(())).map(drop)
+}
+
+/// Resumes from a file: if that is refused nothing has changed, else training goes on.
+fn resume(file: &[u8], path: &Path, tally: &mut Tally, what: &str) {
+    std::fs::write(path, file).unwrap();
+    let mut resumed = trainer();
+    resumed.step(&X[..24], &CLASSES[..8]).unwrap();
+    let state = |trainer: &Trainer<f32>| {
+        (parameters(trainer.network()), trainer.gradients().to_vec(), trainer.steps())
+    };
+    let before = state(&resumed);
+    let (result, held) = peak(|| resumed.resume(path));
+    tally.note(result.is_ok(), held, file.len(), what);
+    if result.is_err() {
+        assert!(state(&resumed) == before, "{what}: half resumed");
+    }
+    // Refusing is as good as going on; both must come to an end.
+    let _ = resumed.step(&X[..24], &CLASSES[..8]);
+    let _ = fit(&mut resumed, path, 5);
+}
+
+fn checkpoint(path: &Path) -> Vec<u8> {
+    fit(&mut trainer(), path, 3).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn a_checkpoint_cut_short_or_changed_in_one_bit_is_an_error_or_another_training() {
+    let path = Temporary::new("bits");
+    let bytes = checkpoint(&path.0);
+    let mut cut = Tally::default();
+    for len in (0..bytes.len()).step_by(3) {
+        resume(&bytes[..len], &path.0, &mut cut, &format!("{len} bytes"));
+    }
+    cut.print("truncated_checkpoints");
+    assert_eq!(cut.loaded, 0);
+    let mut flipped = Tally::default();
+    for bit in (0..8 * bytes.len()).step_by(5) {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        resume(&changed, &path.0, &mut flipped, &format!("bit {bit}"));
+    }
+    flipped.print("flipped_checkpoints");
+    assert!(flipped.loaded > 100 && flipped.refused > 100);
+}
+
+#[test]
+fn a_checkpoint_with_any_number_in_its_header_is_an_error_or_another_training() {
+    let path = Temporary::new("numbers");
+    let bytes = checkpoint(&path.0);
+    let mut tally = Tally::default();
+    for (what, file) in with_other_numbers(&bytes).into_iter().chain(with_other_lengths(&bytes)) {
+        resume(&file, &path.0, &mut tally, &what);
+    }
+    tally.print("header_fields_of_checkpoints");
+    assert!(tally.cases > 500 && tally.loaded > 0 && tally.refused > 500);
+}
+
+#[test]
+fn a_model_takes_as_much_memory_as_its_numbers_in_panels() {
+    for (name, sizes) in [
+        ("wide", vec![1000, 1000, 1000]),
+        ("narrow", vec![64; 200]),
+        ("one_output", vec![100_000, 1]),
+        ("many_tiny", vec![1; 2000]),
+    ] {
+        let mut builder = Network::<f32>::builder(sizes[0]).seed(1);
+        for &size in &sizes[1..] {
+            builder = builder.dense(size, Activation::Identity);
+        }
+        let bytes = builder.build().unwrap().to_bytes().unwrap();
+        let (network, held) = peak(|| Network::<f32>::from_bytes(&bytes).unwrap());
+        // A line of 64 bytes for each panel of 16 outputs, a line of biases and one for each input; numbers as in the
+        // file; and what tells of a layer.
+        let lines: usize = sizes.windows(2).map(|s| (1 + s[0]) * s[1].div_ceil(16)).sum();
+        let layers = sizes.len();
+        let bound = 64 * lines + 4 * network.parameter_count() + 1500 * layers + (1 << 20);
+        println!(
+            "RESULT memory_of_a_model shape={name} file_bytes={} peak_bytes={held} ratio={:.2}",
+            bytes.len(),
+            held as f64 / bytes.len() as f64
+        );
+        assert!(held <= bound, "{name}: {held} bytes, more than {bound}");
+    }
+}
