@@ -478,3 +478,27 @@ fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
         order.swap(last, random.below(last + 1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_of_every_seed_has_an_order_of_its_own() {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut firsts = [0; 20];
+        for seed in [0, 1, 2, u64::MAX] {
+            for epoch in 0..200 {
+                let mut order = [7; 20];
+                shuffle(&mut order, seed, epoch);
+                firsts[order[0]] += 1;
+                let mut sorted = order;
+                sorted.sort_unstable();
+                assert!(sorted.iter().enumerate().all(|(i, &row)| i == row), "{order:?}");
+                assert!(seen.insert(order), "{order:?} comes twice");
+            }
+        }
+        // Of 800 orders each row comes first in 40, within five standard deviations.
+        assert!(firsts.iter().all(|&count| (10..70).contains(&count)), "{firsts:?}");
+    }
+}

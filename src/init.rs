@@ -207,6 +207,83 @@ mod tests {
         }
     }
 
+    /// The initial weights of one layer.
+    fn weights(init: Init, (inputs, outputs): (usize, usize), activation: Activation) -> Vec<f64> {
+        let mut weights = Vec::new();
+        init.fill((inputs, outputs, activation), false, &mut Random::new(5), |w| weights.push(w));
+        assert_eq!(weights.len(), inputs * outputs);
+        weights
+    }
+
+    #[test]
+    fn every_distribution_has_the_spread_of_its_paper() {
+        // Of 120 inputs and 360 outputs; a uniform distribution's deviation is its limit by the root of 3.
+        let of_uniform = |limit: f64| (limit, limit / 3f64.sqrt());
+        let cases = [
+            (Init::HeNormal, Activation::Identity, None, (2.0_f64 / 120.0).sqrt()),
+            (Init::LecunNormal, Activation::Identity, None, (1.0_f64 / 120.0).sqrt()),
+            (Init::XavierNormal, Activation::Identity, None, (2.0_f64 / 480.0).sqrt()),
+            (Init::Normal { deviation: 0.3 }, Activation::Identity, None, 0.3),
+            (Init::Auto, Activation::Relu, None, (2.0_f64 / 120.0).sqrt()),
+            (Init::Auto, Activation::Gelu, None, (2.0_f64 / 120.0).sqrt()),
+            (Init::Auto, Activation::Selu, None, (1.0_f64 / 120.0).sqrt()),
+        ];
+        let uniform = [
+            (Init::HeUniform, Activation::Identity, (6.0_f64 / 120.0).sqrt()),
+            (Init::LecunUniform, Activation::Identity, (3.0_f64 / 120.0).sqrt()),
+            (Init::XavierUniform, Activation::Identity, (6.0_f64 / 480.0).sqrt()),
+            (Init::Uniform { limit: 0.3 }, Activation::Identity, 0.3),
+            (Init::Auto, Activation::Tanh, (6.0_f64 / 480.0).sqrt()),
+        ];
+        let uniform = uniform.map(|(init, activation, limit)| {
+            let (limit, deviation) = of_uniform(limit);
+            (init, activation, Some(limit), deviation)
+        });
+        for (init, activation, limit, deviation) in cases.into_iter().chain(uniform) {
+            let weights = weights(init, (120, 360), activation);
+            let n = weights.len() as f64;
+            let mean = weights.iter().sum::<f64>() / n;
+            let moment = |k: i32| weights.iter().map(|w| (w / deviation).powi(k)).sum::<f64>() / n;
+            // Five standard errors of 43,200 draws.
+            assert!(mean.abs() < 0.024 * deviation, "{init:?}: mean {mean}");
+            assert!((moment(2) - 1.0).abs() < 0.034, "{init:?}: {} of the variance", moment(2));
+            let (fourth, of_normal) = (moment(4), limit.is_none());
+            let expected = if of_normal { 3.0 } else { 1.8 };
+            assert!((fourth - expected).abs() < 0.08 * expected, "{init:?}: fourth moment {fourth}");
+            let largest = weights.iter().fold(0.0_f64, |largest, w| largest.max(w.abs()));
+            match limit {
+                Some(limit) => assert!(largest <= limit && largest > 0.999 * limit, "{init:?}: {largest}"),
+                None => assert!((4.0..5.5).contains(&(largest / deviation)), "{init:?}: {largest}"),
+            }
+        }
+        assert!(weights(Init::Zeros, (3, 4), Activation::Tanh).iter().all(|&w| w == 0.0));
+    }
+
+    #[test]
+    fn random_numbers_are_those_of_splitmix_and_independent() {
+        // Of its authors' implementation.
+        let mut random = Random::new(1_234_567);
+        assert_eq!(
+            [random.next(), random.next(), random.next()],
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423,]
+        );
+        let mut counts = [0; 7];
+        (0..70_000).for_each(|_| counts[random.below(7)] += 1);
+        assert!(counts.iter().all(|&count: &i32| (count - 10_000).abs() < 500), "{counts:?}");
+        // Normal numbers come in pairs.
+        let pairs: Vec<(f64, f64)> = (0..40_000).map(|_| (random.normal(), random.normal())).collect();
+        let along = pairs.iter().map(|(a, b)| a * b).sum::<f64>() / 4e4;
+        let of_squares = pairs.iter().map(|(a, b)| (a * a - 1.0) * (b * b - 1.0)).sum::<f64>() / 4e4;
+        assert!(along.abs() < 0.025 && of_squares.abs() < 0.05, "{along}, {of_squares}");
+        let seconds = pairs.iter().map(|(_, b)| b * b).sum::<f64>() / 4e4;
+        assert!((seconds - 1.0).abs() < 0.035, "{seconds}");
+        let numbers: Vec<f64> = (0..40_000).map(|_| random.uniform()).collect();
+        let (lowest, highest) =
+            numbers.iter().fold((1.0_f64, 0.0_f64), |(low, high), &x| (low.min(x), high.max(x)));
+        assert!(lowest > 0.0 && lowest < 1e-3 && highest < 1.0 && highest > 0.999);
+        assert!((numbers.iter().sum::<f64>() / 4e4 - 0.5).abs() < 0.008);
+    }
+
     #[test]
     fn siren_spreads_the_first_layer_over_its_inputs_and_the_others_by_frequency() {
         let init = Init::Siren { frequency: 30.0 };

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use common::isas;
 use fuseprop::{
     Activation, Data, Epoch, Error, Fit, Loss, Network, Optimizer, Parallelism, Plateau, Reduction, Schedule,
-    Trainer,
+    Trainer, metrics,
 };
 
 const INPUTS: usize = 3;
@@ -120,6 +120,32 @@ fn an_evaluation_is_the_loss_over_all_rows_at_once() {
             close(evaluation.loss, at_once);
             assert!(evaluation.accuracy.unwrap() > 0.0);
         }
+    }
+}
+
+#[test]
+fn an_evaluation_of_values_measures_distances() {
+    let (x, _, values) = rows(50);
+    let mut trainer = trainer(Loss::MeanSquaredError, Reduction::Mean, Parallelism::Serial);
+    let found = trainer.evaluate(Data::new(&x, &values)).unwrap();
+    let mut y = vec![0.0; values.len()];
+    let network = trainer.network();
+    network.predict_into(&x, &mut y, &mut network.workspace(50).unwrap()).unwrap();
+    let (mae, r2) = (metrics::mean_absolute_error(&y, &values), metrics::r2(&y, &values));
+    assert!((found.mean_absolute_error.unwrap() - mae).abs() < 1e-12 && mae > 0.1);
+    assert!((found.r2.unwrap() - r2).abs() < 1e-12 && r2.abs() > 0.01);
+    assert_eq!(found.accuracy, None);
+}
+
+#[test]
+fn the_rates_of_a_fit_are_numbers_to_its_last_epoch() {
+    let (x, classes, _) = rows(10);
+    // Ten times ten billion three times over is a number in f32, four times is not.
+    for (epochs, is_right) in [(4, true), (5, false)] {
+        let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
+        trainer.set_learning_rate(10.0).unwrap();
+        let how = Fit::new(epochs, 10).schedule(Schedule::exponential(1e10));
+        assert_eq!(trainer.fit(Data::new(&x, &classes), &how, go_on).is_ok(), is_right);
     }
 }
 

@@ -435,6 +435,16 @@ fn a_gradient_check_finds_no_error_and_leaves_no_trace() {
     };
     let error = checked.check_gradients_of(&x, 1e-3, wrong).unwrap().error;
     assert!((error - 0.001).abs() < 1e-4, "{error}");
+    // The step is a part of the parameter: a thousandth itself would be lost in `f32` beside ten million.
+    let mut large = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
+    large.write_parameters(&[1e7, 0.0]).unwrap();
+    let mut large = Trainer::builder(large).build().unwrap();
+    let square = |y: &[f32], d_y: &mut [f32]| {
+        d_y.copy_from_slice(&y.iter().map(|y| y / 1e7).collect::<Vec<f32>>());
+        y.iter().map(|&y| 0.5 * f64::from(y) * f64::from(y) / 1e7).sum()
+    };
+    let check = large.check_gradients_of(&[1.0], 1e-2, square).unwrap();
+    assert!(check.error < 1e-2, "{check:?}");
     for step in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(checked.check_gradients(&x, &classes, step), Err(Error::Setting { .. })));
     }
