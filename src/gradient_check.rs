@@ -96,35 +96,54 @@ impl<T: Element> Trainer<T> {
         if !(step > 0.0 && step.is_finite()) {
             return Err(Error::Setting { what: "the step of a gradient check", value: step });
         }
-        // Every pass leaves out the same elements, if any.
-        let passes = self.passes;
-        let mut loss = |trainer: &mut Self| {
-            trainer.passes = passes;
-            loss(trainer)
-        };
-        let layers = self.network.layers.clone();
-        let (count, kept) = (self.network.parameter_count(), self.network.parameters.clone());
+        let (layers, count) = (self.network.layers.clone(), self.network.parameter_count());
         let (mut parameters, mut gradients) = (vec![T::ZERO; count], vec![T::ZERO; count]);
+        let kept = self.network.parameters.clone();
         read_canonical(&layers, &kept, &mut parameters);
-        loss(self)?;
-        read_canonical(&layers, &self.gradients, &mut gradients);
+        let mut moved = Moved { passes: self.passes, kept, trainer: self };
+        moved.loss_at(&parameters, &mut loss)?;
+        read_canonical(&layers, &moved.trainer.gradients, &mut gradients);
         let measured = (0..count).map(|i| {
-            let h = step * parameters[i].to_f64().abs().max(1.0);
+            let original = parameters[i];
+            let h = step * original.to_f64().abs().max(1.0);
             let mut at = |steps: f64| {
-                let original = parameters[i];
                 parameters[i] = T::from_f64(original.to_f64() + steps * h);
-                self.network.write_parameters(&parameters)?;
-                self.transposed.renew(&self.network);
-                parameters[i] = original;
-                loss(self)
+                moved.loss_at(&parameters, &mut loss)
             };
             let (near, far) = (at(1.0)? - at(-1.0)?, at(2.0)? - at(-2.0)?);
+            parameters[i] = original;
             Ok((8.0 * near - far) / (12.0 * h))
         });
-        let measured = measured.collect::<Result<Vec<f64>, Error>>();
-        self.restore(&kept);
-        self.passes = passes;
-        Ok(worst(&gradients, &measured?))
+        let measured = measured.collect::<Result<Vec<f64>, Error>>()?;
+        Ok(worst(&gradients, &measured))
+    }
+}
+
+/// A trainer whose parameters are moved about. When this goes, by an error or a panic too, they are as they were.
+struct Moved<'t, T: Element> {
+    trainer: &'t mut Trainer<T>,
+    kept: Vec<T::Line>,
+    passes: u64,
+}
+
+impl<T: Element> Moved<'_, T> {
+    fn loss_at(
+        &mut self,
+        parameters: &[T],
+        loss: &mut impl FnMut(&mut Trainer<T>) -> Result<f64, Error>,
+    ) -> Result<f64, Error> {
+        self.trainer.network.write_parameters(parameters)?;
+        self.trainer.transposed.renew(&self.trainer.network);
+        // Every pass leaves out the same elements, if any.
+        self.trainer.passes = self.passes;
+        loss(self.trainer)
+    }
+}
+
+impl<T: Element> Drop for Moved<'_, T> {
+    fn drop(&mut self) {
+        self.trainer.restore(&self.kept);
+        self.trainer.passes = self.passes;
     }
 }
 

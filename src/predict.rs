@@ -1,5 +1,7 @@
 //! Forward only.
 
+use core::fmt;
+
 use crate::element::Element;
 use crate::error::{Error, MAX_BYTES, check_batch, check_length};
 use crate::kernels::Kernels;
@@ -16,6 +18,17 @@ pub struct Workspace<T: Element> {
     max_batch: usize,
     threshold: usize,
     threads: Threads,
+}
+
+impl<T: Element> fmt::Debug for Workspace<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { max_batch, threads, .. } = self;
+        let parallelism = threads.parallelism();
+        f.debug_struct("Workspace")
+            .field("max_batch", max_batch)
+            .field("parallelism", &parallelism)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T: Element> Workspace<T> {

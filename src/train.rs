@@ -10,6 +10,8 @@
 //!     the optimizer's update, and the transposed copy
 //! ```
 
+use core::fmt;
+
 use crate::dropout::Noise;
 use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
@@ -88,6 +90,19 @@ pub struct Trainer<T: Element> {
     pub(crate) input_gradients: Vec<T>,
     /// Rows of the batch that `input_gradients` holds.
     pub(crate) input_gradient_rows: usize,
+}
+
+impl<T: Element> fmt::Debug for Trainer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trainer")
+            .field("network", &self.network)
+            .field("loss", &self.loss)
+            .field("reduction", &self.reduction)
+            .field("optimizer", &self.optimizer)
+            .field("max_batch", &self.max_batch)
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A batch between `forward` and `backward`.
