@@ -413,6 +413,29 @@ fn on_sums(case: &Case, l: usize) -> bool {
 }
 
 #[test]
+fn networks_without_a_seed_differ() {
+    let network = || Network::<f32>::builder(4).dense(30, Activation::Tanh).build().unwrap();
+    let weights = |network: &Network<f32>| {
+        let mut weights = vec![0.0; network.parameter_count()];
+        network.read_parameters(&mut weights).unwrap();
+        weights
+    };
+    assert_ne!(weights(&network()), weights(&network()));
+}
+
+#[test]
+fn updates_are_counted_however_they_come() {
+    let network = Network::<f32>::builder(2).dense(1, Activation::Identity).seed(1).build().unwrap();
+    let mut trainer = Trainer::builder(network).build().unwrap();
+    for steps in [1, 3] {
+        trainer.compute_gradients(&[0.5, 0.25], &[1.0]).unwrap();
+        trainer.apply_gradients().unwrap();
+        assert_eq!(trainer.steps(), steps);
+        trainer.step(&[0.5, 0.25], &[1.0]).unwrap();
+    }
+}
+
+#[test]
 fn what_there_is_can_be_printed() {
     let network = Network::<f32>::builder(4).dense(3, Activation::Tanh).seed(1).build().unwrap();
     let workspace = format!("{:?}", network.workspace(7).unwrap());

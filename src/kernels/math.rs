@@ -326,7 +326,7 @@ fn divide<L: Lanes>(l: L, numerator: L::Vector, denominator: L::Vector, inverse:
     l.mul_add(l.neg_mul_add(quotient, denominator, numerator), inverse, quotient)
 }
 
-/// `x P(Z <= x)` of a standard normal `Z`, the Gaussian error linear unit, within 4 units in the last place
+/// `x P(Z <= x)` of a standard normal `Z`, the Gaussian error linear unit, within 6 units in the last place
 /// with fused multiply-adds. Without them the error grows as `x^2 / 2` for negative `x`. NaN of NaN.
 #[inline(always)]
 pub fn gelu<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
