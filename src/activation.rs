@@ -30,7 +30,7 @@ pub enum Activation {
     /// mean 0 and variance 1 (Klambauer et al. 2017).
     Selu,
     /// `y = z P(Z <= z)` of a standard normal `Z` (Hendrycks and Gimpel 2016), by the error function. At most
-    /// 6 ULP from exact with fused multiply-adds. Keeps the sums.
+    /// 4 ULP from exact with fused multiply-adds. Keeps the sums.
     Gelu,
     /// The approximation `y = z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))` of [`Activation::Gelu`], PyTorch's
     /// `GELU(approximate="tanh")`. Keeps the sums.

@@ -319,6 +319,13 @@ fn f32_functions_keep_their_bound_on_every_thousandth_number() {
 }
 
 #[test]
+fn gelu_keeps_its_bound_where_it_is_hardest() {
+    // Far from 0 on the left errors of the tail, of the density and of their product meet.
+    let bits = (-2.0_f32).to_bits()..(-14.5_f32).to_bits();
+    sweep_f32(Gelu, bits.step_by(7)).print_and_check(Gelu);
+}
+
+#[test]
 #[ignore = "minutes: all 2^32 numbers"]
 fn f32_functions_keep_their_bound_on_all_numbers() {
     // Numbers with the same upper half are a piece of work.
