@@ -19,6 +19,10 @@ struct Reduction {
     highest: f64,
     /// Above it `tanh x` rounds to 1.
     tanh_saturation: f64,
+    /// Above it the sigmoid rounds to 1.
+    sigmoid_saturation: f64,
+    /// The exponent of the smallest number of full precision.
+    lowest_exponent: f64,
 }
 
 const F32: Reduction = Reduction {
@@ -28,6 +32,8 @@ const F32: Reduction = Reduction {
     lowest: -104.0,
     highest: 89.0,
     tanh_saturation: 9.5,
+    sigmoid_saturation: 30.0,
+    lowest_exponent: -126.0,
 };
 
 const F64: Reduction = Reduction {
@@ -37,6 +43,8 @@ const F64: Reduction = Reduction {
     lowest: -746.0,
     highest: 710.0,
     tanh_saturation: 20.0,
+    sigmoid_saturation: 60.0,
+    lowest_exponent: -1022.0,
 };
 
 /// `1 / k!`: Taylor's coefficients of the exponential and the sine.
@@ -74,6 +82,13 @@ fn reduce<L: Lanes>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
 /// `e^r - 1` for `|r| <= ln(2) / 2`.
 #[inline(always)]
 fn exp_m1_series<L: Lanes>(l: L, r: L::Vector) -> L::Vector {
+    let (square, q) = exp_series_from_2(l, r);
+    l.mul_add(square, q, r)
+}
+
+/// `r^2` and `(e^r - 1 - r) / r^2` for `|r| <= ln(2) / 2`.
+#[inline(always)]
+fn exp_series_from_2<L: Lanes>(l: L, r: L::Vector) -> (L::Vector, L::Vector) {
     let c = const { reduction::<L::Element>() };
     let square = l.mul(r, r);
     // In pairs of terms, whose sums do not wait for one another (Estrin 1960): 12 cycles instead of 20.
@@ -83,7 +98,7 @@ fn exp_m1_series<L: Lanes>(l: L, r: L::Vector) -> L::Vector {
         k -= 2;
         q = l.mul_add(q, square, pair(l, k, r));
     }
-    l.mul_add(square, q, r)
+    (square, q)
 }
 
 /// `1 / k! + r / (k + 1)!`.
@@ -119,14 +134,33 @@ pub fn tanh<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     l.flip_sign(quotient(l, (numerator, numerator_low), denominator), x)
 }
 
-/// `1 / (1 + e^-x)`, as `e^-|x| / (1 + e^-|x|)` for negative `x`, which neither overflows nor loses the
-/// denormals. NaN of NaN.
+/// `1 / (1 + e^-x) = 2^n / (2^n + e^r)`, where `x = n ln 2 - r`: so the numerator is exact, nothing overflows, and denormal
+/// results are those of the last scaling. NaN of NaN.
+///
+/// The denominator comes with what its roundings lost, and its inverse is corrected by the remainder, while the numerator
+/// waits: the chain from `x` to the result is as short as it gets.
 #[inline(always)]
 pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
-    let (zero, one) = (l.zero(), l.constant(1.0));
-    let e = exp(l, l.sub(zero, l.abs(x)));
-    let numerator = l.select(l.lt(x, zero), e, one);
-    quotient(l, (numerator, zero), sum(l, one, e))
+    let c = const { reduction::<L::Element>() };
+    let one = l.constant(1.0);
+    let x = l.max(l.constant(c.lowest), l.min(l.constant(c.sigmoid_saturation), x));
+    let n = l.round(l.mul(x, l.constant(core::f64::consts::LOG2_E)));
+    let r = l.mul_add(n, l.constant(c.ln2_high), l.sub(l.zero(), x));
+    let r = l.mul_add(n, l.constant(c.ln2_low), r);
+    // 2^n + 1 + r + (e^r - 1 - r), and what each sum lost.
+    let power = l.exp2i(l.max(l.constant(c.lowest_exponent), n));
+    let whole = l.add(power, one);
+    let whole_low = l.sub(power, l.sub(whole, one));
+    let start = l.add(whole, r);
+    let start_low = l.sub(r, l.sub(start, whole));
+    let (square, q) = exp_series_from_2(l, r);
+    let denominator = l.mul_add(square, q, start);
+    let low = l.mul_add(square, q, l.sub(start, denominator));
+    let low = l.add(low, l.add(start_low, whole_low));
+    let inverse = l.div(one, denominator);
+    let remainder = l.sub(l.neg_mul_add(inverse, denominator, one), l.mul(inverse, low));
+    let scaled = l.scale(inverse, n);
+    l.mul_add(scaled, remainder, scaled)
 }
 
 /// `large + small` and what its rounding lost, for `large >= small >= 0` (Dekker 1971).
