@@ -39,10 +39,13 @@
 //! 5. `update.rs`, the second half: each group of parameters has an owner, who sums its gradient, calls `optimizer.rs`
 //!    (`w = w - learning_rate g` and its relatives), and renews the transposed copy.
 //!
+//! A batch through a network of at most 16 features a layer goes by `small.rs` instead, which takes all of it in one run.
+//!
 //! | word | |
 //! |---|---|
 //! | line | 64 bytes: 16 `f32` or 8 `f64`, a *lane* each; the unit of every layout (`kernels/lanes/`) |
 //! | panel | all rows of a matrix, one line wide; a matrix is a run of panels (`kernels/pack.rs`) |
+//! | quad | four lanes: a row of a layer of at most four features, of which a line holds several (`kernels/quads.rs`) |
 //! | tile | up to 64 rows of a batch, 256 in wide networks, with buffers for every layer (`tile.rs`) |
 //! | slot | the rows that one task takes, tile by tile, through the same buffers (`pass.rs`) |
 //! | two-phase | a slot is one tile; its activations stay until the owners multiply them into the gradient |
@@ -83,6 +86,7 @@ pub mod reference;
 mod report;
 mod scaler;
 mod schedule;
+mod small;
 mod tile;
 mod train;
 mod trainer_builder;

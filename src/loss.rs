@@ -6,9 +6,9 @@ use crate::activation::Activation;
 use crate::element::{Element, Sealed};
 use crate::error::{Error, check_length};
 use crate::kernels::elementwise::Row;
-use crate::kernels::lanes::{Lanes, Line};
-use crate::kernels::math;
+use crate::kernels::lanes::{Lanes, Line, QUAD};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
+use crate::kernels::{LineOf, math};
 
 /// The loss function, of a batch of outputs `y` and targets `t`, as in PyTorch.
 ///
@@ -115,6 +115,11 @@ impl Loss {
             Some(value) => Err(Error::Setting { what: "a sample weight", value }),
             None => Ok(()),
         }
+    }
+
+    /// Whether the loss of a row is the sum of those of its elements.
+    pub(crate) fn is_by_element(self) -> bool {
+        self != Self::SoftmaxCrossEntropy
     }
 
     /// What the weighted sum of the losses is multiplied by.
@@ -284,76 +289,17 @@ pub(crate) fn evaluate<L: Lanes>(
     objective: &Objective<'_, L::Element>,
     classes: &Classes<L::Element>,
 ) -> f64 {
-    let targets = match objective.targets {
-        Targets::Classes(targets) => {
-            return objective.scale * classification(l, d, y, targets, (objective, classes));
+    let value = match (objective.targets, objective.loss) {
+        (Targets::Classes(targets), _) => classification(l, d, y, targets, (objective, classes)),
+        (Targets::Values(targets), Loss::SoftmaxCrossEntropy) => {
+            cross_entropy(l, d, y, targets, (objective, classes))
         }
-        Targets::Values(targets) => targets,
-    };
-    let (zero, one) = (l.zero(), l.constant(1.0));
-    let value = match objective.loss {
-        Loss::SoftmaxCrossEntropy => cross_entropy(l, d, y, targets, (objective, classes)),
-        Loss::MeanSquaredError => each(
-            l,
-            d,
-            y,
-            targets,
-            objective,
-            #[inline(always)]
-            |y, t| {
-                let difference = l.sub(y, t);
-                (l.mul(difference, difference), l.add(difference, difference))
-            },
-        ),
-        Loss::MeanAbsoluteError => each(
-            l,
-            d,
-            y,
-            targets,
-            objective,
-            #[inline(always)]
-            |y, t| {
-                let difference = l.sub(y, t);
-                // 0 at 0, and NaN of NaN.
-                let sign = l.select(l.eq(difference, zero), zero, l.flip_sign(one, difference));
-                (l.abs(difference), l.select(l.eq(difference, difference), sign, difference))
-            },
-        ),
-        Loss::Huber(delta) => {
-            let (low, high, half) = (l.constant(-delta), l.constant(delta), l.constant(0.5));
-            each(
-                l,
-                d,
-                y,
-                targets,
-                objective,
-                #[inline(always)]
-                |y, t| {
-                    let difference = l.sub(y, t);
-                    let clipped = l.max(low, l.min(high, difference));
-                    (l.mul(clipped, l.neg_mul_add(half, clipped, difference)), clipped)
-                },
-            )
-        }
-        Loss::BinaryCrossEntropyWithLogits => each(
-            l,
-            d,
-            y,
-            targets,
-            objective,
-            #[inline(always)]
-            |y, t| {
-                // The large terms cancel before the small one is added.
-                let linear = l.neg_mul_add(t, y, l.max(zero, y));
-                let rest = math::log_p1(l, math::exp(l, l.sub(zero, l.abs(y))));
-                (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
-            },
-        ),
+        (Targets::Values(targets), _) => each(l, d, y, targets, objective),
     };
     value * objective.scale
 }
 
-/// The weighted sum of the losses of all elements, of which `f` gives loss and slope.
+/// The weighted sum of the losses of all elements, of a loss that is a sum over elements.
 #[inline(always)]
 fn each<L: Lanes>(
     l: L,
@@ -361,7 +307,6 @@ fn each<L: Lanes>(
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
     objective: &Objective<'_, L::Element>,
-    f: impl Fn(L::Vector, L::Vector) -> (L::Vector, L::Vector),
 ) -> f64 {
     let (cols, lanes) = (y.cols, L::Element::LANES);
     let mut sum = 0.0;
@@ -370,7 +315,7 @@ fn each<L: Lanes>(
         let mask = l.first(width);
         for (r, (d, y)) in d.panel(p).iter_mut().zip(y.panel(p)).enumerate() {
             let t = &targets[r * cols + start..][..width];
-            let (value, slope) = f(l.load(y), l.load_slice(t));
+            let (value, slope) = element(l, objective.loss, l.load(y), l.load_slice(t));
             let weight = objective.weight(r);
             let slope = l.mul(l.constant(objective.scale * weight), slope);
             l.store(d, l.select(mask, slope, l.zero()));
@@ -378,6 +323,62 @@ fn each<L: Lanes>(
         }
     }
     sum
+}
+
+/// [`evaluate`] of rows in quads, for a loss that is a sum over elements, without weights. Other lanes of `d` are garbage.
+#[inline(always)]
+pub(crate) fn evaluate_quads<L: Lanes>(
+    l: L,
+    d: &mut [LineOf<L>],
+    y: &[LineOf<L>],
+    objective: &Objective<'_, L::Element>,
+    (rows, cols): (usize, usize),
+) -> f64 {
+    let Targets::Values(targets) = objective.targets else { unreachable!("classes have rows of their own") };
+    let per_line = const { L::Element::LANES / QUAD };
+    let scale = l.constant(objective.scale);
+    let mut values = LineOf::<L>::ZERO;
+    let mut sum = 0.0;
+    for (i, (d, y)) in d.iter_mut().zip(y).enumerate() {
+        let rows = per_line.min(rows - i * per_line);
+        let t = l.load_rows(&targets[i * per_line * cols..], (rows, cols));
+        let (value, slope) = element(l, objective.loss, l.load(y), t);
+        l.store(d, l.mul(scale, slope));
+        l.store(&mut values, value);
+        // In the order of `Lanes::sum_f64`, whose other lanes are 0.
+        for row in values.as_slice().chunks_exact(QUAD).take(rows) {
+            let value = |j: usize| if j < cols { row[j].to_f64() } else { 0.0 };
+            sum += (value(0) + value(2)) + (value(1) + value(3));
+        }
+    }
+    sum * objective.scale
+}
+
+/// The loss of each element and its slope, of a loss that is a sum over elements.
+#[inline(always)]
+fn element<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L::Vector, L::Vector) {
+    let (zero, one) = (l.zero(), l.constant(1.0));
+    let difference = l.sub(y, t);
+    match loss {
+        Loss::MeanSquaredError => (l.mul(difference, difference), l.add(difference, difference)),
+        Loss::MeanAbsoluteError => {
+            // 0 at 0, and NaN of NaN.
+            let sign = l.select(l.eq(difference, zero), zero, l.flip_sign(one, difference));
+            (l.abs(difference), l.select(l.eq(difference, difference), sign, difference))
+        }
+        Loss::Huber(delta) => {
+            let (low, high, half) = (l.constant(-delta), l.constant(delta), l.constant(0.5));
+            let clipped = l.max(low, l.min(high, difference));
+            (l.mul(clipped, l.neg_mul_add(half, clipped, difference)), clipped)
+        }
+        Loss::BinaryCrossEntropyWithLogits => {
+            // The large terms cancel before the small one is added.
+            let linear = l.neg_mul_add(t, y, l.max(zero, y));
+            let rest = math::log_p1(l, math::exp(l, l.sub(zero, l.abs(y))));
+            (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
+        }
+        Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),
+    }
 }
 
 /// `sum_j q_j (log sum_k exp(y_k - max y) - (y_j - max y))`, gradient `scale (softmax(y) sum q - q)`, of the smoothed

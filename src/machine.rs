@@ -10,6 +10,7 @@ use crate::kernels::Kernels;
 use crate::kernels::lanes::Lanes;
 use crate::pass::Rows;
 use crate::predict::PredictedRows;
+use crate::small::{Arrangement, Quads, SmallPrediction, SmallStep, WholeLines};
 use crate::update::{Owned, Work};
 
 /// Runs of work, on one instruction set; the single operations beneath are [`Kernels`].
@@ -20,6 +21,10 @@ pub trait Machine<T: Element>: Kernels<T> {
     fn predict_rows(&self, rows: &mut PredictedRows<'_, T>);
     /// See [`Owned::run`].
     fn run_owned(&self, owned: &mut Owned<'_, T>, work: &Work<'_, T>);
+    /// See [`SmallStep::run`].
+    fn run_small(&self, step: &mut SmallStep<'_, T>) -> f64;
+    /// See [`SmallPrediction::run`].
+    fn predict_small(&self, rows: &mut SmallPrediction<'_, T>);
 }
 
 impl<T: Element, L: Lanes<Element = T>> Machine<T> for L {
@@ -41,6 +46,52 @@ impl<T: Element, L: Lanes<Element = T>> Machine<T> for L {
         self.vectorize(
             #[inline(always)]
             || owned.run(*self, work),
+        );
+    }
+
+    fn run_small(&self, step: &mut SmallStep<'_, T>) -> f64 {
+        if step.suits_quads() {
+            let size = <Quads as Arrangement<L>>::lines(step.rows);
+            if size == 1 {
+                return self.vectorize(
+                    #[inline(always)]
+                    || step.run::<_, Quads>(*self, 1),
+                );
+            }
+            return self.vectorize(
+                #[inline(always)]
+                || step.run::<_, Quads>(*self, size),
+            );
+        }
+        self.vectorize(
+            #[inline(always)]
+            || step.run::<_, WholeLines>(*self, step.rows),
+        )
+    }
+
+    fn predict_small(&self, rows: &mut SmallPrediction<'_, T>) {
+        if rows.suits_quads() {
+            let size = <Quads as Arrangement<L>>::lines(rows.rows);
+            if size == 1 {
+                return self.vectorize(
+                    #[inline(always)]
+                    || rows.run::<_, Quads>(*self, 1),
+                );
+            }
+            return self.vectorize(
+                #[inline(always)]
+                || rows.run::<_, Quads>(*self, size),
+            );
+        }
+        if rows.rows == 1 {
+            return self.vectorize(
+                #[inline(always)]
+                || rows.run::<_, WholeLines>(*self, 1),
+            );
+        }
+        self.vectorize(
+            #[inline(always)]
+            || rows.run::<_, WholeLines>(*self, rows.rows),
         );
     }
 }

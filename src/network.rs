@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::ops::Range;
+use std::sync::Arc;
 
 use crate::activation::Activation;
 use crate::element::Element;
@@ -32,7 +33,8 @@ use crate::scaler::Scaling;
 /// ```
 #[derive(Clone)]
 pub struct Network<T: Element> {
-    pub(crate) layers: Vec<Layer>,
+    /// Shared with the workspaces made for it, so that one look tells that they fit.
+    pub(crate) layers: Arc<[Layer]>,
     /// For each layer, panels of `[1 + inputs, outputs]`: a line of biases, then the weights.
     pub(crate) parameters: Vec<T::Line>,
     /// What every input goes through first.
@@ -411,8 +413,13 @@ impl<T: Element> NetworkBuilder<T> {
         let kernels = T::kernels(isa).ok_or(Error::Isa { isa })?;
         let seed = self.seed.map_or_else(system_seed, Ok)?;
         let lines = layers.iter().map(|layer| layer.lines).sum();
-        let mut network =
-            Network { layers, parameters: vec![T::Line::ZERO; lines], scaling: None, kernels, isa };
+        let mut network = Network {
+            layers: layers.into(),
+            parameters: vec![T::Line::ZERO; lines],
+            scaling: None,
+            kernels,
+            isa,
+        };
         draw(&mut network, self.init, seed);
         Ok(network)
     }

@@ -1,20 +1,25 @@
 //! Forward only.
 
 use core::fmt;
+use std::sync::Arc;
 
 use crate::element::Element;
 use crate::error::{Error, MAX_BYTES, check_batch, check_length};
 use crate::kernels::Kernels;
 use crate::kernels::blocking::{MAX_SLOTS, PARALLEL_FLOP, tile_rows};
-use crate::network::{LayerKind, Network};
+use crate::network::{Layer, LayerKind, Network};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
+use crate::small::{SmallBuffers, SmallPrediction};
 use crate::tile::{Purpose, Tile};
 
 /// The buffers that predictions need. Each thread that predicts at the same time has its own.
 pub struct Workspace<T: Element> {
     tiles: Vec<Tile<T>>,
+    /// For batches that need no tiles, if the network is small.
+    small: Option<SmallBuffers<T>>,
     tile_rows: usize,
-    shapes: Vec<(LayerKind, usize, usize)>,
+    /// Those of the network that it was made for.
+    layers: Arc<[Layer]>,
     max_batch: usize,
     threshold: usize,
     threads: Threads,
@@ -68,8 +73,9 @@ impl<T: Element> Network<T> {
         let slots = max_batch.div_ceil(tile_rows).min(MAX_SLOTS);
         Ok(Workspace {
             tiles: vec![Tile::new(self, tile_rows, Purpose::Predict); slots],
+            small: SmallBuffers::new(self, tile_rows),
             tile_rows,
-            shapes: self.shapes().collect(),
+            layers: self.layers.clone(),
             max_batch,
             threshold: PARALLEL_FLOP,
             threads: Threads::new(Parallelism::Auto)?,
@@ -87,12 +93,20 @@ impl<T: Element> Network<T> {
     /// workspace was built for; [`Error::Length`] for `y` of another batch; [`Error::Workspace`] for a
     /// workspace of a network of other shapes. `y` is untouched then.
     pub fn predict_into(&self, x: &[T], y: &mut [T], workspace: &mut Workspace<T>) -> Result<(), Error> {
-        if !self.shapes().eq(workspace.shapes.iter().copied()) {
+        if !Arc::ptr_eq(&self.layers, &workspace.layers)
+            && !shapes(&self.layers).eq(shapes(&workspace.layers))
+        {
             return Err(Error::Workspace);
         }
         let batch = check_batch("inputs", x.len(), self.inputs(), workspace.max_batch)?;
         check_length("outputs", batch * self.outputs(), y.len())?;
-        let Workspace { tiles, tile_rows, threads, .. } = workspace;
+        let Workspace { tiles, small, tile_rows, threads, .. } = workspace;
+        if let Some(buffers) =
+            small.as_mut().filter(|small| batch <= small.max_rows() && self.scaling.is_none())
+        {
+            self.kernels.predict_small(&mut SmallPrediction { buffers, network: self, x, y, rows: batch });
+            return Ok(());
+        }
         let (rows_each, used) = shares(batch, *tile_rows, tiles.len());
         let rows = PredictedRows {
             network: self,
@@ -107,11 +121,11 @@ impl<T: Element> Network<T> {
         threads.enter(flop, |split: Split| split.for_each(rows, &|rows| self.kernels.predict_rows(rows)));
         Ok(())
     }
+}
 
-    /// What each layer is, its inputs and its outputs.
-    fn shapes(&self) -> impl Iterator<Item = (LayerKind, usize, usize)> {
-        self.layers.iter().map(|layer| (layer.kind(), layer.inputs(), layer.outputs()))
-    }
+/// What each layer is, its inputs and its outputs.
+fn shapes(layers: &[Layer]) -> impl Iterator<Item = (LayerKind, usize, usize)> {
+    layers.iter().map(|layer| (layer.kind(), layer.inputs(), layer.outputs()))
 }
 
 /// Shares a batch out in whole tiles among at most so many slots: the rows of each, and how many there are.

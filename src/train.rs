@@ -25,6 +25,7 @@ use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::parallel::{Parallelism, Threads};
 use crate::pass::{Pass, Rows, Shared, Slot};
 use crate::predict::shares;
+use crate::small::{SmallBuffers, SmallStep};
 use crate::trainer_builder::TrainerBuilder;
 use crate::update::{Finish, Guard, Parts, Transposed, complete};
 
@@ -75,6 +76,8 @@ pub struct Trainer<T: Element> {
     /// The seed of dropout, if any layer has it.
     pub(crate) dropout_seed: Option<u64>,
     pub(crate) slots: Vec<Slot<T>>,
+    /// For batches that need no slots, if the network is small.
+    pub(crate) small: Option<SmallBuffers<T>>,
     pub(crate) plan: Plan,
     pub(crate) tile_rows: usize,
     pub(crate) loss: Loss,
@@ -159,18 +162,50 @@ impl<T: Element> Trainer<T> {
         self.kept.batch = 0;
         let scale = self.loss.scale(self.reduction, (targets, weights), &self.classes, (batch, outputs));
         let objective = Objective { loss: self.loss, scale, targets, weights };
-        let flop = step_flop(batch, self.network.parameter_count());
-        let pass = Some(Pass::Train(objective));
         let (start, update) = match goal {
             Goal::Gradient(start) => (start, None),
             Goal::Step => (Start::Zero, Some(self.next_update())),
         };
+        if self.small.as_ref().is_some_and(|buffers| batch <= buffers.max_rows()) {
+            return Ok(self.run_small((x, batch), objective, start, update.as_ref()));
+        }
+        let flop = step_flop(batch, self.network.parameter_count());
+        let pass = Some(Pass::Train(objective));
         let finish = Finish { sum: Some(start), measure: self.reports, guard: self.guard, update };
         self.start_report(batch);
         self.passes += 1;
         let loss = self.run(x, flop, pass, finish)?;
         self.steps += u64::from(update.is_some());
         Ok(loss)
+    }
+
+    /// Both halves of a step of a small network.
+    fn run_small(
+        &mut self,
+        (x, rows): (&[T], usize),
+        objective: Objective<'_, T>,
+        start: Start,
+        update: Option<&Update>,
+    ) -> f64 {
+        self.passes += 1;
+        self.steps += u64::from(update.is_some());
+        let Self { network, transposed, gradients, moments, classes, .. } = self;
+        let Some(buffers) = &mut self.small else { return 0.0 };
+        let mut step = SmallStep {
+            buffers,
+            layers: &network.layers,
+            parameters: &mut network.parameters,
+            transposed: &mut transposed.lines,
+            gradients,
+            moments: moments.each_mut().map(Vec::as_mut_slice),
+            classes,
+            x,
+            rows,
+            objective,
+            start,
+            update,
+        };
+        network.kernels.run_small(&mut step)
     }
 
     /// The halves of a step: `pass` over the rows of `x` (pass.rs), then `finish` (update.rs). Either may be nothing. The

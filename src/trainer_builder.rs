@@ -10,6 +10,7 @@ use crate::optimizer::{MAX_MOMENTS, Optimizer};
 use crate::parallel::{Parallelism, Threads};
 use crate::pass::Slot;
 use crate::predict::check_max_batch;
+use crate::small::SmallBuffers;
 use crate::tile::{Purpose, Tile};
 use crate::train::{Kept, Trainer};
 use crate::update::{Guard, Transposed};
@@ -208,6 +209,12 @@ impl<T: Element> TrainerBuilder<T> {
             dropout_seed: network.layers.iter().any(|layer| layer.dropout() > 0.0).then_some(self.seed),
             guard,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
+            // A norm of the gradient, or of a layer's outputs, or the gradient of the inputs is the slots' business.
+            small: if self.reports || self.input_gradients || guard.measures() {
+                None
+            } else {
+                SmallBuffers::new(&network, tile_rows)
+            },
             slots: (0..count).map(slot).collect(),
             plan,
             tile_rows,

@@ -54,7 +54,7 @@ impl Guard {
     }
 
     /// Whether the norm must be known before the update.
-    fn measures(self) -> bool {
+    pub(crate) fn measures(self) -> bool {
         self.finite || self.norm < f64::INFINITY
     }
 

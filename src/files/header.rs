@@ -36,7 +36,7 @@ pub struct LayerLine {
 /// The lines of a network.
 pub fn write<T: Element>(network: &Network<T>) -> String {
     let mut text = format!("version {VERSION}\n");
-    for layer in &network.layers {
+    for layer in &*network.layers {
         text += &format!("layer {}\n", write_layer(layer));
     }
     if let Some(scaler) = network.scaler() {

@@ -8,13 +8,14 @@ pub mod blocking;
 pub mod elementwise;
 // The micro-kernel reads without bounds checks, which its assertions have made already.
 #[allow(unsafe_code)]
-mod gemm;
+pub mod gemm;
 pub mod isa;
 #[allow(unsafe_code)]
 pub mod lanes;
 pub mod math;
 mod norm;
 pub mod pack;
+pub mod quads;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +31,7 @@ use crate::loss::{self, Classes, Objective};
 use crate::optimizer::{self, MAX_MOMENTS, Update};
 
 /// A cache line of the elements of some lanes.
-type LineOf<L> = <<L as Lanes>::Element as Element>::Line;
+pub(crate) type LineOf<L> = <<L as Lanes>::Element as Element>::Line;
 
 /// What a sum over part of a batch starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

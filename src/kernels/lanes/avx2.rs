@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Lanes};
+use super::{CacheLine, Lanes, QUAD};
 
 /// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -256,6 +256,29 @@ impl Lanes for Avx2<f32> {
             )
         }
     }
+
+    #[inline(always)]
+    fn load_quad(self, quad: &[f32; QUAD]) -> [__m256; 2] {
+        // SAFETY: the token proves the features; the array has as many elements as are loaded.
+        unsafe {
+            [{
+                let quad = _mm_loadu_ps(quad.as_ptr());
+                _mm256_set_m128(quad, quad)
+            }; 2]
+        }
+    }
+    #[inline(always)]
+    fn splat_in_quads(self, a: [__m256; 2], k: usize) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            match k {
+                0 => [_mm256_permute_ps::<0x00>(a[0]), _mm256_permute_ps::<0x00>(a[1])],
+                1 => [_mm256_permute_ps::<0x55>(a[0]), _mm256_permute_ps::<0x55>(a[1])],
+                2 => [_mm256_permute_ps::<0xaa>(a[0]), _mm256_permute_ps::<0xaa>(a[1])],
+                _ => [_mm256_permute_ps::<0xff>(a[0]), _mm256_permute_ps::<0xff>(a[1])],
+            }
+        }
+    }
 }
 
 /// `2^n` by writing the biased exponent.
@@ -487,6 +510,24 @@ impl Lanes for Avx2<f64> {
                     _mm256_permute2f128_pd::<0x31>(second.0, second.1),
                 ],
             )
+        }
+    }
+
+    #[inline(always)]
+    fn load_quad(self, quad: &[f64; QUAD]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features; the array has as many elements as are loaded.
+        unsafe { [_mm256_loadu_pd(quad.as_ptr()); 2] }
+    }
+    #[inline(always)]
+    fn splat_in_quads(self, a: [__m256d; 2], k: usize) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            match k {
+                0 => [_mm256_permute4x64_pd::<0x00>(a[0]), _mm256_permute4x64_pd::<0x00>(a[1])],
+                1 => [_mm256_permute4x64_pd::<0x55>(a[0]), _mm256_permute4x64_pd::<0x55>(a[1])],
+                2 => [_mm256_permute4x64_pd::<0xaa>(a[0]), _mm256_permute4x64_pd::<0xaa>(a[1])],
+                _ => [_mm256_permute4x64_pd::<0xff>(a[0]), _mm256_permute4x64_pd::<0xff>(a[1])],
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Lanes};
+use super::{CacheLine, Lanes, QUAD};
 
 /// Proof that the CPU has AVX-512; only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -209,6 +209,33 @@ impl Lanes for Avx512<f32> {
             (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
         }
     }
+
+    #[inline(always)]
+    fn load_quad(self, quad: &[f32; QUAD]) -> __m512 {
+        // SAFETY: the token proves the features; the array has as many elements as are loaded.
+        unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(quad.as_ptr())) }
+    }
+    #[inline(always)]
+    fn splat_in_quads(self, a: __m512, k: usize) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            match k {
+                0 => _mm512_permute_ps::<0x00>(a),
+                1 => _mm512_permute_ps::<0x55>(a),
+                2 => _mm512_permute_ps::<0xaa>(a),
+                _ => _mm512_permute_ps::<0xff>(a),
+            }
+        }
+    }
+    #[inline(always)]
+    fn load_rows(self, x: &[f32], (rows, cols): (usize, usize)) -> __m512 {
+        assert!(cols <= QUAD && rows * cols <= x.len());
+        // The first lanes of each quad, of as many quads as there are rows.
+        let of_quads = 0x1111 * ((1_u32 << cols) - 1);
+        let mask = of_quads as __mmask16 & self.first(QUAD * rows);
+        // SAFETY: the token proves the features; as many elements are loaded as the mask has lanes, at most `rows * cols`.
+        unsafe { _mm512_maskz_expandloadu_ps(mask, x.as_ptr()) }
+    }
 }
 
 impl Lanes for Avx512<f64> {
@@ -387,5 +414,32 @@ impl Lanes for Avx512<f64> {
             let high = _mm512_add_epi64(low, _mm512_set1_epi64(4));
             (_mm512_permutex2var_pd(a, low, b), _mm512_permutex2var_pd(a, high, b))
         }
+    }
+
+    #[inline(always)]
+    fn load_quad(self, quad: &[f64; QUAD]) -> __m512d {
+        // SAFETY: the token proves the features; the array has as many elements as are loaded.
+        unsafe { _mm512_broadcast_f64x4(_mm256_loadu_pd(quad.as_ptr())) }
+    }
+    #[inline(always)]
+    fn splat_in_quads(self, a: __m512d, k: usize) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe {
+            match k {
+                0 => _mm512_permutex_pd::<0x00>(a),
+                1 => _mm512_permutex_pd::<0x55>(a),
+                2 => _mm512_permutex_pd::<0xaa>(a),
+                _ => _mm512_permutex_pd::<0xff>(a),
+            }
+        }
+    }
+    #[inline(always)]
+    fn load_rows(self, x: &[f64], (rows, cols): (usize, usize)) -> __m512d {
+        assert!(cols <= QUAD && rows * cols <= x.len());
+        // The first lanes of each quad, of as many quads as there are rows.
+        let of_quads = 0x1111 * ((1_u32 << cols) - 1);
+        let mask = of_quads as __mmask8 & self.first(QUAD * rows);
+        // SAFETY: the token proves the features; as many elements are loaded as the mask has lanes, at most `rows * cols`.
+        unsafe { _mm512_maskz_expandloadu_pd(mask, x.as_ptr()) }
     }
 }

@@ -73,6 +73,9 @@ pub fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
     unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * T::LANES) }
 }
 
+/// Lanes of a quad: as many as a layer of a few features has outputs, so that a line holds several of its rows.
+pub const QUAD: usize = 4;
+
 /// The operations of one instruction set on a line of elements.
 ///
 /// Each is the IEEE operation in every lane, rounded once, with the same result on every machine.
@@ -148,6 +151,54 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// The lanes of both in turn, `a` first: the first line of them and the second.
     fn interleave(self, a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);
+
+    /// Four elements in every quad, each four lanes of a line.
+    #[inline(always)]
+    fn load_quad(self, quad: &[Self::Element; QUAD]) -> Self::Vector {
+        let mut line = <Self::Element as Element>::Line::ZERO;
+        for to in line.as_mut_slice().chunks_exact_mut(QUAD) {
+            to.copy_from_slice(quad);
+        }
+        self.load(&line)
+    }
+    /// Lane `k < 4` of each quad in all four of its lanes.
+    #[inline(always)]
+    fn splat_in_quads(self, a: Self::Vector, k: usize) -> Self::Vector {
+        let mut line = <Self::Element as Element>::Line::ZERO;
+        self.store(&mut line, a);
+        for quad in line.as_mut_slice().chunks_exact_mut(QUAD) {
+            quad.fill(quad[k]);
+        }
+        self.load(&line)
+    }
+    /// Rows of at most four elements, as many as there are quads or fewer, each in a quad of its own. Other lanes are 0.
+    ///
+    /// # Panics
+    /// If `x` is shorter than the rows.
+    #[inline(always)]
+    fn load_rows(self, x: &[Self::Element], (rows, cols): (usize, usize)) -> Self::Vector {
+        let mut line = <Self::Element as Element>::Line::ZERO;
+        for (r, quad) in line.as_mut_slice().chunks_exact_mut(QUAD).enumerate().take(rows) {
+            for (lane, &x) in quad.iter_mut().zip(&x[r * cols..][..cols]) {
+                *lane = x;
+            }
+        }
+        self.load(&line)
+    }
+    /// Stores what [`Lanes::load_rows`] loads.
+    ///
+    /// # Panics
+    /// If `x` is shorter than the rows.
+    #[inline(always)]
+    fn store_rows(self, x: &mut [Self::Element], (rows, cols): (usize, usize), v: Self::Vector) {
+        let mut line = <Self::Element as Element>::Line::ZERO;
+        self.store(&mut line, v);
+        for (r, quad) in line.as_slice().chunks_exact(QUAD).enumerate().take(rows) {
+            for (x, &lane) in x[r * cols..][..cols].iter_mut().zip(quad) {
+                *x = lane;
+            }
+        }
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::Vector {

@@ -1,14 +1,14 @@
 //! Every kernel with every buffer between two pages that cannot be touched: reading or writing one byte past either end
 //! ends the process. Each buffer has pages of its own, so that none hides the overflow of another.
 
-use super::available;
+use super::{Check, available, on_every_isa};
 use crate::activation::Activation;
 use crate::dropout::Noise;
 use crate::element::Sealed as Element;
-use crate::kernels::lanes::elements_mut;
+use crate::kernels::lanes::{Lanes, QUAD, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Kernels, Start};
-use crate::loss::{Classes, Loss, Objective, Targets};
+use crate::kernels::{Isa, Kernels, Start, quads};
+use crate::loss::{self, Classes, Loss, Objective, Targets};
 use crate::optimizer::{Optimizer, Update};
 
 const ROWS: [usize; 10] = [1, 2, 3, 5, 8, 12, 13, 17, 25, 64];
@@ -244,6 +244,47 @@ fn sweep<T: Element>() -> usize {
 fn no_kernel_touches_memory_past_its_buffers() {
     let cases = sweep::<f32>() + sweep::<f64>();
     println!("RESULT guard_pages cases={cases}");
+}
+
+/// Rows in quads, for up to four lines of them.
+struct QuadCases(usize);
+
+impl<T: Element> Check<T> for QuadCases {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, _: Isa) {
+        let mut fences: [Fence; 4] = core::array::from_fn(|_| Fence::new(1 << 12));
+        for side in [Side::Start, Side::End] {
+            for rows in 1..=T::LANES {
+                for cols in 1..=QUAD {
+                    quad_case(l, &mut fences, side, (rows, cols));
+                    self.0 += 1;
+                }
+            }
+        }
+    }
+}
+
+fn quad_case<L: Lanes>(l: L, fences: &mut [Fence; 4], side: Side, (rows, cols): (usize, usize)) {
+    let count = quads::lines::<L::Element>(rows);
+    let [a, b, c, d] = fences;
+    let x = a.slice(rows * cols, side, L::Element::from_f64(0.5));
+    let [lines, sums] = [b, c].map(|fence| fence.lines::<L::Element>(count, side));
+    let weights = d.lines::<L::Element>(1 + cols, side);
+    l.vectorize(|| {
+        quads::pack(l, lines, x, (rows, cols));
+        quads::product(l, sums, lines, &weights[1..], Some(&weights[0]));
+        quads::weight_gradient(l, weights, lines, sums, (rows, cols), Start::Zero);
+        let (loss, targets) = (Loss::MeanSquaredError, Targets::Values(&*x));
+        let objective = Objective { loss, scale: 1.0, targets, weights: None };
+        assert!(loss::evaluate_quads(l, sums, lines, &objective, (rows, cols)) >= 0.0);
+        quads::unpack(l, x, lines, (rows, cols));
+    });
+}
+
+#[test]
+fn no_operation_on_quads_touches_memory_past_its_buffers() {
+    on_every_isa!(f32, QuadCases(0) => single);
+    on_every_isa!(f64, QuadCases(0) => double);
+    println!("RESULT guard_pages_of_quads cases={}", single.0 + double.0);
 }
 
 /// The fence itself works: run as a child of the test below, which expects it to be killed.

@@ -9,6 +9,7 @@ mod guard_pages;
 mod math;
 mod norm;
 mod products;
+mod quads;
 mod special;
 mod speed;
 

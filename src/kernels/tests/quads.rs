@@ -1,0 +1,199 @@
+//! Rows in quads against plain loops: the moves bit for bit, the sums of integers exactly, with NaN in every lane that
+//! should not count.
+
+use super::{Check, on_every_isa};
+use crate::element::Sealed as Element;
+use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
+use crate::kernels::pack::{Panels, PanelsMut};
+use crate::kernels::{Isa, Start, quads};
+use crate::loss::{self, Classes, Loss, Objective, Targets};
+
+/// Every number of rows of up to four lines, and every number of columns.
+fn shapes<T: Element>() -> impl Iterator<Item = (usize, usize)> {
+    (1..=T::LANES).flat_map(|rows| (1..=QUAD).map(move |cols| (rows, cols)))
+}
+
+fn integer<T: Element>(i: usize) -> T {
+    T::from_f64((i * 7919 % 7) as f64 - 3.0)
+}
+
+fn not_numbers<T: Element>(lines: usize) -> Vec<T::Line> {
+    let mut lines = vec![T::Line::ZERO; lines];
+    elements_mut::<T>(&mut lines).fill(T::from_f64(f64::NAN));
+    lines
+}
+
+/// `[rows, cols]` in quads, NaN elsewhere.
+fn in_quads<T: Element>(values: &[T], (rows, cols): (usize, usize)) -> Vec<T::Line> {
+    let mut lines = not_numbers::<T>(quads::lines::<T>(rows));
+    for r in 0..rows {
+        elements_mut::<T>(&mut lines)[r * QUAD..][..cols].copy_from_slice(&values[r * cols..][..cols]);
+    }
+    lines
+}
+
+/// A line whose first lanes are these, NaN elsewhere.
+fn first_lanes<T: Element>(values: impl Iterator<Item = T>) -> T::Line {
+    let mut line = not_numbers::<T>(1)[0];
+    line.as_mut_slice().iter_mut().zip(values).for_each(|(lane, value)| *lane = value);
+    line
+}
+
+#[derive(Default)]
+struct Moves(usize);
+
+impl<T: Element> Check<T> for Moves {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        let values: Vec<T> = (0..2 * T::LANES).map(|i| T::from_f64(1.0 + i as f64)).collect();
+        let mut line = T::Line::ZERO;
+        line.as_mut_slice().copy_from_slice(&values[..T::LANES]);
+        let mut found = T::Line::ZERO;
+        for k in 0..QUAD {
+            l.vectorize(|| l.store(&mut found, l.splat_in_quads(l.load(&line), k)));
+            let right = (0..T::LANES).map(|i| values[i / QUAD * QUAD + k]);
+            assert!(found.as_slice().iter().copied().eq(right), "{isa}, lane {k}: {found:?}");
+            let quad: &[T; QUAD] = values[k..].first_chunk().unwrap();
+            l.vectorize(|| l.store(&mut found, l.load_quad(quad)));
+            let right = (0..T::LANES).map(|i| values[k + i % QUAD]);
+            assert!(found.as_slice().iter().copied().eq(right), "{isa}, from {k}: {found:?}");
+            self.0 += 2;
+        }
+        for (rows, cols) in shapes::<T>() {
+            let x = &values[..(rows * cols).min(values.len())];
+            let rows = x.len() / cols;
+            let mut lines = not_numbers::<T>(quads::lines::<T>(rows));
+            l.vectorize(|| quads::pack(l, &mut lines, x, (rows, cols)));
+            for (i, &lane) in elements::<T>(&lines).iter().enumerate() {
+                let (r, c) = (i / QUAD, i % QUAD);
+                let right = if r < rows && c < cols { x[r * cols + c] } else { T::ZERO };
+                assert_eq!(lane, right, "{isa}, lane {i} of [{rows}, {cols}]");
+            }
+            let mut back = vec![T::from_f64(f64::NAN); rows * cols];
+            l.vectorize(|| quads::unpack(l, &mut back, &lines, (rows, cols)));
+            assert_eq!(back, x[..rows * cols], "{isa}, [{rows}, {cols}]");
+            self.0 += 2;
+        }
+    }
+}
+
+#[test]
+fn rows_move_in_and_out_of_quads() {
+    on_every_isa!(f32, Moves::default() => single);
+    on_every_isa!(f64, Moves::default() => double);
+    println!("RESULT moves_of_quads moves={}", single.0 + double.0);
+}
+
+#[derive(Default)]
+struct Products(usize);
+
+impl<T: Element> Check<T> for Products {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        for (rows, k) in shapes::<T>() {
+            for n in 1..=QUAD {
+                self.product(l, isa, (rows, n, k));
+                self.weight_gradient(l, isa, (rows, n, k));
+            }
+        }
+    }
+}
+
+impl Products {
+    fn product<L: Lanes>(&mut self, l: L, isa: Isa, (rows, n, k): (usize, usize, usize)) {
+        let a: Vec<L::Element> = (0..rows * k).map(integer).collect();
+        let b = |i: usize, j: usize| integer::<L::Element>(5 * i + 3 * j + 1);
+        let biases = |j: usize| integer::<L::Element>(j + 2);
+        let weights: Vec<_> = (0..k).map(|i| first_lanes((0..n).map(|j| b(i, j)))).collect();
+        let start = first_lanes((0..n).map(biases));
+        let lines = in_quads(&a, (rows, k));
+        for has_start in [false, true] {
+            let mut c = not_numbers::<L::Element>(quads::lines::<L::Element>(rows));
+            let start = has_start.then_some(&start);
+            l.vectorize(|| quads::product(l, &mut c, &lines, &weights, start));
+            for r in 0..rows {
+                for j in 0..n {
+                    let terms = (0..k).map(|i| a[r * k + i].to_f64() * b(i, j).to_f64());
+                    let right = terms.sum::<f64>() + if has_start { biases(j).to_f64() } else { 0.0 };
+                    let found = elements::<L::Element>(&c)[r * QUAD + j].to_f64();
+                    assert_eq!(found, right, "{isa}, [{rows}, {n}, {k}] at [{r}, {j}]");
+                }
+            }
+            self.0 += 1;
+        }
+    }
+
+    fn weight_gradient<L: Lanes>(&mut self, l: L, isa: Isa, (rows, n, k): (usize, usize, usize)) {
+        let x: Vec<L::Element> = (0..rows * k).map(integer).collect();
+        let d_z: Vec<L::Element> = (0..rows * n).map(|i| integer(i + 4)).collect();
+        let (x_lines, d_lines) = (in_quads(&x, (rows, k)), in_quads(&d_z, (rows, n)));
+        let before = |i: usize, j: usize| integer::<L::Element>(i + 2 * j);
+        for start in [Start::Zero, Start::Accumulate] {
+            let mut d_w = not_numbers::<L::Element>(1 + k);
+            if start == Start::Accumulate {
+                d_w = (0..=k).map(|i| first_lanes((0..n).map(|j| before(i, j)))).collect();
+            }
+            l.vectorize(|| quads::weight_gradient(l, &mut d_w, &x_lines, &d_lines, (rows, n), start));
+            for (i, line) in d_w.iter().enumerate() {
+                for (j, &found) in line.as_slice().iter().enumerate() {
+                    let along = |r: usize| if i == 0 { 1.0 } else { x[r * k + i - 1].to_f64() };
+                    let mut right = 0.0;
+                    if j < n {
+                        right = (0..rows).map(|r| along(r) * d_z[r * n + j].to_f64()).sum();
+                        right += if start == Start::Accumulate { before(i, j).to_f64() } else { 0.0 };
+                    }
+                    assert_eq!(found.to_f64(), right, "{isa}, {start:?}, [{rows}, {n}, {k}] at [{i}, {j}]");
+                }
+            }
+            self.0 += 1;
+        }
+    }
+}
+
+#[test]
+fn products_of_quads_are_exact_on_integers() {
+    on_every_isa!(f32, Products::default() => single);
+    on_every_isa!(f64, Products::default() => double);
+    println!("RESULT products_of_quads products={}", single.0 + double.0);
+}
+
+#[derive(Default)]
+struct Losses(usize);
+
+impl<T: Element> Check<T> for Losses {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        let losses = [
+            Loss::MeanSquaredError,
+            Loss::MeanAbsoluteError,
+            Loss::Huber(0.3),
+            Loss::BinaryCrossEntropyWithLogits,
+        ];
+        for (loss, (rows, cols)) in losses.into_iter().flat_map(|loss| shapes::<T>().map(move |s| (loss, s)))
+        {
+            let value = |i: usize| T::from_f64((i * 7919 % 31) as f64 / 17.0 - 0.8);
+            let y: Vec<T> = (0..rows * cols).map(value).collect();
+            let targets: Vec<T> = (0..rows * cols).map(|i| value(i + 5)).collect();
+            let objective = Objective { loss, scale: 0.3, targets: Targets::Values(&targets), weights: None };
+            let of_quads = in_quads(&y, (rows, cols));
+            let mut d = not_numbers::<T>(of_quads.len());
+            let found = l.vectorize(|| loss::evaluate_quads(l, &mut d, &of_quads, &objective, (rows, cols)));
+            // The same, a line for each row.
+            let lines: Vec<T::Line> = y.chunks(cols).map(|row| first_lanes(row.iter().copied())).collect();
+            let mut d_lines = not_numbers::<T>(rows);
+            let classes = Classes::new(loss, cols, None, 0.0).unwrap();
+            let (to, from) = (PanelsMut::new(&mut d_lines, rows, cols), Panels::new(&lines, rows, cols));
+            let right = l.vectorize(|| loss::evaluate(l, to, from, &objective, &classes));
+            assert_eq!(found.to_bits(), right.to_bits(), "{isa}, {loss:?} of [{rows}, {cols}]");
+            assert!(right.abs() > 0.0);
+            for (quad, line) in elements::<T>(&d).chunks_exact(QUAD).zip(&d_lines) {
+                assert_eq!(quad[..cols], line.as_slice()[..cols], "{isa}, {loss:?} of [{rows}, {cols}]");
+            }
+            self.0 += 1;
+        }
+    }
+}
+
+#[test]
+fn losses_of_quads_have_the_bits_of_those_of_lines() {
+    on_every_isa!(f32, Losses::default() => single);
+    on_every_isa!(f64, Losses::default() => double);
+    println!("RESULT losses_of_quads losses={} different=0", single.0 + double.0);
+}

@@ -1,0 +1,436 @@
+//! Networks of which every layer is one panel wide: a whole step, or a prediction, as one run.
+//!
+//! Through at most 16 features a layer (8 in `f64`) a few rows are some hundred instructions of arithmetic, and a tile, a
+//! slot and an owner for each would take several times as many to find their operands. Here all of them lie in one
+//! buffer, at distances that follow from the number of rows. The operations, and the order of every sum, are those of
+//! `tile.rs` and `update.rs`, and so are the bits: which of both takes a batch never shows.
+
+use crate::activation::{Activation, activate, multiply_derivative};
+use crate::element::Element;
+use crate::kernels::gemm::{self, Small};
+use crate::kernels::lanes::{Lanes, Line, QUAD, elements_mut};
+use crate::kernels::pack::{self, Panels, PanelsMut};
+use crate::kernels::{Kernels, LineOf, Start, elementwise, quads};
+use crate::loss::{self, Classes, Objective};
+use crate::network::{Layer, LayerKind, Network};
+use crate::optimizer::{self, MAX_MOMENTS, Update};
+
+/// The buffers that some rows need on their way through a small network.
+///
+/// The rows as they come in, then three blocks for each layer: its sums, which are garbage unless its activation keeps
+/// them, their gradient, and its outputs. Blocks are as long as the batch at hand asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct SmallBuffers<T: Element> {
+    lines: Vec<T::Line>,
+    max_rows: usize,
+    /// Whether every layer's rows are quads.
+    quads: bool,
+}
+
+/// Blocks of each layer.
+const BLOCKS: usize = 3;
+
+impl<T: Element> SmallBuffers<T> {
+    /// For so many rows, if the network is small: dense layers of one panel, and nothing else.
+    pub(crate) fn new(network: &Network<T>, max_rows: usize) -> Option<Self> {
+        let layers = &network.layers;
+        let is_plain = |layer: &Layer| layer.kind() == LayerKind::Dense && layer.dropout() == 0.0;
+        let all_within = |most| layers.iter().all(|layer| layer.inputs().max(layer.outputs()) <= most);
+        if network.scaling.is_some() || !layers.iter().all(is_plain) || !all_within(T::LANES) {
+            return None;
+        }
+        let lines = vec![T::Line::ZERO; max_rows * (1 + BLOCKS * layers.len())];
+        // Softmax takes whole rows.
+        let quads = all_within(QUAD) && network.last().activation() != Activation::Softmax;
+        Some(Self { lines, max_rows, quads })
+    }
+
+    /// Most rows of a batch.
+    pub(crate) fn max_rows(&self) -> usize {
+        self.max_rows
+    }
+}
+
+/// The rows of a batch, and the features of one layer.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Shape {
+    #[inline(always)]
+    fn of(layer: &Layer, rows: usize) -> Self {
+        Self { rows, inputs: layer.inputs(), outputs: layer.outputs() }
+    }
+}
+
+/// A step, or the first part of it, of a small network.
+pub struct SmallStep<'a, T: Element> {
+    pub(crate) buffers: &'a mut SmallBuffers<T>,
+    pub(crate) layers: &'a [Layer],
+    pub(crate) parameters: &'a mut [T::Line],
+    /// A square block for every layer but the first.
+    pub(crate) transposed: &'a mut [T::Line],
+    pub(crate) gradients: &'a mut [T::Line],
+    pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
+    pub(crate) classes: &'a Classes<T>,
+    /// `[rows, inputs]`.
+    pub(crate) x: &'a [T],
+    pub(crate) rows: usize,
+    pub(crate) objective: Objective<'a, T>,
+    /// What the gradient is added to.
+    pub(crate) start: Start,
+    /// What is done with the gradient, if anything.
+    pub(crate) update: Option<&'a Update>,
+}
+
+impl<T: Element> SmallStep<'_, T> {
+    /// Whether rows can be quads.
+    pub(crate) fn suits_quads(&self) -> bool {
+        let Objective { loss, weights, .. } = self.objective;
+        self.buffers.quads && loss.is_by_element() && weights.is_none()
+    }
+
+    /// Forward, loss, backward, and the update if there is one; the loss. Blocks are of `size` lines.
+    #[inline(always)]
+    pub(crate) fn run<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L, size: usize) -> f64 {
+        let last = self.layers[self.layers.len() - 1].activation();
+        let last = self.objective.loss.output_activation(last);
+        let lines = &mut self.buffers.lines[..];
+        forward::<L, A>(l, lines, (self.layers, self.parameters), self.x, (self.rows, size), last);
+        let loss = self.backward::<L, A>(l, size, last);
+        if let Some(update) = self.update {
+            self.update(l, update);
+        }
+        loss
+    }
+
+    /// The gradient of every layer's parameters, last to first, and the loss.
+    #[inline(always)]
+    fn backward<L: Lanes<Element = T>, A: Arrangement<L>>(
+        &mut self,
+        l: L,
+        size: usize,
+        last: Activation,
+    ) -> f64 {
+        let rows = self.rows;
+        let count = self.layers.len();
+        let lines = &mut self.buffers.lines[..(1 + BLOCKS * count) * size];
+        let (mut below, here) = lines.split_at_mut((1 + BLOCKS * (count - 1)) * size);
+        let Blocks { sums, d_z, y } = Blocks::first(here, size);
+        let outputs = (&*y, if last.keeps_sums() { &*sums } else { &*y });
+        let shape = Shape::of(&self.layers[count - 1], rows);
+        let loss = A::loss(l, d_z, outputs, (&self.objective, self.classes), (shape, last));
+        let mut d_z = &*d_z;
+        let (mut gradients, mut transposed) = (&mut *self.gradients, &*self.transposed);
+        for i in (1..count).rev() {
+            let shape = Shape::of(&self.layers[i], rows);
+            let here;
+            (below, here) = below.split_at_mut(below.len() - BLOCKS * size);
+            let Blocks { sums, d_z: d_x, y } = Blocks::first(here, size);
+            let d_w;
+            (gradients, d_w) = gradients.split_at_mut(gradients.len() - (1 + shape.inputs));
+            A::weight_gradient(l, d_w, y, d_z, shape, self.start);
+            let block;
+            (transposed, block) = transposed.split_at(transposed.len() - T::LANES);
+            let activation = self.layers[i - 1].activation();
+            let from = if activation.keeps_sums() { sums } else { y };
+            A::backward_data(l, d_x, d_z, block, (from, activation), shape);
+            d_z = d_x;
+        }
+        A::weight_gradient(l, gradients, below, d_z, Shape::of(&self.layers[0], rows), self.start);
+        loss
+    }
+
+    /// The optimizer's update, and the transposed copy.
+    #[inline(always)]
+    fn update<L: Lanes<Element = T>>(&mut self, l: L, update: &Update) {
+        let moments = self.moments.each_mut().map(
+            #[inline(always)]
+            |moment| &mut **moment,
+        );
+        optimizer::update(l, self.parameters, self.gradients, moments, update);
+        let blocks = self.transposed.chunks_exact_mut(T::LANES);
+        for (layer, block) in self.layers[1..].iter().zip(blocks) {
+            let weights = &self.parameters[layer.first_line + 1..][..layer.inputs()];
+            pack::transpose_panel(l, block, weights, layer.outputs());
+        }
+    }
+}
+
+/// Rows of a prediction.
+pub struct SmallPrediction<'a, T: Element> {
+    pub(crate) buffers: &'a mut SmallBuffers<T>,
+    pub(crate) network: &'a Network<T>,
+    /// `[rows, inputs]`.
+    pub(crate) x: &'a [T],
+    /// `[rows, outputs]`.
+    pub(crate) y: &'a mut [T],
+    pub(crate) rows: usize,
+}
+
+impl<T: Element> SmallPrediction<'_, T> {
+    /// Whether rows can be quads. The network may be another one, of the same shapes.
+    pub(crate) fn suits_quads(&self) -> bool {
+        self.buffers.quads && self.network.last().activation() != Activation::Softmax
+    }
+
+    /// Blocks are of `size` lines.
+    #[inline(always)]
+    pub(crate) fn run<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L, size: usize) {
+        let (network, rows) = (self.network, self.rows);
+        let (layers, last) = (&network.layers[..], network.last());
+        let lines = &mut self.buffers.lines[..];
+        let parts = (layers, &network.parameters[..]);
+        let y = forward::<L, A>(l, lines, parts, self.x, (rows, size), last.activation());
+        A::unpack(l, self.y, y, (rows, last.outputs()));
+    }
+}
+
+/// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the last layer's activation. The
+/// network's outputs.
+#[inline(always)]
+fn forward<'a, L: Lanes, A: Arrangement<L>>(
+    l: L,
+    lines: &'a mut [LineOf<L>],
+    (layers, mut parameters): (&[Layer], &[LineOf<L>]),
+    x: &[L::Element],
+    (rows, size): (usize, usize),
+    last: Activation,
+) -> &'a [LineOf<L>] {
+    let (first, mut rest) = lines.split_at_mut(size);
+    A::pack(l, first, x, (rows, layers[0].inputs()));
+    let mut x = &*first;
+    for (i, layer) in layers.iter().enumerate() {
+        let (blocks, weights);
+        (blocks, rest) = rest.split_at_mut(BLOCKS * size);
+        (weights, parameters) = parameters.split_at(1 + layer.inputs());
+        let activation = if i + 1 == layers.len() { last } else { layer.activation() };
+        let Blocks { sums, y, .. } = Blocks::first(blocks, size);
+        let sums = if activation.keeps_sums() { sums } else { &mut [] };
+        A::forward(l, (&mut *y, sums), x, weights, (Shape::of(layer, rows), activation));
+        x = y;
+    }
+    x
+}
+
+/// The blocks of one layer.
+struct Blocks<'a, L> {
+    sums: &'a mut [L],
+    d_z: &'a mut [L],
+    y: &'a mut [L],
+}
+
+impl<'a, L> Blocks<'a, L> {
+    /// The first three blocks of `size` lines.
+    #[inline(always)]
+    fn first(lines: &'a mut [L], size: usize) -> Self {
+        let (sums, lines) = lines.split_at_mut(size);
+        let (d_z, lines) = lines.split_at_mut(size);
+        Self { sums, d_z, y: &mut lines[..size] }
+    }
+}
+
+/// How the rows of a batch lie in lines, and the operations on them. All of a layer's blocks are read or written whole.
+pub trait Arrangement<L: Lanes> {
+    /// Lines of a block of so many rows.
+    fn lines(rows: usize) -> usize;
+    /// Packs row-major `[rows, cols]`.
+    fn pack(l: L, to: &mut [LineOf<L>], x: &[L::Element], shape: (usize, usize));
+    /// Unpacks to row-major `[rows, cols]`.
+    fn unpack(l: L, y: &mut [L::Element], from: &[LineOf<L>], shape: (usize, usize));
+    /// `y = f(x W + b)`, and what it is of where there is a place for it.
+    fn forward(
+        l: L,
+        y_and_sums: (&mut [LineOf<L>], &mut [LineOf<L>]),
+        x: &[LineOf<L>],
+        weights: &[LineOf<L>],
+        shape_and_activation: (Shape, Activation),
+    );
+    /// `d_x = d_z W^T`, times `f'` of the layer below, from its outputs or sums.
+    fn backward_data(
+        l: L,
+        d_x: &mut [LineOf<L>],
+        d_z: &[LineOf<L>],
+        transposed: &[LineOf<L>],
+        below: (&[LineOf<L>], Activation),
+        shape: Shape,
+    );
+    /// The gradient of the biases, then of the weights.
+    fn weight_gradient(
+        l: L,
+        d_w: &mut [LineOf<L>],
+        x: &[LineOf<L>],
+        d_z: &[LineOf<L>],
+        shape: Shape,
+        start: Start,
+    );
+    /// The loss of the outputs, and its gradient with respect to the sums of the last layer, by its outputs or sums.
+    fn loss(
+        l: L,
+        d_z: &mut [LineOf<L>],
+        outputs_and_sums: (&[LineOf<L>], &[LineOf<L>]),
+        objective: (&Objective<'_, L::Element>, &Classes<L::Element>),
+        shape_and_activation: (Shape, Activation),
+    ) -> f64;
+}
+
+/// A line for each row: panels.
+pub struct WholeLines;
+
+impl<L: Lanes> Arrangement<L> for WholeLines {
+    #[inline(always)]
+    fn lines(rows: usize) -> usize {
+        rows
+    }
+
+    #[inline(always)]
+    fn pack(l: L, lines: &mut [LineOf<L>], x: &[L::Element], (rows, cols): (usize, usize)) {
+        pack::pack_rows(l, PanelsMut { lines, rows, cols }, x);
+    }
+
+    #[inline(always)]
+    fn unpack(l: L, y: &mut [L::Element], lines: &[LineOf<L>], (rows, cols): (usize, usize)) {
+        pack::unpack_rows(l, y, Panels { lines, rows, cols });
+    }
+
+    #[inline(always)]
+    fn forward(
+        l: L,
+        (y, sums): (&mut [LineOf<L>], &mut [LineOf<L>]),
+        x: &[LineOf<L>],
+        weights: &[LineOf<L>],
+        (Shape { rows, inputs, outputs }, activation): (Shape, Activation),
+    ) {
+        let x = Panels { lines: x, rows, cols: inputs };
+        gemm::forward::<_, Small>(
+            l,
+            PanelsMut { lines: y, rows, cols: outputs },
+            x,
+            weights,
+            (activation, sums),
+        );
+    }
+
+    #[inline(always)]
+    fn backward_data(
+        l: L,
+        d_x: &mut [LineOf<L>],
+        d_z: &[LineOf<L>],
+        transposed: &[LineOf<L>],
+        (from, activation): (&[LineOf<L>], Activation),
+        Shape { rows, inputs, outputs, .. }: Shape,
+    ) {
+        let d_x = PanelsMut { lines: d_x, rows, cols: inputs };
+        let d_z = Panels { lines: d_z, rows, cols: outputs };
+        let from = Panels { lines: from, rows, cols: inputs };
+        gemm::backward_data::<_, Small>(l, d_x, d_z, transposed, Some((from, activation)));
+    }
+
+    #[inline(always)]
+    fn weight_gradient(
+        l: L,
+        d_w: &mut [LineOf<L>],
+        x: &[LineOf<L>],
+        d_z: &[LineOf<L>],
+        Shape { rows, inputs, .. }: Shape,
+        start: Start,
+    ) {
+        gemm::small_weight_gradient(l, d_w, Panels { lines: x, rows, cols: inputs }, d_z, start);
+    }
+
+    #[inline(always)]
+    fn loss(
+        l: L,
+        d_z: &mut [LineOf<L>],
+        (y, sums): (&[LineOf<L>], &[LineOf<L>]),
+        (objective, classes): (&Objective<'_, L::Element>, &Classes<L::Element>),
+        (Shape { rows, outputs: cols, .. }, activation): (Shape, Activation),
+    ) -> f64 {
+        let d_y = PanelsMut { lines: d_z, rows, cols };
+        let loss = loss::evaluate(l, d_y, Panels { lines: y, rows, cols }, objective, classes);
+        if activation != Activation::Identity {
+            let d_z = PanelsMut { lines: d_z, rows, cols };
+            elementwise::output_gradient(l, d_z, Panels { lines: sums, rows, cols }, activation);
+        }
+        loss
+    }
+}
+
+/// A quad for each row: see [`quads`].
+pub struct Quads;
+
+impl<L: Lanes> Arrangement<L> for Quads {
+    #[inline(always)]
+    fn lines(rows: usize) -> usize {
+        quads::lines::<L::Element>(rows)
+    }
+
+    #[inline(always)]
+    fn pack(l: L, lines: &mut [LineOf<L>], x: &[L::Element], shape: (usize, usize)) {
+        quads::pack(l, lines, x, shape);
+    }
+
+    #[inline(always)]
+    fn unpack(l: L, y: &mut [L::Element], lines: &[LineOf<L>], shape: (usize, usize)) {
+        quads::unpack(l, y, lines, shape);
+    }
+
+    #[inline(always)]
+    fn forward(
+        l: L,
+        (y, sums): (&mut [LineOf<L>], &mut [LineOf<L>]),
+        x: &[LineOf<L>],
+        weights: &[LineOf<L>],
+        (_, activation): (Shape, Activation),
+    ) {
+        quads::product(l, y, x, &weights[1..], Some(&weights[0]));
+        if sums.is_empty() {
+            // Nothing comes in between: the sums are still in registers.
+            activate(l, y, activation);
+        } else {
+            sums.copy_from_slice(y);
+            Kernels::activate(&l, elements_mut::<L::Element>(y), activation);
+        }
+    }
+
+    #[inline(always)]
+    fn backward_data(
+        l: L,
+        d_x: &mut [LineOf<L>],
+        d_z: &[LineOf<L>],
+        transposed: &[LineOf<L>],
+        (from, activation): (&[LineOf<L>], Activation),
+        Shape { outputs, .. }: Shape,
+    ) {
+        quads::product(l, d_x, d_z, &transposed[..outputs], None);
+        multiply_derivative(l, d_x, from, activation);
+    }
+
+    #[inline(always)]
+    fn weight_gradient(
+        l: L,
+        d_w: &mut [LineOf<L>],
+        x: &[LineOf<L>],
+        d_z: &[LineOf<L>],
+        Shape { rows, outputs, .. }: Shape,
+        start: Start,
+    ) {
+        quads::weight_gradient(l, d_w, x, d_z, (rows, outputs), start);
+    }
+
+    #[inline(always)]
+    fn loss(
+        l: L,
+        d_z: &mut [LineOf<L>],
+        (y, sums): (&[LineOf<L>], &[LineOf<L>]),
+        (objective, _): (&Objective<'_, L::Element>, &Classes<L::Element>),
+        (Shape { rows, outputs, .. }, activation): (Shape, Activation),
+    ) -> f64 {
+        let loss = loss::evaluate_quads(l, d_z, y, objective, (rows, outputs));
+        multiply_derivative(l, d_z, sums, activation);
+        loss
+    }
+}
