@@ -31,11 +31,12 @@ fn parameters_have_the_same_bits_on_any_number_of_threads() {
 }
 
 /// Of [`golden_steps`]: a version that changes it changes what a seed trains to, which its changelog must say.
-const GOLDEN: u64 = 0x71c6031c5b4aa96d;
+const GOLDEN: u64 = 0x13ecc54e7cb921e2;
 
 /// Steps of arithmetic alone, without a function that the system's libraries compute.
 fn golden_steps(isa: Isa) -> u64 {
     let builder = Network::<f32>::builder(19).dense(40, Activation::Tanh).dense(33, Activation::Relu);
+    let builder = builder.dense(21, Activation::Sigmoid);
     let network = builder.dense(5, Activation::Identity).init(fuseprop::Init::Uniform { limit: 0.4 });
     let network = network.seed(11).isa(isa).build().unwrap();
     let mut trainer =

@@ -23,6 +23,8 @@ struct Reduction {
     sigmoid_saturation: f64,
     /// The exponent of the smallest number of full precision.
     lowest_exponent: f64,
+    /// One and a half times the number from which on the last bit is worth 1, and the bias of exponents.
+    biased_shift: f64,
 }
 
 const F32: Reduction = Reduction {
@@ -34,6 +36,7 @@ const F32: Reduction = Reduction {
     tanh_saturation: 9.5,
     sigmoid_saturation: 30.0,
     lowest_exponent: -126.0,
+    biased_shift: 12_582_912.0 + 127.0,
 };
 
 const F64: Reduction = Reduction {
@@ -45,6 +48,7 @@ const F64: Reduction = Reduction {
     tanh_saturation: 20.0,
     sigmoid_saturation: 60.0,
     lowest_exponent: -1022.0,
+    biased_shift: 6_755_399_441_055_744.0 + 1023.0,
 };
 
 /// `1 / k!`: Taylor's coefficients of the exponential and the sine.
@@ -79,32 +83,46 @@ fn reduce<L: Lanes>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
     (n, l.neg_mul_add(n, l.constant(c.ln2_low), r))
 }
 
+/// `n`, the integer nearest to `x factor`, and `2^n`, or the smallest number of full precision if `2^n` is smaller.
+///
+/// Added to a number whose last bit is worth 1, the product is rounded to an integer, which stands in the last bits: `n`
+/// with the bias of exponents, if that is in the number too.
+#[inline(always)]
+fn round_and_exp2<L: Lanes>(l: L, x: L::Vector, factor: f64) -> (L::Vector, L::Vector) {
+    let c = const { reduction::<L::Element>() };
+    let shift = l.constant(c.biased_shift);
+    let shifted = l.mul_add(x, l.constant(factor), shift);
+    let lowest = l.constant(c.biased_shift + c.lowest_exponent);
+    (l.sub(shifted, shift), l.exponent(l.max(lowest, shifted)))
+}
+
 /// `e^r - 1` for `|r| <= ln(2) / 2`.
 #[inline(always)]
 fn exp_m1_series<L: Lanes>(l: L, r: L::Vector) -> L::Vector {
-    let (square, q) = exp_series_from_2(l, r);
+    let (square, q) = series_from_2(l, r, 1.0);
     l.mul_add(square, q, r)
 }
 
-/// `r^2` and `(e^r - 1 - r) / r^2` for `|r| <= ln(2) / 2`.
+/// `r^2` and `(e^(f r) - 1 - f r) / (f r^2)` for `|f r| <= ln(2) / 2`.
 #[inline(always)]
-fn exp_series_from_2<L: Lanes>(l: L, r: L::Vector) -> (L::Vector, L::Vector) {
+fn series_from_2<L: Lanes>(l: L, r: L::Vector, f: f64) -> (L::Vector, L::Vector) {
     let c = const { reduction::<L::Element>() };
     let square = l.mul(r, r);
     // In pairs of terms, whose sums do not wait for one another (Estrin 1960): 12 cycles instead of 20.
     let mut k = c.terms;
-    let mut q = pair(l, k, r);
+    let mut q = pair(l, k, r, f);
     while k > 2 {
         k -= 2;
-        q = l.mul_add(q, square, pair(l, k, r));
+        q = l.mul_add(q, square, pair(l, k, r, f));
     }
     (square, q)
 }
 
-/// `1 / k! + r / (k + 1)!`.
+/// `f^(k - 1) / k! + r f^k / (k + 1)!`.
 #[inline(always)]
-fn pair<L: Lanes>(l: L, k: usize, r: L::Vector) -> L::Vector {
-    l.mul_add(l.constant(INVERSE_FACTORIAL[k + 1]), r, l.constant(INVERSE_FACTORIAL[k]))
+fn pair<L: Lanes>(l: L, k: usize, r: L::Vector, f: f64) -> L::Vector {
+    let power = if f == 1.0 { 1.0 } else { (1_u64 << (k - 1)) as f64 };
+    l.mul_add(l.constant(INVERSE_FACTORIAL[k + 1] * power * f), r, l.constant(INVERSE_FACTORIAL[k] * power))
 }
 
 /// `e^x`. Infinite past the largest number, 0 past the smallest denormal, NaN of NaN.
@@ -119,19 +137,33 @@ pub fn exp<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 
 /// `tanh x = (e^2|x| - 1) / (e^2|x| + 1)`, with the sign of `x`. NaN of NaN.
 ///
-/// `e^2|x| - 1 = 2^n (e^r - 1) + (2^n - 1)` has no cancellation: `n` is 0 for small `x`.
+/// Both halves of `(e^2|x| -+ 1) / 2 = 2^n (e^r - 1) / 2 + (2^n -+ 1) / 2` come without cancellation, for `n` is 0 for small
+/// `x`, and with what their roundings lost.
 #[inline(always)]
 pub fn tanh<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
-    let (one, two) = (l.constant(1.0), l.constant(2.0));
+    let (half, one) = (l.constant(0.5), l.constant(1.0));
     let a = l.min(l.constant(c.tanh_saturation), l.abs(x));
-    let (n, e) = reduced_exp_m1(l, l.add(a, a));
-    let power = l.exp2i(n);
-    let whole = l.sub(power, one);
-    let numerator = l.mul_add(power, e, whole);
-    let numerator_low = l.mul_add(power, e, l.sub(whole, numerator));
-    let denominator = sum(l, l.max(numerator, two), l.min(numerator, two));
-    l.flip_sign(quotient(l, (numerator, numerator_low), denominator), x)
+    // |x| = n ln(2) / 2 + s.
+    let (n, power) = round_and_exp2(l, a, 2.0 * core::f64::consts::LOG2_E);
+    let s = l.neg_mul_add(n, l.constant(0.5 * c.ln2_high), a);
+    let s = l.neg_mul_add(n, l.constant(0.5 * c.ln2_low), s);
+    let e = half_exp_m1_of_twice(l, s);
+    let less = l.mul_add(power, half, l.constant(-0.5));
+    let numerator = l.mul_add(power, e, less);
+    let numerator_low = l.mul_add(power, e, l.sub(less, numerator));
+    let more = l.add(less, one);
+    let denominator = l.mul_add(power, e, more);
+    let denominator_low = l.mul_add(power, e, l.sub(more, denominator));
+    let denominator_low = l.add(denominator_low, l.sub(one, l.sub(more, less)));
+    l.flip_sign(quotient(l, (numerator, numerator_low), (denominator, denominator_low)), x)
+}
+
+/// `(e^2s - 1) / 2` for `|s| <= ln(2) / 4`.
+#[inline(always)]
+fn half_exp_m1_of_twice<L: Lanes>(l: L, s: L::Vector) -> L::Vector {
+    let (square, q) = series_from_2(l, s, 2.0);
+    l.mul_add(square, q, s)
 }
 
 /// `1 / (1 + e^-x) = 2^n / (2^n + e^r)`, where `x = n ln 2 - r`: so the numerator is exact, nothing overflows, and denormal
@@ -144,16 +176,15 @@ pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     let one = l.constant(1.0);
     let x = l.max(l.constant(c.lowest), l.min(l.constant(c.sigmoid_saturation), x));
-    let n = l.round(l.mul(x, l.constant(core::f64::consts::LOG2_E)));
+    let (n, power) = round_and_exp2(l, x, core::f64::consts::LOG2_E);
     let r = l.mul_add(n, l.constant(c.ln2_high), l.sub(l.zero(), x));
     let r = l.mul_add(n, l.constant(c.ln2_low), r);
     // 2^n + 1 + r + (e^r - 1 - r), and what each sum lost.
-    let power = l.exp2i(l.max(l.constant(c.lowest_exponent), n));
     let whole = l.add(power, one);
     let whole_low = l.sub(power, l.sub(whole, one));
     let start = l.add(whole, r);
     let start_low = l.sub(r, l.sub(start, whole));
-    let (square, q) = exp_series_from_2(l, r);
+    let (square, q) = series_from_2(l, r, 1.0);
     let denominator = l.mul_add(square, q, start);
     let low = l.mul_add(square, q, l.sub(start, denominator));
     let low = l.add(low, l.add(start_low, whole_low));

@@ -158,6 +158,14 @@ impl Lanes for Avx2<f32> {
         [exp2i_ps(self, n[0]), exp2i_ps(self, n[1])]
     }
     #[inline(always)]
+    fn exponent(self, a: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        a.map(
+            #[inline(always)]
+            |a| unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) },
+        )
+    }
+    #[inline(always)]
     fn lt(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])] }
@@ -427,6 +435,14 @@ impl Lanes for Avx2<f64> {
     #[inline(always)]
     fn exp2i(self, n: [__m256d; 2]) -> [__m256d; 2] {
         [exp2i_pd(self, n[0]), exp2i_pd(self, n[1])]
+    }
+    #[inline(always)]
+    fn exponent(self, a: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        a.map(
+            #[inline(always)]
+            |a| unsafe { _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(a))) },
+        )
     }
     #[inline(always)]
     fn lt(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {

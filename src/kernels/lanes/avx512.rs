@@ -138,6 +138,11 @@ impl Lanes for Avx512<f32> {
         }
     }
     #[inline(always)]
+    fn exponent(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
+    }
+    #[inline(always)]
     fn scale(self, a: __m512, n: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_scalef_ps(a, n) }
@@ -349,6 +354,11 @@ impl Lanes for Avx512<f64> {
             let biased = _mm512_add_epi64(_mm512_cvtpd_epi64(n), _mm512_set1_epi64(1023));
             _mm512_castsi512_pd(_mm512_slli_epi64::<52>(biased))
         }
+    }
+    #[inline(always)]
+    fn exponent(self, a: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a))) }
     }
     #[inline(always)]
     fn scale(self, a: __m512d, n: __m512d) -> __m512d {

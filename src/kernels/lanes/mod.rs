@@ -121,6 +121,9 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// `2^n` for integers `n` whose power is a normal number.
     fn exp2i(self, n: Self::Vector) -> Self::Vector;
+    /// The positive number of fraction 1 whose exponent, with its bias, stands in the last bits of `a`: 8 of them in `f32`,
+    /// 11 in `f64`, and the bit before them is 0.
+    fn exponent(self, a: Self::Vector) -> Self::Vector;
     /// `a 2^n` for integers `n`, rounded once, if `a` is near 1 and the result at most a few times past the
     /// range of numbers, on either side.
     #[inline(always)]

@@ -113,6 +113,10 @@ impl Lanes for Portable<f32> {
         f32x16::new(n.to_array().map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23)))
     }
     #[inline(always)]
+    fn exponent(self, a: f32x16) -> f32x16 {
+        f32x16::new(a.to_array().map(|a| f32::from_bits(a.to_bits() << 23)))
+    }
+    #[inline(always)]
     fn lt(self, a: f32x16, b: f32x16) -> f32x16 {
         a.simd_lt(b)
     }
@@ -244,6 +248,10 @@ impl Lanes for Portable<f64> {
     #[inline(always)]
     fn exp2i(self, n: f64x8) -> f64x8 {
         f64x8::new(n.to_array().map(|n| f64::from_bits(((n as i64 + 1023) as u64) << 52)))
+    }
+    #[inline(always)]
+    fn exponent(self, a: f64x8) -> f64x8 {
+        f64x8::new(a.to_array().map(|a| f64::from_bits(a.to_bits() << 52)))
     }
     #[inline(always)]
     fn lt(self, a: f64x8, b: f64x8) -> f64x8 {

@@ -196,6 +196,11 @@ impl Operations {
         let powers: Vec<T> = (lowest..=highest).map(|n| T::from_f64(f64::from(n))).collect();
         let model = |[n]: [T; 1]| T::from_f64(2_f64.powi(n.to_f64() as i32));
         self.compare(l, ("exp2i", isa), &powers, |[n]| l.exp2i(n), model);
+        // The same by a number whose last bit is worth 1, as far as that is exact.
+        let shift = 1.5 * 2_f64.powi(digits - 1) + f64::from(highest);
+        let model = |[n]: [T; 1]| T::from_f64(2_f64.powi((n.to_f64() - shift) as i32));
+        let shifted: Vec<T> = (lowest..=highest).map(|n| T::from_f64(shift + f64::from(n))).collect();
+        self.compare(l, ("exponent", isa), &shifted, |[n]| l.exponent(n), model);
 
         for a in [1.0, 0.75, 1.414, -1.25].map(T::from_f64) {
             let past: Vec<T> =
