@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernels::blocking::{OWNED_PANELS, transposed_lines};
+use crate::kernels::blocking::{OWNED_PANELS, transposed_lines, transposed_stride};
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::panels;
 use crate::kernels::{Kernels, Start};
@@ -210,7 +210,7 @@ impl<T: Element> Transposed<T> {
             let count = panels::<T>(layer.outputs());
             for first_panel in (0..count).step_by(OWNED_PANELS) {
                 let owned = OWNED_PANELS.min(count - first_panel);
-                let per_panel = if is_read { panels::<T>(layer.inputs()) * T::LANES } else { 0 };
+                let per_panel = if is_read { transposed_stride::<T>(layer.inputs()) } else { 0 };
                 transposed.groups.push(Group {
                     layer: l,
                     first_panel,
@@ -258,7 +258,7 @@ fn renew<T: Element, K: Kernels<T> + ?Sized>(
     if to.is_empty() {
         return;
     }
-    let (blocks, stride) = (panels::<T>(group.columns) * T::LANES, 1 + group.columns);
+    let (blocks, stride) = (transposed_stride::<T>(group.columns), 1 + group.columns);
     let (mut to, mut panels, mut outputs) = (to, parameters, group.outputs);
     while let (Some((first, others)), Some((panel, rest))) =
         (to.split_at_mut_checked(blocks), panels.split_at_checked(stride))

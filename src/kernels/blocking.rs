@@ -160,5 +160,14 @@ pub fn parameter_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usiz
 
 /// Lines that a layer's transposed weights take.
 pub fn transposed_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
-    panels::<T>(outputs).checked_mul(panels::<T>(inputs).checked_mul(T::LANES)?)
+    panels::<T>(outputs).checked_mul(transposed_stride::<T>(inputs))
+}
+
+/// Lines from the blocks of one panel of outputs to those of the next: an odd number of blocks. A product goes down
+/// through blocks at this distance, 16 of them before it comes back, and if it were a multiple of 4096 bytes all of them
+/// would share a few sets of each cache: 64 blocks of 1024 bytes are 64 KiB, in which L1 has room for 8 lines and L2 for
+/// 16.
+#[inline(always)]
+pub fn transposed_stride<T: Element>(inputs: usize) -> usize {
+    (panels::<T>(inputs) | 1).saturating_mul(T::LANES)
 }

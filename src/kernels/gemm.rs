@@ -18,7 +18,9 @@
 
 use core::ops::Range;
 
-use super::blocking::{KC_LINES, fits_in_registers, next_rows, panels_per_tile, rows_per_tile};
+use super::blocking::{
+    KC_LINES, fits_in_registers, next_rows, panels_per_tile, rows_per_tile, transposed_stride,
+};
 use super::lanes::{Lanes, elements};
 use super::pack::{Panels, PanelsMut};
 use super::{LineOf, Start, elementwise};
@@ -58,7 +60,8 @@ pub fn forward<L: Lanes, S: Size>(
 
 /// `d_x = d_z W^T`, times `f'` of the layer below, if there is one, from its output or the sums it keeps.
 ///
-/// `transposed` holds `[O / LANES][I / LANES][LANES][LANES]`, see [`super::pack::transpose_panel`].
+/// `transposed` holds `[O / LANES][I / LANES][LANES][LANES]`, see [`super::pack::transpose_panel`], with one block more in
+/// each row if they are even: see [`super::blocking::transposed_stride`].
 /// Overwrites `d_x` `[B, I]`; padding lanes become 0.
 #[inline(always)]
 pub fn backward_data<L: Lanes, S: Size>(
@@ -69,7 +72,8 @@ pub fn backward_data<L: Lanes, S: Size>(
     below: Option<(Panels<'_, L::Element>, Activation)>,
 ) {
     let lanes = L::Element::LANES;
-    let b = Operand { lines: transposed, panel: lanes, segment: d_x.panels() * lanes, start: None };
+    let segment = transposed_stride::<L::Element>(d_x.cols);
+    let b = Operand { lines: transposed, panel: lanes, segment, start: None };
     let rows = d_x.rows;
     product::<L, S>(
         l,

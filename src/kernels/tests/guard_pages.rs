@@ -5,6 +5,7 @@ use super::{Check, available, on_every_isa};
 use crate::activation::Activation;
 use crate::dropout::Noise;
 use crate::element::Sealed as Element;
+use crate::kernels::blocking::transposed_stride;
 use crate::kernels::lanes::{Lanes, QUAD, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, Start, quads};
@@ -126,14 +127,11 @@ impl Case<'_> {
             let (x, d_z) = (Panels::new(x, rows, inputs), Panels::new(y, rows, outputs));
             kernels.weight_gradient(weights, x, d_z, 0, start);
         }
-        let transposed = e.lines::<T>(po * pi * T::LANES, side);
+        let stride = transposed_stride::<T>(inputs);
+        let transposed = e.lines::<T>(po * stride, side);
         for p in 0..po {
             let panel = &weights[p * (1 + inputs) + 1..][..inputs];
-            kernels.transpose(
-                &mut transposed[p * pi * T::LANES..][..pi * T::LANES],
-                panel,
-                outputs - p * T::LANES,
-            );
+            kernels.transpose(&mut transposed[p * stride..][..pi * T::LANES], panel, outputs - p * T::LANES);
         }
         let (d_x, below) =
             (d.lines::<T>(rows * pi, side), Some((Panels::new(x, rows, inputs), Activation::Tanh)));

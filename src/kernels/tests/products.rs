@@ -7,6 +7,7 @@
 use super::available;
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
+use crate::kernels::blocking::transposed_stride;
 use crate::kernels::lanes::{Line, elements, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Start};
@@ -153,7 +154,7 @@ fn parameters<T: Element>(weights: &[f64], biases: &[f64]) -> Vec<T::Line> {
 fn transposed<T: Element>(weights: &[f64], outputs: usize) -> Vec<T::Line> {
     let inputs = weights.len() / outputs;
     let lines = parameters::<T>(weights, &vec![0.0; outputs]);
-    let per_panel = panels::<T>(inputs) * T::LANES;
+    let per_panel = transposed_stride::<T>(inputs);
     let mut to = nan_lines::<T>(panels::<T>(outputs) * per_panel);
     for (to, panel) in to.chunks_exact_mut(per_panel).zip(lines.chunks_exact(1 + inputs)) {
         transpose::<T>(to, &panel[1..], T::LANES);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Check, available, on_every_isa};
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
-use crate::kernels::blocking::{OWNED_PANELS, tile_rows};
+use crate::kernels::blocking::{OWNED_PANELS, tile_rows, transposed_lines};
 use crate::kernels::lanes::{Lanes, Line, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, Start, math};
@@ -87,7 +87,7 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
     let tile = |cols| (0..tiles).map(|_| lines::<T>(rows * panels::<T>(cols))).collect::<Vec<_>>();
     let (x, mut y, mut d_x) = (tile(k), tile(n), tile(k));
     let weights = lines::<T>((1 + k) * panels::<T>(n));
-    let transposed = lines::<T>(panels::<T>(n) * panels::<T>(k) * T::LANES);
+    let transposed = lines::<T>(transposed_lines::<T>(k, n).unwrap());
     let mut d_w = lines::<T>((1 + k) * panels::<T>(n));
     let forward = seconds(|| {
         for (x, y) in x.iter().zip(&mut y) {
