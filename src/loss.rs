@@ -294,14 +294,14 @@ pub(crate) fn evaluate<L: Lanes>(
         (Targets::Values(targets), Loss::SoftmaxCrossEntropy) => {
             cross_entropy(l, d, y, targets, (objective, classes))
         }
-        (Targets::Values(targets), _) => each(l, d, y, targets, objective),
+        (Targets::Values(targets), _) => by_element(l, d, y, targets, objective),
     };
     value * objective.scale
 }
 
 /// The weighted sum of the losses of all elements, of a loss that is a sum over elements.
 #[inline(always)]
-fn each<L: Lanes>(
+fn by_element<L: Lanes>(
     l: L,
     mut d: PanelsMut<'_, L::Element>,
     y: Panels<'_, L::Element>,
@@ -315,7 +315,7 @@ fn each<L: Lanes>(
         let mask = l.first(width);
         for (r, (d, y)) in d.panel(p).iter_mut().zip(y.panel(p)).enumerate() {
             let t = &targets[r * cols + start..][..width];
-            let (value, slope) = element(l, objective.loss, l.load(y), l.load_slice(t));
+            let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
             let weight = objective.weight(r);
             let slope = l.mul(l.constant(objective.scale * weight), slope);
             l.store(d, l.select(mask, slope, l.zero()));
@@ -334,7 +334,9 @@ pub(crate) fn evaluate_quads<L: Lanes>(
     objective: &Objective<'_, L::Element>,
     (rows, cols): (usize, usize),
 ) -> f64 {
-    let Targets::Values(targets) = objective.targets else { unreachable!("classes have rows of their own") };
+    let Targets::Values(targets) = objective.targets else {
+        unreachable!("losses by element take no class targets")
+    };
     let per_line = const { L::Element::LANES / QUAD };
     let scale = l.constant(objective.scale);
     let mut values = LineOf::<L>::ZERO;
@@ -342,13 +344,13 @@ pub(crate) fn evaluate_quads<L: Lanes>(
     for (i, (d, y)) in d.iter_mut().zip(y).enumerate() {
         let rows = per_line.min(rows - i * per_line);
         let t = l.load_rows(&targets[i * per_line * cols..], (rows, cols));
-        let (value, slope) = element(l, objective.loss, l.load(y), t);
+        let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), t);
         l.store(d, l.mul(scale, slope));
         l.store(&mut values, value);
         // In the order of `Lanes::sum_f64`, whose other lanes are 0.
         for row in values.as_slice().chunks_exact(QUAD).take(rows) {
-            let value = |j: usize| if j < cols { row[j].to_f64() } else { 0.0 };
-            sum += (value(0) + value(2)) + (value(1) + value(3));
+            let of = |j: usize| if j < cols { row[j].to_f64() } else { 0.0 };
+            sum += (of(0) + of(2)) + (of(1) + of(3));
         }
     }
     sum * objective.scale
@@ -356,7 +358,7 @@ pub(crate) fn evaluate_quads<L: Lanes>(
 
 /// The loss of each element and its slope, of a loss that is a sum over elements.
 #[inline(always)]
-fn element<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L::Vector, L::Vector) {
+fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L::Vector, L::Vector) {
     let (zero, one) = (l.zero(), l.constant(1.0));
     let difference = l.sub(y, t);
     match loss {

@@ -49,49 +49,45 @@ impl<T: Element, L: Lanes<Element = T>> Machine<T> for L {
         );
     }
 
+    // A block of one line, of which the compiler knows that it is one, has no loops and stays in registers: a second copy
+    // of the code that makes small steps a tenth faster.
     fn run_small(&self, step: &mut SmallStep<'_, T>) -> f64 {
-        if step.suits_quads() {
-            let size = <Quads as Arrangement<L>>::lines(step.rows);
-            if size == 1 {
-                return self.vectorize(
-                    #[inline(always)]
-                    || step.run::<_, Quads>(*self, 1),
-                );
-            }
-            return self.vectorize(
+        let in_quads = <Quads as Arrangement<L>>::lines(step.rows);
+        match step.suits_quads() {
+            true if in_quads == 1 => self.vectorize(
                 #[inline(always)]
-                || step.run::<_, Quads>(*self, size),
-            );
+                || step.run::<_, Quads>(*self, 1),
+            ),
+            true => self.vectorize(
+                #[inline(always)]
+                || step.run::<_, Quads>(*self, in_quads),
+            ),
+            false => self.vectorize(
+                #[inline(always)]
+                || step.run::<_, WholeLines>(*self, <WholeLines as Arrangement<L>>::lines(step.rows)),
+            ),
         }
-        self.vectorize(
-            #[inline(always)]
-            || step.run::<_, WholeLines>(*self, step.rows),
-        )
     }
 
     fn predict_small(&self, rows: &mut SmallPrediction<'_, T>) {
-        if rows.suits_quads() {
-            let size = <Quads as Arrangement<L>>::lines(rows.rows);
-            if size == 1 {
-                return self.vectorize(
-                    #[inline(always)]
-                    || rows.run::<_, Quads>(*self, 1),
-                );
-            }
-            return self.vectorize(
+        let in_quads = <Quads as Arrangement<L>>::lines(rows.rows);
+        match rows.suits_quads() {
+            true if in_quads == 1 => self.vectorize(
                 #[inline(always)]
-                || rows.run::<_, Quads>(*self, size),
-            );
-        }
-        if rows.rows == 1 {
-            return self.vectorize(
+                || rows.run::<_, Quads>(*self, 1),
+            ),
+            true => self.vectorize(
+                #[inline(always)]
+                || rows.run::<_, Quads>(*self, in_quads),
+            ),
+            false if rows.rows == 1 => self.vectorize(
                 #[inline(always)]
                 || rows.run::<_, WholeLines>(*self, 1),
-            );
+            ),
+            false => self.vectorize(
+                #[inline(always)]
+                || rows.run::<_, WholeLines>(*self, <WholeLines as Arrangement<L>>::lines(rows.rows)),
+            ),
         }
-        self.vectorize(
-            #[inline(always)]
-            || rows.run::<_, WholeLines>(*self, rows.rows),
-        );
     }
 }

@@ -101,9 +101,7 @@ impl<T: Element> Network<T> {
         let batch = check_batch("inputs", x.len(), self.inputs(), workspace.max_batch)?;
         check_length("outputs", batch * self.outputs(), y.len())?;
         let Workspace { tiles, small, tile_rows, threads, .. } = workspace;
-        if let Some(buffers) =
-            small.as_mut().filter(|small| batch <= small.max_rows() && self.scaling.is_none())
-        {
+        if let Some(buffers) = small.as_mut().filter(|small| small.suit(self, batch)) {
             self.kernels.predict_small(&mut SmallPrediction { buffers, network: self, x, y, rows: batch });
             return Ok(());
         }

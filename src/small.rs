@@ -7,6 +7,7 @@
 
 use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Element;
+use crate::kernels::blocking::transposed_stride;
 use crate::kernels::gemm::{self, Small};
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements_mut};
 use crate::kernels::pack::{self, Panels, PanelsMut};
@@ -14,6 +15,7 @@ use crate::kernels::{Kernels, LineOf, Start, elementwise, quads};
 use crate::loss::{self, Classes, Objective};
 use crate::network::{Layer, LayerKind, Network};
 use crate::optimizer::{self, MAX_MOMENTS, Update};
+use crate::tile::Purpose;
 
 /// The buffers that some rows need on their way through a small network.
 ///
@@ -23,7 +25,7 @@ use crate::optimizer::{self, MAX_MOMENTS, Update};
 pub(crate) struct SmallBuffers<T: Element> {
     lines: Vec<T::Line>,
     max_rows: usize,
-    /// Whether every layer's rows are quads.
+    /// Whether every layer's rows can be quads.
     quads: bool,
 }
 
@@ -45,9 +47,10 @@ impl<T: Element> SmallBuffers<T> {
         Some(Self { lines, max_rows, quads })
     }
 
-    /// Most rows of a batch.
-    pub(crate) fn max_rows(&self) -> usize {
-        self.max_rows
+    /// Whether so many rows can be taken through a network of the layers that the buffers were made for: its scaler may
+    /// have been set since.
+    pub(crate) fn suit(&self, network: &Network<T>, rows: usize) -> bool {
+        rows <= self.max_rows && network.scaling.is_none()
     }
 }
 
@@ -71,7 +74,7 @@ pub struct SmallStep<'a, T: Element> {
     pub(crate) buffers: &'a mut SmallBuffers<T>,
     pub(crate) layers: &'a [Layer],
     pub(crate) parameters: &'a mut [T::Line],
-    /// A square block for every layer but the first.
+    /// Of every layer but the first.
     pub(crate) transposed: &'a mut [T::Line],
     pub(crate) gradients: &'a mut [T::Line],
     pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
@@ -99,7 +102,8 @@ impl<T: Element> SmallStep<'_, T> {
         let last = self.layers[self.layers.len() - 1].activation();
         let last = self.objective.loss.output_activation(last);
         let lines = &mut self.buffers.lines[..];
-        forward::<L, A>(l, lines, (self.layers, self.parameters), self.x, (self.rows, size), last);
+        let parts = (self.layers, &*self.parameters);
+        forward::<L, A>(l, lines, parts, self.x, (self.rows, size), (last, Purpose::Train));
         let loss = self.backward::<L, A>(l, size, last);
         if let Some(update) = self.update {
             self.update(l, update);
@@ -133,11 +137,12 @@ impl<T: Element> SmallStep<'_, T> {
             let d_w;
             (gradients, d_w) = gradients.split_at_mut(gradients.len() - (1 + shape.inputs));
             A::weight_gradient(l, d_w, y, d_z, shape, self.start);
-            let block;
-            (transposed, block) = transposed.split_at(transposed.len() - T::LANES);
+            let blocks;
+            (transposed, blocks) =
+                transposed.split_at(transposed.len() - transposed_stride::<T>(shape.inputs));
             let activation = self.layers[i - 1].activation();
             let from = if activation.keeps_sums() { sums } else { y };
-            A::backward_data(l, d_x, d_z, block, (from, activation), shape);
+            A::backward_data(l, d_x, d_z, blocks, (from, activation), shape);
             d_z = d_x;
         }
         A::weight_gradient(l, gradients, below, d_z, Shape::of(&self.layers[0], rows), self.start);
@@ -152,10 +157,12 @@ impl<T: Element> SmallStep<'_, T> {
             |moment| &mut **moment,
         );
         optimizer::update(l, self.parameters, self.gradients, moments, update);
-        let blocks = self.transposed.chunks_exact_mut(T::LANES);
-        for (layer, block) in self.layers[1..].iter().zip(blocks) {
+        let mut transposed = &mut *self.transposed;
+        for layer in &self.layers[1..] {
+            let blocks;
+            (blocks, transposed) = transposed.split_at_mut(transposed_stride::<T>(layer.inputs()));
             let weights = &self.parameters[layer.first_line + 1..][..layer.inputs()];
-            pack::transpose_panel(l, block, weights, layer.outputs());
+            pack::transpose_panel(l, blocks, weights, layer.outputs());
         }
     }
 }
@@ -184,13 +191,14 @@ impl<T: Element> SmallPrediction<'_, T> {
         let (layers, last) = (&network.layers[..], network.last());
         let lines = &mut self.buffers.lines[..];
         let parts = (layers, &network.parameters[..]);
-        let y = forward::<L, A>(l, lines, parts, self.x, (rows, size), last.activation());
+        let last_and_purpose = (last.activation(), Purpose::Predict);
+        let y = forward::<L, A>(l, lines, parts, self.x, (rows, size), last_and_purpose);
         A::unpack(l, self.y, y, (rows, last.outputs()));
     }
 }
 
-/// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the last layer's activation. The
-/// network's outputs.
+/// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the last layer's activation. Sums are
+/// kept for a backward pass only. The network's outputs.
 #[inline(always)]
 fn forward<'a, L: Lanes, A: Arrangement<L>>(
     l: L,
@@ -198,7 +206,7 @@ fn forward<'a, L: Lanes, A: Arrangement<L>>(
     (layers, mut parameters): (&[Layer], &[LineOf<L>]),
     x: &[L::Element],
     (rows, size): (usize, usize),
-    last: Activation,
+    (last, purpose): (Activation, Purpose),
 ) -> &'a [LineOf<L>] {
     let (first, mut rest) = lines.split_at_mut(size);
     A::pack(l, first, x, (rows, layers[0].inputs()));
@@ -209,7 +217,8 @@ fn forward<'a, L: Lanes, A: Arrangement<L>>(
         (weights, parameters) = parameters.split_at(1 + layer.inputs());
         let activation = if i + 1 == layers.len() { last } else { layer.activation() };
         let Blocks { sums, y, .. } = Blocks::first(blocks, size);
-        let sums = if activation.keeps_sums() { sums } else { &mut [] };
+        let keeps = purpose != Purpose::Predict && activation.keeps_sums();
+        let sums = if keeps { sums } else { &mut [] };
         A::forward(l, (&mut *y, sums), x, weights, (Shape::of(layer, rows), activation));
         x = y;
     }
@@ -217,23 +226,23 @@ fn forward<'a, L: Lanes, A: Arrangement<L>>(
 }
 
 /// The blocks of one layer.
-struct Blocks<'a, L> {
-    sums: &'a mut [L],
-    d_z: &'a mut [L],
-    y: &'a mut [L],
+struct Blocks<'a, Line> {
+    sums: &'a mut [Line],
+    d_z: &'a mut [Line],
+    y: &'a mut [Line],
 }
 
-impl<'a, L> Blocks<'a, L> {
+impl<'a, Line> Blocks<'a, Line> {
     /// The first three blocks of `size` lines.
     #[inline(always)]
-    fn first(lines: &'a mut [L], size: usize) -> Self {
+    fn first(lines: &'a mut [Line], size: usize) -> Self {
         let (sums, lines) = lines.split_at_mut(size);
         let (d_z, lines) = lines.split_at_mut(size);
         Self { sums, d_z, y: &mut lines[..size] }
     }
 }
 
-/// How the rows of a batch lie in lines, and the operations on them. All of a layer's blocks are read or written whole.
+/// How the rows of a batch lie in lines, and the operations on blocks of them.
 pub trait Arrangement<L: Lanes> {
     /// Lines of a block of so many rows.
     fn lines(rows: usize) -> usize;
@@ -241,7 +250,7 @@ pub trait Arrangement<L: Lanes> {
     fn pack(l: L, to: &mut [LineOf<L>], x: &[L::Element], shape: (usize, usize));
     /// Unpacks to row-major `[rows, cols]`.
     fn unpack(l: L, y: &mut [L::Element], from: &[LineOf<L>], shape: (usize, usize));
-    /// `y = f(x W + b)`, and what it is of where there is a place for it.
+    /// `y = f(x W + b)`, and the sums `x W + b` unless their slice is empty.
     fn forward(
         l: L,
         y_and_sums: (&mut [LineOf<L>], &mut [LineOf<L>]),
@@ -335,10 +344,11 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
         d_w: &mut [LineOf<L>],
         x: &[LineOf<L>],
         d_z: &[LineOf<L>],
-        Shape { rows, inputs, .. }: Shape,
+        Shape { rows, inputs, outputs }: Shape,
         start: Start,
     ) {
-        gemm::small_weight_gradient(l, d_w, Panels { lines: x, rows, cols: inputs }, d_z, start);
+        let x = Panels { lines: x, rows, cols: inputs };
+        gemm::small_weight_gradient(l, d_w, x, Panels { lines: d_z, rows, cols: outputs }, 0, start);
     }
 
     #[inline(always)]
@@ -392,6 +402,7 @@ impl<L: Lanes> Arrangement<L> for Quads {
             activate(l, y, activation);
         } else {
             sums.copy_from_slice(y);
+            // A call, lest the table of activations be here twice.
             Kernels::activate(&l, elements_mut::<L::Element>(y), activation);
         }
     }
@@ -432,5 +443,84 @@ impl<L: Lanes> Arrangement<L> for Quads {
         let loss = loss::evaluate_quads(l, d_z, y, objective, (rows, outputs));
         multiply_derivative(l, d_z, sums, activation);
         loss
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Loss, Scaler, Trainer};
+
+    /// Whether rows may be quads, if the network is small.
+    fn quads<T: Element>(sizes: &[usize], last: Activation) -> Option<bool> {
+        let mut builder = Network::<T>::builder(sizes[0]).seed(1);
+        for (l, &size) in sizes.iter().enumerate().skip(1) {
+            builder = builder.dense(size, if l + 1 == sizes.len() { last } else { Activation::Tanh });
+        }
+        SmallBuffers::new(&builder.build().unwrap(), 8).map(|buffers| buffers.quads)
+    }
+
+    #[test]
+    fn networks_of_one_panel_a_layer_are_small_and_those_of_one_quad_are_quads() {
+        let (identity, softmax) = (Activation::Identity, Activation::Softmax);
+        assert_eq!(quads::<f32>(&[2, 4, 1], identity), Some(true));
+        assert_eq!(quads::<f64>(&[2, 4, 1], identity), Some(true));
+        assert_eq!(quads::<f32>(&[4, 4], softmax), Some(false));
+        assert_eq!(quads::<f32>(&[2, 5, 1], identity), Some(false));
+        assert_eq!(quads::<f32>(&[16, 16, 16], softmax), Some(false));
+        assert_eq!(quads::<f64>(&[8, 8], identity), Some(false));
+        assert_eq!(quads::<f32>(&[17, 4], identity), None);
+        assert_eq!(quads::<f32>(&[4, 17, 4], identity), None);
+        assert_eq!(quads::<f64>(&[4, 9], identity), None);
+    }
+
+    #[test]
+    fn what_only_the_general_path_knows_takes_it() {
+        let network = || Network::<f32>::builder(2).seed(1).dense(2, Activation::Tanh);
+        let last = |builder: crate::NetworkBuilder<f32>| builder.dense(1, Activation::Tanh).build().unwrap();
+        let is_small = |network: &Network<f32>| SmallBuffers::new(network, 8).is_some();
+        assert!(is_small(&last(network())));
+        assert!(!is_small(&last(network().layer_norm(Activation::Tanh))));
+        assert!(!is_small(&last(network().dropout(0.5))));
+        let mut scaled = last(network());
+        scaled.set_scaler(Some(Scaler::new(vec![0.0; 2], vec![1.0; 2]).unwrap())).unwrap();
+        assert!(!is_small(&scaled));
+        let takes_general = |trainer: Trainer<f32>| trainer.small.is_none();
+        let builder = || Trainer::builder(last(network()));
+        assert!(!takes_general(builder().clip_value(1.0).build().unwrap()));
+        assert!(takes_general(builder().clip_norm(1.0).build().unwrap()));
+        assert!(takes_general(builder().check_finite(true).build().unwrap()));
+        assert!(takes_general(builder().report().build().unwrap()));
+        assert!(takes_general(builder().input_gradients().build().unwrap()));
+    }
+
+    #[test]
+    fn steps_take_quads_for_losses_by_element_without_weights() {
+        let network = Network::<f32>::builder(2).dense(2, Activation::Tanh).seed(1).build().unwrap();
+        let classes = Classes::new(Loss::MeanSquaredError, 2, None, 0.0).unwrap();
+        let mut buffers = SmallBuffers::new(&network, 8).unwrap();
+        assert!(buffers.suit(&network, 8) && !buffers.suit(&network, 9));
+        let mut suits = |loss, weights: Option<&[f32]>| {
+            let objective =
+                Objective { loss, scale: 1.0, targets: crate::Targets::Values(&[1.0; 2]), weights };
+            SmallStep {
+                buffers: &mut buffers,
+                layers: &network.layers,
+                parameters: &mut [],
+                transposed: &mut [],
+                gradients: &mut [],
+                moments: [&mut [], &mut [], &mut []],
+                classes: &classes,
+                x: &[0.0; 2],
+                rows: 1,
+                objective,
+                start: Start::Zero,
+                update: None,
+            }
+            .suits_quads()
+        };
+        assert!(suits(Loss::MeanSquaredError, None));
+        assert!(!suits(Loss::MeanSquaredError, Some(&[1.0])));
+        assert!(!suits(Loss::SoftmaxCrossEntropy, None));
     }
 }

@@ -166,8 +166,8 @@ impl<T: Element> Trainer<T> {
             Goal::Gradient(start) => (start, None),
             Goal::Step => (Start::Zero, Some(self.next_update())),
         };
-        if self.small.as_ref().is_some_and(|buffers| batch <= buffers.max_rows()) {
-            return Ok(self.run_small((x, batch), objective, start, update.as_ref()));
+        if let Some(loss) = self.run_small((x, batch), objective, start, update.as_ref()) {
+            return Ok(loss);
         }
         let flop = step_flop(batch, self.network.parameter_count());
         let pass = Some(Pass::Train(objective));
@@ -179,18 +179,18 @@ impl<T: Element> Trainer<T> {
         Ok(loss)
     }
 
-    /// Both halves of a step of a small network.
+    /// Both halves of a step, if the network and the batch are small.
     fn run_small(
         &mut self,
         (x, rows): (&[T], usize),
         objective: Objective<'_, T>,
         start: Start,
         update: Option<&Update>,
-    ) -> f64 {
-        self.passes += 1;
-        self.steps += u64::from(update.is_some());
-        let Self { network, transposed, gradients, moments, classes, .. } = self;
-        let Some(buffers) = &mut self.small else { return 0.0 };
+    ) -> Option<f64> {
+        let Self { small, network, transposed, gradients, moments, classes, plan, .. } = self;
+        // Slots add the gradient of a batch to that of another as a whole, not row by row.
+        let suits = *plan == Plan::TwoPhase || start == Start::Zero;
+        let buffers = small.as_mut().filter(|small| suits && small.suit(network, rows))?;
         let mut step = SmallStep {
             buffers,
             layers: &network.layers,
@@ -205,7 +205,10 @@ impl<T: Element> Trainer<T> {
             start,
             update,
         };
-        network.kernels.run_small(&mut step)
+        let loss = network.kernels.run_small(&mut step);
+        self.passes += 1;
+        self.steps += u64::from(update.is_some());
+        Some(loss)
     }
 
     /// The halves of a step: `pass` over the rows of `x` (pass.rs), then `finish` (update.rs). Either may be nothing. The

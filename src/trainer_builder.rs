@@ -209,7 +209,7 @@ impl<T: Element> TrainerBuilder<T> {
             dropout_seed: network.layers.iter().any(|layer| layer.dropout() > 0.0).then_some(self.seed),
             guard,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
-            // A norm of the gradient, or of a layer's outputs, or the gradient of the inputs is the slots' business.
+            // What has to be measured, and gradients of inputs, only the general path knows.
             small: if self.reports || self.input_gradients || guard.measures() {
                 None
             } else {

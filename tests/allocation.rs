@@ -59,6 +59,9 @@ fn steps_and_predictions_allocate_nothing() {
     });
     for isa in isas() {
         assert_eq!(serial_steps(isa), 0, "serial steps on {isa}");
+        for hidden in [4, 5] {
+            assert_eq!(small_steps(isa, hidden), 0, "steps of 2-{hidden}-1 on {isa}");
+        }
         assert_eq!(steps_of_every_kind(isa), 0, "steps of every loss and optimizer on {isa}");
         for pool in &pools {
             let what = format!("{} threads on {isa}", pool.current_num_threads());
@@ -82,6 +85,23 @@ fn serial_steps(isa: Isa) -> usize {
             trainer.step(&x, &classes).unwrap();
             trainer.forward(&x).unwrap();
             trainer.backward(&y).unwrap();
+            network.predict_into(&x, &mut y, &mut workspace).unwrap();
+        }
+    })
+}
+
+/// Steps, gradients and predictions of networks of a panel, or a quad, a layer.
+fn small_steps(isa: Isa, hidden: usize) -> usize {
+    let builder = Network::<f32>::builder(2).dense(hidden, Activation::Gelu).dense(1, Activation::Tanh);
+    let network = builder.seed(1).isa(isa).build().unwrap();
+    let mut trainer = Trainer::builder(network.clone()).optimizer(Optimizer::adam(0.01)).build().unwrap();
+    let mut workspace = network.workspace(5).unwrap();
+    let (x, targets, mut y) = ([0.5; 10], [0.25; 5], [0.0; 5]);
+    allocations(|| {
+        for _ in 0..10_000 {
+            trainer.step(&x, &targets).unwrap();
+            trainer.compute_gradients(&x, &targets).unwrap();
+            trainer.accumulate_gradients(&x, &targets).unwrap();
             network.predict_into(&x, &mut y, &mut workspace).unwrap();
         }
     })

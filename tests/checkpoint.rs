@@ -104,6 +104,38 @@ fn compare<T: Element + From<f32>>(isa: Isa, optimizer: Optimizer) {
     Network::<T>::load(&whole.0).unwrap();
 }
 
+/// Of a small network, whose steps take a path of their own unless there is a scaler.
+#[test]
+fn a_resumed_small_network_takes_over_the_scaler_and_goes_on_in_the_same_bits() {
+    let network = || {
+        let builder =
+            Network::<f32>::builder(INPUTS).dense(4, Activation::Tanh).dense(2, Activation::Softmax);
+        builder.seed(3).build().unwrap()
+    };
+    let trainer = |network: Network<f32>| {
+        let builder = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy);
+        builder.optimizer(Optimizer::adam(0.01)).max_batch(8).build().unwrap()
+    };
+    let (x, classes) = rows::<f32>(8);
+    for scaler in [None, Some(Scaler::fit(&rows(50).0, INPUTS).unwrap())] {
+        let path = Temporary::new("small");
+        let mut scaled = network();
+        scaled.set_scaler(scaler).unwrap();
+        let mut uninterrupted = trainer(scaled);
+        uninterrupted.step(&x, &classes).unwrap();
+        uninterrupted.save_checkpoint(&path.0).unwrap();
+        let mut resumed = trainer(network());
+        resumed.resume(&path.0).unwrap();
+        for _ in 0..3 {
+            let losses =
+                [&mut uninterrupted, &mut resumed].map(|trainer| trainer.step(&x, &classes).unwrap());
+            assert_eq!(losses[0].to_bits(), losses[1].to_bits());
+        }
+        let bytes = |trainer: &Trainer<f32>| trainer.network().to_bytes().unwrap();
+        assert_eq!(bytes(&resumed), bytes(&uninterrupted));
+    }
+}
+
 #[test]
 fn a_resumed_fit_ends_in_the_same_bytes() {
     for isa in isas() {

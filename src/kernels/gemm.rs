@@ -93,7 +93,8 @@ pub fn backward_data<L: Lanes, S: Size>(
 
 /// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, for the panels of outputs from `first` on.
 ///
-/// `d_w` is those panels of `[1 + I, O]`, biases first. Overwrites `d_w` or adds to it, as `start` says.
+/// `d_w` is those panels of `[1 + I, O]`, biases first. Overwrites `d_w` or adds to it, as `start` says. Padding lanes become
+/// 0, even of inputs that are not finite, which 0 in `d_z` would make NaN.
 #[inline(always)]
 pub fn weight_gradient<L: Lanes>(
     l: L,
@@ -117,22 +118,31 @@ pub fn weight_gradient<L: Lanes>(
         }
         p += np;
     }
+    if owned > 0 && first + owned == d_z.panels() {
+        let lines = &mut d_w[(owned - 1) * stride..];
+        elementwise::clear_padding(l, PanelsMut { lines, rows: stride, cols: d_z.last_cols() });
+    }
 }
 
-/// [`weight_gradient`] of a layer of one panel of inputs, for one panel `d_z` of outputs.
+/// [`weight_gradient`] of a layer of one panel of inputs, for the panel `first` of outputs.
 #[inline(always)]
 pub fn small_weight_gradient<L: Lanes>(
     l: L,
     d_w: &mut [LineOf<L>],
     x: Panels<'_, L::Element>,
-    d_z: &[LineOf<L>],
+    d_z: Panels<'_, L::Element>,
+    first: usize,
     start: Start,
 ) {
+    let rows = d_w.len();
     let (biases, weights) = d_w.split_at_mut(1);
     let one = [L::Element::from_f64(1.0)];
     let start = (start == Start::Zero).then_some(l.zero());
-    few_lines::<L, Constant>(l, biases, &one, d_z, start);
-    few_lines::<L, RowsAlong>(l, weights, elements::<L::Element>(x.lines), d_z, start);
+    few_lines::<L, Constant>(l, biases, &one, d_z.panel(first), start);
+    few_lines::<L, RowsAlong>(l, weights, elements::<L::Element>(x.lines), d_z.panel(first), start);
+    if first + 1 == d_z.panels() {
+        elementwise::clear_padding(l, PanelsMut { lines: d_w, rows, cols: d_z.last_cols() });
+    }
 }
 
 /// How large the operands of a product are.

@@ -6,12 +6,13 @@
 use super::lanes::Lanes;
 use crate::element::Sealed as Element;
 
-/// `log2 e`, and `ln 2` in two parts whose first has so many trailing zeros that `n ln 2` is exact in it
-/// for every exponent `n` (Cody and Waite 1980).
+/// How the arguments of exponentials are reduced in one element type.
 struct Reduction {
+    /// `ln 2` in two parts whose first has so many trailing zeros that `n ln 2` is exact in it for every exponent `n`
+    /// (Cody and Waite 1980).
     ln2_high: f64,
     ln2_low: f64,
-    /// Terms of `(e^r - 1 - r) / r^2` that reach the working precision for `|r| <= ln(2) / 2`.
+    /// Terms, an even number, of `(e^r - 1 - r) / r^2` that reach the working precision for `|r| <= ln(2) / 2`.
     terms: usize,
     /// Below it `e^x` rounds to 0.
     lowest: f64,
@@ -93,36 +94,37 @@ fn round_and_exp2<L: Lanes>(l: L, x: L::Vector, factor: f64) -> (L::Vector, L::V
     let shift = l.constant(c.biased_shift);
     let shifted = l.mul_add(x, l.constant(factor), shift);
     let lowest = l.constant(c.biased_shift + c.lowest_exponent);
-    (l.sub(shifted, shift), l.exponent(l.max(lowest, shifted)))
+    (l.sub(shifted, shift), l.power_from_low_bits(l.max(lowest, shifted)))
 }
 
 /// `e^r - 1` for `|r| <= ln(2) / 2`.
 #[inline(always)]
 fn exp_m1_series<L: Lanes>(l: L, r: L::Vector) -> L::Vector {
-    let (square, q) = series_from_2(l, r, 1.0);
+    let (square, q) = series_past_linear(l, r, 0);
     l.mul_add(square, q, r)
 }
 
-/// `r^2` and `(e^(f r) - 1 - f r) / (f r^2)` for `|f r| <= ln(2) / 2`.
+/// `r^2` and `(e^(f r) - 1 - f r) / (f r^2)` for `|f r| <= ln(2) / 2`, where `f` is 1 or, of one doubling, 2.
 #[inline(always)]
-fn series_from_2<L: Lanes>(l: L, r: L::Vector, f: f64) -> (L::Vector, L::Vector) {
+fn series_past_linear<L: Lanes>(l: L, r: L::Vector, doublings: usize) -> (L::Vector, L::Vector) {
     let c = const { reduction::<L::Element>() };
     let square = l.mul(r, r);
     // In pairs of terms, whose sums do not wait for one another (Estrin 1960): 12 cycles instead of 20.
     let mut k = c.terms;
-    let mut q = pair(l, k, r, f);
+    let mut q = pair(l, k, r, doublings);
     while k > 2 {
         k -= 2;
-        q = l.mul_add(q, square, pair(l, k, r, f));
+        q = l.mul_add(q, square, pair(l, k, r, doublings));
     }
     (square, q)
 }
 
 /// `f^(k - 1) / k! + r f^k / (k + 1)!`.
 #[inline(always)]
-fn pair<L: Lanes>(l: L, k: usize, r: L::Vector, f: f64) -> L::Vector {
-    let power = if f == 1.0 { 1.0 } else { (1_u64 << (k - 1)) as f64 };
-    l.mul_add(l.constant(INVERSE_FACTORIAL[k + 1] * power * f), r, l.constant(INVERSE_FACTORIAL[k] * power))
+fn pair<L: Lanes>(l: L, k: usize, r: L::Vector, doublings: usize) -> L::Vector {
+    let power = |k: usize| (1_u64 << (doublings * k)) as f64;
+    let (first, second) = (INVERSE_FACTORIAL[k] * power(k - 1), INVERSE_FACTORIAL[k + 1] * power(k));
+    l.mul_add(l.constant(second), r, l.constant(first))
 }
 
 /// `e^x`. Infinite past the largest number, 0 past the smallest denormal, NaN of NaN.
@@ -137,40 +139,39 @@ pub fn exp<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 
 /// `tanh x = (e^2|x| - 1) / (e^2|x| + 1)`, with the sign of `x`. NaN of NaN.
 ///
-/// Both halves of `(e^2|x| -+ 1) / 2 = 2^n (e^r - 1) / 2 + (2^n -+ 1) / 2` come without cancellation, for `n` is 0 for small
-/// `x`, and with what their roundings lost.
+/// With `|x| = n ln(2) / 2 + s` both halves, `(e^2|x| -+ 1) / 2 = 2^n (e^2s - 1) / 2 + (2^n -+ 1) / 2`, come without
+/// cancellation, for `n` is 0 for small `x`, and with what their roundings lost.
 #[inline(always)]
 pub fn tanh<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     let (half, one) = (l.constant(0.5), l.constant(1.0));
     let a = l.min(l.constant(c.tanh_saturation), l.abs(x));
-    // |x| = n ln(2) / 2 + s.
     let (n, power) = round_and_exp2(l, a, 2.0 * core::f64::consts::LOG2_E);
     let s = l.neg_mul_add(n, l.constant(0.5 * c.ln2_high), a);
     let s = l.neg_mul_add(n, l.constant(0.5 * c.ln2_low), s);
     let e = half_exp_m1_of_twice(l, s);
-    let less = l.mul_add(power, half, l.constant(-0.5));
-    let numerator = l.mul_add(power, e, less);
-    let numerator_low = l.mul_add(power, e, l.sub(less, numerator));
-    let more = l.add(less, one);
-    let denominator = l.mul_add(power, e, more);
-    let denominator_low = l.mul_add(power, e, l.sub(more, denominator));
-    let denominator_low = l.add(denominator_low, l.sub(one, l.sub(more, less)));
+    let minus_half = l.mul_add(power, half, l.constant(-0.5));
+    let numerator = l.mul_add(power, e, minus_half);
+    let numerator_low = l.mul_add(power, e, l.sub(minus_half, numerator));
+    let plus_half = l.add(minus_half, one);
+    let denominator = l.mul_add(power, e, plus_half);
+    let denominator_low = l.mul_add(power, e, l.sub(plus_half, denominator));
+    let denominator_low = l.add(denominator_low, l.sub(one, l.sub(plus_half, minus_half)));
     l.flip_sign(quotient(l, (numerator, numerator_low), (denominator, denominator_low)), x)
 }
 
 /// `(e^2s - 1) / 2` for `|s| <= ln(2) / 4`.
 #[inline(always)]
 fn half_exp_m1_of_twice<L: Lanes>(l: L, s: L::Vector) -> L::Vector {
-    let (square, q) = series_from_2(l, s, 2.0);
+    let (square, q) = series_past_linear(l, s, 1);
     l.mul_add(square, q, s)
 }
 
 /// `1 / (1 + e^-x) = 2^n / (2^n + e^r)`, where `x = n ln 2 - r`: so the numerator is exact, nothing overflows, and denormal
 /// results are those of the last scaling. NaN of NaN.
 ///
-/// The denominator comes with what its roundings lost, and its inverse is corrected by the remainder, while the numerator
-/// waits: the chain from `x` to the result is as short as it gets.
+/// The denominator comes with what its roundings lost, and its inverse is corrected by the remainder. Both ends of `x`
+/// take the same way, with nothing to select.
 #[inline(always)]
 pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
@@ -179,12 +180,13 @@ pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let (n, power) = round_and_exp2(l, x, core::f64::consts::LOG2_E);
     let r = l.mul_add(n, l.constant(c.ln2_high), l.sub(l.zero(), x));
     let r = l.mul_add(n, l.constant(c.ln2_low), r);
-    // 2^n + 1 + r + (e^r - 1 - r), and what each sum lost.
+    // 2^n + 1 + r + (e^r - 1 - r), and what each sum lost. Of a power whose last bit is worth more than 1 the lost 1 is not
+    // found: it is less than half a unit then.
     let whole = l.add(power, one);
     let whole_low = l.sub(power, l.sub(whole, one));
     let start = l.add(whole, r);
     let start_low = l.sub(r, l.sub(start, whole));
-    let (square, q) = series_from_2(l, r, 1.0);
+    let (square, q) = series_past_linear(l, r, 0);
     let denominator = l.mul_add(square, q, start);
     let low = l.mul_add(square, q, l.sub(start, denominator));
     let low = l.add(low, l.add(start_low, whole_low));

@@ -211,7 +211,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         if x.panels() == 1 && d_w.len() == 1 + x.cols {
             return self.vectorize(
                 #[inline(always)]
-                || gemm::small_weight_gradient(*self, d_w, x, d_z.panel(first), start),
+                || gemm::small_weight_gradient(*self, d_w, x, d_z, first, start),
             );
         }
         self.vectorize(

@@ -41,6 +41,12 @@ impl<'a, T: Element> Panels<'a, T> {
         panels::<T>(self.cols)
     }
 
+    /// Columns of the last panel.
+    #[inline(always)]
+    pub fn last_cols(&self) -> usize {
+        self.cols - (self.panels() - 1) * T::LANES
+    }
+
     #[inline(always)]
     pub fn panel(&self, p: usize) -> &'a [T::Line] {
         &self.lines[p * self.rows..][..self.rows]

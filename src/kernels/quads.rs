@@ -1,7 +1,7 @@
 //! Products of layers of at most four features in and out, several rows to a line.
 //!
 //! A line has four quads of four lanes each (two in `f64`), and a row of so few features needs one: line `i` holds rows `4i`
-//! to `4i + 3`. So a batch of four rows through 2-4-1 is one line in every layer, where a line for each row would be a
+//! to `4i + 3` (`2i` and `2i + 1`). So a batch of four rows through 2-4-1 is one line in every layer, where a line for each row would be a
 //! quarter full. The sums are those of [`super::gemm`], a chain of fused multiply-adds for each element in the same order,
 //! and so are the bits.
 //!

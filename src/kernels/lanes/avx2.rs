@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Lanes, QUAD};
+use super::{CacheLine, Lanes, QUAD, check_rows};
 
 /// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -158,12 +158,15 @@ impl Lanes for Avx2<f32> {
         [exp2i_ps(self, n[0]), exp2i_ps(self, n[1])]
     }
     #[inline(always)]
-    fn exponent(self, a: [__m256; 2]) -> [__m256; 2] {
+    fn power_from_low_bits(self, a: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves the features.
-        a.map(
-            #[inline(always)]
-            |a| unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) },
-        )
+        unsafe {
+            let bits = [_mm256_castps_si256(a[0]), _mm256_castps_si256(a[1])];
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits[0])),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits[1])),
+            ]
+        }
     }
     #[inline(always)]
     fn lt(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
@@ -274,6 +277,18 @@ impl Lanes for Avx2<f32> {
                 _mm256_set_m128(quad, quad)
             }; 2]
         }
+    }
+    #[inline(always)]
+    fn load_rows(self, x: &[f32], shape: (usize, usize)) -> [__m256; 2] {
+        check_rows(x, shape);
+        let [a, b, c, d] = [
+            row_ps(self, x, 0, shape),
+            row_ps(self, x, 1, shape),
+            row_ps(self, x, 2, shape),
+            row_ps(self, x, 3, shape),
+        ];
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_set_m128(b, a), _mm256_set_m128(d, c)] }
     }
     #[inline(always)]
     fn splat_in_quads(self, a: [__m256; 2], k: usize) -> [__m256; 2] {
@@ -437,12 +452,15 @@ impl Lanes for Avx2<f64> {
         [exp2i_pd(self, n[0]), exp2i_pd(self, n[1])]
     }
     #[inline(always)]
-    fn exponent(self, a: [__m256d; 2]) -> [__m256d; 2] {
+    fn power_from_low_bits(self, a: [__m256d; 2]) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
-        a.map(
-            #[inline(always)]
-            |a| unsafe { _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(a))) },
-        )
+        unsafe {
+            let bits = [_mm256_castpd_si256(a[0]), _mm256_castpd_si256(a[1])];
+            [
+                _mm256_castsi256_pd(_mm256_slli_epi64::<52>(bits[0])),
+                _mm256_castsi256_pd(_mm256_slli_epi64::<52>(bits[1])),
+            ]
+        }
     }
     #[inline(always)]
     fn lt(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
@@ -535,6 +553,11 @@ impl Lanes for Avx2<f64> {
         unsafe { [_mm256_loadu_pd(quad.as_ptr()); 2] }
     }
     #[inline(always)]
+    fn load_rows(self, x: &[f64], shape: (usize, usize)) -> [__m256d; 2] {
+        check_rows(x, shape);
+        [row_pd(self, x, 0, shape), row_pd(self, x, 1, shape)]
+    }
+    #[inline(always)]
     fn splat_in_quads(self, a: [__m256d; 2], k: usize) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe {
@@ -558,5 +581,33 @@ fn exp2i_pd(_: Avx2<f64>, n: __m256d) -> __m256d {
     unsafe {
         let biased = _mm256_add_pd(n, _mm256_set1_pd(INTEGER_BITS + 1023.0));
         _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(biased)))
+    }
+}
+
+/// Row `r` of up to four elements, 0 past its end and past the last row.
+#[inline(always)]
+fn row_ps(_: Avx2<f32>, x: &[f32], r: usize, (rows, cols): (usize, usize)) -> __m128 {
+    let Some(x) = x.get(r * cols..).filter(|x| r < rows && x.len() >= cols) else {
+        // SAFETY: the token proves the features.
+        return unsafe { _mm_setzero_ps() };
+    };
+    // SAFETY: the token proves the features; masked lanes, those past `cols`, are not accessed.
+    unsafe {
+        let mask = _mm_cmpgt_epi32(_mm_set1_epi32(cols as i32), _mm_setr_epi32(0, 1, 2, 3));
+        _mm_maskload_ps(x.as_ptr(), mask)
+    }
+}
+
+/// Row `r` of up to four elements, 0 past its end and past the last row.
+#[inline(always)]
+fn row_pd(_: Avx2<f64>, x: &[f64], r: usize, (rows, cols): (usize, usize)) -> __m256d {
+    let Some(x) = x.get(r * cols..).filter(|x| r < rows && x.len() >= cols) else {
+        // SAFETY: the token proves the features.
+        return unsafe { _mm256_setzero_pd() };
+    };
+    // SAFETY: the token proves the features; masked lanes, those past `cols`, are not accessed.
+    unsafe {
+        let mask = _mm256_cmpgt_epi64(_mm256_set1_epi64x(cols as i64), _mm256_setr_epi64x(0, 1, 2, 3));
+        _mm256_maskload_pd(x.as_ptr(), mask)
     }
 }

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Lanes, QUAD};
+use super::{CacheLine, Lanes, QUAD, check_rows};
 
 /// Proof that the CPU has AVX-512; only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -138,7 +138,7 @@ impl Lanes for Avx512<f32> {
         }
     }
     #[inline(always)]
-    fn exponent(self, a: __m512) -> __m512 {
+    fn power_from_low_bits(self, a: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
     }
@@ -234,7 +234,7 @@ impl Lanes for Avx512<f32> {
     }
     #[inline(always)]
     fn load_rows(self, x: &[f32], (rows, cols): (usize, usize)) -> __m512 {
-        assert!(cols <= QUAD && rows * cols <= x.len());
+        check_rows(x, (rows, cols));
         // The first lanes of each quad, of as many quads as there are rows.
         let of_quads = 0x1111 * ((1_u32 << cols) - 1);
         let mask = of_quads as __mmask16 & self.first(QUAD * rows);
@@ -356,7 +356,7 @@ impl Lanes for Avx512<f64> {
         }
     }
     #[inline(always)]
-    fn exponent(self, a: __m512d) -> __m512d {
+    fn power_from_low_bits(self, a: __m512d) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe { _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a))) }
     }
@@ -445,7 +445,7 @@ impl Lanes for Avx512<f64> {
     }
     #[inline(always)]
     fn load_rows(self, x: &[f64], (rows, cols): (usize, usize)) -> __m512d {
-        assert!(cols <= QUAD && rows * cols <= x.len());
+        check_rows(x, (rows, cols));
         // The first lanes of each quad, of as many quads as there are rows.
         let of_quads = 0x1111 * ((1_u32 << cols) - 1);
         let mask = of_quads as __mmask8 & self.first(QUAD * rows);

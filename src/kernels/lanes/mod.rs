@@ -73,8 +73,14 @@ pub fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
     unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * T::LANES) }
 }
 
-/// Lanes of a quad: as many as a layer of a few features has outputs, so that a line holds several of its rows.
+/// Lanes of a quad: room for one row of up to four features.
 pub const QUAD: usize = 4;
+
+/// Refuses rows that are too long, too many, or more than `x` has. Small factors cannot overflow.
+#[inline(always)]
+fn check_rows<T: Element>(x: &[T], (rows, cols): (usize, usize)) {
+    assert!(cols <= QUAD && rows <= T::LANES / QUAD && rows * cols <= x.len());
+}
 
 /// The operations of one instruction set on a line of elements.
 ///
@@ -121,9 +127,9 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// `2^n` for integers `n` whose power is a normal number.
     fn exp2i(self, n: Self::Vector) -> Self::Vector;
-    /// The positive number of fraction 1 whose exponent, with its bias, stands in the last bits of `a`: 8 of them in `f32`,
-    /// 11 in `f64`, and the bit before them is 0.
-    fn exponent(self, a: Self::Vector) -> Self::Vector;
+    /// `2^n`, where the last bits of `a`, 8 in `f32` and 11 in `f64`, are `n` plus the bias of exponents, and the bit before
+    /// them is 0.
+    fn power_from_low_bits(self, a: Self::Vector) -> Self::Vector;
     /// `a 2^n` for integers `n`, rounded once, if `a` is near 1 and the result at most a few times past the
     /// range of numbers, on either side.
     #[inline(always)]
@@ -155,7 +161,7 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// The lanes of both in turn, `a` first: the first line of them and the second.
     fn interleave(self, a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);
 
-    /// Four elements in every quad, each four lanes of a line.
+    /// The same four elements in every quad.
     #[inline(always)]
     fn load_quad(self, quad: &[Self::Element; QUAD]) -> Self::Vector {
         let mut line = <Self::Element as Element>::Line::ZERO;
@@ -177,9 +183,10 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Rows of at most four elements, as many as there are quads or fewer, each in a quad of its own. Other lanes are 0.
     ///
     /// # Panics
-    /// If `x` is shorter than the rows.
+    /// If `x` is shorter than the rows, or the rows are longer or more than that.
     #[inline(always)]
     fn load_rows(self, x: &[Self::Element], (rows, cols): (usize, usize)) -> Self::Vector {
+        check_rows::<Self::Element>(x, (rows, cols));
         let mut line = <Self::Element as Element>::Line::ZERO;
         for (r, quad) in line.as_mut_slice().chunks_exact_mut(QUAD).enumerate().take(rows) {
             for (lane, &x) in quad.iter_mut().zip(&x[r * cols..][..cols]) {

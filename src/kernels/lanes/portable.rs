@@ -113,7 +113,7 @@ impl Lanes for Portable<f32> {
         f32x16::new(n.to_array().map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23)))
     }
     #[inline(always)]
-    fn exponent(self, a: f32x16) -> f32x16 {
+    fn power_from_low_bits(self, a: f32x16) -> f32x16 {
         f32x16::new(a.to_array().map(|a| f32::from_bits(a.to_bits() << 23)))
     }
     #[inline(always)]
@@ -250,7 +250,7 @@ impl Lanes for Portable<f64> {
         f64x8::new(n.to_array().map(|n| f64::from_bits(((n as i64 + 1023) as u64) << 52)))
     }
     #[inline(always)]
-    fn exponent(self, a: f64x8) -> f64x8 {
+    fn power_from_low_bits(self, a: f64x8) -> f64x8 {
         f64x8::new(a.to_array().map(|a| f64::from_bits(a.to_bits() << 52)))
     }
     #[inline(always)]

@@ -200,7 +200,7 @@ impl Operations {
         let shift = 1.5 * 2_f64.powi(digits - 1) + f64::from(highest);
         let model = |[n]: [T; 1]| T::from_f64(2_f64.powi((n.to_f64() - shift) as i32));
         let shifted: Vec<T> = (lowest..=highest).map(|n| T::from_f64(shift + f64::from(n))).collect();
-        self.compare(l, ("exponent", isa), &shifted, |[n]| l.exponent(n), model);
+        self.compare(l, ("power_from_low_bits", isa), &shifted, |[n]| l.power_from_low_bits(n), model);
 
         for a in [1.0, 0.75, 1.414, -1.25].map(T::from_f64) {
             let past: Vec<T> =
