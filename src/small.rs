@@ -138,8 +138,7 @@ impl<T: Element> SmallStep<'_, T> {
             (gradients, d_w) = gradients.split_at_mut(gradients.len() - (1 + shape.inputs));
             A::weight_gradient(l, d_w, y, d_z, shape, self.start);
             let blocks;
-            (transposed, blocks) =
-                transposed.split_at(transposed.len() - transposed_stride::<T>(shape.inputs));
+            (transposed, blocks) = transposed.split_at(transposed.len() - one_panel_transposed::<T>());
             let activation = self.layers[i - 1].activation();
             let from = if activation.keeps_sums() { sums } else { y };
             A::backward_data(l, d_x, d_z, blocks, (from, activation), shape);
@@ -160,11 +159,17 @@ impl<T: Element> SmallStep<'_, T> {
         let mut transposed = &mut *self.transposed;
         for layer in &self.layers[1..] {
             let blocks;
-            (blocks, transposed) = transposed.split_at_mut(transposed_stride::<T>(layer.inputs()));
+            (blocks, transposed) = transposed.split_at_mut(one_panel_transposed::<T>());
             let weights = &self.parameters[layer.first_line + 1..][..layer.inputs()];
             pack::transpose_panel(l, blocks, weights, layer.outputs());
         }
     }
+}
+
+/// Lines of transposed weights of every layer.
+#[inline(always)]
+fn one_panel_transposed<T: Element>() -> usize {
+    transposed_stride::<T>(T::LANES)
 }
 
 /// Rows of a prediction.

@@ -134,15 +134,14 @@ pub fn small_weight_gradient<L: Lanes>(
     first: usize,
     start: Start,
 ) {
-    let rows = d_w.len();
     let (biases, weights) = d_w.split_at_mut(1);
     let one = [L::Element::from_f64(1.0)];
     let start = (start == Start::Zero).then_some(l.zero());
-    few_lines::<L, Constant>(l, biases, &one, d_z.panel(first), start);
-    few_lines::<L, RowsAlong>(l, weights, elements::<L::Element>(x.lines), d_z.panel(first), start);
-    if first + 1 == d_z.panels() {
-        elementwise::clear_padding(l, PanelsMut { lines: d_w, rows, cols: d_z.last_cols() });
-    }
+    // The lanes that are outputs.
+    let mask = l.first(d_z.cols - first * L::Element::LANES);
+    let (x, d_z) = (elements::<L::Element>(x.lines), d_z.panel(first));
+    few_lines::<L, Constant>(l, biases, (&one, d_z), start, mask);
+    few_lines::<L, RowsAlong>(l, weights, (x, d_z), start, mask);
 }
 
 /// How large the operands of a product are.
@@ -188,13 +187,8 @@ fn product<L: Lanes, S: Size>(
     let (panels, rows) = (c.panels(), c.rows);
     if S::SMALL {
         let start = b.start.map_or(l.zero(), |start| l.load(&start[0]));
-        few_lines::<L, RowsDown>(
-            l,
-            c.lines,
-            elements::<L::Element>(a.lines),
-            &b.lines[..a.cols],
-            Some(start),
-        );
+        let (a, b) = (elements::<L::Element>(a.lines), &b.lines[..a.cols]);
+        few_lines::<L, RowsDown>(l, c.lines, (a, b), Some(start), l.first(L::Element::LANES));
         return finish(c.lines, 0);
     }
     let mut p = 0;
@@ -215,24 +209,24 @@ fn product<L: Lanes, S: Size>(
 }
 
 /// `C = start + A B` for one panel of `C` and one block of `k`, four lines of `C` at a time; on top of `C` if there is no
-/// `start`.
+/// `start`. Lanes outside the mask become 0.
 #[inline(always)]
 fn few_lines<L: Lanes, W: Walk>(
     l: L,
     c: &mut [LineOf<L>],
-    a: &[L::Element],
-    b: &[LineOf<L>],
+    (a, b): (&[L::Element], &[LineOf<L>]),
     start: Option<L::Vector>,
+    mask: L::Mask,
 ) {
     let row = W::row::<L::Element>();
     let count = c.len();
     let (fours, ones) = c.as_chunks_mut::<4>();
     for (i, lines) in fours.iter_mut().enumerate() {
-        few::<L, W, 4>(l, lines, &a[4 * i * row..], b, start);
+        few::<L, W, 4>(l, lines, (&a[4 * i * row..], b), start, mask);
     }
     let done = count - ones.len();
     for (i, line) in ones.iter_mut().enumerate() {
-        few::<L, W, 1>(l, core::array::from_mut(line), &a[(done + i) * row..], b, start);
+        few::<L, W, 1>(l, core::array::from_mut(line), (&a[(done + i) * row..], b), start, mask);
     }
 }
 
@@ -241,9 +235,9 @@ fn few_lines<L: Lanes, W: Walk>(
 fn few<L: Lanes, W: Walk, const MR: usize>(
     l: L,
     c: &mut [LineOf<L>; MR],
-    a: &[L::Element],
-    b: &[LineOf<L>],
+    (a, b): (&[L::Element], &[LineOf<L>]),
     start: Option<L::Vector>,
+    mask: L::Mask,
 ) {
     let mut sums = [[l.zero(); 1]; MR];
     for (sums, line) in sums.iter_mut().zip(&*c) {
@@ -254,7 +248,7 @@ fn few<L: Lanes, W: Walk, const MR: usize>(
     }
     accumulate::<L, W, MR, 1>(l, &mut sums, a, [b], b.len());
     for (line, sums) in c.iter_mut().zip(&sums) {
-        l.store(line, sums[0]);
+        l.store(line, l.select(mask, sums[0], l.zero()));
     }
 }
 
