@@ -39,7 +39,8 @@
 //! 5. `update.rs`, the second half: each group of parameters has an owner, who sums its gradient, calls `optimizer.rs`
 //!    (`w = w - learning_rate g` and its relatives), and renews the transposed copy.
 //!
-//! A batch through a network of at most 16 features a layer goes by `small.rs` instead, which takes all of it in one run.
+//! Batches of up to 64 rows through dense layers of at most 16 features (8 in `f64`) go through `small.rs` instead, all in
+//! one run, unless gradients are measured (norms, finiteness, reports) or those of the inputs asked for.
 //!
 //! | word | |
 //! |---|---|

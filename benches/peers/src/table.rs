@@ -17,21 +17,31 @@ pub struct Row {
     pub timings: Vec<Option<Timing>>,
 }
 
+/// A limit further away than this is not what limits a step.
+const MANY_TIMES: f64 = 10.0;
+
 pub fn print_head(title: &str, columns: &[&str]) {
     println!("\n## {title}\n");
-    println!("| workload | {} | best peer / ours | our share of peak |", columns.join(" | "));
-    println!("|---|{}---|---|", "---|".repeat(columns.len()));
+    let columns = [columns, &["best peer / ours", "our share of peak", "ratio at the peak"]].concat();
+    println!("| workload | {} |", columns.join(" | "));
+    println!("|---|{}", "---|".repeat(columns.len()));
 }
 
-/// Minimum, and median in brackets; the ratio and the share are of minima.
+/// Minimum, and median in brackets; ratios and the share are of minima. The last ratio is that of a step that does nothing but
+/// multiply and add, at the peak: no implementation can reach it.
 pub fn print_row(row: &Row, unit: Unit, peak: f64) {
     let cells: Vec<_> = row.timings.iter().map(|timing| cell(*timing, row.flop, unit)).collect();
     let best = |timings: &[Option<Timing>]| timings.iter().flatten().map(|t| t.min).reduce(f64::min);
     let (ours, peers) = (best(&row.timings[..1]), best(&row.timings[1..]));
     let ratio = ours.zip(peers).map(|(ours, peers)| format!("{:.2}", peers / ours));
     let share = ours.filter(|_| peak > 0.0).map(|ours| format!("{:.0} %", 100.0 * row.flop / ours / peak));
-    let [ratio, share] = [ratio, share].map(Option::unwrap_or_default);
-    println!("| {} | {} | {ratio} | {share} |", row.workload, cells.join(" | "));
+    let limit = peers
+        .filter(|_| peak > 0.0)
+        .map(|peers| peers / (row.flop / peak))
+        .filter(|limit| *limit < MANY_TIMES);
+    let limit = limit.map(|limit| format!("{limit:.2}"));
+    let [ratio, share, limit] = [ratio, share, limit].map(Option::unwrap_or_default);
+    println!("| {} | {} | {ratio} | {share} | {limit} |", row.workload, cells.join(" | "));
 }
 
 fn cell(timing: Option<Timing>, flop: f64, unit: Unit) -> String {
