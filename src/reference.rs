@@ -777,7 +777,7 @@ mod tests {
         }
     }
 
-    fn check_gradients(model: &Model, targets: impl Fn() -> Targets<'static, f64>, loss: Loss) {
+    fn check_gradients(model: &Model, targets: Targets<'_, f64>, loss: Loss) {
         let x = uniform(31, BATCH * 4);
         for reduction in [Reduction::Mean, Reduction::Sum] {
             let what = format!(
@@ -785,27 +785,27 @@ mod tests {
                 model.layers.iter().map(|l| l.activation).collect::<Vec<_>>()
             );
             let loss_at =
-                |model: &Model, x: &[f64]| model.loss_and_gradient(x, targets(), BATCH, loss, reduction).0;
+                |model: &Model, x: &[f64]| model.loss_and_gradient(x, targets, BATCH, loss, reduction).0;
             let by_parameters = central_differences(&model.parameters(), |parameters| {
                 let mut moved = model.clone();
                 moved.set_parameters(parameters);
                 loss_at(&moved, &x)
             });
             let by_inputs = central_differences(&x, |x| loss_at(model, x));
-            let gradient = model.loss_and_gradient(&x, targets(), BATCH, loss, reduction).1;
+            let gradient = model.loss_and_gradient(&x, targets, BATCH, loss, reduction).1;
             assert_gradient(&gradient, &by_parameters, &what);
-            assert_gradient(&model.input_gradients(&x, targets(), BATCH, loss, reduction), &by_inputs, &what);
+            assert_gradient(&model.input_gradients(&x, targets, BATCH, loss, reduction), &by_inputs, &what);
         }
     }
 
     #[test]
     fn gradients_of_the_squared_error_are_central_differences() {
-        let t: &'static [f64] = uniform(41, BATCH * 3).leak();
+        let t = uniform(41, BATCH * 3);
         // A squared clipped ReLU whose sums are all outside has no gradient to compare.
         let last = HIDDEN.into_iter().filter(|&last| last != Activation::SquaredClippedRelu);
         for hidden in HIDDEN {
             for last in last.clone().chain([Activation::Softmax]) {
-                check_gradients(&model(hidden, last), || Targets::Values(t), Loss::MeanSquaredError);
+                check_gradients(&model(hidden, last), Targets::Values(&t), Loss::MeanSquaredError);
             }
         }
     }
@@ -813,12 +813,12 @@ mod tests {
     #[test]
     fn gradients_of_the_cross_entropy_are_central_differences() {
         // Rows that do not sum to 1 see the factor sum(t) in the gradient.
-        let t: &'static [f64] = uniform(43, BATCH * 3).into_iter().map(f64::abs).collect::<Vec<_>>().leak();
+        let t: Vec<f64> = uniform(43, BATCH * 3).into_iter().map(f64::abs).collect();
         for hidden in HIDDEN {
             for last in [Activation::Identity, Activation::Tanh, Activation::Softmax] {
                 let model = model(hidden, last);
-                check_gradients(&model, || Targets::Values(t), Loss::SoftmaxCrossEntropy);
-                check_gradients(&model, || Targets::Classes(&CLASSES), Loss::SoftmaxCrossEntropy);
+                check_gradients(&model, Targets::Values(&t), Loss::SoftmaxCrossEntropy);
+                check_gradients(&model, Targets::Classes(&CLASSES), Loss::SoftmaxCrossEntropy);
             }
         }
     }
@@ -931,15 +931,14 @@ mod tests {
         let x = uniform(31, BATCH * 4);
         let mut model = model(Activation::Tanh, Activation::Identity);
         let before = model.parameters();
-        let targets = || Targets::Classes(&CLASSES);
+        let targets = Targets::Classes(&CLASSES);
         let (loss_before, gradient) =
-            model.loss_and_gradient(&x, targets(), BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean);
-        let returned = model.step(&x, targets(), BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean, 0.125);
+            model.loss_and_gradient(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean);
+        let returned = model.step(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean, 0.125);
         assert_eq!(returned, loss_before);
         let expected: Vec<f64> = before.iter().zip(&gradient).map(|(p, d)| p - 0.125 * d).collect();
         assert_eq!(model.parameters(), expected);
-        let after =
-            model.loss_and_gradient(&x, targets(), BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean).0;
+        let after = model.loss_and_gradient(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean).0;
         assert!(after < loss_before);
     }
 
