@@ -196,6 +196,8 @@ impl<T: Element> TrainerBuilder<T> {
             *lines = vec![T::Line::ZERO; network.parameters.len()];
             elements_mut::<T>(lines).fill(T::from_f64(start));
         }
+        // What has to be measured, and gradients of inputs, only the general path knows.
+        let is_general = self.reports || self.input_gradients || guard.measures();
         let transposed = Transposed::new(&network, if self.input_gradients { 0 } else { 1 });
         Ok(Trainer {
             squares: vec![0.0; transposed.groups.len()],
@@ -209,12 +211,7 @@ impl<T: Element> TrainerBuilder<T> {
             dropout_seed: network.layers.iter().any(|layer| layer.dropout() > 0.0).then_some(self.seed),
             guard,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
-            // What has to be measured, and gradients of inputs, only the general path knows.
-            small: if self.reports || self.input_gradients || guard.measures() {
-                None
-            } else {
-                SmallBuffers::new(&network, tile_rows)
-            },
+            small: SmallBuffers::new(&network, tile_rows).filter(|_| !is_general),
             slots: (0..count).map(slot).collect(),
             plan,
             tile_rows,
