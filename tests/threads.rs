@@ -31,7 +31,7 @@ fn parameters_have_the_same_bits_on_any_number_of_threads() {
 }
 
 /// Of [`golden_steps`]: a version that changes it changes what a seed trains to, which its changelog must say.
-const GOLDEN: u64 = 0x13ecc54e7cb921e2;
+const GOLDEN: u64 = 0xaa21ab732dfd8464;
 
 /// Steps of arithmetic alone, without a function that the system's libraries compute.
 fn golden_steps(isa: Isa) -> u64 {

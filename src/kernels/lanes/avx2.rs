@@ -26,6 +26,7 @@ impl Lanes for Avx2<f32> {
 
     /// Six pairs are 12 of the 16 registers; the rest hold a row of `B`, a broadcast, and slack.
     const ACCUMULATORS: usize = 6;
+    const LOOKS_UP: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
@@ -166,6 +167,19 @@ impl Lanes for Avx2<f32> {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits[0])),
                 _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits[1])),
             ]
+        }
+    }
+    #[inline(always)]
+    fn by_octave(self, a: [__m256; 2], table: &[f32; 8]) -> [__m256; 2] {
+        // SAFETY: the token proves the features; the table has as many elements as are loaded.
+        unsafe {
+            let table = _mm256_loadu_ps(table.as_ptr());
+            let octaves = [
+                _mm256_srli_epi32::<23>(_mm256_castps_si256(a[0])),
+                _mm256_srli_epi32::<23>(_mm256_castps_si256(a[1])),
+            ];
+            // The last three bits of a lane select.
+            [_mm256_permutevar8x32_ps(table, octaves[0]), _mm256_permutevar8x32_ps(table, octaves[1])]
         }
     }
     #[inline(always)]

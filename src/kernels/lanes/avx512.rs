@@ -31,6 +31,7 @@ impl Lanes for Avx512<f32> {
 
     /// Of 32 registers, 24 hold sums; the rest hold one row of `B` (up to 4), a broadcast, and slack.
     const ACCUMULATORS: usize = 24;
+    const LOOKS_UP: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
@@ -141,6 +142,15 @@ impl Lanes for Avx512<f32> {
     fn power_from_low_bits(self, a: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
+    }
+    #[inline(always)]
+    fn by_octave(self, a: __m512, table: &[f32; 8]) -> __m512 {
+        // SAFETY: the token proves the features; the table has as many elements as are loaded.
+        unsafe {
+            // Twice the table, for the last four bits of a lane select one of sixteen.
+            let table = _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()));
+            _mm512_permutexvar_ps(_mm512_srli_epi32::<23>(_mm512_castps_si512(a)), table)
+        }
     }
     #[inline(always)]
     fn scale(self, a: __m512, n: __m512) -> __m512 {
