@@ -218,7 +218,7 @@ pub(crate) fn activate<L: Lanes>(l: L, y: &mut [Line<L>], activation: Activation
         Activation::Identity | Activation::Softmax => {}
         Activation::Sigmoid => map!(l, y, z => math::sigmoid(l, z)),
         Activation::Tanh => map!(l, y, z => math::tanh(l, z)),
-        Activation::Relu => map!(l, y, z => l.max(zero, z)),
+        Activation::Relu => map!(l, y, z => rectified(l, z)),
         Activation::LeakyRelu(slope) => {
             let slope = l.constant(slope);
             map!(l, y, z => l.select(l.le(z, zero), l.mul(slope, z), z));
@@ -251,6 +251,18 @@ pub(crate) fn activate<L: Lanes>(l: L, y: &mut [Line<L>], activation: Activation
     }
 }
 
+/// ReLU.
+#[inline(always)]
+pub(crate) fn rectified<L: Lanes>(l: L, z: L::Vector) -> L::Vector {
+    l.max(l.zero(), z)
+}
+
+/// `d f'(y)` of ReLU.
+#[inline(always)]
+pub(crate) fn rectified_derivative<L: Lanes>(l: L, d: L::Vector, y: L::Vector) -> L::Vector {
+    l.select(l.le(y, l.zero()), l.zero(), d)
+}
+
 /// `scale z` for `z > 0`, else `scale alpha (e^z - 1)`.
 #[inline(always)]
 fn elu<L: Lanes>(l: L, y: &mut [Line<L>], alpha: f64, scale: f64) {
@@ -270,7 +282,7 @@ pub(crate) fn multiply_derivative<L: Lanes>(l: L, d: &mut [Line<L>], y: &[Line<L
         Activation::Identity | Activation::Softmax => {}
         Activation::Sigmoid => zip!(l, d, y, (d, y) => l.mul(d, l.neg_mul_add(y, y, y))),
         Activation::Tanh => zip!(l, d, y, (d, y) => l.mul(d, l.neg_mul_add(y, y, one))),
-        Activation::Relu => zip!(l, d, y, (d, y) => l.select(l.le(y, zero), zero, d)),
+        Activation::Relu => zip!(l, d, y, (d, y) => rectified_derivative(l, d, y)),
         Activation::LeakyRelu(slope) => {
             let slope = l.constant(slope);
             zip!(l, d, y, (d, y) => l.select(l.le(y, zero), l.mul(slope, d), d));

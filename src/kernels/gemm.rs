@@ -24,7 +24,7 @@ use super::blocking::{
 use super::lanes::{Lanes, elements};
 use super::pack::{Panels, PanelsMut};
 use super::{LineOf, Start, elementwise};
-use crate::activation::{Activation, activate, multiply_derivative};
+use crate::activation::{Activation, activate, multiply_derivative, rectified, rectified_derivative};
 use crate::element::Sealed as Element;
 
 /// `y = f(x W + b)`, `x` `[B, I]`, `weights` panels of `[1 + I, O]` whose first line is the biases.
@@ -40,17 +40,20 @@ pub fn forward<L: Lanes, S: Size>(
     let (inputs, rows) = (x.cols, x.rows);
     let b =
         Operand { lines: &weights[1..], panel: 1 + inputs, segment: L::Element::LANES, start: Some(weights) };
+    let rectifies = activation == Activation::Relu && sums.is_empty();
     product::<L, S>(
         l,
         &mut y,
-        x,
-        b,
+        (x, b),
+        if rectifies { Epilogue::Rectify } else { Epilogue::None },
         #[inline(always)]
         |lines, first| {
             if !sums.is_empty() {
                 sums[first * rows..][..lines.len()].copy_from_slice(lines);
             }
-            activate(l, lines, activation);
+            if !rectifies {
+                activate(l, lines, activation);
+            }
         },
     );
     if activation == Activation::Softmax {
@@ -75,11 +78,15 @@ pub fn backward_data<L: Lanes, S: Size>(
     let segment = transposed_stride::<L::Element>(d_x.cols);
     let b = Operand { lines: transposed, panel: lanes, segment, start: None };
     let rows = d_x.rows;
+    let (epilogue, below) = match below {
+        Some((y, Activation::Relu)) => (Epilogue::RectifyBy(y.lines), None),
+        below => (Epilogue::None, below),
+    };
     product::<L, S>(
         l,
         &mut d_x,
-        d_z,
-        b,
+        (d_z, b),
+        epilogue,
         #[inline(always)]
         |lines, first| {
             if let Some((y, activation)) = below {
@@ -140,8 +147,8 @@ pub fn small_weight_gradient<L: Lanes>(
     // The lanes that are outputs.
     let mask = l.first(d_z.cols - first * L::Element::LANES);
     let (x, d_z) = (elements::<L::Element>(x.lines), d_z.panel(first));
-    few_lines::<L, Constant>(l, biases, (&one, d_z), start, mask);
-    few_lines::<L, RowsAlong>(l, weights, (x, d_z), start, mask);
+    few_lines::<L, Constant>(l, biases, (&one, d_z), start, (mask, Epilogue::None));
+    few_lines::<L, RowsAlong>(l, weights, (x, d_z), start, (mask, Epilogue::None));
 }
 
 /// How large the operands of a product are.
@@ -175,32 +182,83 @@ struct Operand<'a, T: Element> {
     start: Option<&'a [T::Line]>,
 }
 
+/// What is done with sums that are complete, while they are in registers. Activations of more than an instruction or two
+/// would make each of the micro-kernel's many copies long, and are left to a pass over a group of panels.
+#[derive(Clone, Copy)]
+enum Epilogue<'a, Line> {
+    None,
+    /// ReLU.
+    Rectify,
+    /// ReLU's derivative, from its outputs, which lie as the sums do.
+    RectifyBy(&'a [Line]),
+}
+
+impl<Line> Epilogue<'_, Line> {
+    /// That of some lines.
+    #[inline(always)]
+    fn part(self, lines: Range<usize>) -> Self {
+        match self {
+            Self::RectifyBy(y) => Self::RectifyBy(&y[lines]),
+            _ => self,
+        }
+    }
+
+    /// On sums that lie at `(first, panel)` as for [`load_sums`].
+    #[inline(always)]
+    fn run<L, const MR: usize, const NP: usize>(
+        self,
+        l: L,
+        sums: &mut [[L::Vector; NP]; MR],
+        (first, panel): (usize, usize),
+    ) where
+        L: Lanes<Element: Element<Line = Line>>,
+    {
+        match self {
+            Self::None => {}
+            Self::Rectify => {
+                for sum in sums.as_flattened_mut() {
+                    *sum = rectified(l, *sum);
+                }
+            }
+            Self::RectifyBy(y) => {
+                for p in 0..NP {
+                    for (sums, y) in sums.iter_mut().zip(&y[p * panel + first..][..MR]) {
+                        sums[p] = rectified_derivative(l, sums[p], l.load(y));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// `C = start + A B`, and `finish` on each group of panels of `C` as soon as it is complete.
 #[inline(always)]
 fn product<L: Lanes, S: Size>(
     l: L,
     c: &mut PanelsMut<'_, L::Element>,
-    a: Panels<'_, L::Element>,
-    b: Operand<'_, L::Element>,
+    (a, b): (Panels<'_, L::Element>, Operand<'_, L::Element>),
+    epilogue: Epilogue<'_, LineOf<L>>,
     mut finish: impl FnMut(&mut [LineOf<L>], usize),
 ) {
     let (panels, rows) = (c.panels(), c.rows);
     if S::SMALL {
         let start = b.start.map_or(l.zero(), |start| l.load(&start[0]));
         let (a, b) = (elements::<L::Element>(a.lines), &b.lines[..a.cols]);
-        few_lines::<L, RowsDown>(l, c.lines, (a, b), Some(start), l.first(L::Element::LANES));
+        few_lines::<L, RowsDown>(l, c.lines, (a, b), Some(start), (l.first(L::Element::LANES), epilogue));
         return finish(c.lines, 0);
     }
     let mut p = 0;
     while p < panels {
         let np = panels_per_tile(panels - p, rows, L::ACCUMULATORS);
-        let group = &mut c.lines[p * rows..][..np * rows];
+        let lines = p * rows..(p + np) * rows;
+        let group = &mut c.lines[lines.clone()];
+        let epilogue = epilogue.part(lines);
         match np {
-            1 => product_panels::<L, 1>(l, group, a, b, p),
-            2 => product_panels::<L, 2>(l, group, a, b, p),
-            3 => product_panels::<L, 3>(l, group, a, b, p),
-            4 => product_panels::<L, 4>(l, group, a, b, p),
-            8 => product_panels::<L, 8>(l, group, a, b, p),
+            1 => product_panels::<L, 1>(l, group, (a, b), p, epilogue),
+            2 => product_panels::<L, 2>(l, group, (a, b), p, epilogue),
+            3 => product_panels::<L, 3>(l, group, (a, b), p, epilogue),
+            4 => product_panels::<L, 4>(l, group, (a, b), p, epilogue),
+            8 => product_panels::<L, 8>(l, group, (a, b), p, epilogue),
             _ => unreachable!("no tile has this many panels"),
         }
         finish(group, p);
@@ -216,17 +274,19 @@ fn few_lines<L: Lanes, W: Walk>(
     c: &mut [LineOf<L>],
     (a, b): (&[L::Element], &[LineOf<L>]),
     start: Option<L::Vector>,
-    mask: L::Mask,
+    (mask, epilogue): (L::Mask, Epilogue<'_, LineOf<L>>),
 ) {
     let row = W::row::<L::Element>();
     let count = c.len();
     let (fours, ones) = c.as_chunks_mut::<4>();
     for (i, lines) in fours.iter_mut().enumerate() {
-        few::<L, W, 4>(l, lines, (&a[4 * i * row..], b), start, mask);
+        let epilogue = epilogue.part(4 * i..4 * i + 4);
+        few::<L, W, 4>(l, lines, (&a[4 * i * row..], b), start, (mask, epilogue));
     }
     let done = count - ones.len();
     for (i, line) in ones.iter_mut().enumerate() {
-        few::<L, W, 1>(l, core::array::from_mut(line), (&a[(done + i) * row..], b), start, mask);
+        let epilogue = epilogue.part(done + i..done + i + 1);
+        few::<L, W, 1>(l, core::array::from_mut(line), (&a[(done + i) * row..], b), start, (mask, epilogue));
     }
 }
 
@@ -237,7 +297,7 @@ fn few<L: Lanes, W: Walk, const MR: usize>(
     c: &mut [LineOf<L>; MR],
     (a, b): (&[L::Element], &[LineOf<L>]),
     start: Option<L::Vector>,
-    mask: L::Mask,
+    (mask, epilogue): (L::Mask, Epilogue<'_, LineOf<L>>),
 ) {
     let mut sums = [[l.zero(); 1]; MR];
     for (sums, line) in sums.iter_mut().zip(&*c) {
@@ -247,6 +307,7 @@ fn few<L: Lanes, W: Walk, const MR: usize>(
         };
     }
     accumulate::<L, W, MR, 1>(l, &mut sums, a, [b], b.len());
+    epilogue.run(l, &mut sums, (0, MR));
     for (line, sums) in c.iter_mut().zip(&sums) {
         l.store(line, l.select(mask, sums[0], l.zero()));
     }
@@ -257,19 +318,20 @@ fn few<L: Lanes, W: Walk, const MR: usize>(
 fn product_panels<L: Lanes, const NP: usize>(
     l: L,
     c: &mut [LineOf<L>],
-    a: Panels<'_, L::Element>,
-    b: Operand<'_, L::Element>,
+    (a, b): (Panels<'_, L::Element>, Operand<'_, L::Element>),
     first: usize,
+    epilogue: Epilogue<'_, LineOf<L>>,
 ) {
     let mr = rows_per_tile(NP, L::ACCUMULATORS);
     let segments = a.panels();
     let mut s = 0;
     while s < segments {
         let block = s..segments.min(s + KC_LINES);
+        let epilogue = if block.end == segments { epilogue } else { Epilogue::None };
         let mut m = 0;
         while m < a.rows {
             let rows = next_rows(a.rows - m, mr);
-            let tile = Tile { c: &mut *c, a, b, first, m, block: block.clone() };
+            let tile = Tile { c: &mut *c, a, b, first, m, block: block.clone(), epilogue };
             with_rows!(rows, MR => tile.run::<L, MR, NP>(l));
             m += rows;
         }
@@ -305,6 +367,7 @@ struct Tile<'c, 'a, T: Element> {
     m: usize,
     /// Segments of `LANES` values of `k`.
     block: Range<usize>,
+    epilogue: Epilogue<'a, T::Line>,
 }
 
 impl<T: Element> Tile<'_, '_, T> {
@@ -327,6 +390,7 @@ impl<T: Element> Tile<'_, '_, T> {
                     );
                     accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, k);
                 }
+                self.epilogue.run(l, &mut sums, (self.m, rows));
                 store_sums(l, self.c, (self.m, rows), &sums);
             },
         );
