@@ -124,6 +124,28 @@ pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> u
     }
 }
 
+/// Whether the last panel of a weight gradient, of `cols` columns, is summed over `rows` rows turned round: with outputs as
+/// rows and inputs along the lanes. As it lies in memory, lanes past its columns work for nothing; turned round, its
+/// blocks are transposed, which takes as long as some ten rows.
+#[inline(always)]
+pub const fn turns_round(cols: usize, rows: usize, accumulators: usize) -> bool {
+    cols <= NARROW && cols <= accumulators && rows >= 24
+}
+
+/// Most columns of a panel that [`turns_round`].
+const NARROW: usize = 6;
+
+/// Panels of inputs that a gradient of `cols` outputs that [`turns_round`] takes at a time: four, or as many as there are
+/// registers for.
+#[inline(always)]
+pub const fn turned_panels(cols: usize, accumulators: usize) -> usize {
+    let mut np = 4;
+    while np > 1 && !fits_in_registers(cols, np, accumulators) {
+        np -= 1;
+    }
+    np
+}
+
 /// Rows of a micro-kernel tile over `np` panels.
 #[inline(always)]
 pub const fn rows_per_tile(np: usize, accumulators: usize) -> usize {

@@ -19,10 +19,11 @@
 use core::ops::Range;
 
 use super::blocking::{
-    KC_LINES, fits_in_registers, next_rows, panels_per_tile, rows_per_tile, transposed_stride,
+    KC_LINES, fits_in_registers, next_rows, panels_per_tile, rows_per_tile, transposed_stride, turned_panels,
+    turns_round,
 };
-use super::lanes::{Lanes, elements};
-use super::pack::{Panels, PanelsMut};
+use super::lanes::{Lanes, Line, elements};
+use super::pack::{self, Panels, PanelsMut};
 use super::{LineOf, Start, elementwise};
 use crate::activation::{Activation, activate, multiply_derivative, rectified, rectified_derivative};
 use crate::element::Sealed as Element;
@@ -113,9 +114,12 @@ pub fn weight_gradient<L: Lanes>(
 ) {
     let stride = 1 + x.cols;
     let owned = d_w.len() / stride;
+    let has_last = owned > 0 && first + owned == d_z.panels();
+    let narrow = has_last && turns_round(d_z.last_cols(), d_z.rows, L::ACCUMULATORS);
+    let as_they_lie = owned - usize::from(narrow);
     let mut p = 0;
-    while p < owned {
-        let np = panels_per_tile(owned - p, usize::MAX, L::ACCUMULATORS);
+    while p < as_they_lie {
+        let np = panels_per_tile(as_they_lie - p, usize::MAX, L::ACCUMULATORS);
         let c = &mut d_w[p * stride..][..np * stride];
         match np {
             1 => gradient_panels::<L, 1>(l, c, x, d_z, first + p, start),
@@ -125,10 +129,86 @@ pub fn weight_gradient<L: Lanes>(
         }
         p += np;
     }
-    if owned > 0 && first + owned == d_z.panels() {
-        let lines = &mut d_w[(owned - 1) * stride..];
-        elementwise::clear_padding(l, PanelsMut { lines, rows: stride, cols: d_z.last_cols() });
+    if has_last {
+        let last = &mut d_w[(owned - 1) * stride..];
+        let cleared = if narrow { narrow_gradient(l, last, x, d_z, start) } else { last };
+        let rows = cleared.len();
+        elementwise::clear_padding(l, PanelsMut { lines: cleared, rows, cols: d_z.last_cols() });
     }
+}
+
+/// [`weight_gradient`] of the last panel, turned round: see [`turns_round`]. The padding of the lines that it returns, the
+/// biases, is left as it is.
+#[inline(always)]
+fn narrow_gradient<'c, L: Lanes>(
+    l: L,
+    c: &'c mut [LineOf<L>],
+    x: Panels<'_, L::Element>,
+    d_z: Panels<'_, L::Element>,
+    start: Start,
+) -> &'c mut [LineOf<L>] {
+    let last = d_z.panels() - 1;
+    let mut tile = GradientTile { c: &mut *c, d_z, first: last, inputs: x.cols, start };
+    tile.run::<L, Constant, 1, 1>(l, &[L::Element::from_f64(1.0)], 0);
+    let (biases, weights) = c.split_at_mut(1);
+    let outputs = elements::<L::Element>(d_z.panel(last));
+    let mut p = 0;
+    while p < x.panels() {
+        let widest = turned_panels(d_z.last_cols(), L::ACCUMULATORS);
+        let np = if x.panels() - p >= widest { widest } else { 1 };
+        let inputs = p * L::Element::LANES..x.cols.min((p + np) * L::Element::LANES);
+        let c = &mut weights[inputs];
+        with_rows!(d_z.last_cols(), MR => match np {
+            4 => turned::<L, MR, 4>(l, c, outputs, x, p, start),
+            3 => turned::<L, MR, 3>(l, c, outputs, x, p, start),
+            2 => turned::<L, MR, 2>(l, c, outputs, x, p, start),
+            _ => turned::<L, MR, 1>(l, c, outputs, x, p, start),
+        }, 1 2 3 4 5 6);
+        p += np;
+    }
+    biases
+}
+
+/// `MR` outputs by `NP` panels of inputs of a [`narrow_gradient`].
+#[inline(always)]
+fn turned<L: Lanes, const MR: usize, const NP: usize>(
+    l: L,
+    c: &mut [LineOf<L>],
+    d_z: &[L::Element],
+    x: Panels<'_, L::Element>,
+    first: usize,
+    start: Start,
+) {
+    if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
+        unreachable!("a tile's sums fit in registers");
+    }
+    l.vectorize(
+        #[inline(always)]
+        || {
+            let lanes = L::Element::LANES;
+            let mut sums = [[l.zero(); NP]; MR];
+            let mut lines = [LineOf::<L>::ZERO; MR];
+            if start == Start::Accumulate {
+                for (p, c) in c.chunks(lanes).enumerate() {
+                    pack::transpose_block(l, &mut lines, c);
+                    for (sums, line) in sums.iter_mut().zip(&lines) {
+                        sums[p] = l.load(line);
+                    }
+                }
+            }
+            let b = core::array::from_fn(
+                #[inline(always)]
+                |p| x.panel(first + p),
+            );
+            accumulate::<L, RowsAlong, MR, NP>(l, &mut sums, d_z, b, x.rows);
+            for (p, c) in c.chunks_mut(lanes).enumerate() {
+                for (line, sums) in lines.iter_mut().zip(&sums) {
+                    l.store(line, sums[p]);
+                }
+                pack::transpose_block(l, c, &lines);
+            }
+        },
+    );
 }
 
 /// [`weight_gradient`] of a layer of one panel of inputs, for the panel `first` of outputs.

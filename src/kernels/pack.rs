@@ -165,7 +165,7 @@ fn transpose_few<T: Element>(to: &mut [T::Line], rows: &[T::Line]) {
 /// Interleaving lines with those half a block further on, as often as halves can be halved, is a transpose: each time
 /// the lowest bit of a lane's number becomes the lowest of its line's (Stone 1971, the perfect shuffle).
 #[inline(always)]
-fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
+pub fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
     let lanes = const { L::Element::LANES };
     let mut lines = [l.zero(); 16];
     for (line, row) in lines.iter_mut().zip(rows) {

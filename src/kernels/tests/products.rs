@@ -13,7 +13,7 @@ use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Start};
 
 /// Shapes past the cube: ragged in every block, and sums longer than a block of `k`.
-const RAGGED: [(usize, usize, usize); 14] = [
+const RAGGED: [(usize, usize, usize); 20] = [
     (31, 33, 65),
     (33, 31, 129),
     (65, 100, 31),
@@ -28,6 +28,12 @@ const RAGGED: [(usize, usize, usize); 14] = [
     (300, 3, 2),
     (7, 300, 100),
     (12, 80, 385),
+    (64, 3, 64),
+    (24, 1, 100),
+    (33, 4, 17),
+    (70, 6, 129),
+    (25, 37, 49),
+    (40, 21, 5),
 ];
 
 /// Sizes at the edges of blocks and tiles, and primes.
