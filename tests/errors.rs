@@ -27,6 +27,11 @@ fn shapes_that_cannot_be_are_refused() {
         assert!(matches!(network().workspace(batch), Err(Error::Overflow { .. })));
         assert!(matches!(Trainer::builder(network()).max_batch(batch).build(), Err(Error::Overflow { .. })));
     }
+    // A number of bytes, but past the 47 bits of any address.
+    assert!(matches!(build(1 << 24, 1 << 24), Err(Error::Overflow { .. })));
+    // Buffers of a prediction end at 64 tiles, so that only a batch past all addresses is too long.
+    assert_eq!(network().workspace(80_000_000_000).unwrap().max_batch(), 80_000_000_000);
+    assert!(matches!(network().workspace(150_000_000_000), Err(Error::Overflow { .. })));
     assert!(matches!(network().workspace(0), Err(Error::Zero { .. })));
     assert!(matches!(Trainer::builder(network()).max_batch(0).build(), Err(Error::Zero { .. })));
 }
@@ -79,6 +84,90 @@ fn settings_out_of_range_are_refused() {
             true => assert_eq!(built.unwrap().isa(), isa),
             false => assert_eq!(built.unwrap_err(), Error::Isa { isa }),
         }
+    }
+}
+
+#[test]
+fn activations_refuse_settings_out_of_range_by_name() {
+    use Activation::{Elu, HardTanh, LeakyRelu, Sine};
+    let (nan, infinite) = (f64::NAN, f64::INFINITY);
+    // Finite in f64, not in f32.
+    let large = 1e39;
+    let build = |activation| Network::<f32>::builder(1).dense(1, activation).build();
+    let refused = [
+        ("the slope of a leaky ReLU", [-0.1, nan, infinite, large].map(LeakyRelu)),
+        ("the alpha of an ELU", [-0.1, nan, infinite, large].map(Elu)),
+        ("the frequency of a sine", [0.0, -1.0, nan, large].map(Sine)),
+        ("the minimum of a hard tanh", [nan, -infinite, -large, large].map(|low| HardTanh(low, 1.0))),
+        ("the maximum of a hard tanh", [0.5, 0.4, nan, large].map(|high| HardTanh(0.5, high))),
+    ];
+    for (setting, activations) in refused {
+        for activation in activations {
+            match build(activation) {
+                Err(Error::Setting { what, .. }) => assert_eq!(what, setting, "{activation:?}"),
+                other => panic!("{activation:?}: {other:?}"),
+            }
+        }
+    }
+    for activation in [LeakyRelu(0.0), Elu(0.0), Sine(1e-3), HardTanh(-2.0, -1.0)] {
+        assert!(build(activation).is_ok(), "{activation:?}");
+    }
+}
+
+#[test]
+fn initial_weights_refuse_settings_out_of_range_by_name() {
+    let build = |init| Network::<f32>::builder(2).dense(2, Activation::Relu).init(init).build();
+    let inits = |value| {
+        let spreads = [
+            Init::Normal { deviation: value },
+            Init::Uniform { limit: value },
+            Init::Orthogonal { gain: value },
+        ];
+        let spreads = spreads.map(|init| (init, "the spread of the initial weights"));
+        spreads
+            .into_iter()
+            .chain([(Init::Siren { frequency: value }, "the frequency of the initial weights")])
+    };
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        for (init, setting) in inits(bad) {
+            match build(init) {
+                Err(Error::Setting { what, .. }) => assert_eq!(what, setting, "{init:?}"),
+                other => panic!("{init:?}: {other:?}"),
+            }
+        }
+    }
+    for (init, _) in inits(30.0) {
+        assert!(build(init).is_ok(), "{init:?}");
+    }
+    // No spread is right, no frequency is not.
+    let refused: Vec<bool> = inits(0.0).map(|(init, _)| build(init).is_err()).collect();
+    assert_eq!(refused, [false, false, false, true]);
+}
+
+#[test]
+fn what_has_no_use_for_a_setting_is_named() {
+    let losses = [
+        (Loss::MeanSquaredError, "the mean squared error"),
+        (Loss::MeanAbsoluteError, "the mean absolute error"),
+        (Loss::Huber(1.0), "the Huber loss"),
+        (Loss::BinaryCrossEntropyWithLogits, "the binary cross-entropy"),
+    ];
+    for (loss, name) in losses {
+        let build = || Trainer::builder(network()).loss(loss);
+        let refused = build().build().unwrap().step(&[0.5; 6], &[0_u32; 2]);
+        assert_eq!(refused, Err(Error::Targets { loss: name }));
+        let refused = build().class_weights(&[1.0; 2]).build().err();
+        assert_eq!(refused, Some(Error::Unused { what: "class weights", by: name }));
+    }
+    let optimizers = [
+        (Optimizer::sgd(0.1).epsilon(0.1), "epsilon", "SGD"),
+        (Optimizer::adam(0.1).momentum(0.9), "momentum", "Adam"),
+        (Optimizer::rms_prop(0.1).dampening(0.1), "dampening", "RMSprop"),
+        (Optimizer::adagrad(0.1).alpha(0.9), "alpha", "Adagrad"),
+    ];
+    for (optimizer, what, by) in optimizers {
+        let refused = Trainer::builder(network()).optimizer(optimizer).build().err();
+        assert_eq!(refused, Some(Error::Unused { what, by }));
     }
 }
 
