@@ -115,3 +115,78 @@ impl Threads {
         Self { threshold, ..self }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "rayon")]
+pub(crate) mod tests {
+    use core::ops::Range;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// What is known of each part that work is cut into, in ascending order.
+    pub(crate) fn parts<W: Divide, K: Ord + Send>(
+        split: Split,
+        work: W,
+        key: impl Fn(&W) -> K + Sync,
+    ) -> Vec<K> {
+        let parts = Mutex::new(Vec::new());
+        split.for_each(work, &|part| parts.lock().unwrap().push(key(part)));
+        let mut parts = parts.into_inner().unwrap();
+        parts.sort();
+        parts
+    }
+
+    struct Run(Range<usize>);
+
+    impl Divide for Run {
+        fn pieces(&self) -> usize {
+            self.0.len()
+        }
+
+        fn divide(self, left: usize) -> (Self, Self) {
+            let middle = self.0.start + left;
+            (Self(self.0.start..middle), Self(middle..self.0.end))
+        }
+    }
+
+    #[test]
+    fn work_stays_whole_or_is_cut_down_to_single_pieces() {
+        for pieces in [1, 2, 5, 64] {
+            let of = |split| parts(split, Run(0..pieces), |run| (run.0.start, run.0.end));
+            assert_eq!(of(Split::Whole), [(0, pieces)]);
+            assert_eq!(of(Split::Pieces), (0..pieces).map(|i| (i, i + 1)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn work_is_shared_out_from_the_threshold_on_where_there_are_threads() {
+        // Called from a pool of so many threads; the threads that share, if any do.
+        let cases = [
+            (Parallelism::Serial, 2, None),
+            (Parallelism::Auto, 1, None),
+            (Parallelism::Auto, 2, Some(2)),
+            (Parallelism::Auto, 3, Some(3)),
+            (Parallelism::Threads(1), 2, None),
+            (Parallelism::Threads(3), 2, Some(3)),
+        ];
+        for (parallelism, around, shared) in cases {
+            let threads = Threads::new(parallelism).unwrap().with_threshold(100);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(around).build().unwrap();
+            let enter = |flop| {
+                pool.install(|| {
+                    let caller = std::thread::current().id();
+                    threads.enter(flop, |split| {
+                        (split, rayon::current_num_threads(), std::thread::current().id() == caller)
+                    })
+                })
+            };
+            let alone = (Split::Whole, around, true);
+            // Within the pool around it the caller is one of those that share.
+            let together = shared.map(|count| (Split::Pieces, count, parallelism == Parallelism::Auto));
+            assert_eq!(enter(99), alone, "{parallelism:?} in {around}");
+            assert_eq!(enter(100), together.unwrap_or(alone), "{parallelism:?} in {around}");
+            assert_eq!(enter(usize::MAX), together.unwrap_or(alone), "{parallelism:?} in {around}");
+        }
+    }
+}

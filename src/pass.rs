@@ -194,3 +194,39 @@ impl<T: Element> Slot<T> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "rayon")]
+mod tests {
+    use super::*;
+    use crate::parallel::Split;
+    use crate::parallel::tests::parts;
+    use crate::{Activation, Trainer};
+
+    #[test]
+    fn a_batch_is_shared_out_slot_by_slot() {
+        let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
+        let builder = Trainer::builder(network).max_batch(150);
+        let Trainer { network, transposed, mut slots, classes, plan, tile_rows, .. } =
+            builder.build().unwrap();
+        assert_eq!((plan, tile_rows, slots.len()), (Plan::TwoPhase, 64, 3));
+        let (x, mut outputs) = ([0.0; 150 * 3], [0.0; 150 * 2]);
+        let shared = Shared {
+            network: &network,
+            transposed: &transposed,
+            x: &x,
+            batch: 150,
+            pass: Pass::Forward,
+            classes: &classes,
+            rows_each: 64,
+            tile_rows,
+            plan,
+            noise: None,
+        };
+        let (slots, outputs) = (&mut slots[..], &mut outputs[..]);
+        let rows = Rows { slots, first_row: 0, outputs, input_gradients: &mut [], shared };
+        let of_part = |rows: &Rows<'_, f32>| (rows.first_row, rows.slots.len(), rows.outputs.len());
+        let expected = [(0, 1, 64 * 2), (64, 1, 64 * 2), (128, 1, 22 * 2)];
+        assert_eq!(parts(Split::Pieces, rows, of_part), expected);
+    }
+}

@@ -206,3 +206,25 @@ impl<T: Element> PredictedRows<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "rayon")]
+mod tests {
+    use super::*;
+    use crate::Activation;
+    use crate::parallel::tests::parts;
+
+    #[test]
+    fn a_prediction_is_shared_out_tile_by_tile() {
+        let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
+        let Workspace { mut tiles, tile_rows, .. } = network.workspace(150).unwrap();
+        assert_eq!((tile_rows, tiles.len()), (64, 3));
+        let (x, mut y) = ([0.0; 150 * 3], [0.0; 150 * 2]);
+        let (tiles, y) = (&mut tiles[..], &mut y[..]);
+        let rows = PredictedRows { network: &network, tiles, tile_rows, rows_each: 64, rows: 150, x: &x, y };
+        let of_part =
+            |part: &PredictedRows<'_, f32>| (part.rows, part.tiles.len(), part.x.len(), part.y.len());
+        let expected = [22, 64, 64].map(|rows| (rows, 1, rows * 3, rows * 2));
+        assert_eq!(parts(Split::Pieces, rows, of_part), expected);
+    }
+}

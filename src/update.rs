@@ -383,3 +383,43 @@ impl<T: Element> Owned<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "rayon")]
+mod tests {
+    use super::*;
+    use crate::Activation;
+    use crate::parallel::tests::parts;
+
+    #[test]
+    fn an_update_is_shared_out_group_by_group() {
+        // Of 5 and of 18 panels.
+        let builder = Network::<f32>::builder(3).dense(80, Activation::Tanh).dense(280, Activation::Tanh);
+        let mut network = builder.seed(1).build().unwrap();
+        let mut transposed = Transposed::new(&network, 1);
+        let mut gradients = network.parameters.clone();
+        let mut squares = vec![0.0; transposed.groups.len()];
+        let lines = Lines {
+            parameters: &mut network.parameters,
+            gradients: &mut gradients,
+            moments: [&mut [], &mut [], &mut []],
+            transposed: &mut transposed.lines,
+        };
+        let owned = Owned { groups: &transposed.groups, lines, squares: &mut squares };
+        let of_part = |part: &Owned<'_, f32>| {
+            let place = part.groups.first().map(|group| (group.layer, group.first_panel));
+            (place, part.groups.len(), part.lines.parameters.len(), part.squares.len())
+        };
+        let expected = [
+            (0, 0, 16),
+            (0, 4, 4),
+            (1, 0, 4 * 81),
+            (1, 4, 4 * 81),
+            (1, 8, 4 * 81),
+            (1, 12, 4 * 81),
+            (1, 16, 2 * 81),
+        ];
+        let expected = expected.map(|(layer, panel, lines)| (Some((layer, panel)), 1, lines, 1));
+        assert_eq!(parts(Split::Pieces, owned, of_part), expected);
+    }
+}

@@ -2,8 +2,13 @@
 
 mod common;
 
+#[cfg(feature = "rayon")]
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::isas;
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+#[cfg(feature = "rayon")]
+use fuseprop::{Data, Error, Workspace};
 
 /// Two-phase, then depth-first.
 const BATCHES: [usize; 3] = [70, 200, 1000];
@@ -108,6 +113,58 @@ fn pools_within_pools_and_many_callers_neither_hang_nor_change_a_bit() {
     }
     assert_eq!(hash([&parameters(trainer.network())]), expected);
     println!("RESULT nested_pools callers=8 different=0");
+}
+
+/// Whether a call hands its work to a pool of its own. A worker of another pool that waits for it takes up what else its
+/// own pool has to do in the meantime; one that works itself does not.
+#[cfg(feature = "rayon")]
+fn leaves_its_thread(mut call: impl FnMut() + Send) -> bool {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let mut is_left = || {
+        let left = AtomicBool::new(false);
+        rayon::scope(|scope| {
+            scope.spawn(|_| left.store(true, Ordering::SeqCst));
+            call();
+            left.load(Ordering::SeqCst)
+        })
+    };
+    // The pool may be done before the worker looks.
+    pool.install(|| (0..1000).any(|_| is_left()))
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn work_is_shared_out_from_so_many_operations_on() {
+    const ROWS: usize = 5;
+    const X: [f32; ROWS * 20] = [0.5; ROWS * 20];
+    const TARGETS: [f32; ROWS * 2] = [0.25; ROWS * 2];
+    let network = Network::<f32>::builder(20).dense(30, Activation::Tanh).dense(2, Activation::Identity);
+    let network = network.seed(2).build().unwrap();
+    let each = network.parameter_count();
+    type Call = fn(&mut Trainer<f32>, &mut Workspace<f32>) -> Result<(), Error>;
+    let calls: [(&str, Call, usize); 5] = [
+        ("step", |trainer, _| trainer.step(&X, &TARGETS).map(drop), 6 * ROWS * each),
+        ("forward", |trainer, _| trainer.forward(&X).map(drop), 2 * ROWS * each),
+        ("evaluate", |trainer, _| trainer.evaluate(Data::new(&X, &TARGETS)).map(drop), 2 * ROWS * each),
+        ("apply_gradients", |trainer, _| trainer.apply_gradients(), 2 * each),
+        (
+            "predict_into",
+            |trainer, space| trainer.network().predict_into(&X, &mut [0.0; ROWS * 2], space),
+            2 * ROWS * each,
+        ),
+    ];
+    for (name, call, operations) in calls {
+        let is_shared = |parallelism, threshold| {
+            let builder = Trainer::builder(network.clone()).max_batch(ROWS).parallelism(parallelism);
+            let mut trainer = builder.parallel_threshold(threshold).build().unwrap();
+            let workspace = network.workspace(ROWS).unwrap().parallel_threshold(threshold);
+            let mut workspace = workspace.parallelism(parallelism).unwrap();
+            leaves_its_thread(|| call(&mut trainer, &mut workspace).unwrap())
+        };
+        assert!(is_shared(Parallelism::Threads(2), operations), "{name}");
+        assert!(!is_shared(Parallelism::Threads(2), operations + 1), "{name}");
+        assert!(!is_shared(Parallelism::Serial, 0), "{name}");
+    }
 }
 
 #[cfg(feature = "files")]
