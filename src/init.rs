@@ -267,6 +267,9 @@ mod tests {
             [random.next(), random.next(), random.next()],
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423,]
         );
+        // The middle of an interval: of the first number's upper 53 bits, an odd number of halves.
+        let halves = 2 * (6_457_827_717_110_365_317_u64 >> 11) + 1;
+        assert_eq!(Random::new(1_234_567).uniform(), halves as f64 / (1_u64 << 54) as f64);
         let mut counts = [0; 7];
         (0..70_000).for_each(|_| counts[random.below(7)] += 1);
         assert!(counts.iter().all(|&count: &i32| (count - 10_000).abs() < 500), "{counts:?}");

@@ -7,7 +7,8 @@ mod common;
 use case::{Case, HIDDEN, Random, has_kinks};
 use common::isas;
 use fuseprop::{
-    Activation, Error, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer, reference,
+    Activation, Data, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer,
+    reference,
 };
 
 /// Errors of two computations of the same number with `k` operations behind it are within a few `k u` of the
@@ -400,6 +401,115 @@ fn reports_are_the_norms_of_the_reference() {
                 first += count;
             }
         }
+    }
+}
+
+#[test]
+fn norms_of_a_gradient_are_those_of_its_elements() {
+    for isa in isas() {
+        for batch in [5, 700] {
+            let builder = Network::<f64>::builder(6).dense(70, Activation::Tanh);
+            let network = builder.dense(3, Activation::Identity).isa(isa).seed(1).build().unwrap();
+            let mut trainer = Trainer::builder(network).max_batch(700).report().build().unwrap();
+            assert_eq!(trainer.gradient_norm(), 0.0);
+            // Of a loss of one's own, half the sum of all squares.
+            let x: Vec<f64> = (0..batch * 6).map(|i| (i * 37 % 101) as f64 / 101.0).collect();
+            let outputs = trainer.forward(&x).unwrap().to_vec();
+            trainer.backward(&outputs).unwrap();
+            let mut gradients = vec![0.0; trainer.network().parameter_count()];
+            trainer.read_gradients(&mut gradients).unwrap();
+            let close = |found: f64, elements: &[f64]| {
+                let norm = elements.iter().map(|g| g * g).sum::<f64>().sqrt();
+                let bound = elements.len() as f64 * f64::EPSILON * norm;
+                assert!((found - norm).abs() <= bound && norm > 0.0, "{isa} {batch}: {found}, not {norm}");
+            };
+            close(trainer.gradient_norm(), &gradients);
+            let (first, last) = gradients.split_at(6 * 70 + 70);
+            for (report, of_layer) in trainer.reports().unwrap().zip([first, last]) {
+                close(report.gradient, of_layer);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_penalty_and_limit_of_an_update_works_alone() {
+    let before = [0.5, -0.25, 0.0];
+    // Of a row of 1 and 2: the gradient is 0.25, 0.5 and 0.25.
+    let (x, d_y): ([f64; 2], [f64; 1]) = ([1.0, 2.0], [0.25]);
+    let norm = (0.0625_f64 + 0.25 + 0.0625).sqrt();
+    for isa in isas() {
+        let build = |optimizer: Optimizer| {
+            let builder = Network::<f64>::builder(2).dense(1, Activation::Identity).isa(isa);
+            let mut network = builder.build().unwrap();
+            network.write_parameters(&before).unwrap();
+            Trainer::builder(network).optimizer(optimizer)
+        };
+        let sgd = Optimizer::sgd(0.5);
+        let scale = 0.125 / (norm + 1e-6);
+        let cases = [
+            (build(sgd), [0.25, 0.5, 0.25]),
+            (build(sgd.l1(0.125)), [0.375, 0.375, 0.25]),
+            (build(sgd.weight_decay(0.5)), [0.5, 0.375, 0.25]),
+            (build(sgd).clip_value(0.375), [0.25, 0.375, 0.25]),
+            (build(sgd).clip_norm(0.125), [0.25 * scale, 0.5 * scale, 0.25 * scale]),
+        ];
+        for (builder, gradient) in cases {
+            let what = format!("{isa} {builder:?}");
+            let mut trainer = builder.build().unwrap();
+            trainer.forward(&x).unwrap();
+            trainer.backward(&d_y).unwrap();
+            trainer.apply_gradients().unwrap();
+            let mut after = [f64::NAN; 3];
+            trainer.network().read_parameters(&mut after).unwrap();
+            for ((after, before), g) in after.into_iter().zip(before).zip(gradient) {
+                assert!((after - (before - 0.5 * g)).abs() <= f64::EPSILON, "{what}: {after}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_inputs_stay_until_the_next_backward_pass() {
+    let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
+    let mut trainer = Trainer::builder(network).max_batch(4).input_gradients().build().unwrap();
+    let (x, targets) = ([0.5; 12], [0.25; 8]);
+    trainer.compute_gradients(&x[..9], &targets[..6]).unwrap();
+    let gradients = trainer.input_gradients().unwrap().to_vec();
+    assert!(gradients.len() == 9 && gradients.iter().all(|&d| d != 0.0));
+    trainer.apply_gradients().unwrap();
+    assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
+    trainer.evaluate(Data::new(&x, &targets)).unwrap();
+    assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
+    trainer.forward(&x[..6]).unwrap();
+    assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
+    trainer.backward(&targets[..4]).unwrap();
+    assert_eq!(trainer.input_gradients().unwrap().len(), 6);
+}
+
+#[test]
+fn only_the_first_layer_of_sines_is_spread_over_its_inputs() {
+    let sine = Activation::Sine(30.0);
+    let builder = Network::<f64>::builder(50).dense(200, sine).dense(100, sine).dense(60, sine);
+    let network = builder.init(Init::Siren { frequency: 30.0 }).seed(3).build().unwrap();
+    let limits = [1.0 / 50.0, (6.0_f64 / 200.0).sqrt() / 30.0, (6.0_f64 / 100.0).sqrt() / 30.0];
+    for (l, limit) in limits.into_iter().enumerate() {
+        let layer = network.layer(l).unwrap();
+        let mut weights = vec![0.0; layer.inputs() * layer.outputs()];
+        network.read_weights(l, &mut weights).unwrap();
+        let largest = weights.into_iter().fold(0.0, |largest, w: f64| w.abs().max(largest));
+        assert!(largest <= limit && largest > 0.99 * limit, "{l}: {largest} of {limit}");
+    }
+}
+
+#[test]
+fn what_was_asked_for_can_be_read_back() {
+    let network = Network::<f32>::builder(2).dense(1, Activation::Tanh).seed(1).build().unwrap();
+    assert_eq!(network.workspace(7).unwrap().max_batch(), 7);
+    for parallelism in [Parallelism::Serial, Parallelism::Auto, Parallelism::Threads(2)] {
+        let builder = Trainer::builder(network.clone()).max_batch(9).parallelism(parallelism);
+        let trainer = builder.build().unwrap();
+        assert_eq!((trainer.max_batch(), trainer.parallelism()), (9, parallelism));
     }
 }
 
