@@ -4,7 +4,7 @@ mod common;
 
 use common::isas;
 use fuseprop::reference::dropout_factors;
-use fuseprop::{Activation, Element, Error, Isa, Network, Parallelism, Trainer};
+use fuseprop::{Activation, Element, Error, Isa, Loss, Network, Parallelism, Reduction, Trainer};
 
 /// A network that hands its inputs through two layers with dropout to its outputs.
 fn passing_on<T: Element + From<f32>>(features: usize, shares: [f64; 2], isa: Isa) -> Network<T> {
@@ -19,13 +19,15 @@ fn passing_on<T: Element + From<f32>>(features: usize, shares: [f64; 2], isa: Is
     network
 }
 
+/// With a loss whose gradient is 1 for every output above its target.
 fn trainer<T: Element>(network: Network<T>, seed: u64, max_batch: usize) -> Trainer<T> {
-    let builder = Trainer::builder(network).seed(seed).max_batch(max_batch).input_gradients();
+    let builder = Trainer::builder(network).loss(Loss::MeanAbsoluteError).reduction(Reduction::Sum);
+    let builder = builder.seed(seed).max_batch(max_batch).input_gradients();
     builder.parallelism(Parallelism::Serial).build().unwrap()
 }
 
-/// Outputs, and gradients of inputs, are the product of both layers' factors: forward and back, and in the backward
-/// pass that computes its own forward again.
+/// Outputs, and gradients of inputs, are the product of both layers' factors: forward and back, in the backward pass that
+/// computes its own forward again, and in a training pass.
 fn compare<T: Element + From<f32> + Into<f64>>(isa: Isa, features: usize, batch: usize) {
     let (seed, shares) = (77, [0.25, 0.5]);
     let mut trainer = trainer(passing_on::<T>(features, shares, isa), seed, batch);
@@ -41,6 +43,14 @@ fn compare<T: Element + From<f32> + Into<f64>>(isa: Isa, features: usize, batch:
             assert!((y - expected).abs() < 1e-6 && (d_x - expected).abs() < 1e-6, "{isa} {i} {y} {d_x}");
         }
     }
+    for pass in 4..7 {
+        trainer.compute_gradients(&ones, &vec![T::from(-1.0); batch * features]).unwrap();
+        let factors = [0, 1].map(|l| dropout_factors((seed, pass, l), shares[l], (batch, features)));
+        for (i, &d_x) in trainer.input_gradients().unwrap().iter().enumerate() {
+            let (found, expected): (f64, f64) = (d_x.into(), factors[0][i] * factors[1][i]);
+            assert!((found - expected).abs() < 1e-6, "{isa}, pass {pass}: {i} {found}");
+        }
+    }
 }
 
 #[test]
@@ -49,6 +59,28 @@ fn factors_are_those_of_the_formula() {
         for (features, batch) in [(1, 3), (7, 5), (16, 64), (33, 70), (20, 700)] {
             compare::<f32>(isa, features, batch);
             compare::<f64>(isa, features, batch);
+        }
+    }
+}
+
+/// Its random number is a whole number of 2^-32, and so is the share here.
+#[test]
+fn an_element_is_left_out_by_the_first_share_above_its_random_number() {
+    let share = |units: u64| units as f64 / 4_294_967_296.0;
+    for element in 0..4 {
+        let factor = |units| dropout_factors((77, 1, 0), share(units), (1, 4))[element];
+        let (mut keeps, mut leaves_out) = (0, u64::from(u32::MAX));
+        assert!(factor(keeps) == 1.0 && factor(leaves_out) == 0.0);
+        while keeps + 1 < leaves_out {
+            let middle = (keeps + leaves_out) / 2;
+            *if factor(middle) == 0.0 { &mut leaves_out } else { &mut keeps } = middle;
+        }
+        for isa in isas() {
+            let output = |units| {
+                let mut trainer = trainer(passing_on::<f64>(4, [share(units), 0.0], isa), 77, 1);
+                trainer.forward(&[1.0; 4]).unwrap()[element]
+            };
+            assert!(output(keeps) > 0.0 && output(leaves_out) == 0.0, "{isa}: {element} at {keeps}");
         }
     }
 }
