@@ -484,6 +484,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_best_epoch_is_the_first_of_the_lowest_loss_that_is_a_number() {
+        let mut progress = Progress::<f32> { outcome: None, kept: Vec::new(), plateau: None, factor: 1.0 };
+        // Losses, with the number of the best epoch so far.
+        let losses = [(f64::NAN, 1), (3.0, 2), (3.0, 2), (4.0, 2), (2.0, 5), (f64::NAN, 5), (1.0, 7)];
+        for (number, (loss, best)) in (1..).zip(losses) {
+            let (validation, learning_rate) = (None, 0.1);
+            let added =
+                progress.add(Epoch { number, of: 7, loss, validation, learning_rate, is_best: false });
+            let outcome = progress.outcome.unwrap();
+            assert_eq!((outcome.last.number, outcome.best.number), (number, best));
+            let ranks = [added.is_best, outcome.last.is_best, outcome.best.is_best];
+            assert_eq!(ranks, [number == best, number == best, true], "{number}");
+        }
+    }
+
+    #[test]
     fn every_epoch_of_every_seed_has_an_order_of_its_own() {
         let mut seen = std::collections::BTreeSet::new();
         let mut firsts = [0; 20];

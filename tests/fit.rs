@@ -116,9 +116,14 @@ fn an_evaluation_is_the_loss_over_all_rows_at_once() {
             close(build(loss, 7).evaluate(data).unwrap().loss, at_once);
             let loss = Loss::SoftmaxCrossEntropy;
             let at_once = build(loss, 50).compute_gradients(&x, &classes).unwrap();
-            let evaluation = build(loss, 7).evaluate(Data::new(&x, &classes)).unwrap();
+            let mut trainer = build(loss, 7);
+            let evaluation = trainer.evaluate(Data::new(&x, &classes)).unwrap();
             close(evaluation.loss, at_once);
-            assert!(evaluation.accuracy.unwrap() > 0.0);
+            let (network, mut y) = (trainer.network(), vec![0.0; 50 * OUTPUTS]);
+            network.predict_into(&x, &mut y, &mut network.workspace(50).unwrap()).unwrap();
+            let accuracy = metrics::accuracy(&y, &classes);
+            assert!(accuracy > 0.0 && accuracy < 1.0);
+            assert_eq!(evaluation.accuracy, Some(accuracy));
         }
     }
 }
@@ -201,8 +206,8 @@ fn what_does_not_fit_is_refused_before_the_first_step() {
     let before = parameters(&trainer);
     let data = Data::new(&x, &classes);
     let mut refused = |data, how: Fit<'_, f32>| trainer.fit(data, &how, go_on).unwrap_err();
-    assert!(matches!(refused(data, Fit::new(0, 16)), Error::Zero { .. }));
-    assert!(matches!(refused(data, Fit::new(1, 0)), Error::Zero { .. }));
+    assert_eq!(refused(data, Fit::new(0, 16)), Error::Zero { what: "the number of epochs" });
+    assert_eq!(refused(data, Fit::new(1, 0)), Error::Zero { what: "the rows of a batch" });
     assert_eq!(refused(data, Fit::new(1, 17)), Error::Batch { max: 16, found: 17 });
     assert!(matches!(refused(Data::new(&x[1..], &classes), Fit::new(1, 16)), Error::Rows { .. }));
     assert!(matches!(refused(Data::new(&[], &classes), Fit::new(1, 16)), Error::Rows { .. }));
@@ -231,4 +236,8 @@ fn a_plateau_waits_for_its_patience() {
     let factors: Vec<f64> =
         [3.0, 2.0, 2.0, 1.9999, 1.0, f64::NAN, 5.0, 0.5].map(|loss| plateau.factor(loss)).to_vec();
     assert_eq!(factors, [1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.5, 1.0]);
+    // A loss is lower below the threshold, not at it.
+    let mut plateau = Plateau::new(0.5, 0);
+    let factors = [1.0, 1.0 - 1e-4, (1.0_f64 - 1e-4).next_down()].map(|loss| plateau.factor(loss));
+    assert_eq!(factors, [1.0, 0.5, 1.0]);
 }
