@@ -229,14 +229,9 @@ fn counts_and_rates_that_cannot_be_are_refused() {
     let mut saved = trainer::<f32>(isa, Optimizer::adam(0.01));
     fit(&mut saved, &path.0, 3);
     let bytes = std::fs::read(&path.0).unwrap();
-    let text = String::from_utf8_lossy(&bytes[8..]).into_owned();
-    let words = |key: &str| {
-        let line = text.split("\\n").find(|line| line.starts_with(&format!("{key} "))).unwrap();
-        line.to_owned()
-    };
-    // In a file the header is JSON, its length in the first eight bytes: replacements keep it.
     let cases = [
         ("steps", "steps 99999999999999999999"),
+        ("steps", "steps 281474976645121"),
         ("passes", "passes -1"),
         ("last", "last 18446744073709551615 24 1 1 1 - - 1"),
         ("best", "best 9 24 0.5 0.5 0.5 - - 0.1"),
@@ -245,23 +240,86 @@ fn counts_and_rates_that_cannot_be_are_refused() {
         ("dropout_seed", "x 9"),
     ];
     for (key, replacement) in cases {
-        let line = words(key);
-        let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        let header = std::str::from_utf8(&bytes[8..8 + header_len]).unwrap();
-        let mut changed = header.trim_end().replacen(&line, replacement, 1);
-        assert_ne!(changed, header.trim_end(), "{key}");
-        while changed.len() % 8 != 0 {
-            changed.push(' ');
-        }
-        let mut file = (changed.len() as u64).to_le_bytes().to_vec();
-        file.extend(changed.as_bytes());
-        file.extend(&bytes[8 + header_len..]);
-        std::fs::write(&path.0, &file).unwrap();
+        std::fs::write(&path.0, with_line(&bytes, key, replacement)).unwrap();
         let mut other = trainer::<f32>(isa, Optimizer::adam(0.01));
         let error = other.resume(&path.0).unwrap_err();
         assert!(matches!(error, Error::Format { .. } | Error::Setting { .. }), "{key}: {error}");
         assert_eq!(other.steps(), 0);
     }
+    // A training that goes on for years.
+    for (replacement, steps) in [("steps 4294967296", 1 << 32), ("steps 281474976645120", 0xffff_ffff << 16)]
+    {
+        std::fs::write(&path.0, with_line(&bytes, "steps", replacement)).unwrap();
+        let mut other = trainer::<f32>(isa, Optimizer::adam(0.01));
+        other.resume(&path.0).unwrap();
+        assert_eq!(other.steps(), steps);
+    }
+}
+
+/// A checkpoint in which the line of a key is another.
+fn with_line(bytes: &[u8], key: &str, replacement: &str) -> Vec<u8> {
+    // The header is JSON, its length in the first eight bytes.
+    let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&bytes[8..8 + header_len]).unwrap();
+    let line = header.split("\\n").find(|line| line.starts_with(&format!("{key} "))).unwrap();
+    let mut changed = header.trim_end().replacen(line, replacement, 1);
+    assert_ne!(changed, header.trim_end(), "{key}");
+    while changed.len() % 8 != 0 {
+        changed.push(' ');
+    }
+    let mut file = (changed.len() as u64).to_le_bytes().to_vec();
+    file.extend(changed.as_bytes());
+    file.extend(&bytes[8 + header_len..]);
+    file
+}
+
+/// Of a small network too, which counts its passes on a path of its own.
+#[test]
+fn a_checkpoint_tells_what_its_format_says_and_no_more() {
+    let path = Temporary::new("format");
+    let builder = Network::<f32>::builder(2).dense(3, Activation::Tanh).seed(1);
+    let network = builder.dense(1, Activation::Identity).build().unwrap();
+    let mut trainer = Trainer::builder(network).optimizer(Optimizer::sgd(0.25)).build().unwrap();
+    for _ in 0..3 {
+        trainer.step(&[0.5, -0.5], &[1.0]).unwrap();
+    }
+    trainer.forward(&[0.5, -0.5]).unwrap();
+    trainer.save_checkpoint(&path.0).unwrap();
+    let bytes = std::fs::read(&path.0).unwrap();
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let text = metadata.metadata().as_ref().unwrap()["fuseprop"].clone();
+    let expected = [
+        "version 1",
+        "layer dense tanh 0",
+        "layer dense identity 0",
+        "steps 3",
+        "passes 4",
+        "learning_rate 0.25",
+    ];
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("optimizer ")).collect();
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn checkpoints_are_written_every_so_many_epochs_and_after_the_last_before_its_callback() {
+    let path = Temporary::new("every");
+    let build = || {
+        let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
+        Trainer::builder(network).build().unwrap()
+    };
+    // An epoch is a step.
+    let (x, y) = ([1.0, 2.0], [3.0, 1.0]);
+    let mut saved = Vec::new();
+    let each = |_: &Epoch| {
+        saved.push(path.0.exists().then(|| {
+            let mut trainer = build();
+            trainer.resume(&path.0).unwrap();
+            trainer.steps()
+        }));
+        ControlFlow::Continue(())
+    };
+    build().fit(Data::new(&x, &y), &Fit::new(5, 2).checkpoint(&path.0, 2), each).unwrap();
+    assert_eq!(saved, [None, Some(2), Some(2), Some(4), Some(5)]);
 }
 
 #[test]
@@ -272,9 +330,19 @@ fn early_stopping_that_starts_late_returns_to_what_it_has_seen() {
     let build = || Trainer::builder(network()).optimizer(Optimizer::sgd(1.5)).build().unwrap();
     let (x, y) = ([1.0, 2.0], [3.0, 1.0]);
     let go_on = |_: &Epoch| ControlFlow::Continue(());
-    build().fit(Data::new(&x, &y), &Fit::new(6, 2).checkpoint(&path.0, 1), go_on).unwrap();
-    let mut trainer = build();
-    trainer.resume(&path.0).unwrap();
+    let first = build().fit(Data::new(&x, &y), &Fit::new(6, 2).checkpoint(&path.0, 1), go_on).unwrap();
+    assert!(first.best.number == 1 && !first.last.is_best);
+    let resumed = || {
+        let mut trainer = build();
+        trainer.resume(&path.0).unwrap();
+        trainer
+    };
+    // Where no epoch is left the fit ends as it did, but for a best epoch whose parameters are not there.
+    let again = resumed().fit(Data::new(&x, &y), &Fit::new(6, 2), go_on).unwrap();
+    assert_eq!(again, first);
+    let again = resumed().fit(Data::new(&x, &y), &Fit::new(6, 2).stop_early(2), go_on).unwrap();
+    assert!(again.best == again.last && again.last.is_best && again.last.number == 6);
+    let mut trainer = resumed();
     let outcome = trainer.fit(Data::new(&x, &y), &Fit::new(12, 2).stop_early(2), go_on).unwrap();
     assert_eq!((outcome.best.number, outcome.last.number), (6, 8));
     let best = Network::<f32>::load(&path.0).unwrap();
