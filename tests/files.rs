@@ -215,6 +215,91 @@ fn what_pytorch_wrote_is_read_by_any_names() {
     }
     check("mlp_prefixed", Names::Prefix("model.policy."));
     check("mlp_prefixed", Names::Discover);
+    // From the file itself.
+    let (mut imported, mut expected) = (build(), build());
+    let path = format!("{}/tests/fixtures/mlp_f64.safetensors", env!("CARGO_MANIFEST_DIR"));
+    imported.import(&path, Names::Sequential).unwrap();
+    expected.import_bytes(&fixture("mlp_f64"), Names::Sequential).unwrap();
+    assert_equal(&imported, &expected);
+    let missing = imported.import(path + ".missing", Names::Sequential);
+    assert!(matches!(missing, Err(Error::File { operation: "read", .. })));
+}
+
+/// A tensor of elements of four bytes.
+type Tensor<'a> = (&'a str, Dtype, &'a [usize]);
+
+/// A file of tensors, of which each holds its number in the list as `f32`, with the lines of a header if there are any.
+fn file_of(tensors: &[Tensor<'_>], header: Option<&str>) -> Vec<u8> {
+    let bytes_of = |(i, (_, _, shape)): (usize, &Tensor<'_>)| {
+        vec![i as f32; shape.iter().product()].into_iter().flat_map(f32::to_le_bytes).collect()
+    };
+    let bytes: Vec<Vec<u8>> = tensors.iter().enumerate().map(bytes_of).collect();
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|(&(name, dtype, shape), bytes)| (name, TensorView::new(dtype, shape.to_vec(), bytes).unwrap()));
+    let metadata = header.map(|text| [("fuseprop".to_owned(), text.to_owned())].into_iter().collect());
+    safetensors::serialize(views, metadata).unwrap()
+}
+
+#[test]
+fn discovery_follows_numbers_in_names_and_passes_over_what_is_no_layer() {
+    let stems = ["a", "layer.2", "layer.9", "layer.10", "layer.10.x9", "layer.10.x10", "other"];
+    let names: Vec<[String; 2]> =
+        stems.iter().map(|stem| [format!("{stem}.weight"), format!("{stem}.bias")]).collect();
+    let float = Dtype::F32;
+    let no_layers: [Tensor<'_>; 6] = [
+        ("embedding.weight", float, &[1, 1]),
+        ("convolution.weight", float, &[1, 1, 1]),
+        ("convolution.bias", float, &[1]),
+        ("bilinear.weight", float, &[1, 1]),
+        ("bilinear.bias", float, &[1, 1]),
+        ("scale", float, &[1]),
+    ];
+    let norm: [Tensor<'_>; 2] = [("norm.weight", float, &[1]), ("norm.bias", float, &[1])];
+    // A matrix for each dense layer, beside which vectors are no layer; a vector for each norm.
+    let shapes: [&[usize]; 2] = [&[1, 1], &[1]];
+    for (shape, others) in shapes.into_iter().zip([&norm[..], &[]]) {
+        let layers = names
+            .iter()
+            .flat_map(|[weight, bias]| -> [Tensor<'_>; 2] { [(weight, float, shape), (bias, float, &[1])] });
+        let tensors: Vec<Tensor<'_>> = layers.chain(no_layers).chain(others.iter().copied()).collect();
+        let mut builder = Network::<f32>::builder(1);
+        for _ in stems {
+            builder = match shape.len() {
+                2 => builder.dense(1, Activation::Tanh),
+                _ => builder.layer_norm(Activation::Tanh),
+            };
+        }
+        let mut network = builder.build().unwrap();
+        network.import_bytes(&file_of(&tensors, None), Names::Discover).unwrap();
+        let expected: Vec<f32> = (0..2 * stems.len()).map(|i| i as f32).collect();
+        assert_eq!(parameters(&network), expected, "{shape:?}");
+    }
+}
+
+#[test]
+fn a_layer_whose_numbers_are_not_all_there_is_named_before_a_network_is_made() {
+    let (float, integer) = (Dtype::F32, Dtype::I32);
+    let load = |tensors: &[Tensor<'_>]| {
+        Network::<f32>::from_bytes(&file_of(tensors, Some("version 1\nlayer dense identity 0\n")))
+    };
+    assert!(load(&[("0.weight", float, &[2, 3]), ("0.bias", float, &[2])]).is_ok());
+    let cases: [&[Tensor<'_>]; 5] = [
+        &[("0.weight", float, &[2, 3])],
+        &[("0.weight", float, &[2, 3]), ("0.bias", float, &[3])],
+        &[("0.weight", float, &[2, 3]), ("0.bias", integer, &[2])],
+        &[("0.weight", integer, &[2, 3]), ("0.bias", float, &[2])],
+        &[("0.weight", float, &[6]), ("0.bias", float, &[2])],
+    ];
+    for tensors in cases {
+        match load(tensors) {
+            Err(Error::Tensors { expected, .. }) => {
+                assert_eq!(expected, ["0.weight of inputs inputs, with its bias"], "{tensors:?}");
+            }
+            other => panic!("{tensors:?}: {other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -190,6 +190,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_alone_is_in_the_folder_at_hand() {
+        let cases =
+            [("model", "."), ("./model", "."), ("a/model", "a"), ("a/b/model", "a/b"), ("/model", "/")];
+        for (path, folder) in cases {
+            assert_eq!(folder_of(Path::new(path)), Path::new(folder), "{path}");
+        }
+    }
+
+    #[test]
     fn a_file_is_synced_before_its_name_and_the_name_before_the_end() {
         let (folder, path) = folder("order", b"old");
         let disk = Failing::new(usize::MAX, io::ErrorKind::Other);
