@@ -160,3 +160,30 @@ fn worst<T: Element>(computed: &[T], measured: &[f64]) -> GradientCheck {
     }
     worst
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_is_the_first_of_the_largest_distances_and_a_distance_that_is_no_number_above_all() {
+        let nan = f64::NAN;
+        // Computed, measured, the error and its parameter.
+        let cases = [
+            ([1.0, -4.0, 2.0], [1.5, -4.0, 1.0], 0.25, 2),
+            ([1.0, 4.0, 2.0], [1.5, 3.5, 2.0], 0.125, 0),
+            ([2.0, 2.0, 2.0], [2.0, 2.0, 2.0], 0.0, 0),
+            // There is nothing to divide by.
+            ([0.0, 0.0, 0.0], [0.0, -3.0, 2.0], 3.0, 1),
+            ([1.0, 1.0, 1.0], [1.5, nan, 9.0], nan, 1),
+            ([1.0, 1.0, 1.0], [nan, nan, 9.0], nan, 0),
+        ];
+        for (computed, measured, error, parameter) in cases {
+            let worst = worst(&computed, &measured);
+            let bits = |numbers: [f64; 3]| numbers.map(f64::to_bits);
+            let found = bits([worst.error, worst.computed, worst.measured]);
+            assert_eq!(found, bits([error, computed[parameter], measured[parameter]]), "{worst:?}");
+            assert_eq!(worst.parameter, parameter, "{worst:?}");
+        }
+    }
+}

@@ -811,6 +811,14 @@ mod tests {
     }
 
     #[test]
+    fn gradients_through_a_scaler_are_central_differences() {
+        let scaler = Some(vec![(0.5, 2.0), (-1.0, 0.25), (0.0, 1.0), (3.0, 5.0)]);
+        let model = Model { scaler, ..model(Activation::Tanh, Activation::Identity) };
+        let t = uniform(41, BATCH * 3);
+        check_gradients(&model, Targets::Values(&t), Loss::MeanSquaredError);
+    }
+
+    #[test]
     fn gradients_of_the_cross_entropy_are_central_differences() {
         // Rows that do not sum to 1 see the factor sum(t) in the gradient.
         let t: Vec<f64> = uniform(43, BATCH * 3).into_iter().map(f64::abs).collect();
@@ -907,6 +915,20 @@ mod tests {
             assert_eq!(activation_backward(Activation::Relu, &[zero], &[zero], &[3.0]), [0.0]);
             assert_eq!(activation_backward(Activation::LeakyRelu(0.5), &[zero], &[zero], &[3.0]), [1.5]);
         }
+    }
+
+    #[test]
+    fn softplus_is_its_sum_above_twenty_and_a_logarithm_at_it() {
+        for (z, y, slope) in [
+            (20.0_f64, 20.0_f64.exp().ln_1p(), 1.0 / (1.0 + (-20.0_f64).exp())),
+            (20.0_f64.next_up(), 20.0_f64.next_up(), 1.0),
+            (25.0, 25.0, 1.0),
+        ] {
+            assert_eq!(activate(Activation::Softplus, &[z]), [y]);
+            assert_eq!(activation_backward(Activation::Softplus, &[z], &[y], &[3.0]), [3.0 * slope]);
+        }
+        // Both are apart by more than a rounding.
+        assert!(20.0_f64.exp().ln_1p() > 20.000_000_001);
     }
 
     #[test]

@@ -22,6 +22,9 @@ fn means_and_deviations_are_those_of_the_columns() {
     for constant in [0.1, 0.3, 1.1, -1e30] {
         assert_eq!(Scaler::<f64>::fit(&[constant; 10], 1).unwrap().deviations(), [1.0], "{constant}");
     }
+    // Far from 0 the difference of two large squares would have no digit left.
+    let far: Vec<f64> = X.iter().step_by(2).map(|x| x + 4_503_599_627_370_496.0).collect();
+    assert_eq!(Scaler::fit(&far, 1).unwrap().deviations(), [(38.0f64 / 4.0).sqrt()]);
     let mut x = X;
     scaler.apply(&mut x).unwrap();
     let (mean, squares) = x.iter().step_by(2).fold((0.0, 0.0), |(m, s), x| (m + x / 4.0, s + x * x / 4.0));
