@@ -99,8 +99,14 @@ pub fn step_flop(batch: usize, weights: usize) -> usize {
 #[inline(always)]
 pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> usize {
     let widest = if accumulators < 24 {
-        // Few registers: one panel and as many rows as fit, but for a single row.
-        if rows == 1 && accumulators >= 4 { 4 } else { 1 }
+        // Few registers: one panel and as many rows as fit, but for a row or two.
+        if rows == 1 && accumulators >= 4 {
+            4
+        } else if rows == 2 && accumulators >= 4 {
+            2
+        } else {
+            1
+        }
     } else if rows <= 2 {
         // Three rows of eight panels, with a line of each panel beside them, would take 33 registers of 32.
         8
