@@ -19,8 +19,8 @@
 use core::ops::Range;
 
 use super::blocking::{
-    KC_LINES, fits_in_registers, next_rows, panels_per_tile, rows_per_tile, transposed_stride, turned_panels,
-    turns_round,
+    FAR_LINES, KC_LINES, LINES_AHEAD, fits_in_registers, next_rows, panels_per_tile, rows_per_tile,
+    transposed_stride, turned_panels, turns_round, waits_for_lines,
 };
 use super::lanes::{Lanes, Line, elements};
 use super::pack::{self, Panels, PanelsMut};
@@ -468,7 +468,11 @@ impl<T: Element> Tile<'_, '_, T> {
                         #[inline(always)]
                         |p| &self.b.lines[(self.first + p) * self.b.panel + s * self.b.segment..][..k],
                     );
-                    accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, k);
+                    if waits_for_lines(MR, NP) && self.b.lines.len() >= FAR_LINES {
+                        accumulate::<L, RowsDownFar, MR, NP>(l, &mut sums, a, b, k);
+                    } else {
+                        accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, k);
+                    }
                 }
                 self.epilogue.run(l, &mut sums, (self.m, rows));
                 store_sums(l, self.c, (self.m, rows), &sums);
@@ -597,6 +601,8 @@ fn store_sums<L: Lanes, const MR: usize, const NP: usize>(
 
 /// How the rows and the sum's index of `A` lie in memory, in elements.
 trait Walk {
+    /// How many lines ahead those of `B` are asked for; 0 for not at all.
+    const AHEAD: usize = 0;
     fn row<T: Element>() -> usize;
     fn k<T: Element>() -> usize;
 }
@@ -604,6 +610,20 @@ trait Walk {
 /// Rows lie one line apart, the sum runs along a line: activations as they are.
 struct RowsDown;
 impl Walk for RowsDown {
+    #[inline(always)]
+    fn row<T: Element>() -> usize {
+        T::LANES
+    }
+    #[inline(always)]
+    fn k<T: Element>() -> usize {
+        1
+    }
+}
+
+/// [`RowsDown`] where `B` comes from far away.
+struct RowsDownFar;
+impl Walk for RowsDownFar {
+    const AHEAD: usize = LINES_AHEAD;
     #[inline(always)]
     fn row<T: Element>() -> usize {
         T::LANES
@@ -658,6 +678,11 @@ fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
         assert!(panel.len() >= k);
     }
     for k in 0..k {
+        if W::AHEAD > 0 {
+            for panel in b {
+                l.prefetch(panel, k + W::AHEAD);
+            }
+        }
         // SAFETY: `k` is below the checked number of steps, and every panel has as many lines.
         let b: [L::Vector; NP] = core::array::from_fn(
             #[inline(always)]

@@ -44,6 +44,11 @@ impl Lanes for Avx512<f32> {
     }
 
     #[inline(always)]
+    fn prefetch(self, lines: &[CacheLine<[f32; 16]>], index: usize) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(lines.as_ptr().wrapping_add(index).cast()) }
+    }
+    #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_set1_ps(x) }
@@ -270,6 +275,11 @@ impl Lanes for Avx512<f64> {
         unsafe { inner(f) }
     }
 
+    #[inline(always)]
+    fn prefetch(self, lines: &[CacheLine<[f64; 8]>], index: usize) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(lines.as_ptr().wrapping_add(index).cast()) }
+    }
     #[inline(always)]
     fn splat(self, x: f64) -> __m512d {
         // SAFETY: the token proves the features.

@@ -101,6 +101,10 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Runs `f` compiled for this instruction set. `f` must be `#[inline(always)]`.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
 
+    /// Asks for a line that may soon be needed, and may lie past the end of the slice.
+    #[inline(always)]
+    fn prefetch(self, _lines: &[<Self::Element as Element>::Line], _index: usize) {}
+
     fn splat(self, x: Self::Element) -> Self::Vector;
     fn load(self, line: &<Self::Element as Element>::Line) -> Self::Vector;
     fn store(self, line: &mut <Self::Element as Element>::Line, v: Self::Vector);
