@@ -493,7 +493,7 @@ mod tests {
         let takes_general = |trainer: Trainer<f32>| trainer.small.is_none();
         let builder = || Trainer::builder(last(network()));
         assert!(!takes_general(builder().clip_value(1.0).build().unwrap()));
-        assert!(takes_general(builder().clip_norm(1.0).build().unwrap()));
+        assert!(!takes_general(builder().clip_norm(1.0).build().unwrap()));
         assert!(takes_general(builder().check_finite(true).build().unwrap()));
         assert!(takes_general(builder().report().build().unwrap()));
         assert!(takes_general(builder().input_gradients().build().unwrap()));

@@ -166,7 +166,7 @@ impl<T: Element> Trainer<T> {
             Goal::Gradient(start) => (start, None),
             Goal::Step => (Start::Zero, Some(self.next_update())),
         };
-        if let Some(loss) = self.run_small((x, batch), objective, start, update.as_ref()) {
+        if let Some(loss) = self.run_small((x, batch), objective, start, update)? {
             return Ok(loss);
         }
         let flop = step_flop(batch, self.network.parameter_count());
@@ -179,18 +179,22 @@ impl<T: Element> Trainer<T> {
         Ok(loss)
     }
 
-    /// Both halves of a step, if the network and the batch are small.
+    /// Both halves of a step, if the network and the batch are small. A norm to clip by must be known before the update,
+    /// which is then left to the general second half.
     fn run_small(
         &mut self,
         (x, rows): (&[T], usize),
         objective: Objective<'_, T>,
         start: Start,
-        update: Option<&Update>,
-    ) -> Option<f64> {
+        update: Option<Update>,
+    ) -> Result<Option<f64>, Error> {
+        let (at_once, after) = if self.guard.measures() { (None, update) } else { (update, None) };
         let Self { small, network, transposed, gradients, moments, classes, plan, .. } = self;
         // Slots add the gradient of a batch to that of another as a whole, not row by row.
         let suits = *plan == Plan::TwoPhase || start == Start::Zero;
-        let buffers = small.as_mut().filter(|small| suits && small.suit(network, rows))?;
+        let Some(buffers) = small.as_mut().filter(|small| suits && small.suit(network, rows)) else {
+            return Ok(None);
+        };
         let mut step = SmallStep {
             buffers,
             layers: &network.layers,
@@ -203,12 +207,16 @@ impl<T: Element> Trainer<T> {
             rows,
             objective,
             start,
-            update,
+            update: at_once.as_ref(),
         };
         let loss = network.kernels.run_small(&mut step);
         self.passes += 1;
+        if after.is_some() {
+            let finish = Finish { guard: self.guard, update: after, ..Finish::NOTHING };
+            self.run(&[], 0, None, finish)?;
+        }
         self.steps += u64::from(update.is_some());
-        Some(loss)
+        Ok(Some(loss))
     }
 
     /// The halves of a step: `pass` over the rows of `x` (pass.rs), then `finish` (update.rs). Either may be nothing. The

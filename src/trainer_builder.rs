@@ -196,8 +196,8 @@ impl<T: Element> TrainerBuilder<T> {
             *lines = vec![T::Line::ZERO; network.parameters.len()];
             elements_mut::<T>(lines).fill(T::from_f64(start));
         }
-        // What has to be measured, and gradients of inputs, only the general path knows.
-        let is_general = self.reports || self.input_gradients || guard.measures();
+        // Reports and gradients of inputs only the general path knows, and to refuse a loss before its gradient is summed.
+        let is_general = self.reports || self.input_gradients || guard.finite;
         let transposed = Transposed::new(&network, if self.input_gradients { 0 } else { 1 });
         Ok(Trainer {
             squares: vec![0.0; transposed.groups.len()],

@@ -96,6 +96,9 @@ fn trainer<T: Element>(case: &Case, isa: Isa, which: usize, path: Path) -> Train
     if which.is_multiple_of(5) {
         builder = builder.clip_value(0.01);
     }
+    if which % 3 == 1 {
+        builder = builder.clip_norm(0.02);
+    }
     if path == Path::General { builder.report().build().unwrap() } else { builder.build().unwrap() }
 }
 
