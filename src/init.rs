@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::activation::Activation;
+use crate::element::Element;
 
 /// The distribution of a layer's initial weights, with `I` inputs and `O` outputs. Biases start at 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -56,16 +57,20 @@ enum Distribution {
 }
 
 impl Init {
-    pub(crate) fn check(self) -> Result<(), Error> {
+    /// Whether every weight drawn is a finite number of the element type: none lies further than 9 deviations from 0, for
+    /// [`Random`] has 2^53 numbers, and none of Siren's further than `sqrt(6)` over the frequency.
+    pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         match self {
             Self::Normal { deviation: value }
             | Self::Uniform { limit: value }
             | Self::Orthogonal { gain: value }
-                if !(value >= 0.0 && value.is_finite()) =>
+                if !(value >= 0.0 && T::holds(9.0 * value)) =>
             {
                 Err(Error::Setting { what: "the spread of the initial weights", value })
             }
-            Self::Siren { frequency: value } if !(value > 0.0 && value.is_finite()) => {
+            Self::Siren { frequency: value }
+                if !(value > 0.0 && value.is_finite() && T::holds(2.5 / value)) =>
+            {
                 Err(Error::Setting { what: "the frequency of the initial weights", value })
             }
             _ => Ok(()),

@@ -408,7 +408,7 @@ impl<T: Element> NetworkBuilder<T> {
     /// [`Error::System`] if the system gives no seed.
     pub fn build(self) -> Result<Network<T>, Error> {
         let layers = self.shapes()?;
-        self.init.check()?;
+        self.init.check::<T>()?;
         let isa = self.isa.unwrap_or_else(Isa::detect);
         let kernels = T::kernels(isa).ok_or(Error::Isa { isa })?;
         let seed = self.seed.map_or_else(system_seed, Ok)?;

@@ -142,6 +142,10 @@ fn initial_weights_refuse_settings_out_of_range_by_name() {
     // No spread is right, no frequency is not.
     let refused: Vec<bool> = inits(0.0).map(|(init, _)| build(init).is_err()).collect();
     assert_eq!(refused, [false, false, false, true]);
+    // In f32 these would be infinite weights.
+    let wide = Init::Normal { deviation: 1e38 };
+    assert!(build(wide).is_err() && build(Init::Siren { frequency: 1e-39 }).is_err());
+    assert!(Network::<f64>::builder(2).dense(2, Activation::Relu).init(wide).build().is_ok());
 }
 
 #[test]
