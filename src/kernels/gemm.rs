@@ -158,11 +158,14 @@ fn narrow_gradient<'c, L: Lanes>(
         let np = if x.panels() - p >= widest { widest } else { 1 };
         let inputs = p * L::Element::LANES..x.cols.min((p + np) * L::Element::LANES);
         let c = &mut weights[inputs];
-        with_rows!(d_z.last_cols(), MR => match np {
-            4 => turned::<L, MR, 4>(l, c, outputs, x, p, start),
-            3 => turned::<L, MR, 3>(l, c, outputs, x, p, start),
-            2 => turned::<L, MR, 2>(l, c, outputs, x, p, start),
-            _ => turned::<L, MR, 1>(l, c, outputs, x, p, start),
+        with_rows!(d_z.last_cols(), MR => if np == 1 {
+            turned::<L, MR, 1>(l, c, outputs, x, p, start);
+        } else {
+            match const { turned_panels(MR, L::ACCUMULATORS) } {
+                4 => turned::<L, MR, 4>(l, c, outputs, x, p, start),
+                3 => turned::<L, MR, 3>(l, c, outputs, x, p, start),
+                _ => turned::<L, MR, 2>(l, c, outputs, x, p, start),
+            }
         }, 1 2 3 4 5 6);
         p += np;
     }
