@@ -166,7 +166,7 @@ impl<T: Element> Trainer<T> {
             Goal::Gradient(start) => (start, None),
             Goal::Step => (Start::Zero, Some(self.next_update())),
         };
-        if let Some(loss) = self.run_small((x, batch), objective, start, update)? {
+        if let Some(loss) = self.run_small((x, batch), objective, start, update.as_ref())? {
             return Ok(loss);
         }
         let flop = step_flop(batch, self.network.parameter_count());
@@ -186,9 +186,9 @@ impl<T: Element> Trainer<T> {
         (x, rows): (&[T], usize),
         objective: Objective<'_, T>,
         start: Start,
-        update: Option<Update>,
+        update: Option<&Update>,
     ) -> Result<Option<f64>, Error> {
-        let (at_once, after) = if self.guard.measures() { (None, update) } else { (update, None) };
+        let measures = self.guard.measures();
         let Self { small, network, transposed, gradients, moments, classes, plan, .. } = self;
         // Slots add the gradient of a batch to that of another as a whole, not row by row.
         let suits = *plan == Plan::TwoPhase || start == Start::Zero;
@@ -207,12 +207,12 @@ impl<T: Element> Trainer<T> {
             rows,
             objective,
             start,
-            update: at_once.as_ref(),
+            update: update.filter(|_| !measures),
         };
         let loss = network.kernels.run_small(&mut step);
         self.passes += 1;
-        if after.is_some() {
-            let finish = Finish { guard: self.guard, update: after, ..Finish::NOTHING };
+        if measures && let Some(&update) = update {
+            let finish = Finish { guard: self.guard, update: Some(update), ..Finish::NOTHING };
             self.run(&[], 0, None, finish)?;
         }
         self.steps += u64::from(update.is_some());
