@@ -34,13 +34,14 @@
 //!    order.
 //!    `machine.rs` is where a run of slots enters the instruction set: below it nothing is looked up in a table.
 //! 3. `tile.rs`: a tile goes forward, through the loss, and back. Each operation is one call to `kernels/mod.rs`.
-//! 4. `kernels/gemm.rs`: the products `y = f(x W^T + b)`, `d_x = d_z W` and `d_W = d_z^T x`, by one micro-kernel. The
-//!    third is called by the slot (depth-first) or by the owner of the weights (two-phase), never by both.
+//! 4. `kernels/gemm.rs` and `gradient.rs`: the products `y = f(x W^T + b)` and `d_x = d_z W`, and `d_W = d_z^T x`, by one
+//!    micro-kernel, `micro.rs`. The third is called by the slot (depth-first) or by the owner of the weights (two-phase),
+//!    never by both.
 //! 5. `update.rs`, the second half: each group of parameters has an owner, who sums its gradient, calls `optimizer.rs`
 //!    (`w = w - learning_rate g` and its relatives), and renews the transposed copy.
 //!
 //! Batches of up to 64 rows through dense layers of at most 16 features (8 in `f64`) go through `small.rs` instead, all in
-//! one run, unless gradients are measured (norms, finiteness, reports) or those of the inputs asked for.
+//! one run, unless reports, a check that all is finite, or gradients of the inputs are asked for.
 //!
 //! | word | |
 //! |---|---|

@@ -9,6 +9,7 @@ use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Element;
 use crate::kernels::blocking::transposed_stride;
 use crate::kernels::gemm::{self, Small};
+use crate::kernels::gradient;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements_mut};
 use crate::kernels::pack::{self, Panels, PanelsMut};
 use crate::kernels::{Kernels, LineOf, Start, elementwise, quads};
@@ -353,7 +354,7 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
         start: Start,
     ) {
         let x = Panels { lines: x, rows, cols: inputs };
-        gemm::small_weight_gradient(l, d_w, x, Panels { lines: d_z, rows, cols: outputs }, 0, start);
+        gradient::small_weight_gradient(l, d_w, x, Panels { lines: d_z, rows, cols: outputs }, 0, start);
     }
 
     #[inline(always)]

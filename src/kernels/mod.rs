@@ -6,13 +6,15 @@
 
 pub mod blocking;
 pub mod elementwise;
-// The micro-kernel reads without bounds checks, which its assertions have made already.
-#[allow(unsafe_code)]
 pub mod gemm;
+pub mod gradient;
 pub mod isa;
 #[allow(unsafe_code)]
 pub mod lanes;
 pub mod math;
+// The micro-kernel reads without bounds checks, which its assertions have made already.
+#[allow(unsafe_code)]
+mod micro;
 mod norm;
 pub mod pack;
 pub mod quads;
@@ -68,7 +70,7 @@ pub trait Kernels<T: Element>: Send + Sync {
         transposed: &[T::Line],
         below: Option<(Panels<'_, T>, Activation)>,
     );
-    /// See [`gemm::weight_gradient`].
+    /// See [`gradient::weight_gradient`].
     fn weight_gradient(
         &self,
         d_w: &mut [T::Line],
@@ -211,12 +213,12 @@ impl<L: Lanes> Kernels<L::Element> for L {
         if x.panels() == 1 && d_w.len() == 1 + x.cols {
             return self.vectorize(
                 #[inline(always)]
-                || gemm::small_weight_gradient(*self, d_w, x, d_z, first, start),
+                || gradient::small_weight_gradient(*self, d_w, x, d_z, first, start),
             );
         }
         self.vectorize(
             #[inline(always)]
-            || gemm::weight_gradient(*self, d_w, x, d_z, first, start),
+            || gradient::weight_gradient(*self, d_w, x, d_z, first, start),
         );
     }
 

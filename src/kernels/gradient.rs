@@ -1,0 +1,215 @@
+//! The weight gradient, `d_W = x^T d_z` and `d_b` the sum of the rows of `d_z`: the third product of `gemm.rs`.
+
+use super::blocking::{
+    fits_in_registers, next_rows, panels_per_tile, rows_per_tile, turned_panels, turns_round,
+};
+use super::lanes::{Lanes, Line, elements};
+use super::micro::{
+    Constant, Epilogue, RowsAlong, Walk, accumulate, few_lines, load_sums, store_sums, with_rows,
+};
+use super::pack::{self, Panels, PanelsMut};
+use super::{LineOf, Start, elementwise};
+use crate::element::Sealed as Element;
+
+/// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, for the panels of outputs from `first` on.
+///
+/// `d_w` is those panels of `[1 + I, O]`, biases first. Overwrites `d_w` or adds to it, as `start` says. Padding lanes become
+/// 0, even of inputs that are not finite, which 0 in `d_z` would make NaN.
+#[inline(always)]
+pub fn weight_gradient<L: Lanes>(
+    l: L,
+    d_w: &mut [LineOf<L>],
+    x: Panels<'_, L::Element>,
+    d_z: Panels<'_, L::Element>,
+    first: usize,
+    start: Start,
+) {
+    let stride = 1 + x.cols;
+    let owned = d_w.len() / stride;
+    let has_last = owned > 0 && first + owned == d_z.panels();
+    let narrow = has_last && turns_round(d_z.last_cols(), d_z.rows, L::ACCUMULATORS);
+    let as_they_lie = owned - usize::from(narrow);
+    let mut p = 0;
+    while p < as_they_lie {
+        let np = panels_per_tile(as_they_lie - p, usize::MAX, L::ACCUMULATORS);
+        let c = &mut d_w[p * stride..][..np * stride];
+        match np {
+            1 => gradient_panels::<L, 1>(l, c, x, d_z, first + p, start),
+            2 => gradient_panels::<L, 2>(l, c, x, d_z, first + p, start),
+            3 => gradient_panels::<L, 3>(l, c, x, d_z, first + p, start),
+            _ => unreachable!("many rows never take more than three panels"),
+        }
+        p += np;
+    }
+    if has_last {
+        let lines = &mut d_w[(owned - 1) * stride..];
+        if narrow {
+            narrow_gradient(l, lines, x, d_z, start);
+        } else {
+            elementwise::clear_padding(l, PanelsMut { lines, rows: stride, cols: d_z.last_cols() });
+        }
+    }
+}
+
+/// `NP` panels of a weight gradient: the biases, then blocks of inputs within each panel of `x`.
+#[inline(always)]
+fn gradient_panels<L: Lanes, const NP: usize>(
+    l: L,
+    c: &mut [LineOf<L>],
+    x: Panels<'_, L::Element>,
+    d_z: Panels<'_, L::Element>,
+    first: usize,
+    start: Start,
+) {
+    let lanes = L::Element::LANES;
+    let mr = rows_per_tile(NP, L::ACCUMULATORS).min(8);
+    let mut tile = GradientTile { c, d_z, first, inputs: x.cols, start };
+    let one = [L::Element::from_f64(1.0)];
+    tile.run::<L, Constant, 1, NP>(l, &one, 0);
+    for s in 0..x.panels() {
+        let column = elements::<L::Element>(x.panel(s));
+        let width = lanes.min(x.cols - s * lanes);
+        let mut i = 0;
+        while i < width {
+            let rows = next_rows(width - i, mr);
+            let (a, line) = (&column[i..], 1 + s * lanes + i);
+            with_rows!(rows, MR => tile.run::<L, RowsAlong, MR, NP>(l, a, line));
+            i += rows;
+        }
+    }
+}
+
+/// `MR` lines by `NP` panels of a weight gradient.
+struct GradientTile<'c, 'a, T: Element> {
+    c: &'c mut [T::Line],
+    d_z: Panels<'a, T>,
+    /// The first panel of `d_z`.
+    first: usize,
+    inputs: usize,
+    start: Start,
+}
+
+impl<T: Element> GradientTile<'_, '_, T> {
+    #[inline(always)]
+    fn run<L, W, const MR: usize, const NP: usize>(&mut self, l: L, a: &[T], line: usize)
+    where
+        L: Lanes<Element = T>,
+        W: Walk,
+    {
+        if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
+            unreachable!("a tile's sums fit in registers");
+        }
+        l.vectorize(
+            #[inline(always)]
+            || {
+                let stride = 1 + self.inputs;
+                let mut sums = [[l.zero(); NP]; MR];
+                if self.start == Start::Accumulate {
+                    load_sums(l, &mut sums, self.c, (line, stride));
+                }
+                let b = core::array::from_fn(
+                    #[inline(always)]
+                    |p| self.d_z.panel(self.first + p),
+                );
+                accumulate::<L, W, MR, NP>(l, &mut sums, a, b, self.d_z.rows);
+                store_sums(l, self.c, (line, stride), &sums);
+            },
+        );
+    }
+}
+
+/// [`weight_gradient`] of the last panel, turned round: see [`turns_round`].
+#[inline(always)]
+fn narrow_gradient<L: Lanes>(
+    l: L,
+    c: &mut [LineOf<L>],
+    x: Panels<'_, L::Element>,
+    d_z: Panels<'_, L::Element>,
+    start: Start,
+) {
+    let last = d_z.panels() - 1;
+    let mut tile = GradientTile { c: &mut *c, d_z, first: last, inputs: x.cols, start };
+    tile.run::<L, Constant, 1, 1>(l, &[L::Element::from_f64(1.0)], 0);
+    let (biases, weights) = c.split_at_mut(1);
+    elementwise::clear_padding(l, PanelsMut { lines: biases, rows: 1, cols: d_z.last_cols() });
+    let outputs = elements::<L::Element>(d_z.panel(last));
+    let mut p = 0;
+    while p < x.panels() {
+        let widest = turned_panels(d_z.last_cols(), L::ACCUMULATORS);
+        let np = if x.panels() - p >= widest { widest } else { 1 };
+        let inputs = p * L::Element::LANES..x.cols.min((p + np) * L::Element::LANES);
+        let c = &mut weights[inputs];
+        with_rows!(d_z.last_cols(), MR => if np == 1 {
+            turned::<L, MR, 1>(l, c, outputs, x, p, start);
+        } else {
+            match const { turned_panels(MR, L::ACCUMULATORS) } {
+                4 => turned::<L, MR, 4>(l, c, outputs, x, p, start),
+                3 => turned::<L, MR, 3>(l, c, outputs, x, p, start),
+                _ => turned::<L, MR, 2>(l, c, outputs, x, p, start),
+            }
+        }, 1 2 3 4 5 6);
+        p += np;
+    }
+}
+
+/// `MR` outputs by `NP` panels of inputs of a [`narrow_gradient`].
+#[inline(always)]
+fn turned<L: Lanes, const MR: usize, const NP: usize>(
+    l: L,
+    c: &mut [LineOf<L>],
+    d_z: &[L::Element],
+    x: Panels<'_, L::Element>,
+    first: usize,
+    start: Start,
+) {
+    if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
+        unreachable!("a tile's sums fit in registers");
+    }
+    l.vectorize(
+        #[inline(always)]
+        || {
+            let lanes = L::Element::LANES;
+            let mut sums = [[l.zero(); NP]; MR];
+            let mut lines = [LineOf::<L>::ZERO; MR];
+            if start == Start::Accumulate {
+                for (p, c) in c.chunks(lanes).enumerate() {
+                    pack::transpose_block(l, &mut lines, c);
+                    for (sums, line) in sums.iter_mut().zip(&lines) {
+                        sums[p] = l.load(line);
+                    }
+                }
+            }
+            let b = core::array::from_fn(
+                #[inline(always)]
+                |p| x.panel(first + p),
+            );
+            accumulate::<L, RowsAlong, MR, NP>(l, &mut sums, d_z, b, x.rows);
+            for (p, c) in c.chunks_mut(lanes).enumerate() {
+                for (line, sums) in lines.iter_mut().zip(&sums) {
+                    l.store(line, sums[p]);
+                }
+                pack::transpose_block(l, c, &lines);
+            }
+        },
+    );
+}
+
+/// [`weight_gradient`] of a layer of one panel of inputs, for the panel `first` of outputs.
+#[inline(always)]
+pub fn small_weight_gradient<L: Lanes>(
+    l: L,
+    d_w: &mut [LineOf<L>],
+    x: Panels<'_, L::Element>,
+    d_z: Panels<'_, L::Element>,
+    first: usize,
+    start: Start,
+) {
+    let (biases, weights) = d_w.split_at_mut(1);
+    let one = [L::Element::from_f64(1.0)];
+    let start = (start == Start::Zero).then_some(l.zero());
+    // The lanes that are outputs.
+    let mask = l.first(d_z.cols - first * L::Element::LANES);
+    let (x, d_z) = (elements::<L::Element>(x.lines), d_z.panel(first));
+    few_lines::<L, Constant>(l, biases, (&one, d_z), start, (mask, Epilogue::None));
+    few_lines::<L, RowsAlong>(l, weights, (x, d_z), start, (mask, Epilogue::None));
+}

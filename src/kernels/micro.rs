@@ -1,0 +1,259 @@
+//! The micro-kernel: a tile of sums in registers, and what surrounds one.
+//!
+//! `C[m][p] += sum over k of A[m][k] B[p][k]`, for `MR` rows and `NP` panels of `C`: `B` is read in whole lines, `A` one element
+//! at a time, broadcast.
+
+use core::ops::Range;
+
+use super::LineOf;
+use super::blocking::LINES_AHEAD;
+use super::lanes::Lanes;
+use crate::activation::{rectified, rectified_derivative};
+use crate::element::Sealed as Element;
+
+/// How the rows and the sum's index of `A` lie in memory, in elements.
+pub trait Walk {
+    /// How many lines ahead those of `B` are asked for; 0 for not at all.
+    const AHEAD: usize = 0;
+    fn row<T: Element>() -> usize;
+    fn k<T: Element>() -> usize;
+}
+
+/// Rows lie one line apart, the sum runs along a line: activations as they are.
+pub struct RowsDown;
+impl Walk for RowsDown {
+    #[inline(always)]
+    fn row<T: Element>() -> usize {
+        T::LANES
+    }
+    #[inline(always)]
+    fn k<T: Element>() -> usize {
+        1
+    }
+}
+
+/// [`RowsDown`] where `B` comes from far away.
+pub struct RowsDownFar;
+impl Walk for RowsDownFar {
+    const AHEAD: usize = LINES_AHEAD;
+    #[inline(always)]
+    fn row<T: Element>() -> usize {
+        T::LANES
+    }
+    #[inline(always)]
+    fn k<T: Element>() -> usize {
+        1
+    }
+}
+
+/// Rows lie along a line, the sum runs down the lines: activations transposed.
+pub struct RowsAlong;
+impl Walk for RowsAlong {
+    #[inline(always)]
+    fn row<T: Element>() -> usize {
+        1
+    }
+    #[inline(always)]
+    fn k<T: Element>() -> usize {
+        T::LANES
+    }
+}
+
+/// One element for every row and step: the sum of `B`'s lines.
+pub struct Constant;
+impl Walk for Constant {
+    #[inline(always)]
+    fn row<T: Element>() -> usize {
+        0
+    }
+    #[inline(always)]
+    fn k<T: Element>() -> usize {
+        0
+    }
+}
+
+/// The micro-kernel: `sums[m][p] += sum over k of A[m][k] B[p][k]`, all sums in registers.
+///
+/// # Panics
+/// If `a` or a panel of `b` ends before `k` steps.
+#[inline(always)]
+pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
+    l: L,
+    sums: &mut [[L::Vector; NP]; MR],
+    a: &[L::Element],
+    b: [&[LineOf<L>]; NP],
+    k: usize,
+) {
+    let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
+    assert!(k > 0 && a.len() > (MR - 1) * row + (k - 1) * step);
+    for panel in b {
+        assert!(panel.len() >= k);
+    }
+    for k in 0..k {
+        if W::AHEAD > 0 {
+            for panel in b {
+                l.prefetch(panel, k + W::AHEAD);
+            }
+        }
+        // SAFETY: `k` is below the checked number of steps, and every panel has as many lines.
+        let b: [L::Vector; NP] = core::array::from_fn(
+            #[inline(always)]
+            |p| l.load(unsafe { b[p].get_unchecked(k) }),
+        );
+        for (m, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: `m < MR` and `k` is below the checked number of steps: the index is below the
+            // one that the assertion compared with the length.
+            let a = l.splat(unsafe { *a.get_unchecked(m * row + k * step) });
+            for p in 0..NP {
+                sums[p] = l.mul_add(a, b[p], sums[p]);
+            }
+        }
+    }
+}
+
+/// Loads `MR` lines from line `first` on of each of `NP` panels of `C`, `panel` lines apart.
+#[inline(always)]
+pub fn load_sums<L: Lanes, const MR: usize, const NP: usize>(
+    l: L,
+    sums: &mut [[L::Vector; NP]; MR],
+    c: &[LineOf<L>],
+    (first, panel): (usize, usize),
+) {
+    let lines: [&[LineOf<L>]; NP] = core::array::from_fn(
+        #[inline(always)]
+        |p| &c[p * panel + first..][..MR],
+    );
+    for (m, sums) in sums.iter_mut().enumerate() {
+        for (sum, lines) in sums.iter_mut().zip(lines) {
+            *sum = l.load(&lines[m]);
+        }
+    }
+}
+
+/// Stores what [`load_sums`] loads.
+#[inline(always)]
+pub fn store_sums<L: Lanes, const MR: usize, const NP: usize>(
+    l: L,
+    c: &mut [LineOf<L>],
+    (first, panel): (usize, usize),
+    sums: &[[L::Vector; NP]; MR],
+) {
+    for p in 0..NP {
+        for (line, sums) in c[p * panel + first..][..MR].iter_mut().zip(sums) {
+            l.store(line, sums[p]);
+        }
+    }
+}
+
+/// What is done with sums that are complete, while they are in registers. Activations of more than an instruction or two
+/// would make each of the micro-kernel's many copies long, and are left to a pass over a group of panels.
+#[derive(Clone, Copy)]
+pub enum Epilogue<'a, Line> {
+    None,
+    /// ReLU.
+    Rectify,
+    /// ReLU's derivative, from its outputs, which lie as the sums do.
+    RectifyBy(&'a [Line]),
+}
+
+impl<Line> Epilogue<'_, Line> {
+    /// That of some lines.
+    #[inline(always)]
+    pub fn part(self, lines: Range<usize>) -> Self {
+        match self {
+            Self::RectifyBy(y) => Self::RectifyBy(&y[lines]),
+            _ => self,
+        }
+    }
+
+    /// On sums that lie at `(first, panel)` as for [`load_sums`].
+    #[inline(always)]
+    pub fn run<L, const MR: usize, const NP: usize>(
+        self,
+        l: L,
+        sums: &mut [[L::Vector; NP]; MR],
+        (first, panel): (usize, usize),
+    ) where
+        L: Lanes<Element: Element<Line = Line>>,
+    {
+        match self {
+            Self::None => {}
+            Self::Rectify => {
+                for sum in sums.as_flattened_mut() {
+                    *sum = rectified(l, *sum);
+                }
+            }
+            Self::RectifyBy(y) => {
+                for p in 0..NP {
+                    for (sums, y) in sums.iter_mut().zip(&y[p * panel + first..][..MR]) {
+                        sums[p] = rectified_derivative(l, sums[p], l.load(y));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `C = start + A B` for one panel of `C` and one block of `k`, four lines of `C` at a time; on top of `C` if there is no
+/// `start`. Lanes outside the mask become 0.
+#[inline(always)]
+pub fn few_lines<L: Lanes, W: Walk>(
+    l: L,
+    c: &mut [LineOf<L>],
+    (a, b): (&[L::Element], &[LineOf<L>]),
+    start: Option<L::Vector>,
+    (mask, epilogue): (L::Mask, Epilogue<'_, LineOf<L>>),
+) {
+    let row = W::row::<L::Element>();
+    let count = c.len();
+    let (fours, ones) = c.as_chunks_mut::<4>();
+    for (i, lines) in fours.iter_mut().enumerate() {
+        let epilogue = epilogue.part(4 * i..4 * i + 4);
+        few::<L, W, 4>(l, lines, (&a[4 * i * row..], b), start, (mask, epilogue));
+    }
+    let done = count - ones.len();
+    for (i, line) in ones.iter_mut().enumerate() {
+        let epilogue = epilogue.part(done + i..done + i + 1);
+        few::<L, W, 1>(l, core::array::from_mut(line), (&a[(done + i) * row..], b), start, (mask, epilogue));
+    }
+}
+
+/// `MR` lines of [`few_lines`].
+#[inline(always)]
+pub fn few<L: Lanes, W: Walk, const MR: usize>(
+    l: L,
+    c: &mut [LineOf<L>; MR],
+    (a, b): (&[L::Element], &[LineOf<L>]),
+    start: Option<L::Vector>,
+    (mask, epilogue): (L::Mask, Epilogue<'_, LineOf<L>>),
+) {
+    let mut sums = [[l.zero(); 1]; MR];
+    for (sums, line) in sums.iter_mut().zip(&*c) {
+        sums[0] = match start {
+            Some(start) => start,
+            None => l.load(line),
+        };
+    }
+    accumulate::<L, W, MR, 1>(l, &mut sums, a, [b], b.len());
+    epilogue.run(l, &mut sums, (0, MR));
+    for (line, sums) in c.iter_mut().zip(&sums) {
+        l.store(line, l.select(mask, sums[0], l.zero()));
+    }
+}
+
+/// Runs an expression with the constant `MR` equal to a number of rows.
+macro_rules! with_rows {
+    ($rows:expr, $mr:ident => $run:expr) => {
+        with_rows!($rows, $mr => $run, 1 2 3 4 5 6 7 8 9 10 11 12)
+    };
+    ($rows:expr, $mr:ident => $run:expr, $($n:literal)*) => {
+        match $rows {
+            $($n => {
+                const $mr: usize = $n;
+                $run
+            })*
+            _ => unreachable!("a tile has 1 to 12 rows"),
+        }
+    };
+}
+pub(super) use with_rows;
