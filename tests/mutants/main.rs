@@ -138,7 +138,7 @@ fn every_fault_has_its_place() {
 }
 
 #[test]
-#[ignore = "a quarter of an hour: builds the tests for every fault"]
+#[ignore = "an hour: builds the tests for every fault"]
 fn every_fault_is_noticed_on_every_instruction_set() {
     let copy = Copy::new();
     let tests = copy.build().expect("the crate without a fault compiles");
