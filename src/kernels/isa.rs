@@ -47,6 +47,9 @@ impl fmt::Display for Isa {
     }
 }
 
+// Not inlined, or where the build already targets an instruction set `detect` is so small that every
+// crate which names a network gets kernels compiled of its own.
+#[inline(never)]
 pub fn kernels_f32(isa: Isa) -> Option<&'static dyn Machine<f32>> {
     match isa {
         Isa::Portable => Portable::<f32>::detect().map(|lanes| lanes as _),
@@ -59,6 +62,7 @@ pub fn kernels_f32(isa: Isa) -> Option<&'static dyn Machine<f32>> {
     }
 }
 
+#[inline(never)]
 pub fn kernels_f64(isa: Isa) -> Option<&'static dyn Machine<f64>> {
     match isa {
         Isa::Portable => Portable::<f64>::detect().map(|lanes| lanes as _),
