@@ -453,6 +453,40 @@ fn products_of_every_shape_are_exact_on_integers_and_within_bounds_on_reals() {
     }
 }
 
+fn check_rectified<T: Element>() {
+    let mut random = Random(6);
+    for (m, n, k) in [(1, 1, 1), (2, 3, 5), (7, 17, 4), (9, 33, 40), (13, 150, 300), (1, 300, 600)] {
+        let x = packed::<T>(&Numbers::Reals.draw(&mut random, m * k), (m, k), 0.0);
+        let w = Numbers::Reals.draw(&mut random, n * k);
+        let weights = parameters::<T>(&w, &Numbers::Reals.draw(&mut random, n));
+        for (isa, kernels) in available::<T>() {
+            let run = |activation, sums: &mut [T::Line]| {
+                let mut y = nan_lines::<T>(m * panels::<T>(n));
+                let to = PanelsMut::new(&mut y, m, n);
+                kernels.forward(to, Panels::new(&x, m, k), &weights, (activation, sums));
+                y
+            };
+            let plain = run(Activation::Identity, &mut []);
+            let mut kept = nan_lines::<T>(plain.len());
+            // In registers, and after the sums were kept.
+            let of_both = [run(Activation::Relu, &mut []), run(Activation::Relu, &mut kept)];
+            for cell in (0..m * n).map(|i| (i / n, i % n)) {
+                let sum = at::<T>(&plain, m, cell);
+                assert_eq!(at::<T>(&kept, m, cell).to_bits(), sum.to_bits(), "{isa}: kept at {cell:?}");
+                for y in &of_both {
+                    assert_eq!(at::<T>(y, m, cell), sum.max(0.0), "{isa}: relu of {sum} at {cell:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn relu_in_registers_is_that_of_the_sums() {
+    check_rectified::<f32>();
+    check_rectified::<f64>();
+}
+
 fn check_nan_row<T: Element>() {
     let mut random = Random(4);
     for (m, n, k) in [(1, 1, 1), (2, 3, 5), (7, 17, 4), (9, 33, 40), (13, 70, 300)] {
