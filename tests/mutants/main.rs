@@ -53,10 +53,9 @@ impl Mutant {
 
     /// The instruction sets that the fault is for, of those at hand.
     fn instruction_sets(&self) -> Vec<String> {
-        let only = [("portable.rs", "portable"), ("avx2.rs", "AVX2"), ("avx512.rs", "AVX-512")];
-        let only = only.iter().find(|(file, _)| self.file.ends_with(file)).map(|(_, isa)| isa);
+        let only = self.name.split_once(": ").map(|(sets, _)| sets.split(" and "));
         let here = fuseprop::Isa::available().map(|isa| isa.to_string());
-        here.filter(|isa| only.is_none_or(|only| only == isa)).collect()
+        here.filter(|isa| only.clone().is_none_or(|mut only| only.any(|only| only == isa))).collect()
     }
 }
 
