@@ -132,6 +132,10 @@ fn every_fault_has_its_place() {
     assert!(mutants.len() >= 30);
     for mutant in mutants {
         assert!(!mutant.from.is_empty() && !mutant.to.is_empty(), "{mutant:?}");
+        // A misspelt one would leave the fault untried without a word.
+        let (sets, _) = mutant.name.split_once(": ").unwrap_or_default();
+        let known = |set| ["", "portable", "AVX2", "AVX-512"].contains(&set);
+        assert!(sets.split(" and ").all(known), "{:?}", mutant.name);
         mutant.apply(&fs::read_to_string(format!("{ROOT}/{}", mutant.file)).unwrap());
     }
 }
