@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernels::blocking::{OWNED_PANELS, transposed_lines, transposed_stride};
+use crate::kernels::blocking::{owned_panels, transposed_lines, transposed_stride};
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::panels;
 use crate::kernels::{Kernels, Start};
@@ -208,8 +208,9 @@ impl<T: Element> Transposed<T> {
             // Only products have a use for transposed weights.
             let is_read = l >= first && layer.kind() == LayerKind::Dense;
             let count = panels::<T>(layer.outputs());
-            for first_panel in (0..count).step_by(OWNED_PANELS) {
-                let owned = OWNED_PANELS.min(count - first_panel);
+            let mut first_panel = 0;
+            while first_panel < count {
+                let owned = owned_panels(count - first_panel);
                 let per_panel = if is_read { transposed_stride::<T>(layer.inputs()) } else { 0 };
                 transposed.groups.push(Group {
                     layer: l,
@@ -221,6 +222,7 @@ impl<T: Element> Transposed<T> {
                     outputs: layer.outputs() - first_panel * T::LANES,
                 });
                 end += owned * per_panel;
+                first_panel += owned;
             }
             debug_assert!(
                 !is_read || Some(end - start) == transposed_lines::<T>(layer.inputs(), layer.outputs())
@@ -393,8 +395,8 @@ mod tests {
 
     #[test]
     fn an_update_is_shared_out_group_by_group() {
-        // Of 5 and of 18 panels.
-        let builder = Network::<f32>::builder(3).dense(80, Activation::Tanh).dense(280, Activation::Tanh);
+        // Of 5 and of 13 panels.
+        let builder = Network::<f32>::builder(3).dense(80, Activation::Tanh).dense(200, Activation::Tanh);
         let mut network = builder.seed(1).build().unwrap();
         let mut transposed = Transposed::new(&network, 1);
         let mut gradients = network.parameters.clone();
@@ -410,15 +412,8 @@ mod tests {
             let place = part.groups.first().map(|group| (group.layer, group.first_panel));
             (place, part.groups.len(), part.lines.parameters.len(), part.squares.len())
         };
-        let expected = [
-            (0, 0, 16),
-            (0, 4, 4),
-            (1, 0, 4 * 81),
-            (1, 4, 4 * 81),
-            (1, 8, 4 * 81),
-            (1, 12, 4 * 81),
-            (1, 16, 2 * 81),
-        ];
+        let expected =
+            [(0, 0, 3 * 4), (0, 3, 2 * 4), (1, 0, 3 * 81), (1, 3, 3 * 81), (1, 6, 4 * 81), (1, 10, 3 * 81)];
         let expected = expected.map(|(layer, panel, lines)| (Some((layer, panel)), 1, lines, 1));
         assert_eq!(parts(Split::Pieces, owned, of_part), expected);
     }

@@ -55,8 +55,21 @@ const DEPTH_FIRST_BYTES: usize = 1 << 20;
 /// panels of 256 rows are 48 KiB, an L1, and stay in L2 while the row blocks of a tile pass.
 pub const KC_LINES: usize = 16;
 
-/// Panels of one layer's outputs that are one unit of ownership in the update.
-pub const OWNED_PANELS: usize = 4;
+/// Panels of `C` that one block of a product takes, at most: while they are computed, a block of `k` of `A` and their own
+/// sums stay in L2: 256 rows of 24 panels are 384 KiB. Without it each three panels would read all of `A`, which of 4,096
+/// columns does not fit in an L2.
+pub const NC_PANELS: usize = 24;
+
+/// Panels of one layer's outputs, of those left, that are the next unit of ownership in the update: as many as a tile takes,
+/// so that the inputs are read once for all of them. The last eight are four and four, so that two threads have as much to
+/// do each, and four are not three and one.
+pub fn owned_panels(left: usize) -> usize {
+    match left {
+        ..=4 => left,
+        7 | 8 => 4,
+        _ => 3,
+    }
+}
 
 /// Floating-point operations below which a step stays on the calling thread, unless the caller says otherwise.
 ///
@@ -144,6 +157,16 @@ pub const FAR_LINES: usize = 8192;
 /// panels and not past the end of a page. One row through 784-512-512-10, 2.7 MB of weights: without 30.7 microseconds, 8
 /// lines ahead 30.5, 12 29.3, 16 29.7, 24 29.8, 40 32.6.
 pub const LINES_AHEAD: usize = 12;
+
+/// Lines of each segment of the next group of panels that a tile asks for, where they are far: eight tiles ask for all of
+/// them. Otherwise the first tile of a group would wait for most of its lines, which of 64 rows is an eighth of the group.
+pub const LINES_ASKED: usize = 2;
+
+/// Whether a tile does enough with each line to ask for others beside.
+#[inline(always)]
+pub const fn asks_for_next(mr: usize) -> bool {
+    mr >= 6
+}
 
 /// Whether the last panel of a weight gradient, of `cols` columns, is summed over `rows` rows turned round: with outputs as
 /// rows and inputs along the lanes. As it lies in memory, lanes past its columns work for nothing; turned round, its

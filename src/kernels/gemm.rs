@@ -12,7 +12,7 @@
 //! Here `W` is as it lies in memory, `[I, O]`: the transpose of what users see, with the biases as line 0 of each panel.
 //! `W^T` is read from the transposed copy, because the rows of `B` must lie along its lines.
 //!
-//! [`forward`] and [`backward_data`] loop over panels of `C`, blocks of `k`, rows of `C`; [`weight_gradient`], in
+//! [`forward`] and [`backward_data`] loop over blocks of panels of `C`, blocks of `k`, groups of panels, rows of `C`; [`weight_gradient`], in
 //! `gradient.rs`, over panels, then rows of `C`: its `k`, the rows of a tile, is one block.
 //!
 //! [`weight_gradient`]: super::gradient::weight_gradient
@@ -20,8 +20,8 @@
 use core::ops::Range;
 
 use super::blocking::{
-    FAR_LINES, KC_LINES, fits_in_registers, next_rows, panels_per_tile, rows_per_tile, transposed_stride,
-    waits_for_lines,
+    FAR_LINES, KC_LINES, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows,
+    panels_per_tile, rows_per_tile, transposed_stride, waits_for_lines,
 };
 use super::lanes::{Lanes, elements};
 use super::micro::{
@@ -134,6 +134,30 @@ struct Operand<'a, T: Element> {
     start: Option<&'a [T::Line]>,
 }
 
+impl<T: Element> Operand<'_, T> {
+    /// How many lines behind those of the group of panels `p..next`, over one block of `k`, those lie that the next group
+    /// reads: within its block of panels `first..end`, else from the next block of `k` on, else in the next block of panels.
+    /// `None` if there is none, or if they are near anyway.
+    #[inline(always)]
+    fn ahead(
+        &self,
+        (p, next): (usize, usize),
+        (first, end, panels): (usize, usize, usize),
+        (block, segments): (&Range<usize>, usize),
+    ) -> Option<usize> {
+        let (panel, segment) = if next < end {
+            (next, block.start)
+        } else if block.end < segments {
+            (first, block.end)
+        } else {
+            (next, 0)
+        };
+        let is_far = self.lines.len() >= FAR_LINES && panel < panels;
+        let line = |panel: usize, segment: usize| panel * self.panel + segment * self.segment;
+        is_far.then(|| line(panel, segment).wrapping_sub(line(p, block.start)))
+    }
+}
+
 /// `C = start + A B`, and `finish` on each group of panels of `C` as soon as it is complete.
 #[inline(always)]
 fn product<L: Lanes, S: Size>(
@@ -150,48 +174,76 @@ fn product<L: Lanes, S: Size>(
         few_lines::<L, RowsDown>(l, c.lines, (a, b), Some(start), (l.first(L::Element::LANES), epilogue));
         return finish(c.lines, 0);
     }
-    let mut p = 0;
-    while p < panels {
-        let np = panels_per_tile(panels - p, rows, L::ACCUMULATORS);
-        let lines = p * rows..(p + np) * rows;
-        let group = &mut c.lines[lines.clone()];
-        let epilogue = epilogue.part(lines);
-        match np {
-            1 => product_panels::<L, 1>(l, group, (a, b), p, epilogue),
-            2 => product_panels::<L, 2>(l, group, (a, b), p, epilogue),
-            3 => product_panels::<L, 3>(l, group, (a, b), p, epilogue),
-            4 => product_panels::<L, 4>(l, group, (a, b), p, epilogue),
-            8 => product_panels::<L, 8>(l, group, (a, b), p, epilogue),
-            _ => unreachable!("no tile has this many panels"),
+    let segments = a.panels();
+    let mut first = 0;
+    while first < panels {
+        let end = first + next_rows(panels - first, NC_PANELS);
+        let mut s = 0;
+        while s < segments {
+            let block = s..segments.min(s + KC_LINES);
+            let completes = block.end == segments;
+            let mut p = first;
+            while p < end {
+                let np = panels_per_tile(end - p, rows, L::ACCUMULATORS);
+                let lines = p * rows..(p + np) * rows;
+                let c = &mut c.lines[lines.clone()];
+                let group = Group {
+                    c: &mut *c,
+                    a,
+                    b,
+                    first: p,
+                    block: block.clone(),
+                    epilogue: if completes { epilogue.part(lines) } else { Epilogue::None },
+                    ahead: b.ahead((p, p + np), (first, end, panels), (&block, segments)),
+                };
+                match np {
+                    1 => group.run::<L, 1>(l),
+                    2 => group.run::<L, 2>(l),
+                    3 => group.run::<L, 3>(l),
+                    4 => group.run::<L, 4>(l),
+                    8 => group.run::<L, 8>(l),
+                    _ => unreachable!("no tile has this many panels"),
+                }
+                if completes {
+                    finish(c, p);
+                }
+                p += np;
+            }
+            s = block.end;
         }
-        finish(group, p);
-        p += np;
+        first = end;
     }
 }
 
-/// `NP` panels of a product: blocks of `k`, then blocks of rows.
-#[inline(always)]
-fn product_panels<L: Lanes, const NP: usize>(
-    l: L,
-    c: &mut [LineOf<L>],
-    (a, b): (Panels<'_, L::Element>, Operand<'_, L::Element>),
+/// Some adjacent panels of `C`, over one block of `k`.
+struct Group<'c, 'a, T: Element> {
+    c: &'c mut [T::Line],
+    a: Panels<'a, T>,
+    b: Operand<'a, T>,
+    /// The first panel of `B`.
     first: usize,
-    epilogue: Epilogue<'_, LineOf<L>>,
-) {
-    let mr = rows_per_tile(NP, L::ACCUMULATORS);
-    let segments = a.panels();
-    let mut s = 0;
-    while s < segments {
-        let block = s..segments.min(s + KC_LINES);
-        let epilogue = if block.end == segments { epilogue } else { Epilogue::None };
-        let mut m = 0;
+    /// Segments of `LANES` values of `k`.
+    block: Range<usize>,
+    epilogue: Epilogue<'a, T::Line>,
+    /// See [`Operand::ahead`].
+    ahead: Option<usize>,
+}
+
+impl<T: Element> Group<'_, '_, T> {
+    /// Tile by tile. The first of them ask for the lines of `B` of the next group, so many of each segment.
+    #[inline(always)]
+    fn run<L: Lanes<Element = T>, const NP: usize>(self, l: L) {
+        let Self { c, a, b, first, block, epilogue, ahead } = self;
+        let mr = rows_per_tile(NP, L::ACCUMULATORS);
+        let (mut m, mut asked) = (0, 0);
         while m < a.rows {
             let rows = next_rows(a.rows - m, mr);
-            let tile = Tile { c: &mut *c, a, b, first, m, block: block.clone(), epilogue };
+            let ahead = ahead.filter(|_| asked < T::LANES).map(|ahead| ahead.wrapping_add(asked));
+            let tile = Tile { c: &mut *c, a, b, first, m, block: block.clone(), epilogue, ahead };
             with_rows!(rows, MR => tile.run::<L, MR, NP>(l));
             m += rows;
+            asked += LINES_ASKED;
         }
-        s = block.end;
     }
 }
 
@@ -207,6 +259,8 @@ struct Tile<'c, 'a, T: Element> {
     /// Segments of `LANES` values of `k`.
     block: Range<usize>,
     epilogue: Epilogue<'a, T::Line>,
+    /// Where lines of `B` are asked for, from those in use on.
+    ahead: Option<usize>,
 }
 
 impl<T: Element> Tile<'_, '_, T> {
@@ -227,6 +281,13 @@ impl<T: Element> Tile<'_, '_, T> {
                         #[inline(always)]
                         |p| &self.b.lines[(self.first + p) * self.b.panel + s * self.b.segment..][..k],
                     );
+                    if let Some(ahead) = self.ahead.filter(|_| asks_for_next(MR)) {
+                        for panel in b {
+                            for i in 0..LINES_ASKED {
+                                l.prefetch_to_l2(panel, ahead.wrapping_add(i));
+                            }
+                        }
+                    }
                     if waits_for_lines(MR, NP) && self.b.lines.len() >= FAR_LINES {
                         accumulate::<L, RowsDownFar, MR, NP>(l, &mut sums, a, b, k);
                     } else {

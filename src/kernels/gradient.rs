@@ -5,7 +5,8 @@ use super::blocking::{
 };
 use super::lanes::{Lanes, Line, elements};
 use super::micro::{
-    Constant, Epilogue, RowsAlong, Walk, accumulate, few_lines, load_sums, store_sums, with_rows,
+    Constant, Epilogue, RowsAlong, RowsAlongThenNext, Walk, accumulate, few_lines, load_sums, store_sums,
+    with_rows,
 };
 use super::pack::{self, Panels, PanelsMut};
 use super::{LineOf, Start, elementwise};
@@ -73,7 +74,12 @@ fn gradient_panels<L: Lanes, const NP: usize>(
         while i < width {
             let rows = next_rows(width - i, mr);
             let (a, line) = (&column[i..], 1 + s * lanes + i);
-            with_rows!(rows, MR => tile.run::<L, RowsAlong, MR, NP>(l, a, line));
+            if i + rows == lanes && s + 1 < x.panels() {
+                // The last tile of a whole panel: 16 inputs are 8 and 8, 6, 5 and 5, or 2 each, 8 are 8, 4 and 4, or 2 each.
+                with_rows!(rows, MR => tile.run::<L, RowsAlongThenNext, MR, NP>(l, a, line), 2 4 5 8);
+            } else {
+                with_rows!(rows, MR => tile.run::<L, RowsAlong, MR, NP>(l, a, line));
+            }
             i += rows;
         }
     }

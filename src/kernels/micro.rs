@@ -15,6 +15,8 @@ use crate::element::Sealed as Element;
 pub trait Walk {
     /// How many lines ahead those of `B` are asked for; 0 for not at all.
     const AHEAD: usize = 0;
+    /// Whether the lines that follow the last one of `A` are asked for, as many as there are: the next panel.
+    const ASKS_FOR_NEXT: bool = false;
     fn row<T: Element>() -> usize;
     fn k<T: Element>() -> usize;
 }
@@ -38,11 +40,11 @@ impl Walk for RowsDownFar {
     const AHEAD: usize = LINES_AHEAD;
     #[inline(always)]
     fn row<T: Element>() -> usize {
-        T::LANES
+        RowsDown::row::<T>()
     }
     #[inline(always)]
     fn k<T: Element>() -> usize {
-        1
+        RowsDown::k::<T>()
     }
 }
 
@@ -56,6 +58,20 @@ impl Walk for RowsAlong {
     #[inline(always)]
     fn k<T: Element>() -> usize {
         T::LANES
+    }
+}
+
+/// [`RowsAlong`], after which the next panel follows.
+pub struct RowsAlongThenNext;
+impl Walk for RowsAlongThenNext {
+    const ASKS_FOR_NEXT: bool = true;
+    #[inline(always)]
+    fn row<T: Element>() -> usize {
+        RowsAlong::row::<T>()
+    }
+    #[inline(always)]
+    fn k<T: Element>() -> usize {
+        RowsAlong::k::<T>()
     }
 }
 
@@ -75,21 +91,24 @@ impl Walk for Constant {
 /// The micro-kernel: `sums[m][p] += sum over k of A[m][k] B[p][k]`, all sums in registers.
 ///
 /// # Panics
-/// If `a` or a panel of `b` ends before `k` steps.
+/// If `a` or a panel of `b` ends before so many steps.
 #[inline(always)]
 pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
     l: L,
     sums: &mut [[L::Vector; NP]; MR],
     a: &[L::Element],
     b: [&[LineOf<L>]; NP],
-    k: usize,
+    steps: usize,
 ) {
     let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
-    assert!(k > 0 && a.len() > (MR - 1) * row + (k - 1) * step);
+    assert!(steps > 0 && a.len() > (MR - 1) * row + (steps - 1) * step);
     for panel in b {
-        assert!(panel.len() >= k);
+        assert!(panel.len() >= steps);
     }
-    for k in 0..k {
+    for k in 0..steps {
+        if W::ASKS_FOR_NEXT {
+            l.prefetch(a, (steps + k) * step);
+        }
         if W::AHEAD > 0 {
             for panel in b {
                 l.prefetch(panel, k + W::AHEAD);

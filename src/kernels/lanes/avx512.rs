@@ -44,9 +44,14 @@ impl Lanes for Avx512<f32> {
     }
 
     #[inline(always)]
-    fn prefetch(self, lines: &[CacheLine<[f32; 16]>], index: usize) {
+    fn prefetch<X>(self, slice: &[X], index: usize) {
         // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(lines.as_ptr().wrapping_add(index).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().wrapping_add(index).cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(slice.as_ptr().wrapping_add(index).cast()) }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -276,9 +281,14 @@ impl Lanes for Avx512<f64> {
     }
 
     #[inline(always)]
-    fn prefetch(self, lines: &[CacheLine<[f64; 8]>], index: usize) {
+    fn prefetch<X>(self, slice: &[X], index: usize) {
         // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(lines.as_ptr().wrapping_add(index).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().wrapping_add(index).cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(slice.as_ptr().wrapping_add(index).cast()) }
     }
     #[inline(always)]
     fn splat(self, x: f64) -> __m512d {

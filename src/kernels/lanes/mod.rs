@@ -101,9 +101,12 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Runs `f` compiled for this instruction set. `f` must be `#[inline(always)]`.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
 
-    /// Asks for a line that may soon be needed, and may lie past the end of the slice.
+    /// Asks for the line of an element that may soon be needed, and may lie past the end of the slice.
     #[inline(always)]
-    fn prefetch(self, _lines: &[<Self::Element as Element>::Line], _index: usize) {}
+    fn prefetch<X>(self, _slice: &[X], _index: usize) {}
+    /// The same for what is needed later: as far as L2, so that nothing in use leaves L1 for it.
+    #[inline(always)]
+    fn prefetch_to_l2<X>(self, _slice: &[X], _index: usize) {}
 
     fn splat(self, x: Self::Element) -> Self::Vector;
     fn load(self, line: &<Self::Element as Element>::Line) -> Self::Vector;

@@ -12,8 +12,8 @@ use crate::kernels::lanes::{Line, elements, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Start};
 
-/// Shapes past the cube: ragged in every block, and sums longer than a block of `k`.
-const RAGGED: [(usize, usize, usize); 20] = [
+/// Shapes past the cube: ragged in every block, sums longer than a block of `k`, and more than a block of panels.
+const RAGGED: [(usize, usize, usize); 22] = [
     (31, 33, 65),
     (33, 31, 129),
     (65, 100, 31),
@@ -34,6 +34,8 @@ const RAGGED: [(usize, usize, usize); 20] = [
     (70, 6, 129),
     (25, 37, 49),
     (40, 21, 5),
+    (20, 401, 600),
+    (9, 600, 401),
 ];
 
 /// Sizes at the edges of blocks and tiles, and primes.

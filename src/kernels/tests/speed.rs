@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Check, available, on_every_isa};
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
-use crate::kernels::blocking::{OWNED_PANELS, tile_rows, transposed_lines};
+use crate::kernels::blocking::{owned_panels, tile_rows, transposed_lines};
 use crate::kernels::lanes::{Lanes, Line, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, Start, math};
@@ -102,13 +102,18 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
         }
     });
     let gradient = seconds(|| {
-        for (g, owned) in d_w.chunks_mut(OWNED_PANELS * (1 + k)).enumerate() {
+        let (mut rest, mut first) = (&mut d_w[..], 0);
+        while !rest.is_empty() {
+            let owned;
+            let count = owned_panels(panels::<T>(n) - first);
+            (owned, rest) = rest.split_at_mut(count * (1 + k));
             let mut start = Start::Zero;
             for (x, y) in x.iter().zip(&y) {
                 let (x, d_z) = (Panels::new(x, rows, k), Panels::new(y, rows, n));
-                kernels.weight_gradient(owned, x, d_z, g * OWNED_PANELS, start);
+                kernels.weight_gradient(owned, x, d_z, first, start);
                 start = Start::Accumulate;
             }
+            first += count;
         }
     });
     let flop = (2 * tiles * rows * n * k) as f64;
