@@ -24,7 +24,7 @@ pub fn peak(threads: usize) -> f64 {
 }
 
 /// Multiplies and adds in the widest registers; how many floating-point operations that was.
-fn multiply_adds(iterations: u64) -> f64 {
+pub fn multiply_adds(iterations: u64) -> f64 {
     let lanes = lanes();
     #[cfg(target_arch = "x86_64")]
     match lanes {

@@ -2,8 +2,10 @@
 
 mod check;
 #[path = "../../../examples/common/peak.rs"]
+#[expect(dead_code, reason = "the peak takes turns here")]
 mod fma;
 mod options;
+mod peak;
 mod peer;
 mod peers;
 mod table;
@@ -13,6 +15,7 @@ mod workload;
 use std::process::{Command, ExitCode};
 
 use options::Options;
+use peak::Peak;
 use peer::{Candidate, Peer};
 use peers::python::Python;
 use peers::{burn, candle, gemm, matrixmultiply, ours, rust_mlp};
@@ -54,8 +57,7 @@ fn run_child(threads: usize) -> Result<()> {
 }
 
 fn compare(options: &Options, threads: usize) -> Result<()> {
-    let peak = fma::peak(threads);
-    println!("\n# Threads: {threads}\n\nPeak of fused multiply-adds: {:.0} GFLOP/s.", peak / 1e9);
+    println!("\n# Threads: {threads}");
     let python = match &options.python {
         Some(path) => Some(Python::start(path, threads, options.torch_compile)?),
         None => None,
@@ -65,7 +67,7 @@ fn compare(options: &Options, threads: usize) -> Result<()> {
     let products: Vec<_> = product_libraries().into_iter().chain(python()).collect();
     let section = |title, task, unit, workloads| {
         let candidates = if task == Task::Product { &products } else { &networks };
-        let section = Section { title, task, unit, peak, rounds: options.rounds, candidates };
+        let section = Section { title, task, unit, rounds: options.rounds, candidates };
         section.run(workloads, options.workload.as_deref())
     };
     if options.wants("train") {
@@ -106,8 +108,6 @@ struct Section<'a> {
     title: &'a str,
     task: Task,
     unit: Unit,
-    /// FLOP per second.
-    peak: f64,
     rounds: usize,
     candidates: &'a [Candidate],
 }
@@ -126,15 +126,15 @@ impl Section<'_> {
                 Task::Train { .. } => workload.step_flop(),
                 _ => workload.forward_flop(),
             };
-            let timings = self.compare(workload)?;
-            let row = Row { workload: workload.name.clone(), flop, timings };
-            table::print_row(&row, self.unit, self.peak);
+            let (timings, peak) = self.compare(workload)?;
+            let row = Row { workload: workload.name.clone(), flop, timings, peak };
+            table::print_row(&row, self.unit);
         }
         Ok(())
     }
 
-    /// One timing a column, None for a candidate that does not do the workload.
-    fn compare(&self, workload: &Workload) -> Result<Vec<Option<Timing>>> {
+    /// One timing a column, None for a candidate that does not do the workload; and the peak in FLOP per second.
+    fn compare(&self, workload: &Workload) -> Result<(Vec<Option<Timing>>, f64)> {
         let data = match self.task {
             Task::Product => Data::product(workload)?,
             _ => Data::train(workload)?,
@@ -149,8 +149,10 @@ impl Section<'_> {
                 peers.extend(peer.map(|peer| (name, peer)));
             }
         }
+        peers.push(("peak", Box::new(Peak)));
         let timings = timing::interleave(&mut peers, self.rounds)?;
         let timing = |name| peers.iter().position(|peer| peer.0 == name).map(|i| timings[i]);
-        Ok(self.candidates.iter().map(|candidate| timing(candidate.name)).collect())
+        let columns = self.candidates.iter().map(|candidate| timing(candidate.name)).collect();
+        Ok((columns, timing("peak").map_or(0.0, |peak| Peak.step_flop() / peak.min)))
     }
 }

@@ -15,6 +15,8 @@ pub struct Row {
     pub flop: f64,
     /// fuseprop's first; one for each column, None if it does not do the workload.
     pub timings: Vec<Option<Timing>>,
+    /// FLOP per second, the best of the same turns; 0 if it is not known.
+    pub peak: f64,
 }
 
 /// A limit further away than this is not what limits a step.
@@ -22,14 +24,16 @@ const MANY_TIMES: f64 = 10.0;
 
 pub fn print_head(title: &str, columns: &[&str]) {
     println!("\n## {title}\n");
-    let columns = [columns, &["best peer / ours", "our share of peak", "ratio at the peak"]].concat();
+    let columns =
+        [columns, &["peak, GFLOP/s", "best peer / ours", "our share of peak", "ratio at the peak"]].concat();
     println!("| workload | {} |", columns.join(" | "));
     println!("|---|{}", "---|".repeat(columns.len()));
 }
 
 /// Minimum, and median in brackets; ratios and the share are of minima. The last ratio is that of a step that does nothing but
 /// multiply and add, at the peak: no implementation can reach it.
-pub fn print_row(row: &Row, unit: Unit, peak: f64) {
+pub fn print_row(row: &Row, unit: Unit) {
+    let peak = row.peak;
     let cells: Vec<_> = row.timings.iter().map(|timing| cell(*timing, row.flop, unit)).collect();
     let best = |timings: &[Option<Timing>]| timings.iter().flatten().map(|t| t.min).reduce(f64::min);
     let (ours, peers) = (best(&row.timings[..1]), best(&row.timings[1..]));
@@ -41,7 +45,12 @@ pub fn print_row(row: &Row, unit: Unit, peak: f64) {
         .filter(|limit| *limit < MANY_TIMES);
     let limit = limit.map(|limit| format!("{limit:.2}"));
     let [ratio, share, limit] = [ratio, share, limit].map(Option::unwrap_or_default);
-    println!("| {} | {} | {ratio} | {share} | {limit} |", row.workload, cells.join(" | "));
+    println!(
+        "| {} | {} | {:.0} | {ratio} | {share} | {limit} |",
+        row.workload,
+        cells.join(" | "),
+        peak / 1e9
+    );
 }
 
 fn cell(timing: Option<Timing>, flop: f64, unit: Unit) -> String {
