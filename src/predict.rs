@@ -72,7 +72,7 @@ impl<T: Element> Network<T> {
         let tile_rows = tile_rows::<T>(max_batch, self.parameter_count());
         let slots = max_batch.div_ceil(tile_rows).min(MAX_SLOTS);
         Ok(Workspace {
-            tiles: vec![Tile::new(self, tile_rows, Purpose::Predict); slots],
+            tiles: (0..slots).map(|n| Tile::new(self, tile_rows, Purpose::Predict, n)).collect(),
             small: SmallBuffers::new(self, tile_rows),
             tile_rows,
             layers: self.layers.clone(),

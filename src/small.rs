@@ -8,7 +8,7 @@
 use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Element;
 use crate::kernels::blocking::transposed_stride;
-use crate::kernels::gemm::{self, Small};
+use crate::kernels::gemm::{self, Order, Small};
 use crate::kernels::gradient;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements_mut};
 use crate::kernels::pack::{self, Panels, PanelsMut};
@@ -326,6 +326,7 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
             x,
             weights,
             (activation, sums),
+            Order::Ascending,
         );
     }
 
@@ -341,7 +342,7 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
         let d_x = PanelsMut { lines: d_x, rows, cols: inputs };
         let d_z = Panels { lines: d_z, rows, cols: outputs };
         let from = Panels { lines: from, rows, cols: inputs };
-        gemm::backward_data::<_, Small>(l, d_x, d_z, transposed, Some((from, activation)));
+        gemm::backward_data::<_, Small>(l, d_x, d_z, transposed, Some((from, activation)), Order::Ascending);
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 use crate::activation::Activation;
 use crate::dropout::Noise;
 use crate::element::Element;
+use crate::kernels::gemm::Order;
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Kernels, Start};
@@ -18,6 +19,8 @@ use crate::update::Transposed;
 #[derive(Clone, Debug)]
 pub(crate) struct Tile<T: Element> {
     rows: usize,
+    /// Of the last forward pass: the other one of that before.
+    order: Order,
     /// The dropout of the last forward pass.
     noise: Option<Noise>,
     inputs: usize,
@@ -82,11 +85,13 @@ pub(crate) enum Head<'a, T: Element> {
 }
 
 impl<T: Element> Tile<T> {
-    pub(crate) fn new(network: &Network<T>, capacity: usize, purpose: Purpose) -> Self {
+    /// The tile that is number `n` of those that take turns.
+    pub(crate) fn new(network: &Network<T>, capacity: usize, purpose: Purpose, n: usize) -> Self {
         let lines = |features| vec![T::Line::ZERO; capacity * panels::<T>(features)];
         let layers = network.layers.iter().map(|&layer| Buffers::new(layer, capacity, purpose));
         Self {
             rows: 0,
+            order: if n.is_multiple_of(2) { Order::Ascending } else { Order::Descending },
             noise: None,
             inputs: network.inputs(),
             x: lines(network.inputs()),
@@ -109,6 +114,7 @@ impl<T: Element> Tile<T> {
         (last, noise): (Activation, Option<Noise>),
     ) {
         self.rows = rows;
+        self.order = self.order.reverse();
         self.noise = noise;
         kernels.pack(PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
         if let Some(Scaling { means, deviations, .. }) = &network.scaling {
@@ -123,7 +129,7 @@ impl<T: Element> Tile<T> {
             let activation = if l + 1 == network.layers.len() { last } else { layer.activation() };
             let (to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(l));
             match layer.kind() {
-                LayerKind::Dense => kernels.forward(to, x, weights, (activation, z)),
+                LayerKind::Dense => kernels.forward(to, x, weights, (activation, z), self.order),
                 LayerKind::LayerNorm => kernels.norm_forward(to, x, weights, statistics, (activation, z)),
             }
             if let Some(noise) = noise.filter(|_| !dropped.is_empty()) {
@@ -169,7 +175,7 @@ impl<T: Element> Tile<T> {
         head: Head<'_, T>,
     ) -> f64 {
         let loss = self.output_gradient(kernels, network, head);
-        let Self { rows, noise, x, layers, d_x, .. } = self;
+        let Self { rows, order, noise, x, layers, d_x, .. } = self;
         for (l, layer) in network.layers.iter().enumerate().rev() {
             let (below, from) = layers.split_at_mut(l);
             let Buffers { d_z, statistics, .. } = &from[0];
@@ -188,7 +194,7 @@ impl<T: Element> Tile<T> {
             let (x, d_z) = (Panels::new(x, *rows, layer.inputs()), Panels::new(d_z, *rows, layer.outputs()));
             let to = PanelsMut::new(d_x, *rows, layer.inputs());
             match layer.kind() {
-                LayerKind::Dense => kernels.backward_data(to, d_z, transposed.layer(l), derivative),
+                LayerKind::Dense => kernels.backward_data(to, d_z, transposed.layer(l), derivative, *order),
                 LayerKind::LayerNorm => {
                     let weights = network.layer_lines(l);
                     kernels.norm_backward_data(to, (x, d_z), weights, statistics, derivative);

@@ -183,9 +183,8 @@ impl<T: Element> TrainerBuilder<T> {
             Plan::TwoPhase => (max_batch.div_ceil(tile_rows), 0),
         };
         let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
-        let tile = || Tile::new(&network, tile_rows, purpose);
-        let slot = |_| Slot {
-            tile: tile(),
+        let slot = |n| Slot {
+            tile: Tile::new(&network, tile_rows, purpose, n),
             gradients: vec![T::Line::ZERO; own_lines],
             loss: 0.0,
             squares: vec![0.0; if self.reports { network.layers.len() } else { 0 }],

@@ -53,7 +53,17 @@ const DEPTH_FIRST_BYTES: usize = 1 << 20;
 
 /// Lines of `k` (inputs forward, outputs backward) that one block of a product takes: `KC`, in elements 256 for `f32`. Three
 /// panels of 256 rows are 48 KiB, an L1, and stay in L2 while the row blocks of a tile pass.
-pub const KC_LINES: usize = 16;
+const KC_LINES: usize = 16;
+
+/// Bytes of `A` that stay in L1 whatever else passes through it.
+const FEW_BYTES: usize = 16 << 10;
+
+/// Segments of `k` of one block: [`KC_LINES`], or all of them where rows are few. Then no panel is read twice, and each is
+/// read from end to end.
+#[inline(always)]
+pub fn segments_of_block<T: Element>(rows: usize, segments: usize) -> usize {
+    if rows * segments * size_of::<T::Line>() <= FEW_BYTES { segments } else { KC_LINES }
+}
 
 /// Panels of `C` that one block of a product takes, at most: while they are computed, a block of `k` of `A` and their own
 /// sums stay in L2: 256 rows of 24 panels are 384 KiB. Without it each three panels would read all of `A`, which of 4,096

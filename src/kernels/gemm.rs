@@ -12,16 +12,17 @@
 //! Here `W` is as it lies in memory, `[I, O]`: the transpose of what users see, with the biases as line 0 of each panel.
 //! `W^T` is read from the transposed copy, because the rows of `B` must lie along its lines.
 //!
-//! [`forward`] and [`backward_data`] loop over blocks of panels of `C`, blocks of `k`, groups of panels, rows of `C`; [`weight_gradient`], in
-//! `gradient.rs`, over panels, then rows of `C`: its `k`, the rows of a tile, is one block.
+//! [`forward`] and [`backward_data`] loop over blocks of panels of `C`, blocks of `k`, groups of panels, rows of `C`, and
+//! go through the panels in either [`Order`]; [`weight_gradient`], in `gradient.rs`, loops over panels, then rows of `C`:
+//! its `k`, the rows of a tile, is one block.
 //!
 //! [`weight_gradient`]: super::gradient::weight_gradient
 
 use core::ops::Range;
 
 use super::blocking::{
-    FAR_LINES, KC_LINES, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows,
-    panels_per_tile, rows_per_tile, transposed_stride, waits_for_lines,
+    FAR_LINES, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows, panels_per_tile,
+    rows_per_tile, segments_of_block, transposed_stride, waits_for_lines,
 };
 use super::lanes::{Lanes, elements};
 use super::micro::{
@@ -41,6 +42,7 @@ pub fn forward<L: Lanes, S: Size>(
     x: Panels<'_, L::Element>,
     weights: &[LineOf<L>],
     (activation, sums): (Activation, &mut [LineOf<L>]),
+    order: Order,
 ) {
     let (inputs, rows) = (x.cols, x.rows);
     let b =
@@ -49,7 +51,7 @@ pub fn forward<L: Lanes, S: Size>(
     product::<L, S>(
         l,
         &mut y,
-        (x, b),
+        (x, b, order),
         if rectifies { Epilogue::Rectify } else { Epilogue::None },
         #[inline(always)]
         |lines, first| {
@@ -78,6 +80,7 @@ pub fn backward_data<L: Lanes, S: Size>(
     d_z: Panels<'_, L::Element>,
     transposed: &[LineOf<L>],
     below: Option<(Panels<'_, L::Element>, Activation)>,
+    order: Order,
 ) {
     let lanes = L::Element::LANES;
     let segment = transposed_stride::<L::Element>(d_x.cols);
@@ -90,7 +93,7 @@ pub fn backward_data<L: Lanes, S: Size>(
     product::<L, S>(
         l,
         &mut d_x,
-        (d_z, b),
+        (d_z, b, order),
         epilogue,
         #[inline(always)]
         |lines, first| {
@@ -101,6 +104,44 @@ pub fn backward_data<L: Lanes, S: Size>(
         },
     );
     elementwise::clear_padding(l, d_x);
+}
+
+/// Which way a product goes through the panels of `C`. Where one ends, the next had better start: what it reads first was
+/// read last, and is still near.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Ascending,
+    Descending,
+}
+
+impl Order {
+    /// The other one.
+    pub fn reverse(self) -> Self {
+        match self {
+            Self::Ascending => Self::Descending,
+            Self::Descending => Self::Ascending,
+        }
+    }
+
+    /// Where the next `count` of the panels that are left start.
+    #[inline(always)]
+    fn next(self, left: &Range<usize>, count: usize) -> usize {
+        match self {
+            Self::Ascending => left.start,
+            Self::Descending => left.end.saturating_sub(count),
+        }
+    }
+
+    /// Takes the next `count` of the panels that are left.
+    #[inline(always)]
+    fn take(self, left: &mut Range<usize>, count: usize) -> Range<usize> {
+        let start = self.next(left, count);
+        match self {
+            Self::Ascending => left.start += count,
+            Self::Descending => left.end = start,
+        }
+        start..start + count
+    }
 }
 
 /// How large the operands of a product are.
@@ -135,26 +176,12 @@ struct Operand<'a, T: Element> {
 }
 
 impl<T: Element> Operand<'_, T> {
-    /// How many lines behind those of the group of panels `p..next`, over one block of `k`, those lie that the next group
-    /// reads: within its block of panels `first..end`, else from the next block of `k` on, else in the next block of panels.
-    /// `None` if there is none, or if they are near anyway.
+    /// How many lines behind the first of panel and segment `from` that of `to` lies; `None` if there is none, or if all lines
+    /// are near anyway.
     #[inline(always)]
-    fn ahead(
-        &self,
-        (p, next): (usize, usize),
-        (first, end, panels): (usize, usize, usize),
-        (block, segments): (&Range<usize>, usize),
-    ) -> Option<usize> {
-        let (panel, segment) = if next < end {
-            (next, block.start)
-        } else if block.end < segments {
-            (first, block.end)
-        } else {
-            (next, 0)
-        };
-        let is_far = self.lines.len() >= FAR_LINES && panel < panels;
-        let line = |panel: usize, segment: usize| panel * self.panel + segment * self.segment;
-        is_far.then(|| line(panel, segment).wrapping_sub(line(p, block.start)))
+    fn ahead(&self, from: (usize, usize), to: Option<(usize, usize)>) -> Option<usize> {
+        let line = |(panel, segment)| panel * self.panel + segment * self.segment;
+        to.filter(|_| self.lines.len() >= FAR_LINES).map(|to| line(to).wrapping_sub(line(from)))
     }
 }
 
@@ -163,11 +190,11 @@ impl<T: Element> Operand<'_, T> {
 fn product<L: Lanes, S: Size>(
     l: L,
     c: &mut PanelsMut<'_, L::Element>,
-    (a, b): (Panels<'_, L::Element>, Operand<'_, L::Element>),
+    (a, b, order): (Panels<'_, L::Element>, Operand<'_, L::Element>, Order),
     epilogue: Epilogue<'_, LineOf<L>>,
     mut finish: impl FnMut(&mut [LineOf<L>], usize),
 ) {
-    let (panels, rows) = (c.panels(), c.rows);
+    let rows = c.rows;
     if S::SMALL {
         let start = b.start.map_or(l.zero(), |start| l.load(&start[0]));
         let (a, b) = (elements::<L::Element>(a.lines), &b.lines[..a.cols]);
@@ -175,17 +202,28 @@ fn product<L: Lanes, S: Size>(
         return finish(c.lines, 0);
     }
     let segments = a.panels();
-    let mut first = 0;
-    while first < panels {
-        let end = first + next_rows(panels - first, NC_PANELS);
+    let most_segments = segments_of_block::<L::Element>(a.rows, segments);
+    let mut panels = 0..c.panels();
+    while !panels.is_empty() {
+        let count = next_rows(panels.len(), NC_PANELS);
+        let of_block = order.take(&mut panels, count);
         let mut s = 0;
         while s < segments {
-            let block = s..segments.min(s + KC_LINES);
-            let completes = block.end == segments;
-            let mut p = first;
-            while p < end {
-                let np = panels_per_tile(end - p, rows, L::ACCUMULATORS);
-                let lines = p * rows..(p + np) * rows;
+            let block = s..segments.min(s + most_segments);
+            let mut left = of_block.clone();
+            while !left.is_empty() {
+                let np = panels_per_tile(left.len(), rows, L::ACCUMULATORS);
+                let group = order.take(&mut left, np);
+                // What is read next: of these panels, else of the next block of `k`, else of the next panels.
+                let next = if !left.is_empty() {
+                    Some((order.next(&left, np), s))
+                } else if block.end < segments {
+                    Some((order.next(&of_block, np), block.end))
+                } else {
+                    (!panels.is_empty()).then(|| (order.next(&panels, np), 0))
+                };
+                let completes = block.end == segments;
+                let (p, lines) = (group.start, group.start * rows..group.end * rows);
                 let c = &mut c.lines[lines.clone()];
                 let group = Group {
                     c: &mut *c,
@@ -194,7 +232,7 @@ fn product<L: Lanes, S: Size>(
                     first: p,
                     block: block.clone(),
                     epilogue: if completes { epilogue.part(lines) } else { Epilogue::None },
-                    ahead: b.ahead((p, p + np), (first, end, panels), (&block, segments)),
+                    ahead: b.ahead((p, s), next),
                 };
                 match np {
                     1 => group.run::<L, 1>(l),
@@ -207,11 +245,9 @@ fn product<L: Lanes, S: Size>(
                 if completes {
                     finish(c, p);
                 }
-                p += np;
             }
             s = block.end;
         }
-        first = end;
     }
 }
 

@@ -21,7 +21,7 @@ pub mod quads;
 #[cfg(test)]
 mod tests;
 
-use gemm::{Blocked, Small};
+use gemm::{Blocked, Order, Small};
 pub use isa::Isa;
 use lanes::Lanes;
 use pack::{Panels, PanelsMut};
@@ -61,6 +61,7 @@ pub trait Kernels<T: Element>: Send + Sync {
         x: Panels<'_, T>,
         weights: &[T::Line],
         activation_and_sums: (Activation, &mut [T::Line]),
+        order: Order,
     );
     /// See [`gemm::backward_data`].
     fn backward_data(
@@ -69,6 +70,7 @@ pub trait Kernels<T: Element>: Send + Sync {
         d_z: Panels<'_, T>,
         transposed: &[T::Line],
         below: Option<(Panels<'_, T>, Activation)>,
+        order: Order,
     );
     /// See [`gradient::weight_gradient`].
     fn weight_gradient(
@@ -170,16 +172,17 @@ impl<L: Lanes> Kernels<L::Element> for L {
         x: Panels<'_, L::Element>,
         weights: &[LineOf<L>],
         activation_and_sums: (Activation, &mut [LineOf<L>]),
+        order: Order,
     ) {
         if x.panels() == 1 && y.panels() == 1 {
             return self.vectorize(
                 #[inline(always)]
-                || gemm::forward::<_, Small>(*self, y, x, weights, activation_and_sums),
+                || gemm::forward::<_, Small>(*self, y, x, weights, activation_and_sums, order),
             );
         }
         self.vectorize(
             #[inline(always)]
-            || gemm::forward::<_, Blocked>(*self, y, x, weights, activation_and_sums),
+            || gemm::forward::<_, Blocked>(*self, y, x, weights, activation_and_sums, order),
         );
     }
 
@@ -189,16 +192,17 @@ impl<L: Lanes> Kernels<L::Element> for L {
         d_z: Panels<'_, L::Element>,
         transposed: &[LineOf<L>],
         below: Option<(Panels<'_, L::Element>, Activation)>,
+        order: Order,
     ) {
         if d_x.panels() == 1 && d_z.panels() == 1 {
             return self.vectorize(
                 #[inline(always)]
-                || gemm::backward_data::<_, Small>(*self, d_x, d_z, transposed, below),
+                || gemm::backward_data::<_, Small>(*self, d_x, d_z, transposed, below, order),
             );
         }
         self.vectorize(
             #[inline(always)]
-            || gemm::backward_data::<_, Blocked>(*self, d_x, d_z, transposed, below),
+            || gemm::backward_data::<_, Blocked>(*self, d_x, d_z, transposed, below, order),
         );
     }
 

@@ -6,6 +6,7 @@ use crate::activation::Activation;
 use crate::dropout::Noise;
 use crate::element::Sealed as Element;
 use crate::kernels::blocking::transposed_stride;
+use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Lanes, QUAD, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, Start, quads};
@@ -117,9 +118,10 @@ impl Case<'_> {
         let y = b.lines::<T>(rows * po, side);
         let weights = c.lines::<T>((1 + inputs) * po, side);
         let sums = d.lines::<T>(rows * po, side);
-        for activation in [Activation::Gelu, Activation::Softmax] {
+        let orders = [Order::Ascending, Order::Descending];
+        for (activation, order) in [Activation::Gelu, Activation::Softmax].into_iter().zip(orders) {
             let (to, x) = (PanelsMut::new(y, rows, outputs), Panels::new(x, rows, inputs));
-            kernels.forward(to, x, weights, (activation, sums));
+            kernels.forward(to, x, weights, (activation, sums), order);
             let d = PanelsMut::new(sums, rows, outputs);
             kernels.output_gradient(d, Panels::new(y, rows, outputs), activation);
         }
@@ -136,7 +138,9 @@ impl Case<'_> {
         let (d_x, below) =
             (d.lines::<T>(rows * pi, side), Some((Panels::new(x, rows, inputs), Activation::Tanh)));
         let d_z = Panels::new(y, rows, outputs);
-        kernels.backward_data(PanelsMut::new(d_x, rows, inputs), d_z, transposed, below);
+        for order in orders {
+            kernels.backward_data(PanelsMut::new(d_x, rows, inputs), d_z, transposed, below, order);
+        }
     }
 
     fn norms<T: Element>(&mut self, kernels: &'static dyn Kernels<T>) {

@@ -8,9 +8,10 @@ use super::available;
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
 use crate::kernels::blocking::transposed_stride;
+use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Line, elements, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Isa, Start};
+use crate::kernels::{Isa, Kernels, Start};
 
 /// Shapes past the cube: ragged in every block, sums longer than a block of `k`, and more than a block of panels.
 const RAGGED: [(usize, usize, usize); 22] = [
@@ -265,6 +266,12 @@ impl SameBits {
     }
 }
 
+/// Every instruction set of this machine, with the panels of a product taken from the first on and from the last on.
+fn in_both_orders<T: Element>() -> impl Iterator<Item = ((Isa, &'static dyn Kernels<T>), Order)> {
+    let orders = [Order::Ascending, Order::Descending];
+    available::<T>().into_iter().flat_map(move |kernels| orders.map(|order| (kernels, order)))
+}
+
 fn check_forward<T: Element>(numbers: Numbers, largest: usize) -> Tally {
     let mut tally = Tally::default();
     let mut random = Random(1);
@@ -276,10 +283,11 @@ fn check_forward<T: Element>(numbers: Numbers, largest: usize) -> Tally {
             (0..m * n).map(|i| sum(b[i % n], (0..k).map(|l| (x[i / n * k + l], w[i % n * k + l])))).collect();
         let (lines, weights) = (packed::<T>(&x, (m, k), f64::NAN), parameters::<T>(&w, &b));
         let mut same = SameBits::default();
-        for (isa, kernels) in available::<T>() {
+        for ((isa, kernels), order) in in_both_orders::<T>() {
             let mut y = nan_lines::<T>(m * panels::<T>(n));
             let to = PanelsMut::new(&mut y, m, n);
-            kernels.forward(to, Panels::new(&lines, m, k), &weights, (Activation::Identity, &mut []));
+            let identity: (_, &mut [_]) = (Activation::Identity, &mut []);
+            kernels.forward(to, Panels::new(&lines, m, k), &weights, identity, order);
             for (i, &expected) in expected.iter().enumerate() {
                 let found = at::<T>(&y, m, (i / n, i % n));
                 assert_sum::<T>(found, expected, k, (isa, numbers), &mut tally);
@@ -306,14 +314,10 @@ fn check_backward_data<T: Element>(numbers: Numbers, largest: usize) -> Tally {
         let outputs = packed::<T>(&y, (m, n), f64::NAN);
         for below in [None, Some((Panels::new(&outputs, m, n), Activation::Relu))] {
             let mut same = SameBits::default();
-            for (isa, kernels) in available::<T>() {
+            for ((isa, kernels), order) in in_both_orders::<T>() {
                 let mut d_x = nan_lines::<T>(m * panels::<T>(n));
-                kernels.backward_data(
-                    PanelsMut::new(&mut d_x, m, n),
-                    Panels::new(&lines, m, k),
-                    &weights,
-                    below,
-                );
+                let to = PanelsMut::new(&mut d_x, m, n);
+                kernels.backward_data(to, Panels::new(&lines, m, k), &weights, below, order);
                 for (i, &expected) in expected.iter().enumerate() {
                     let found = at::<T>(&d_x, m, (i / n, i % n));
                     if below.is_some() && y[i] <= 0.0 {
@@ -465,7 +469,7 @@ fn check_rectified<T: Element>() {
             let run = |activation, sums: &mut [T::Line]| {
                 let mut y = nan_lines::<T>(m * panels::<T>(n));
                 let to = PanelsMut::new(&mut y, m, n);
-                kernels.forward(to, Panels::new(&x, m, k), &weights, (activation, sums));
+                kernels.forward(to, Panels::new(&x, m, k), &weights, (activation, sums), Order::Descending);
                 y
             };
             let plain = run(Activation::Identity, &mut []);
@@ -516,6 +520,7 @@ fn check_nan_row<T: Element>() {
                         Panels::new(&x, m, k),
                         &weights,
                         (activation, &mut []),
+                        Order::Descending,
                     );
                     y
                 });
@@ -550,7 +555,7 @@ fn check_nan_gradient<T: Element>() {
             let (lines, weights) = (packed::<T>(&d_z, (m, k), 0.0), transposed::<T>(&w, k));
             let mut d_x = nan_lines::<T>(m * panels::<T>(n));
             let to = PanelsMut::new(&mut d_x, m, n);
-            kernels.backward_data(to, Panels::new(&lines, m, k), &weights, None);
+            kernels.backward_data(to, Panels::new(&lines, m, k), &weights, None, Order::Descending);
             assert_padding_is_zero::<T>(&d_x, (m, n));
             for i in 0..m * n {
                 let nan = at::<T>(&d_x, m, (i / n, i % n)).is_nan();

@@ -4,6 +4,7 @@
 use super::available;
 use super::lanes::{Scalar, mul_add};
 use crate::activation::Activation;
+use crate::kernels::gemm::Order;
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, Start};
@@ -196,7 +197,7 @@ fn check_layers<T: Scalar>() -> usize {
                 let mut lines = vec![[T::Line::ZERO; 2]; m * panels::<T>(n)].concat();
                 let (y, sums) = lines.split_at_mut(m * panels::<T>(n));
                 let to = PanelsMut::new(y, m, n);
-                kernels.forward(to, Panels::new(&of_x, m, k), &of_w, (activation, sums));
+                kernels.forward(to, Panels::new(&of_x, m, k), &of_w, (activation, sums), Order::Ascending);
                 (unpacked(kernels, y, (m, n)), unpacked(kernels, sums, (m, n)))
             };
             let (z, _) = apply(Activation::Identity);
@@ -242,7 +243,13 @@ fn check_products<T: Scalar>() -> usize {
                 let (of_x, of_w) = (packed(kernels, &x, k), packed(kernels, &w, n));
                 let mut y = vec![T::Line::ZERO; m * panels::<T>(n)];
                 let to = PanelsMut::new(&mut y, m, n);
-                kernels.forward(to, Panels::new(&of_x, m, k), &of_w, (Activation::Identity, &mut []));
+                kernels.forward(
+                    to,
+                    Panels::new(&of_x, m, k),
+                    &of_w,
+                    (Activation::Identity, &mut []),
+                    Order::Descending,
+                );
                 let found = unpacked(kernels, &y, (m, n));
                 for (i, found) in found.iter().enumerate() {
                     let (r, c) = (i / n, i % n);

@@ -9,6 +9,7 @@ use super::{Check, available, on_every_isa};
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
 use crate::kernels::blocking::{owned_panels, tile_rows, transposed_lines};
+use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Lanes, Line, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, Start, math};
@@ -92,13 +93,19 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
     let forward = seconds(|| {
         for (x, y) in x.iter().zip(&mut y) {
             let y = PanelsMut::new(y, rows, n);
-            kernels.forward(y, Panels::new(x, rows, k), &weights, (Activation::Identity, &mut []));
+            kernels.forward(
+                y,
+                Panels::new(x, rows, k),
+                &weights,
+                (Activation::Identity, &mut []),
+                Order::Ascending,
+            );
         }
     });
     let backward = seconds(|| {
         for (y, d_x) in y.iter().zip(&mut d_x) {
             let d_x = PanelsMut::new(d_x, rows, k);
-            kernels.backward_data(d_x, Panels::new(y, rows, n), &transposed, None);
+            kernels.backward_data(d_x, Panels::new(y, rows, n), &transposed, None, Order::Ascending);
         }
     });
     let gradient = seconds(|| {
