@@ -26,6 +26,10 @@ pub enum Parallelism {
 #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread takes all pieces"))]
 pub(crate) trait Divide: Sized + Send {
     fn pieces(&self) -> usize;
+    /// Where to cut several pieces, so that both parts take about as long.
+    fn middle(&self) -> usize {
+        self.pieces() / 2
+    }
     /// The first `left` pieces and the others.
     fn divide(self, left: usize) -> (Self, Self);
 }
@@ -44,8 +48,8 @@ impl Split {
     pub(crate) fn for_each<W: Divide>(self, mut work: W, f: &(impl Fn(&mut W) + Sync)) {
         #[cfg(feature = "rayon")]
         if self == Self::Pieces && work.pieces() > 1 {
-            let left = work.pieces() / 2;
-            let (a, b) = work.divide(left);
+            let middle = work.middle();
+            let (a, b) = work.divide(middle);
             rayon::join(|| self.for_each(a, f), || self.for_each(b, f));
             return;
         }

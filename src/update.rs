@@ -348,6 +348,19 @@ impl<T: Element> Divide for Owned<'_, T> {
         self.groups.len()
     }
 
+    /// Groups of one layer take longer than those of another: by their lines.
+    fn middle(&self) -> usize {
+        let lines = self.lines.parameters.len();
+        let mut before = 0;
+        let is_left = |group: &&Group| {
+            let middle = 2 * before + group.lines;
+            before += group.lines;
+            middle <= lines
+        };
+        let count = self.groups.iter().take_while(is_left).count();
+        count.clamp(1, self.groups.len() - 1)
+    }
+
     fn divide(self, left: usize) -> (Self, Self) {
         let (groups, groups_right) = self.groups.split_at(left);
         let (squares, squares_right) = self.squares.split_at_mut(left);
