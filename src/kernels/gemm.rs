@@ -234,14 +234,7 @@ fn product<L: Lanes, S: Size>(
                     epilogue: if completes { epilogue.part(lines) } else { Epilogue::None },
                     ahead: b.ahead((p, s), next),
                 };
-                match np {
-                    1 => group.run::<L, 1>(l),
-                    2 => group.run::<L, 2>(l),
-                    3 => group.run::<L, 3>(l),
-                    4 => group.run::<L, 4>(l),
-                    8 => group.run::<L, 8>(l),
-                    _ => unreachable!("no tile has this many panels"),
-                }
+                group.run(l, np);
                 if completes {
                     finish(c, p);
                 }
@@ -266,9 +259,21 @@ struct Group<'c, 'a, T: Element> {
 }
 
 impl<T: Element> Group<'_, '_, T> {
+    #[inline(always)]
+    fn run<L: Lanes<Element = T>>(self, l: L, np: usize) {
+        match np {
+            1 => self.panels::<L, 1>(l),
+            2 => self.panels::<L, 2>(l),
+            3 => self.panels::<L, 3>(l),
+            4 => self.panels::<L, 4>(l),
+            8 => self.panels::<L, 8>(l),
+            _ => unreachable!("no tile has this many panels"),
+        }
+    }
+
     /// Tile by tile. The first of them ask for the lines of `B` of the next group, so many of each segment.
     #[inline(always)]
-    fn run<L: Lanes<Element = T>, const NP: usize>(self, l: L) {
+    fn panels<L: Lanes<Element = T>, const NP: usize>(self, l: L) {
         let Self { c, a, b, first, block, epilogue, ahead } = self;
         let mr = rows_per_tile(NP, L::ACCUMULATORS);
         let (mut m, mut asked) = (0, 0);

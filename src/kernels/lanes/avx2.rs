@@ -39,16 +39,6 @@ impl Lanes for Avx2<f32> {
     }
 
     #[inline(always)]
-    fn prefetch<X>(self, slice: &[X], index: usize) {
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().wrapping_add(index).cast()) }
-    }
-    #[inline(always)]
-    fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(slice.as_ptr().wrapping_add(index).cast()) }
-    }
-    #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_set1_ps(x); 2] }
@@ -355,16 +345,6 @@ impl Lanes for Avx2<f64> {
         unsafe { inner(f) }
     }
 
-    #[inline(always)]
-    fn prefetch<X>(self, slice: &[X], index: usize) {
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().wrapping_add(index).cast()) }
-    }
-    #[inline(always)]
-    fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(slice.as_ptr().wrapping_add(index).cast()) }
-    }
     #[inline(always)]
     fn splat(self, x: f64) -> [__m256d; 2] {
         // SAFETY: the token proves the features.

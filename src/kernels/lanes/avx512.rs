@@ -44,16 +44,6 @@ impl Lanes for Avx512<f32> {
     }
 
     #[inline(always)]
-    fn prefetch<X>(self, slice: &[X], index: usize) {
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().wrapping_add(index).cast()) }
-    }
-    #[inline(always)]
-    fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(slice.as_ptr().wrapping_add(index).cast()) }
-    }
-    #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_set1_ps(x) }
@@ -280,16 +270,6 @@ impl Lanes for Avx512<f64> {
         unsafe { inner(f) }
     }
 
-    #[inline(always)]
-    fn prefetch<X>(self, slice: &[X], index: usize) {
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().wrapping_add(index).cast()) }
-    }
-    #[inline(always)]
-    fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
-        // SAFETY: a prefetch of any address is allowed.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(slice.as_ptr().wrapping_add(index).cast()) }
-    }
     #[inline(always)]
     fn splat(self, x: f64) -> __m512d {
         // SAFETY: the token proves the features.

@@ -82,6 +82,21 @@ fn check_rows<T: Element>(x: &[T], (rows, cols): (usize, usize)) {
     assert!(cols <= QUAD && rows <= T::LANES / QUAD && rows * cols <= x.len());
 }
 
+/// Asks for the cache line of an element, into L1 or as far as L2; nothing where it is not known how.
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "nothing is asked for"))]
+fn ask_for<X>(slice: &[X], index: usize, into_l1: bool) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        let address = slice.as_ptr().wrapping_add(index).cast();
+        // SAFETY: every x86-64 has the instruction, and any address is allowed.
+        unsafe {
+            if into_l1 { _mm_prefetch::<_MM_HINT_T0>(address) } else { _mm_prefetch::<_MM_HINT_T1>(address) }
+        }
+    }
+}
+
 /// The operations of one instruction set on a line of elements.
 ///
 /// Each is the IEEE operation in every lane, rounded once, with the same result on every machine.
@@ -103,10 +118,14 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// Asks for the line of an element that may soon be needed, and may lie past the end of the slice.
     #[inline(always)]
-    fn prefetch<X>(self, _slice: &[X], _index: usize) {}
+    fn prefetch<X>(self, slice: &[X], index: usize) {
+        ask_for(slice, index, true);
+    }
     /// The same for what is needed later: as far as L2, so that nothing in use leaves L1 for it.
     #[inline(always)]
-    fn prefetch_to_l2<X>(self, _slice: &[X], _index: usize) {}
+    fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
+        ask_for(slice, index, false);
+    }
 
     fn splat(self, x: Self::Element) -> Self::Vector;
     fn load(self, line: &<Self::Element as Element>::Line) -> Self::Vector;

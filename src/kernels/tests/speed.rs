@@ -1,6 +1,6 @@
 //! How fast the products run, beside the fastest that any loop of fused multiply-adds can.
 //!
-//! `cargo test --release --lib speed -- --ignored --nocapture`, on a quiet machine.
+//! `cargo test --release --lib speed -- --ignored --nocapture`, on a quiet machine. Rates are in GFLOP/s.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -130,14 +130,14 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
 #[test]
 #[ignore = "a measurement: needs a quiet machine"]
 fn speed_of_products() {
-    on_every_isa!(f32, Peak(Vec::new()) => peaks);
-    for (isa, kernels) in available::<f32>() {
-        let peak = peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1;
-        println!("{isa}: {:.1} GFLOP/s at most", peak / 1e9);
-        for n in [17_usize, 31, 32, 33, 64, 65, 100, 128, 129, 256, 512, 1000, 1024] {
+    for n in [17_usize, 31, 32, 33, 64, 65, 100, 128, 129, 256, 512, 1000, 1024] {
+        // For each size anew: the clock moves with what else the machine does.
+        on_every_isa!(f32, Peak(Vec::new()) => peaks);
+        for (isa, kernels) in available::<f32>() {
+            let peak = peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1;
             let rates = rates::<f32>(kernels, (n.max(64).next_multiple_of(64), n, n));
-            let shares = rates.map(|rate| format!("{:6.1} {:4.0} %", rate / 1e9, 100.0 * rate / peak));
-            println!("{n:5}: forward {}, backward {}, gradient {}", shares[0], shares[1], shares[2]);
+            let [y, d_x, d_w] = rates.map(|rate| format!("{:6.1} {:4.0} %", rate / 1e9, 100.0 * rate / peak));
+            println!("{n:5}, {isa}: forward {y}, backward {d_x}, gradient {d_w} of {:.1}", peak / 1e9);
         }
     }
 }
