@@ -215,6 +215,21 @@ mod tests {
     use crate::parallel::tests::parts;
 
     #[test]
+    fn each_tile_takes_the_order_of_panels_that_the_one_before_did_not() {
+        let network = Network::<f32>::builder(3).dense(20, Activation::Tanh).seed(1).build().unwrap();
+        let mut workspace = network.workspace(150).unwrap();
+        let orders =
+            |workspace: &Workspace<f32>| workspace.tiles.iter().map(|tile| tile.order).collect::<Vec<_>>();
+        let first = orders(&workspace);
+        assert!(first.windows(2).all(|pair| pair[1] == pair[0].reverse()), "{first:?}");
+        for pass in 1..=2 {
+            network.predict_into(&[0.0; 150 * 3], &mut [0.0; 150 * 20], &mut workspace).unwrap();
+            let turned = first.iter().map(|order| if pass == 1 { order.reverse() } else { *order });
+            assert_eq!(orders(&workspace), turned.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn a_prediction_is_shared_out_tile_by_tile() {
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let Workspace { mut tiles, tile_rows, .. } = network.workspace(150).unwrap();

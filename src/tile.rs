@@ -19,8 +19,8 @@ use crate::update::Transposed;
 #[derive(Clone, Debug)]
 pub(crate) struct Tile<T: Element> {
     rows: usize,
-    /// Of the last forward pass: the other one of that before.
-    order: Order,
+    /// Of the last pass, forward and back. The next takes the other.
+    pub(crate) order: Order,
     /// The dropout of the last forward pass.
     noise: Option<Noise>,
     inputs: usize,
@@ -85,7 +85,7 @@ pub(crate) enum Head<'a, T: Element> {
 }
 
 impl<T: Element> Tile<T> {
-    /// The tile that is number `n` of those that take turns.
+    /// Tile number `n`: neighbours go through their first products in opposite orders.
     pub(crate) fn new(network: &Network<T>, capacity: usize, purpose: Purpose, n: usize) -> Self {
         let lines = |features| vec![T::Line::ZERO; capacity * panels::<T>(features)];
         let layers = network.layers.iter().map(|&layer| Buffers::new(layer, capacity, purpose));

@@ -348,7 +348,7 @@ impl<T: Element> Divide for Owned<'_, T> {
         self.groups.len()
     }
 
-    /// Groups of one layer take longer than those of another: by their lines.
+    /// The cut nearest to the middle of all lines: groups of one layer are longer than those of another.
     fn middle(&self) -> usize {
         let lines = self.lines.parameters.len();
         let mut before = 0;
@@ -421,6 +421,8 @@ mod tests {
             transposed: &mut transposed.lines,
         };
         let owned = Owned { groups: &transposed.groups, lines, squares: &mut squares };
+        // The lines are 12, 8, 243, 243, 324 and 243.
+        assert_eq!(owned.middle(), 4);
         let of_part = |part: &Owned<'_, f32>| {
             let place = part.groups.first().map(|group| (group.layer, group.first_panel));
             (place, part.groups.len(), part.lines.parameters.len(), part.squares.len())
