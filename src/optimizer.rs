@@ -306,6 +306,9 @@ fn power(mut base: f64, mut n: u64) -> f64 {
 }
 
 type Line<L> = <<L as Lanes>::Element as Sealed>::Line;
+/// Parameters and their gradient.
+type Pair<'a, L> = (&'a mut [Line<L>], &'a [Line<L>]);
+type Moments<'a, L> = [&'a mut [Line<L>]; MAX_MOMENTS];
 
 /// One step over some parameters, their gradient, and the running sums that the rule keeps. Elements that are all
 /// 0 stay 0, so that padding does.
@@ -314,102 +317,24 @@ pub(crate) fn update<L: Lanes>(
     l: L,
     parameters: &mut [Line<L>],
     gradients: &[Line<L>],
-    moments: [&mut [Line<L>]; MAX_MOMENTS],
+    moments: Moments<'_, L>,
     update: &Update,
 ) {
-    let &Optimizer { learning_rate, rule, .. } = &update.optimizer;
-    let rate = l.constant(learning_rate);
     let step = Step { l, update };
-    match rule {
-        Rule::Sgd { momentum: 0.0, .. } => step.each(
-            parameters,
-            gradients,
-            #[inline(always)]
-            |_, w, g| l.neg_mul_add(rate, g, w),
-        ),
+    let lines = (parameters, gradients);
+    match update.optimizer.rule {
+        Rule::Sgd { momentum: 0.0, .. } => step.descend(lines),
         Rule::Sgd { momentum, dampening, nesterov } => {
-            let enters = if update.step == 1 { 1.0 } else { 1.0 - dampening };
-            let (momentum, enters) = (l.constant(momentum), l.constant(enters));
-            let [buffer, ..] = moments;
-            step.each(
-                parameters,
-                gradients,
-                #[inline(always)]
-                |i, w, g| {
-                    let b = l.mul_add(momentum, l.load(&buffer[i]), l.mul(enters, g));
-                    store(l, &mut buffer[i], b);
-                    let direction = if nesterov { l.mul_add(momentum, b, g) } else { b };
-                    l.neg_mul_add(rate, direction, w)
-                },
-            );
+            step.momentum(lines, moments, (momentum, dampening), nesterov);
         }
         Rule::Adam { beta1, beta2, epsilon, amsgrad, decoupled } => {
-            let rate = l.constant(learning_rate / (1.0 - power(beta1, update.step)));
-            let root = l.constant(1.0 / (1.0 - power(beta2, update.step)).sqrt());
-            let (enters1, enters2) = (l.constant(1.0 - beta1), l.constant(1.0 - beta2));
-            let (beta2, epsilon) = (l.constant(beta2), l.constant(epsilon));
-            let keep = l.constant(1.0 - learning_rate * update.optimizer.weight_decay);
-            let [first, second, largest] = moments;
-            step.each(
-                parameters,
-                gradients,
-                #[inline(always)]
-                |i, w, g| {
-                    let m = l.load(&first[i]);
-                    let m = store(l, &mut first[i], l.mul_add(enters1, l.sub(g, m), m));
-                    let v = l.mul_add(beta2, l.load(&second[i]), l.mul(l.mul(enters2, g), g));
-                    let mut v = store(l, &mut second[i], v);
-                    if amsgrad {
-                        let larger = l.max(l.load(&largest[i]), v);
-                        v = store(l, &mut largest[i], larger);
-                    }
-                    let w = if decoupled { l.mul(w, keep) } else { w };
-                    let denominator = l.mul_add(l.sqrt(v), root, epsilon);
-                    l.neg_mul_add(rate, l.div(m, denominator), w)
-                },
-            );
+            step.adam(lines, moments, (beta1, beta2, epsilon), (amsgrad, decoupled));
         }
         Rule::RmsProp { alpha, epsilon, momentum, centered } => {
-            let enters = l.constant(1.0 - alpha);
-            let (alpha, epsilon, m) = (l.constant(alpha), l.constant(epsilon), l.constant(momentum));
-            let [square, second, third] = moments;
-            let (mean, buffer) = if centered { (second, third) } else { (third, second) };
-            step.each(
-                parameters,
-                gradients,
-                #[inline(always)]
-                |i, w, g| {
-                    let v = l.mul_add(alpha, l.load(&square[i]), l.mul(l.mul(enters, g), g));
-                    let mut v = store(l, &mut square[i], v);
-                    if centered {
-                        let a = l.load(&mean[i]);
-                        let a = store(l, &mut mean[i], l.mul_add(enters, l.sub(g, a), a));
-                        // Rounding may take it below 0.
-                        v = l.max(l.zero(), l.neg_mul_add(a, a, v));
-                    }
-                    let mut direction = l.div(g, l.add(l.sqrt(v), epsilon));
-                    if momentum > 0.0 {
-                        let b = l.mul_add(m, l.load(&buffer[i]), direction);
-                        direction = store(l, &mut buffer[i], b);
-                    }
-                    l.neg_mul_add(rate, direction, w)
-                },
-            );
+            step.rms_prop(lines, moments, (alpha, epsilon, momentum), centered);
         }
         Rule::Adagrad { learning_rate_decay, epsilon, .. } => {
-            let slowed = 1.0 + (update.step - 1) as f64 * learning_rate_decay;
-            let (rate, epsilon) = (l.constant(learning_rate / slowed), l.constant(epsilon));
-            let [sum, ..] = moments;
-            step.each(
-                parameters,
-                gradients,
-                #[inline(always)]
-                |i, w, g| {
-                    let s = l.mul_add(g, g, l.load(&sum[i]));
-                    let s = store(l, &mut sum[i], s);
-                    l.neg_mul_add(rate, l.div(g, l.add(l.sqrt(s), epsilon)), w)
-                },
-            );
+            step.adagrad(lines, moments, (learning_rate_decay, epsilon));
         }
     }
 }
@@ -432,12 +357,135 @@ struct Step<'a, L> {
 }
 
 impl<L: Lanes> Step<'_, L> {
+    #[inline(always)]
+    fn descend(&self, lines: Pair<'_, L>) {
+        let l = self.l;
+        let rate = l.constant(self.rate());
+        self.each(
+            lines,
+            #[inline(always)]
+            |_, w, g| l.neg_mul_add(rate, g, w),
+        );
+    }
+
+    #[inline(always)]
+    fn momentum(
+        &self,
+        lines: Pair<'_, L>,
+        [buffer, ..]: Moments<'_, L>,
+        (momentum, dampening): (f64, f64),
+        nesterov: bool,
+    ) {
+        let l = self.l;
+        let rate = l.constant(self.rate());
+        let enters = if self.update.step == 1 { 1.0 } else { 1.0 - dampening };
+        let (momentum, enters) = (l.constant(momentum), l.constant(enters));
+        self.each(
+            lines,
+            #[inline(always)]
+            |i, w, g| {
+                let b = l.mul_add(momentum, l.load(&buffer[i]), l.mul(enters, g));
+                store(l, &mut buffer[i], b);
+                let direction = if nesterov { l.mul_add(momentum, b, g) } else { b };
+                l.neg_mul_add(rate, direction, w)
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn adam(
+        &self,
+        lines: Pair<'_, L>,
+        [first, second, largest]: Moments<'_, L>,
+        (beta1, beta2, epsilon): (f64, f64, f64),
+        (amsgrad, decoupled): (bool, bool),
+    ) {
+        let l = self.l;
+        let &Update { step, ref optimizer, .. } = self.update;
+        let rate = l.constant(self.rate() / (1.0 - power(beta1, step)));
+        let root = l.constant(1.0 / (1.0 - power(beta2, step)).sqrt());
+        let (enters1, enters2) = (l.constant(1.0 - beta1), l.constant(1.0 - beta2));
+        let (beta2, epsilon) = (l.constant(beta2), l.constant(epsilon));
+        let keep = l.constant(1.0 - self.rate() * optimizer.weight_decay);
+        self.each(
+            lines,
+            #[inline(always)]
+            |i, w, g| {
+                let m = l.load(&first[i]);
+                let m = store(l, &mut first[i], l.mul_add(enters1, l.sub(g, m), m));
+                let v = l.mul_add(beta2, l.load(&second[i]), l.mul(l.mul(enters2, g), g));
+                let mut v = store(l, &mut second[i], v);
+                if amsgrad {
+                    let larger = l.max(l.load(&largest[i]), v);
+                    v = store(l, &mut largest[i], larger);
+                }
+                let w = if decoupled { l.mul(w, keep) } else { w };
+                let denominator = l.mul_add(l.sqrt(v), root, epsilon);
+                l.neg_mul_add(rate, l.div(m, denominator), w)
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn rms_prop(
+        &self,
+        lines: Pair<'_, L>,
+        [square, second, third]: Moments<'_, L>,
+        (alpha, epsilon, momentum): (f64, f64, f64),
+        centered: bool,
+    ) {
+        let l = self.l;
+        let (rate, enters) = (l.constant(self.rate()), l.constant(1.0 - alpha));
+        let (alpha, epsilon, m) = (l.constant(alpha), l.constant(epsilon), l.constant(momentum));
+        let (mean, buffer) = if centered { (second, third) } else { (third, second) };
+        self.each(
+            lines,
+            #[inline(always)]
+            |i, w, g| {
+                let v = l.mul_add(alpha, l.load(&square[i]), l.mul(l.mul(enters, g), g));
+                let mut v = store(l, &mut square[i], v);
+                if centered {
+                    let a = l.load(&mean[i]);
+                    let a = store(l, &mut mean[i], l.mul_add(enters, l.sub(g, a), a));
+                    // Rounding may take it below 0.
+                    v = l.max(l.zero(), l.neg_mul_add(a, a, v));
+                }
+                let mut direction = l.div(g, l.add(l.sqrt(v), epsilon));
+                if momentum > 0.0 {
+                    let b = l.mul_add(m, l.load(&buffer[i]), direction);
+                    direction = store(l, &mut buffer[i], b);
+                }
+                l.neg_mul_add(rate, direction, w)
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn adagrad(&self, lines: Pair<'_, L>, [sum, ..]: Moments<'_, L>, (decay, epsilon): (f64, f64)) {
+        let l = self.l;
+        let slowed = 1.0 + (self.update.step - 1) as f64 * decay;
+        let (rate, epsilon) = (l.constant(self.rate() / slowed), l.constant(epsilon));
+        self.each(
+            lines,
+            #[inline(always)]
+            |i, w, g| {
+                let s = l.mul_add(g, g, l.load(&sum[i]));
+                let s = store(l, &mut sum[i], s);
+                l.neg_mul_add(rate, l.div(g, l.add(l.sqrt(s), epsilon)), w)
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn rate(&self) -> f64 {
+        self.update.optimizer.learning_rate
+    }
+
     /// Replaces each line of parameters by `f` of its index, itself, and its gradient with penalties.
     #[inline(always)]
     fn each(
-        self,
-        parameters: &mut [Line<L>],
-        gradients: &[Line<L>],
+        &self,
+        (parameters, gradients): Pair<'_, L>,
         mut f: impl FnMut(usize, L::Vector, L::Vector) -> L::Vector,
     ) {
         let l = self.l;
