@@ -190,18 +190,13 @@ impl<T: Element> TrainerBuilder<T> {
             squares: vec![0.0; if self.reports { network.layers.len() } else { 0 }],
         };
         let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
-        let mut moments: [Vec<T::Line>; MAX_MOMENTS] = Default::default();
-        for (lines, start) in moments.iter_mut().zip(optimizer.moments()) {
-            *lines = vec![T::Line::ZERO; network.parameters.len()];
-            elements_mut::<T>(lines).fill(T::from_f64(start));
-        }
         // Reports and gradients of inputs only the general path knows, and to refuse a loss before its gradient is summed.
         let is_general = self.reports || self.input_gradients || guard.finite;
         let transposed = Transposed::new(&network, if self.input_gradients { 0 } else { 1 });
         Ok(Trainer {
             squares: vec![0.0; transposed.groups.len()],
             transposed,
-            moments,
+            moments: moments::<T>(optimizer, network.parameters.len()),
             steps: 0,
             passes: 0,
             resumed: None,
@@ -230,4 +225,14 @@ impl<T: Element> TrainerBuilder<T> {
             network,
         })
     }
+}
+
+/// The running sums that an optimizer keeps beside each parameter, as they start.
+fn moments<T: Element>(optimizer: Optimizer, lines: usize) -> [Vec<T::Line>; MAX_MOMENTS] {
+    let mut moments: [Vec<T::Line>; MAX_MOMENTS] = Default::default();
+    for (moment, start) in moments.iter_mut().zip(optimizer.moments()) {
+        *moment = vec![T::Line::ZERO; lines];
+        elements_mut::<T>(moment).fill(T::from_f64(start));
+    }
+    moments
 }
