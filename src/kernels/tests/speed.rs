@@ -12,7 +12,7 @@ use crate::kernels::blocking::{owned_panels, tile_rows, transposed_lines};
 use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Lanes, Line, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Isa, Kernels, Start, math};
+use crate::kernels::{Isa, Kernels, LineOf, Start, math};
 
 /// Seconds of one call: the best of some runs of a few milliseconds.
 fn seconds(mut f: impl FnMut()) -> f64 {
@@ -142,8 +142,9 @@ fn speed_of_products() {
     }
 }
 
-/// What no kernel can be faster than: the latency of two sigmoids of which one waits for the other, as in one row
-/// through two layers, and a pass over as many weights as a network has.
+/// What holds a kernel up: the latency of two sigmoids of which one waits for the other, as in one row through two layers,
+/// and a pass over as many weights as a network has, always in one order and in turns from either end. No pass over a
+/// network is as fast as the latter where weights are beyond L2, for each layer waits for the one before.
 struct Limits;
 
 impl Check<f32> for Limits {
@@ -166,26 +167,39 @@ impl Check<f32> for Limits {
         for layers in [vec![784, 128, 10], vec![784, 512, 512, 10]] {
             let weights: usize = layers.windows(2).map(|ends| (1 + ends[0]) * panels::<f32>(ends[1])).sum();
             let all = black_box(lines::<f32>(weights));
-            let mut kept = filled::<f32>(0.0);
-            let read = seconds(|| {
-                l.vectorize(
-                    #[inline(always)]
-                    || {
-                        let mut sums = [l.zero(); 4];
-                        for lines in black_box(&all[..]).chunks_exact(4) {
-                            for (sum, line) in sums.iter_mut().zip(lines) {
-                                *sum = l.add(*sum, l.load(line));
-                            }
-                        }
-                        let [a, b, c, d] = sums;
-                        l.store(&mut kept, l.add(l.add(a, b), l.add(c, d)));
-                    },
-                );
+            let forth = seconds(|| _ = black_box(read(l, black_box(&all[..]).chunks_exact(4))));
+            let mut order = Order::Ascending;
+            let in_turns = seconds(|| {
+                let chunks = black_box(&all[..]).chunks_exact(4);
+                black_box(match order {
+                    Order::Ascending => read(l, chunks),
+                    Order::Descending => read(l, chunks.rev()),
+                });
+                order = order.reverse();
             });
-            black_box(kept);
-            println!("{isa}: the weights of {layers:?} read in {:.1} us", read * 1e6);
+            let [forth, in_turns] = [forth, in_turns].map(|time| time * 1e6);
+            println!("{isa}: the weights of {layers:?} read in {forth:.1} us, from either end {in_turns:.1}");
         }
     }
+}
+
+/// The sum of some lines, four at a time.
+fn read<'a, L: Lanes<Element = f32>>(l: L, chunks: impl Iterator<Item = &'a [LineOf<L>]>) -> LineOf<L> {
+    let mut kept = filled::<f32>(0.0);
+    l.vectorize(
+        #[inline(always)]
+        || {
+            let mut sums = [l.zero(); 4];
+            for lines in chunks {
+                for (sum, line) in sums.iter_mut().zip(lines) {
+                    *sum = l.add(*sum, l.load(line));
+                }
+            }
+            let [a, b, c, d] = sums;
+            l.store(&mut kept, l.add(l.add(a, b), l.add(c, d)));
+        },
+    );
+    kept
 }
 
 #[test]
