@@ -195,13 +195,14 @@ macro_rules! map {
     };
 }
 
-/// The same of two vectors, with lines beside the first.
+/// Replaces every gradient by the value of an expression of it and of what stands beside it, 0 where that is denormal: else
+/// every product that a fading gradient enters would stall.
 macro_rules! zip {
     ($l:expr, $lines:expr, $others:expr, ($d:ident, $y:ident) => $value:expr) => {
         for (line, other) in $lines.iter_mut().zip($others) {
             let ($d, $y) = ($l.load(line), $l.load(other));
             let value = $value;
-            $l.store(line, value);
+            $l.store(line, $l.flushed(value));
         }
     };
 }
@@ -274,7 +275,7 @@ fn elu<L: Lanes>(l: L, y: &mut [Line<L>], alpha: f64, scale: f64) {
 }
 
 /// `d = d f'`, element by element, with `f'` from the sums for an activation that keeps them, else from the
-/// outputs `y`. Softmax, which needs whole rows, is left to its own pass.
+/// outputs `y`, and 0 where the product is denormal. Softmax, which needs whole rows, is left to its own pass.
 #[inline(always)]
 pub(crate) fn multiply_derivative<L: Lanes>(l: L, d: &mut [Line<L>], y: &[Line<L>], activation: Activation) {
     let (zero, one) = (l.zero(), l.constant(1.0));

@@ -25,6 +25,11 @@ pub trait Sealed:
     /// Rounds to the nearest representable number.
     fn from_f64(x: f64) -> Self;
     fn to_f64(self) -> f64;
+    /// 0 in place of a denormal number and of -0.
+    #[inline(always)]
+    fn flushed(self) -> Self {
+        if self.to_f64().abs() < Self::MIN_NORMAL.to_f64() { Self::ZERO } else { self }
+    }
     /// Whether a setting is a finite number in this type too.
     fn holds(x: f64) -> bool {
         Self::from_f64(x).to_f64().is_finite()

@@ -318,7 +318,7 @@ fn by_element<L: Lanes>(
             let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
             let weight = objective.weight(r);
             let slope = l.mul(l.constant(objective.scale * weight), slope);
-            l.store(d, l.select(mask, slope, l.zero()));
+            l.store(d, l.flushed(l.select(mask, slope, l.zero())));
             sum += weight * l.sum_f64(l.select(mask, value, l.zero()));
         }
     }
@@ -345,7 +345,7 @@ pub(crate) fn evaluate_quads<L: Lanes>(
         let rows = per_line.min(rows - i * per_line);
         let t = l.load_rows(&targets[i * per_line * cols..], (rows, cols));
         let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), t);
-        l.store(d, l.mul(scale, slope));
+        l.store(d, l.flushed(l.mul(scale, slope)));
         l.store(&mut values, value);
         // In the order of `Lanes::sum_f64`, whose other lanes are 0.
         for row in values.as_slice().chunks_exact(QUAD).take(rows) {
@@ -414,7 +414,7 @@ fn cross_entropy<L: Lanes>(
             let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
             along += l.sum_f64(l.mul(t, y));
             let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
-            l.store(&mut d.lines[i], l.mul(scale, gradient));
+            l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
         }
         value += weight * (total * sum.to_f64().ln() - along);
     }
@@ -456,21 +456,21 @@ fn classification<L: Lanes>(
         let factor = l.constant(scale * total / sum.to_f64());
         let mut along = 0.0;
         for (i, weights) in row.lines().zip(&classes.lines) {
-            let softmax = l.mul(l.load(&d.lines[i]), factor);
+            let softmax = l.flushed(l.mul(l.load(&d.lines[i]), factor));
             if share == 0.0 {
                 l.store(&mut d.lines[i], softmax);
             } else {
                 let t = l.mul(l.load(weights), l.constant(share));
                 let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
                 along += l.sum_f64(l.mul(t, y));
-                l.store(&mut d.lines[i], l.neg_mul_add(l.constant(scale), t, softmax));
+                l.store(&mut d.lines[i], l.flushed(l.neg_mul_add(l.constant(scale), t, softmax)));
             }
         }
         let (panel, lane) = (class as usize / lanes, class as usize % lanes);
         let line = r + panel * y.rows;
         let logit = y.lines[line].as_slice()[lane].to_f64();
         let gradient = &mut d.lines[line].as_mut_slice()[lane];
-        *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak);
+        *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
         // A class of weight 0 may have an infinite logit.
         let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
         value += weight * (total * sum.to_f64().ln() - at_class - along);

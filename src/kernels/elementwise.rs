@@ -93,7 +93,7 @@ pub fn output_gradient<L: Lanes>(
             let dot = l.splat(l.sum(products));
             for i in row.lines() {
                 let difference = l.sub(l.load(&d.lines[i]), dot);
-                l.store(&mut d.lines[i], l.mul(l.load(&y.lines[i]), difference));
+                l.store(&mut d.lines[i], l.flushed(l.mul(l.load(&y.lines[i]), difference)));
             }
         }
     }

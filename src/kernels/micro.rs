@@ -171,7 +171,7 @@ pub enum Epilogue<'a, Line> {
     None,
     /// ReLU.
     Rectify,
-    /// ReLU's derivative, from its outputs, which lie as the sums do.
+    /// ReLU's derivative, from its outputs, which lie as the sums do; 0 where that is denormal.
     RectifyBy(&'a [Line]),
 }
 
@@ -205,7 +205,7 @@ impl<Line> Epilogue<'_, Line> {
             Self::RectifyBy(y) => {
                 for p in 0..NP {
                     for (sums, y) in sums.iter_mut().zip(&y[p * panel + first..][..MR]) {
-                        sums[p] = rectified_derivative(l, sums[p], l.load(y));
+                        sums[p] = l.flushed(rectified_derivative(l, sums[p], l.load(y)));
                     }
                 }
             }

@@ -82,7 +82,7 @@ impl<'a, T: Element> PanelsMut<'a, T> {
     }
 }
 
-/// Packs row-major `[rows, cols]` into panels. Padding lanes become 0.
+/// Packs row-major `[rows, cols]` into panels. Padding lanes become 0, and so do denormal numbers.
 #[inline(always)]
 pub fn pack_rows<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
     let (cols, lanes) = (to.cols, L::Element::LANES);
@@ -101,7 +101,7 @@ pub fn pack_rows<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::E
 #[inline(always)]
 fn pack_panel<L: Lanes>(l: L, panel: &mut [LineOf<L>], from: &[L::Element], cols: usize, width: usize) {
     for (r, line) in panel.iter_mut().enumerate() {
-        l.store(line, l.load_slice(&from[r * cols..][..width]));
+        l.store(line, l.flushed(l.load_slice(&from[r * cols..][..width])));
     }
 }
 

@@ -22,13 +22,13 @@ const fn rows_per_line<T: Element>() -> usize {
     T::LANES / QUAD
 }
 
-/// Packs row-major `[rows, cols]` into lines of quads.
+/// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0.
 #[inline(always)]
 pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], (rows, cols): (usize, usize)) {
     let per_line = const { rows_per_line::<L::Element>() };
     for (i, line) in to.iter_mut().enumerate() {
         let rows = per_line.min(rows - i * per_line);
-        l.store(line, l.load_rows(&x[i * per_line * cols..], (rows, cols)));
+        l.store(line, l.flushed(l.load_rows(&x[i * per_line * cols..], (rows, cols))));
     }
 }
 

@@ -24,6 +24,9 @@ impl<T: 'static> Avx512<T> {
 /// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`, which `roundscale` takes with scale 0.
 const NEAREST: i32 = 8;
 
+/// The categories of `fpclass` that [`Lanes::flushed`] makes 0.
+const DENORMAL_OR_MINUS_ZERO: i32 = 0x20 | 0x04;
+
 impl Lanes for Avx512<f32> {
     type Element = f32;
     type Vector = __m512;
@@ -182,6 +185,13 @@ impl Lanes for Avx512<f32> {
     fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_mask_blend_ps(mask, b, a) }
+    }
+    #[inline(always)]
+    fn flushed(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            _mm512_mask_mov_ps(a, _mm512_fpclass_ps_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_ps())
+        }
     }
 
     #[inline(always)]
@@ -400,6 +410,13 @@ impl Lanes for Avx512<f64> {
     fn select(self, mask: __mmask8, a: __m512d, b: __m512d) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe { _mm512_mask_blend_pd(mask, b, a) }
+    }
+    #[inline(always)]
+    fn flushed(self, a: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe {
+            _mm512_mask_mov_pd(a, _mm512_fpclass_pd_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_pd())
+        }
     }
 
     #[inline(always)]

@@ -1,10 +1,17 @@
-//! What an optimizer keeps is 0 or a number of full precision, however small the gradients become: sums that fade away
-//! (`m = 0.9 m` when no gradient comes) would else stay denormal for good, and slow every later step.
+//! What an optimizer keeps, and what products read of inputs and gradients, is 0 or a number of full precision, however
+//! small it becomes: sums that fade away (`m = 0.9 m` when no gradient comes) would else stay denormal for good, and slow
+//! every later step.
 
-use super::available;
+use super::lanes::Scalar;
+use super::products::{Random, at, nan_lines, packed, transposed};
+use super::{Check, available, on_every_isa};
+use crate::activation::Activation;
 use crate::element::Sealed as Element;
-use crate::kernels::Kernels;
-use crate::kernels::lanes::{Line, elements, elements_mut};
+use crate::kernels::gemm::Order;
+use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
+use crate::kernels::pack::{Panels, PanelsMut, panels};
+use crate::kernels::{Isa, Kernels, quads};
+use crate::loss::{self, Classes, Loss, Objective, Targets};
 use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
 
 const STEPS: u64 = 100_000;
@@ -57,6 +64,12 @@ struct Seen {
     smallest: f64,
 }
 
+/// Everything that one step leaves to the next.
+fn kept<T: Element>(moments: &[Vec<T::Line>; MAX_MOMENTS], parameters: &[T::Line]) -> Vec<T> {
+    let moments = moments.iter().flat_map(|lines| elements::<T>(lines));
+    moments.chain(elements::<T>(parameters)).copied().collect()
+}
+
 /// All steps of one optimizer over a line of parameters.
 fn run<T: Element>(kernels: &dyn Kernels<T>, optimizer: Optimizer, what: &str) -> Seen {
     let count = optimizer.moments().count();
@@ -71,17 +84,15 @@ fn run<T: Element>(kernels: &dyn Kernels<T>, optimizer: Optimizer, what: &str) -
             // High bits, for the low ones of such a generator repeat soon.
             *g = T::from_f64(gradient::<T>(lane, step, random.rotate_left(1)));
         }
-        let before = moments.each_ref().map(|lines| lines.clone());
+        let before = kept::<T>(&moments, &parameters);
         let update = Update { optimizer, step, scale: 1.0, limit: f64::INFINITY };
         kernels.update(&mut parameters, &gradients, moments.each_mut().map(Vec::as_mut_slice), &update);
-        for (before, after) in before.iter().zip(&moments) {
-            for (&before, &after) in elements::<T>(before).iter().zip(elements::<T>(after)) {
-                let parts = after.to_f64().abs() / T::MIN_NORMAL.to_f64();
-                assert!(parts == 0.0 || parts >= 1.0, "{what}, step {step}: {after} is denormal");
-                seen.faded += usize::from(before != T::ZERO && after == T::ZERO);
-                if parts > 0.0 {
-                    seen.smallest = seen.smallest.min(parts);
-                }
+        for (before, after) in before.into_iter().zip(kept::<T>(&moments, &parameters)) {
+            let parts = after.to_f64().abs() / T::MIN_NORMAL.to_f64();
+            assert!(parts == 0.0 || parts >= 1.0, "{what}, step {step}: {after} is denormal");
+            seen.faded += usize::from(before != T::ZERO && after == T::ZERO);
+            if parts > 0.0 {
+                seen.smallest = seen.smallest.min(parts);
             }
         }
     }
@@ -112,4 +123,172 @@ fn what_an_optimizer_keeps_is_never_denormal() {
         "RESULT optimizer_state steps={STEPS} optimizers={} denormal=0 faded={faded}",
         optimizers().len()
     );
+}
+
+/// Inputs are packed as they are, but for those that are denormal: into panels, and into quads.
+#[derive(Default)]
+struct Packing(usize);
+
+impl<T: Scalar> Check<T> for Packing {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        for cols in 1..=2 * T::LANES + 1 {
+            let rows = 5;
+            let x: Vec<T> = (0..rows * cols).map(|i| T::SPECIAL[i % 12]).collect();
+            let mut lines = nan_lines::<T>(rows * panels::<T>(cols));
+            l.pack(PanelsMut::new(&mut lines, rows, cols), &x);
+            let mut found = vec![T::ZERO; rows * cols];
+            l.unpack(&mut found, Panels::new(&lines, rows, cols));
+            self.compare(isa, &x, &found);
+            if cols <= QUAD {
+                let mut lines = nan_lines::<T>(quads::lines::<T>(rows));
+                l.vectorize(|| quads::pack(l, &mut lines, &x, (rows, cols)));
+                l.vectorize(|| quads::unpack(l, &mut found, &lines, (rows, cols)));
+                self.compare(isa, &x, &found);
+            }
+        }
+    }
+}
+
+impl Packing {
+    fn compare<T: Scalar>(&mut self, isa: Isa, x: &[T], found: &[T]) {
+        for (x, found) in x.iter().zip(found) {
+            assert_eq!(found.bits(), x.flushed().bits(), "{x} is packed as {found} on {isa}");
+        }
+        self.0 += x.len();
+    }
+}
+
+#[test]
+fn denormal_inputs_are_packed_as_zeros() {
+    on_every_isa!(f32, Packing::default() => single);
+    on_every_isa!(f64, Packing::default() => double);
+    println!("RESULT packed_denormals elements={}", single.0 + double.0);
+}
+
+/// Of a number that was computed: not denormal. Whether it is 0.
+#[track_caller]
+fn is_flushed<T: Element>(found: f64, what: &str) -> bool {
+    assert!(found == 0.0 || found.abs() >= T::MIN_NORMAL.to_f64(), "{what}: {found:e} is denormal");
+    found == 0.0
+}
+
+/// Gradients that go through a layer and become denormal in a part of their elements: in one panel and in several, whole tiles and
+/// their edges, by a derivative in registers and by one in a pass of its own. How many became 0.
+fn check_gradients<T: Element>() -> usize {
+    let smallest = T::MIN_NORMAL.to_f64();
+    let mut random = Random(1);
+    let mut flushed = 0;
+    for (m, n, k) in [(1, 3, 2), (5, 4, 3), (1, 40, 20), (13, 70, 40), (25, 150, 10)] {
+        // Products of 0.25 to 64 smallest numbers, of either sign.
+        let mut draw = |count: usize, size: f64| -> Vec<f64> {
+            let mut one = || {
+                (0.5 + (random.next() % 1000) as f64 / 133.0)
+                    * if random.next().is_multiple_of(2) { size } else { -size }
+            };
+            (0..count).map(|_| one()).collect()
+        };
+        let d_z = packed::<T>(&draw(m * k, smallest * 2.0), (m, k), 0.0);
+        let w = transposed::<T>(&draw(k * n, 0.25 / k as f64), k);
+        let half = packed::<T>(&vec![0.5; m * n], (m, n), 0.0);
+        for (isa, kernels) in available::<T>() {
+            let run = |below| {
+                let mut d_x = nan_lines::<T>(m * panels::<T>(n));
+                let to = PanelsMut::new(&mut d_x, m, n);
+                kernels.backward_data(to, Panels::new(&d_z, m, k), &w, below, Order::Ascending);
+                d_x
+            };
+            let plain = run(None);
+            for (activation, slope) in [(Activation::Relu, 1.0), (Activation::Tanh, 0.75)] {
+                let found = run(Some((Panels::new(&half, m, n), activation)));
+                for cell in (0..m * n).map(|i| (i / n, i % n)) {
+                    let product = T::from_f64(at::<T>(&plain, m, cell) * slope).to_f64();
+                    let expected = if product.abs() < smallest { 0.0 } else { product };
+                    let found = at::<T>(&found, m, cell);
+                    let what = format!("{activation:?}, {m} x {n} x {k} at {cell:?} on {isa}");
+                    assert_eq!(found.to_bits(), expected.to_bits(), "{what}: {found:e}, not {expected:e}");
+                    flushed += usize::from(is_flushed::<T>(found, &what) && product != 0.0);
+                }
+            }
+        }
+    }
+    flushed
+}
+
+/// Gradients of losses that become denormal, by their scale or by themselves. How many became 0.
+#[derive(Default)]
+struct Losses(usize);
+
+const BY_ELEMENT: [Loss; 4] =
+    [Loss::MeanSquaredError, Loss::MeanAbsoluteError, Loss::Huber(1.0), Loss::BinaryCrossEntropyWithLogits];
+
+impl<T: Scalar> Check<T> for Losses {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        let (rows, smallest) = (6, T::MIN_NORMAL.to_f64());
+        for (loss, cols) in BY_ELEMENT
+            .into_iter()
+            .chain([Loss::SoftmaxCrossEntropy])
+            .flat_map(|loss| [(loss, 3), (loss, T::LANES + 3)])
+        {
+            // Logits far apart: softmax and sigmoid are denormal in between.
+            let y: Vec<f64> = (0..rows * cols)
+                .map(|i| -1.5 * smallest.ln() * (i % 7) as f64 / 7.0 + smallest.ln())
+                .collect();
+            let t: Vec<T> =
+                (0..rows * cols).map(|i| T::from_f64(if i % 5 == 0 { 1.0 } else { 0.0 })).collect();
+            let classes: Vec<u32> = (0..rows as u32).map(|r| r % cols as u32).collect();
+            let lines = packed::<T>(&y, (rows, cols), 0.0);
+            for (scale, smoothing) in [(1.0, 0.0), (smallest, 0.0), (smallest, 0.1)] {
+                let of_rows = loss == Loss::SoftmaxCrossEntropy;
+                let told = Classes::new(loss, cols, None, if of_rows { smoothing } else { 0.0 }).unwrap();
+                for targets in
+                    [Some(Targets::Values(&t[..])), of_rows.then_some(Targets::Classes(&classes[..]))]
+                        .into_iter()
+                        .flatten()
+                {
+                    let objective = Objective { loss, scale, targets, weights: None };
+                    let mut d = nan_lines::<T>(lines.len());
+                    let to = PanelsMut::new(&mut d, rows, cols);
+                    l.loss(to, Panels::new(&lines, rows, cols), &objective, &told);
+                    for cell in (0..rows * cols).map(|i| (i / cols, i % cols)) {
+                        let what = format!("{loss:?} times {scale:e} at {cell:?} on {isa}");
+                        self.0 += usize::from(is_flushed::<T>(at::<T>(&d, rows, cell), &what));
+                    }
+                    if cols <= QUAD && !of_rows {
+                        self.in_quads(l, &y, &objective, (rows, cols));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Losses {
+    fn in_quads<L: Lanes>(
+        &mut self,
+        l: L,
+        y: &[f64],
+        objective: &Objective<'_, L::Element>,
+        (rows, cols): (usize, usize),
+    ) {
+        let y: Vec<L::Element> = y.iter().map(|&y| L::Element::from_f64(y)).collect();
+        let mut lines = nan_lines::<L::Element>(quads::lines::<L::Element>(rows));
+        let (mut d, mut found) = (lines.clone(), y.clone());
+        l.vectorize(|| quads::pack(l, &mut lines, &y, (rows, cols)));
+        l.vectorize(|| loss::evaluate_quads(l, &mut d, &lines, objective, (rows, cols)));
+        l.vectorize(|| quads::unpack(l, &mut found, &d, (rows, cols)));
+        for d in found {
+            self.0 +=
+                usize::from(is_flushed::<L::Element>(d.to_f64(), &format!("{:?} in quads", objective.loss)));
+        }
+    }
+}
+
+#[test]
+fn gradients_that_products_read_are_never_denormal() {
+    let gradients = check_gradients::<f32>() + check_gradients::<f64>();
+    on_every_isa!(f32, Losses::default() => single);
+    on_every_isa!(f64, Losses::default() => double);
+    let losses = single.0 + double.0;
+    assert!(gradients > 1000 && losses > 1000, "{gradients} and {losses} became 0");
+    println!("RESULT denormal_gradients layers={gradients} losses={losses}");
 }

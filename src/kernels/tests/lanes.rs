@@ -182,6 +182,7 @@ impl Operations {
     fn signs_and_powers<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
         let special = &T::SPECIAL;
         self.compare(l, ("abs", isa), special, |[a]| l.abs(a), |[a]| a.magnitude());
+        self.compare(l, ("flushed", isa), special, |[a]| l.flushed(a), |[a]| a.flushed());
         let model = |[a, b]: [T; 2]| if b.is_negative() { a.negated() } else { a };
         self.compare(l, ("flip_sign", isa), special, |[a, b]| l.flip_sign(a, b), model);
 

@@ -83,10 +83,10 @@ impl Tally {
 }
 
 /// Knuth's MMIX generator.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
@@ -132,7 +132,7 @@ fn sum(start: f64, products: impl Iterator<Item = (f64, f64)>) -> Sum {
 }
 
 /// Row-major `[rows, cols]` in panels, with something in the padding lanes.
-fn packed<T: Element>(values: &[f64], (rows, cols): (usize, usize), padding: f64) -> Vec<T::Line> {
+pub(super) fn packed<T: Element>(values: &[f64], (rows, cols): (usize, usize), padding: f64) -> Vec<T::Line> {
     let mut lines = vec![T::Line::ZERO; rows * panels::<T>(cols)];
     elements_mut::<T>(&mut lines).fill(T::from_f64(padding));
     for r in 0..rows {
@@ -145,7 +145,7 @@ fn packed<T: Element>(values: &[f64], (rows, cols): (usize, usize), padding: f64
 }
 
 /// The element at `[r, c]` of a matrix of `rows` rows in panels.
-fn at<T: Element>(lines: &[T::Line], rows: usize, (r, c): (usize, usize)) -> f64 {
+pub(super) fn at<T: Element>(lines: &[T::Line], rows: usize, (r, c): (usize, usize)) -> f64 {
     lines[c / T::LANES * rows + r].as_slice()[c % T::LANES].to_f64()
 }
 
@@ -160,7 +160,7 @@ fn parameters<T: Element>(weights: &[f64], biases: &[f64]) -> Vec<T::Line> {
 }
 
 /// The transposed copy of the weights `[O, I]`.
-fn transposed<T: Element>(weights: &[f64], outputs: usize) -> Vec<T::Line> {
+pub(super) fn transposed<T: Element>(weights: &[f64], outputs: usize) -> Vec<T::Line> {
     let inputs = weights.len() / outputs;
     let lines = parameters::<T>(weights, &vec![0.0; outputs]);
     let per_panel = transposed_stride::<T>(inputs);
@@ -208,7 +208,7 @@ fn transposes_are_transposes() {
     check_transposes::<f64>();
 }
 
-fn nan_lines<T: Element>(count: usize) -> Vec<T::Line> {
+pub(super) fn nan_lines<T: Element>(count: usize) -> Vec<T::Line> {
     let mut lines = vec![T::Line::ZERO; count];
     elements_mut::<T>(&mut lines).fill(T::from_f64(f64::NAN));
     lines
