@@ -48,7 +48,7 @@
 //! | line | 64 bytes: 16 `f32` or 8 `f64`, a *lane* each; the unit of every layout (`kernels/lanes/`) |
 //! | panel | all rows of a matrix, one line wide; a matrix is a run of panels (`kernels/pack.rs`) |
 //! | quad | four lanes: a row of a layer of at most four features, of which a line holds several (`kernels/quads.rs`) |
-//! | tile | up to 64 rows of a batch, 256 in wide networks, with buffers for every layer (`tile.rs`) |
+//! | tile | up to 64 rows of a batch, 128 or 256 where weights are many, with buffers for every layer (`tile.rs`) |
 //! | slot | the rows that one task takes, tile by tile, through the same buffers (`pass.rs`) |
 //! | two-phase | a slot is one tile; its activations stay until the owners multiply them into the gradient |
 //! | depth-first | a slot is several tiles; each is multiplied into the slot's own gradient before the next |

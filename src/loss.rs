@@ -278,54 +278,55 @@ impl<'a, T: Element, const N: usize> From<&'a [u32; N]> for Targets<'a, T> {
     }
 }
 
-/// The loss of the rows and its gradient with respect to the network's outputs, both times the scale.
+/// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's outputs, times
+/// the scale too.
 ///
-/// Overwrites `d` `[B, O]`; padding lanes become 0. `y` are the outputs, or logits.
+/// Overwrites `d` `[B, O]` and `losses` `[B]`; padding lanes become 0. `y` are the outputs, or logits.
 #[inline(always)]
 pub(crate) fn evaluate<L: Lanes>(
     l: L,
-    d: PanelsMut<'_, L::Element>,
+    (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
     y: Panels<'_, L::Element>,
     objective: &Objective<'_, L::Element>,
     classes: &Classes<L::Element>,
-) -> f64 {
-    let value = match (objective.targets, objective.loss) {
-        (Targets::Classes(targets), _) => classification(l, d, y, targets, (objective, classes)),
+) {
+    let to = (d, losses);
+    match (objective.targets, objective.loss) {
+        (Targets::Classes(targets), _) => classification(l, to, y, targets, (objective, classes)),
         (Targets::Values(targets), Loss::SoftmaxCrossEntropy) => {
-            cross_entropy(l, d, y, targets, (objective, classes))
+            cross_entropy(l, to, y, targets, (objective, classes));
         }
-        (Targets::Values(targets), _) => by_element(l, d, y, targets, objective),
-    };
-    value * objective.scale
+        (Targets::Values(targets), _) => by_element(l, to, y, targets, objective),
+    }
 }
 
-/// The weighted sum of the losses of all elements, of a loss that is a sum over elements.
+/// [`evaluate`] of a loss that is a sum over elements.
 #[inline(always)]
 fn by_element<L: Lanes>(
     l: L,
-    mut d: PanelsMut<'_, L::Element>,
+    (mut d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
     objective: &Objective<'_, L::Element>,
-) -> f64 {
+) {
     let (cols, lanes) = (y.cols, L::Element::LANES);
-    let mut sum = 0.0;
+    losses.fill(0.0);
     for p in 0..y.panels() {
         let (start, width) = (p * lanes, lanes.min(cols - p * lanes));
         let mask = l.first(width);
-        for (r, (d, y)) in d.panel(p).iter_mut().zip(y.panel(p)).enumerate() {
+        for (r, ((d, y), loss)) in d.panel(p).iter_mut().zip(y.panel(p)).zip(&mut *losses).enumerate() {
             let t = &targets[r * cols + start..][..width];
             let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
             let weight = objective.weight(r);
             let slope = l.mul(l.constant(objective.scale * weight), slope);
             l.store(d, l.flushed(l.select(mask, slope, l.zero())));
-            sum += weight * l.sum_f64(l.select(mask, value, l.zero()));
+            *loss += weight * l.sum_f64(l.select(mask, value, l.zero()));
         }
     }
-    sum
 }
 
-/// [`evaluate`] of rows in quads, for a loss that is a sum over elements, without weights. Other lanes of `d` are garbage.
+/// [`evaluate`] of rows in quads, for a loss that is a sum over elements, without weights; the loss of all of them. Other
+/// lanes of `d` are garbage.
 #[inline(always)]
 pub(crate) fn evaluate_quads<L: Lanes>(
     l: L,
@@ -388,15 +389,14 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
 #[inline(always)]
 fn cross_entropy<L: Lanes>(
     l: L,
-    d: PanelsMut<'_, L::Element>,
+    (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
     (objective, classes): (&Objective<'_, L::Element>, &Classes<L::Element>),
-) -> f64 {
+) {
     let lanes = L::Element::LANES;
     let (sharp, share) = (l.constant(1.0 - classes.smoothing), l.constant(classes.smoothing / y.cols as f64));
-    let mut value = 0.0;
-    for (r, targets) in targets.chunks_exact(y.cols).enumerate() {
+    for (r, (targets, loss)) in targets.chunks_exact(y.cols).zip(losses).enumerate() {
         let row = Row::of(r, y);
         let max = row.max(l, y.lines);
         let sum = row.exp(l, d.lines, y.lines, max);
@@ -416,9 +416,8 @@ fn cross_entropy<L: Lanes>(
             let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
             l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
         }
-        value += weight * (total * sum.to_f64().ln() - along);
+        *loss = weight * (total * sum.to_f64().ln() - along);
     }
-    value
 }
 
 /// `weights ((1 - smoothing) targets + smoothing / outputs)`; 0 past the last output, whose weight is 0.
@@ -436,15 +435,14 @@ fn smoothed<L: Lanes>(
 #[inline(always)]
 fn classification<L: Lanes>(
     l: L,
-    d: PanelsMut<'_, L::Element>,
+    (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
     y: Panels<'_, L::Element>,
     targets: &[u32],
     (objective, classes): (&Objective<'_, L::Element>, &Classes<L::Element>),
-) -> f64 {
+) {
     let lanes = L::Element::LANES;
     let share = classes.smoothing / y.cols as f64;
-    let mut value = 0.0;
-    for (r, &class) in targets.iter().enumerate() {
+    for (r, (&class, loss)) in targets.iter().zip(losses).enumerate() {
         let row = Row::of(r, y);
         let max = row.max(l, y.lines);
         let sum = row.exp(l, d.lines, y.lines, max);
@@ -473,7 +471,6 @@ fn classification<L: Lanes>(
         *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
         // A class of weight 0 may have an infinite logit.
         let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
-        value += weight * (total * sum.to_f64().ln() - at_class - along);
+        *loss = weight * (total * sum.to_f64().ln() - at_class - along);
     }
-    value
 }

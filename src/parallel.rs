@@ -62,7 +62,6 @@ impl Split {
 pub(crate) struct Threads {
     parallelism: Parallelism,
     /// Floating-point operations below which nothing is shared out.
-    #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread does everything"))]
     threshold: usize,
     #[cfg(feature = "rayon")]
     pool: Option<std::sync::Arc<rayon::ThreadPool>>,
@@ -109,6 +108,20 @@ impl Threads {
     #[cfg(not(feature = "rayon"))]
     pub(crate) fn enter<R>(&self, _flop: usize, f: impl FnOnce(Split) -> R) -> R {
         f(Split::Whole)
+    }
+
+    /// How many threads share so many operations, here and now.
+    pub(crate) fn sharing(&self, flop: usize) -> usize {
+        match self.parallelism {
+            Parallelism::Serial => 1,
+            _ if flop < self.threshold => 1,
+            #[cfg(feature = "rayon")]
+            Parallelism::Auto => rayon::current_num_threads(),
+            #[cfg(feature = "rayon")]
+            Parallelism::Threads(n) => n,
+            #[cfg(not(feature = "rayon"))]
+            _ => 1,
+        }
     }
 
     pub(crate) fn parallelism(&self) -> Parallelism {

@@ -18,6 +18,7 @@ pub struct Slot<T: Element> {
     pub(crate) tile: Tile<T>,
     /// The gradient of the slot's rows. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
+    /// Of the slot's rows, without the scale.
     pub(crate) loss: f64,
     /// For each layer the squares of its outputs, summed. Empty unless they are reported.
     pub(crate) squares: Vec<f64>,
@@ -38,6 +39,14 @@ pub enum Pass<'a, T: Element> {
 }
 
 impl<T: Element> Pass<'_, T> {
+    /// What the sum of the rows' losses is multiplied by, if there are any.
+    pub(crate) fn loss_scale(self) -> Option<f64> {
+        match self {
+            Self::Evaluate(objective) | Self::Train(objective) => Some(objective.scale),
+            Self::Forward | Self::Backward(_) => None,
+        }
+    }
+
     /// Whether there are gradients afterwards; else there are outputs.
     pub(crate) fn goes_back(self) -> bool {
         matches!(self, Self::Train(_) | Self::Backward(_))
@@ -155,8 +164,8 @@ impl<T: Element> Slot<T> {
                     (x, count),
                     (objective.loss.output_activation(last), None),
                 );
-                self.loss += self.tile.loss(kernels, network, &objective, classes);
-                return;
+                self.tile.loss(kernels, network, &objective, classes);
+                return self.add_losses();
             }
             Pass::Train(ref all) => {
                 objective = all.rows(rows, network.outputs());
@@ -176,10 +185,11 @@ impl<T: Element> Slot<T> {
                 Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
             }
         };
+        self.tile.backward(kernels, network, transposed, head);
         if let Pass::Train(_) = *pass {
             self.add_squares(network);
+            self.add_losses();
         }
-        self.loss += self.tile.backward(kernels, network, transposed, head);
         if !self.gradients.is_empty() {
             for (l, layer) in network.layers.iter().enumerate().rev() {
                 let d_w = &mut self.gradients[layer.lines()];
@@ -188,10 +198,23 @@ impl<T: Element> Slot<T> {
         }
     }
 
+    fn add_losses(&mut self) {
+        self.loss = self.tile.losses().iter().fold(self.loss, |sum, loss| sum + loss);
+    }
+
     fn add_squares(&mut self, network: &Network<T>) {
         for (l, sum) in self.squares.iter_mut().enumerate() {
             *sum += self.tile.squares(network, l);
         }
+    }
+}
+
+/// The sum of the rows' losses. Of two-phase slots it is one chain over all rows, so that it does not depend on how many a tile
+/// has; depth-first it is that of the slots' sums, whose rows follow from the shapes.
+pub(crate) fn total_loss<T: Element>(slots: &[Slot<T>], plan: Plan) -> f64 {
+    match plan {
+        Plan::TwoPhase => slots.iter().flat_map(|slot| slot.tile.losses()).sum(),
+        Plan::DepthFirst { .. } => slots.iter().map(|slot| slot.loss).sum(),
     }
 }
 
@@ -209,7 +232,7 @@ mod tests {
         let builder = Trainer::builder(network).max_batch(150);
         let Trainer { network, transposed, mut slots, classes, plan, tile_rows, .. } =
             builder.build().unwrap();
-        assert_eq!((plan, tile_rows, slots.len()), (Plan::TwoPhase, 64, 3));
+        assert_eq!((plan, tile_rows.most, slots.len()), (Plan::TwoPhase, 64, 3));
         let (x, mut outputs) = ([0.0; 150 * 3], [0.0; 150 * 2]);
         let shared = Shared {
             network: &network,
@@ -219,7 +242,7 @@ mod tests {
             pass: Pass::Forward,
             classes: &classes,
             rows_each: 64,
-            tile_rows,
+            tile_rows: 64,
             plan,
             noise: None,
         };

@@ -7,7 +7,7 @@
 
 use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Element;
-use crate::kernels::blocking::transposed_stride;
+use crate::kernels::blocking::{TILE_ROWS, transposed_stride};
 use crate::kernels::gemm::{self, Order, Small};
 use crate::kernels::gradient;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements_mut};
@@ -367,7 +367,10 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
         (Shape { rows, outputs: cols, .. }, activation): (Shape, Activation),
     ) -> f64 {
         let d_y = PanelsMut { lines: d_z, rows, cols };
-        let loss = loss::evaluate(l, d_y, Panels { lines: y, rows, cols }, objective, classes);
+        let mut losses = [0.0; TILE_ROWS];
+        let losses = &mut losses[..rows];
+        loss::evaluate(l, (d_y, losses), Panels { lines: y, rows, cols }, objective, classes);
+        let loss = losses.iter().sum::<f64>() * objective.scale;
         if activation != Activation::Identity {
             let d_z = PanelsMut { lines: d_z, rows, cols };
             elementwise::output_gradient(l, d_z, Panels { lines: sums, rows, cols }, activation);

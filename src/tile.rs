@@ -28,6 +28,8 @@ pub(crate) struct Tile<T: Element> {
     layers: Vec<Buffers<T>>,
     /// The gradient with respect to `x`, when it is asked for.
     d_x: Vec<T::Line>,
+    /// The loss of each row. Empty in a tile that only predicts.
+    losses: Vec<f64>,
 }
 
 /// What one layer keeps of a tile.
@@ -100,6 +102,7 @@ impl<T: Element> Tile<T> {
                 Purpose::TrainWithInputGradients => lines(network.inputs()),
                 Purpose::Predict | Purpose::Train => Vec::new(),
             },
+            losses: vec![0.0; if purpose == Purpose::Predict { 0 } else { capacity }],
         }
     }
 
@@ -164,8 +167,8 @@ impl<T: Element> Tile<T> {
         kernels.unpack(to, Panels::new(&self.d_x, self.rows, self.inputs));
     }
 
-    /// The gradient with respect to every layer's sums, last to first; the loss of the rows, 0 if the
-    /// gradient is given.
+    /// The gradient with respect to every layer's sums, last to first, and the loss of each row unless the gradient of the
+    /// outputs is given.
     #[inline(always)]
     pub(crate) fn backward<K: Kernels<T> + Copy>(
         &mut self,
@@ -173,8 +176,8 @@ impl<T: Element> Tile<T> {
         network: &Network<T>,
         transposed: &Transposed<T>,
         head: Head<'_, T>,
-    ) -> f64 {
-        let loss = self.output_gradient(kernels, network, head);
+    ) {
+        self.output_gradient(kernels, network, head);
         let Self { rows, order, noise, x, layers, d_x, .. } = self;
         for (l, layer) in network.layers.iter().enumerate().rev() {
             let (below, from) = layers.split_at_mut(l);
@@ -211,10 +214,9 @@ impl<T: Element> Tile<T> {
         if let Some(Scaling { deviations, .. }) = network.scaling.as_ref().filter(|_| !d_x.is_empty()) {
             kernels.scale(PanelsMut::new(d_x, *rows, self.inputs), None, deviations);
         }
-        loss
     }
 
-    /// The loss of the rows. Their gradient is left where [`Tile::backward`] would start.
+    /// The loss of each row. Their gradient is left where [`Tile::backward`] would start.
     #[inline(always)]
     pub(crate) fn loss<K: Kernels<T> + Copy>(
         &mut self,
@@ -222,11 +224,18 @@ impl<T: Element> Tile<T> {
         network: &Network<T>,
         objective: &Objective<'_, T>,
         classes: &Classes<T>,
-    ) -> f64 {
+    ) {
         let (last, rows) = (network.last(), self.rows);
-        let Some(Buffers { y, d_z, .. }) = self.layers.last_mut() else { return 0.0 };
+        let Some(Buffers { y, d_z, .. }) = self.layers.last_mut() else { return };
         let y = Panels::new(y, rows, last.outputs());
-        kernels.loss(PanelsMut::new(d_z, rows, last.outputs()), y, objective, classes)
+        let d_y = PanelsMut::new(d_z, rows, last.outputs());
+        kernels.loss((d_y, &mut self.losses[..rows]), y, objective, classes);
+    }
+
+    /// The loss of each row of the last pass with one.
+    #[inline(always)]
+    pub(crate) fn losses(&self) -> &[f64] {
+        &self.losses[..self.rows]
     }
 
     /// Writes, or adds, the tile's share of `d_w`: the gradient of the panels from `first` on of layer `l`.
@@ -253,32 +262,26 @@ impl<T: Element> Tile<T> {
         }
     }
 
-    /// The gradient with respect to the last layer's sums, and the loss.
+    /// The gradient with respect to the last layer's sums, and the loss of each row.
     #[inline(always)]
-    fn output_gradient<K: Kernels<T> + Copy>(
-        &mut self,
-        kernels: K,
-        network: &Network<T>,
-        head: Head<'_, T>,
-    ) -> f64 {
+    fn output_gradient<K: Kernels<T> + Copy>(&mut self, kernels: K, network: &Network<T>, head: Head<'_, T>) {
         let (last, rows) = (network.last(), self.rows);
-        let Some(Buffers { y, z, d_z, .. }) = self.layers.last_mut() else { return 0.0 };
+        let Some(Buffers { y, z, d_z, .. }) = self.layers.last_mut() else { return };
         let y = Panels::new(y, rows, last.outputs());
-        let (loss, activation) = match head {
-            Head::Given(d_y) => {
-                kernels.pack(PanelsMut::new(d_z, rows, last.outputs()), d_y);
-                (0.0, last.activation())
+        let d_y = PanelsMut::new(d_z, rows, last.outputs());
+        let activation = match head {
+            Head::Given(given) => {
+                kernels.pack(d_y, given);
+                last.activation()
             }
             Head::Loss(objective, classes) => {
-                let d_y = PanelsMut::new(d_z, rows, last.outputs());
-                let activation = objective.loss.output_activation(last.activation());
-                (kernels.loss(d_y, y, objective, classes), activation)
+                kernels.loss((d_y, &mut self.losses[..rows]), y, objective, classes);
+                objective.loss.output_activation(last.activation())
             }
         };
         if activation != Activation::Identity {
             let y = if z.is_empty() { y } else { Panels::new(z, rows, last.outputs()) };
             kernels.output_gradient(PanelsMut::new(d_z, rows, last.outputs()), y, activation);
         }
-        loss
     }
 }

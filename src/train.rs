@@ -17,13 +17,13 @@ use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
 use crate::fit::Progress;
 use crate::kernels::Start;
-use crate::kernels::blocking::{Plan, step_flop};
+use crate::kernels::blocking::{Plan, TileRows, step_flop};
 use crate::kernels::lanes::{elements, elements_mut};
 use crate::loss::{Classes, Loss, Objective, Reduction, Targets};
 use crate::network::{Network, read_canonical};
 use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::parallel::{Parallelism, Threads};
-use crate::pass::{Pass, Rows, Shared, Slot};
+use crate::pass::{Pass, Rows, Shared, Slot, total_loss};
 use crate::predict::shares;
 use crate::small::{SmallBuffers, SmallStep};
 use crate::trainer_builder::TrainerBuilder;
@@ -79,7 +79,7 @@ pub struct Trainer<T: Element> {
     /// For batches that need no slots, if the network is small.
     pub(crate) small: Option<SmallBuffers<T>>,
     pub(crate) plan: Plan,
-    pub(crate) tile_rows: usize,
+    pub(crate) tile_rows: TileRows,
     pub(crate) loss: Loss,
     pub(crate) classes: Classes<T>,
     pub(crate) reduction: Reduction,
@@ -221,14 +221,14 @@ impl<T: Element> Trainer<T> {
     }
 
     /// The halves of a step: `pass` over the rows of `x` (pass.rs), then `finish` (update.rs). Either may be nothing. The
-    /// sum of the slots' losses, in their order.
+    /// loss of the pass, 0 if it has none.
     fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> Result<f64, Error> {
         let batch = x.len() / self.network.inputs();
         let most = match self.plan {
             Plan::TwoPhase => usize::MAX,
             Plan::DepthFirst { slots } => slots,
         };
-        let tile_rows = self.tile_rows;
+        let tile_rows = self.tile_rows.of_batch(batch, self.slots.len());
         let (rows_each, used) = shares(batch, tile_rows, most);
         let noise = self.dropout_seed.map(|seed| Noise::new(seed, self.passes));
         let Self { network, transposed, gradients, moments, squares, steps, .. } = self;
@@ -259,7 +259,8 @@ impl<T: Element> Trainer<T> {
                 };
                 split.for_each(rows, &|rows| network.kernels.run_rows(rows));
             }
-            let loss = slots.iter().map(|slot| slot.loss).sum();
+            let scale = pass.and_then(Pass::loss_scale);
+            let loss = scale.map_or(0.0, |scale| scale * total_loss(slots, *plan));
             let moments = moments.each_mut().map(Vec::as_mut_slice);
             let parts = Parts { network, transposed, gradients, moments, squares, slots, steps: *steps };
             complete(split, parts, loss, &finish)?;

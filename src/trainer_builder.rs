@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernels::blocking::{PARALLEL_FLOP, Plan, tile_rows};
+use crate::kernels::blocking::{PARALLEL_FLOP, Plan, TileRows, step_flop};
 use crate::kernels::lanes::{Line, elements_mut};
 use crate::loss::{Classes, Loss, Reduction};
 use crate::network::Network;
@@ -122,7 +122,8 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// Who works on a step; [`Parallelism::Auto`] by default.
+    /// Who works on a step; [`Parallelism::Auto`] by default: build the trainer in the pool that will step, for where
+    /// weights are many the batch is cut into parts for as many threads as that pool has.
     #[must_use]
     pub fn parallelism(mut self, parallelism: Parallelism) -> Self {
         self.parallelism = parallelism;
@@ -176,15 +177,19 @@ impl<T: Element> TrainerBuilder<T> {
         let weights = self.class_weights.as_deref();
         let classes = Classes::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
         let threads = Threads::new(self.parallelism)?.with_threshold(self.parallel_threshold);
-        let tile_rows = tile_rows::<T>(max_batch, network.parameter_count());
-        let plan = Plan::choose::<T>(max_batch, tile_rows, network.parameters.len());
+        let (weights, lines) = (network.parameter_count(), network.parameters.len());
+        let flop = step_flop(max_batch, weights);
+        // Reports are sums over tiles: they have as many rows then whatever the threads.
+        let sharing = if self.reports { usize::MAX } else { threads.sharing(flop) };
+        let tile_rows = TileRows::choose::<T>(max_batch, weights, lines, sharing);
+        let plan = Plan::choose::<T>(max_batch, tile_rows.least, lines);
         let (count, own_lines) = match plan {
-            Plan::DepthFirst { slots } => (slots, network.parameters.len()),
-            Plan::TwoPhase => (max_batch.div_ceil(tile_rows), 0),
+            Plan::DepthFirst { slots } => (slots, lines),
+            Plan::TwoPhase => (max_batch.div_ceil(tile_rows.most), 0),
         };
         let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
         let slot = |n| Slot {
-            tile: Tile::new(&network, tile_rows, purpose, n),
+            tile: Tile::new(&network, tile_rows.most, purpose, n),
             gradients: vec![T::Line::ZERO; own_lines],
             loss: 0.0,
             squares: vec![0.0; if self.reports { network.layers.len() } else { 0 }],
@@ -205,7 +210,7 @@ impl<T: Element> TrainerBuilder<T> {
             dropout_seed: network.layers.iter().any(|layer| layer.dropout() > 0.0).then_some(self.seed),
             guard,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
-            small: SmallBuffers::new(&network, tile_rows).filter(|_| !is_general),
+            small: SmallBuffers::new(&network, tile_rows.least).filter(|_| !is_general),
             slots: (0..count).map(slot).collect(),
             plan,
             tile_rows,

@@ -10,23 +10,25 @@ use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, 
 #[cfg(feature = "rayon")]
 use fuseprop::{Data, Error, Workspace};
 
-/// Two-phase, then depth-first.
-const BATCHES: [usize; 3] = [70, 200, 1000];
+/// Batches, and the widths of two layers: two-phase, depth-first, and two-phase with weights so many that the rows of a tile
+/// follow from the number of threads.
+const SIZES: [(usize, [usize; 2]); 5] =
+    [(70, [121, 70]), (200, [121, 70]), (1000, [121, 70]), (70, [300, 230]), (200, [300, 230])];
 
 #[test]
 fn parameters_have_the_same_bits_on_any_number_of_threads() {
     let mut runs = 0;
     for isa in isas() {
-        for batch in BATCHES {
-            let serial = train::<f32>(isa, batch, Parallelism::Serial);
+        for sizes in SIZES {
+            let serial = train::<f32>(isa, sizes, Parallelism::Serial);
             for threads in [1, 2, 3, 4, 7, 8, 16] {
                 assert_eq!(
-                    train::<f32>(isa, batch, Parallelism::Threads(threads)),
+                    train::<f32>(isa, sizes, Parallelism::Threads(threads)),
                     serial,
                     "{isa} {threads}"
                 );
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let shared = pool.install(|| train::<f32>(isa, batch, Parallelism::Auto));
+                let shared = pool.install(|| train::<f32>(isa, sizes, Parallelism::Auto));
                 assert_eq!(shared, serial, "{isa}, in a pool of {threads}");
                 runs += 2;
             }
@@ -202,21 +204,25 @@ fn avx2_and_avx512_give_the_same_bits() {
         println!("skipped: AVX-512 is missing here");
         return;
     }
-    for batch in BATCHES {
+    for sizes in SIZES {
         let (avx2, avx512) = (Isa::Avx2, Isa::Avx512);
         let auto = Parallelism::Auto;
-        assert_eq!(train::<f32>(avx2, batch, auto), train::<f32>(avx512, batch, auto));
-        assert_eq!(train::<f64>(avx2, batch, auto), train::<f64>(avx512, batch, auto));
+        assert_eq!(train::<f32>(avx2, sizes, auto), train::<f32>(avx512, sizes, auto));
+        assert_eq!(train::<f64>(avx2, sizes, auto), train::<f64>(avx512, sizes, auto));
     }
 }
 
 /// A hash of the parameters after some steps, which must have moved them.
-fn train<T: Element + From<f32> + Into<f64>>(isa: Isa, batch: usize, parallelism: Parallelism) -> u64 {
+fn train<T: Element + From<f32> + Into<f64>>(
+    isa: Isa,
+    (batch, widths): (usize, [usize; 2]),
+    parallelism: Parallelism,
+) -> u64 {
     let (inputs, outputs) = (90, 37);
     let network = Network::<T>::builder(inputs)
-        .dense(121, Activation::Tanh)
+        .dense(widths[0], Activation::Tanh)
         .dropout(0.2)
-        .dense(70, Activation::Gelu)
+        .dense(widths[1], Activation::Gelu)
         .layer_norm(Activation::Tanh)
         .dropout(0.4)
         .dense(50, Activation::Sigmoid)
@@ -244,6 +250,9 @@ fn train<T: Element + From<f32> + Into<f64>>(isa: Isa, batch: usize, parallelism
     for _ in 0..4 {
         losses.push(trainer.step(&x, &classes).unwrap());
     }
+    // Fewer rows, in tiles of fewer rows.
+    let half = batch / 2;
+    losses.push(trainer.step(&x[..half * inputs], &classes[..half]).unwrap());
     let after = parameters(trainer.network());
     assert_ne!(before, after);
     // The same by a loss of one's own, with the gradient of the inputs.

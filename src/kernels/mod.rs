@@ -115,11 +115,11 @@ pub trait Kernels<T: Element>: Send + Sync {
     /// See [`crate::loss::evaluate`].
     fn loss(
         &self,
-        d: PanelsMut<'_, T>,
+        d_and_losses: (PanelsMut<'_, T>, &mut [f64]),
         y: Panels<'_, T>,
         objective: &Objective<'_, T>,
         classes: &Classes<T>,
-    ) -> f64;
+    );
     /// See [`elementwise::scale`].
     fn scale(&self, x: PanelsMut<'_, T>, means: Option<&[T::Line]>, deviations: &[T::Line]);
     /// See [`elementwise::add`].
@@ -289,15 +289,15 @@ impl<L: Lanes> Kernels<L::Element> for L {
 
     fn loss(
         &self,
-        d: PanelsMut<'_, L::Element>,
+        d_and_losses: (PanelsMut<'_, L::Element>, &mut [f64]),
         y: Panels<'_, L::Element>,
         objective: &Objective<'_, L::Element>,
         classes: &Classes<L::Element>,
-    ) -> f64 {
+    ) {
         self.vectorize(
             #[inline(always)]
-            || loss::evaluate(*self, d, y, objective, classes),
-        )
+            || loss::evaluate(*self, d_and_losses, y, objective, classes),
+        );
     }
 
     fn scale(&self, x: PanelsMut<'_, L::Element>, means: Option<&[LineOf<L>]>, deviations: &[LineOf<L>]) {

@@ -248,7 +248,7 @@ impl<T: Scalar> Check<T> for Losses {
                     let objective = Objective { loss, scale, targets, weights: None };
                     let mut d = nan_lines::<T>(lines.len());
                     let to = PanelsMut::new(&mut d, rows, cols);
-                    l.loss(to, Panels::new(&lines, rows, cols), &objective, &told);
+                    l.loss((to, &mut [0.0; 6]), Panels::new(&lines, rows, cols), &objective, &told);
                     for cell in (0..rows * cols).map(|i| (i / cols, i % cols)) {
                         let what = format!("{loss:?} times {scale:e} at {cell:?} on {isa}");
                         self.0 += usize::from(is_flushed::<T>(at::<T>(&d, rows, cell), &what));

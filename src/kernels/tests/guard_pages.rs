@@ -169,12 +169,13 @@ impl Case<'_> {
 
     fn losses<T: Element>(&mut self, kernels: &'static dyn Kernels<T>) {
         let Self { rows, outputs, side, .. } = *self;
-        let [a, b, c, d, e, ..] = &mut *self.fences;
+        let [a, b, c, d, e, f] = &mut *self.fences;
         let count = rows * panels::<T>(outputs);
         let (y, gradient) = (a.lines::<T>(count, side), b.lines::<T>(count, side));
         let values = c.slice(rows * outputs, side, T::from_f64(0.5));
         let targets = d.slice(rows, side, outputs as u32 - 1);
         let weights = e.slice(rows, side, T::from_f64(2.0));
+        let of_rows = f.slice(rows, side, f64::NAN);
         let with_classes = (Loss::SoftmaxCrossEntropy, Targets::Classes(targets));
         let with_values = [
             Loss::MeanSquaredError,
@@ -189,9 +190,9 @@ impl Case<'_> {
             let smoothing = if loss == Loss::SoftmaxCrossEntropy { 0.1 } else { 0.0 };
             let classes = Classes::new(loss, outputs, None, smoothing).unwrap();
             let objective = Objective { loss, scale: 1.0, targets, weights: Some(weights) };
-            let d = PanelsMut::new(gradient, rows, outputs);
-            let value = kernels.loss(d, Panels::new(y, rows, outputs), &objective, &classes);
-            assert!(value.is_finite());
+            let to = (PanelsMut::new(gradient, rows, outputs), &mut *of_rows);
+            kernels.loss(to, Panels::new(y, rows, outputs), &objective, &classes);
+            assert!(of_rows.iter().all(|loss| loss.is_finite()));
         }
     }
 

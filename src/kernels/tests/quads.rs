@@ -179,7 +179,9 @@ impl<T: Element> Check<T> for Losses {
             let mut d_lines = not_numbers::<T>(rows);
             let classes = Classes::new(loss, cols, None, 0.0).unwrap();
             let (to, from) = (PanelsMut::new(&mut d_lines, rows, cols), Panels::new(&lines, rows, cols));
-            let right = l.vectorize(|| loss::evaluate(l, to, from, &objective, &classes));
+            let mut of_rows = vec![f64::NAN; rows];
+            l.vectorize(|| loss::evaluate(l, (to, &mut of_rows), from, &objective, &classes));
+            let right = of_rows.iter().sum::<f64>() * objective.scale;
             assert_eq!(found.to_bits(), right.to_bits(), "{isa}, {loss:?} of [{rows}, {cols}]");
             assert!(right.abs() > 0.0);
             for (quad, line) in elements::<T>(&d).chunks_exact(QUAD).zip(&d_lines) {

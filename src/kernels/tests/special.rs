@@ -347,12 +347,10 @@ fn check_losses<T: Scalar>() -> usize {
                 let outputs = packed(&y, cols);
                 let mut d = outputs.clone();
                 let objective = Objective { loss, scale: 1.0, targets: Targets::Values(&t), weights: None };
-                let found = kernels.loss(
-                    PanelsMut::new(&mut d, rows, cols),
-                    Panels::new(&outputs, rows, cols),
-                    &objective,
-                    &classes,
-                );
+                let mut losses = [f64::NAN; 3];
+                let to = (PanelsMut::new(&mut d, rows, cols), &mut losses[..]);
+                kernels.loss(to, Panels::new(&outputs, rows, cols), &objective, &classes);
+                let found: f64 = losses.iter().sum();
                 let what = format!("{loss:?} of {special} against {target} in column {column} on {isa}");
                 assert_eq!(class::<T>(found), class::<T>(value), "{what}: {found}, not {value}");
                 let d = unpacked(kernels, &d, (rows, cols));
