@@ -51,7 +51,7 @@
 //! | tile | up to 64 rows of a batch, 128 or 256 where weights are many, with buffers for every layer (`tile.rs`) |
 //! | slot | the rows that one task takes, tile by tile, through the same buffers (`pass.rs`) |
 //! | two-phase | a slot is one tile; its activations stay until the owners multiply them into the gradient |
-//! | depth-first | a slot is several tiles; each is multiplied into the slot's own gradient before the next |
+//! | depth-first | a slot is several tiles; each is multiplied into the slot's gradient before the next, and slots are summed in pairs |
 //! | group | up to four panels of one layer's outputs: what one owner sums and updates (`update.rs`) |
 //! | transposed copy | the weights once more, as `d_x = d_z W` reads them; renewed at each update |
 //!

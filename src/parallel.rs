@@ -26,6 +26,10 @@ pub enum Parallelism {
 #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread takes all pieces"))]
 pub(crate) trait Divide: Sized + Send {
     fn pieces(&self) -> usize;
+    /// Pieces that one thread had better do together.
+    fn together(&self) -> usize {
+        1
+    }
     /// Where to cut several pieces, so that both parts take about as long.
     fn middle(&self) -> usize {
         self.pieces() / 2
@@ -43,11 +47,20 @@ pub(crate) enum Split {
 }
 
 impl Split {
+    /// How many threads share.
+    pub(crate) fn threads(self) -> usize {
+        match self {
+            Self::Whole => 1,
+            #[cfg(feature = "rayon")]
+            Self::Pieces => rayon::current_num_threads(),
+        }
+    }
+
     /// Does all pieces, in runs of at least one.
     #[inline]
     pub(crate) fn for_each<W: Divide>(self, mut work: W, f: &(impl Fn(&mut W) + Sync)) {
         #[cfg(feature = "rayon")]
-        if self == Self::Pieces && work.pieces() > 1 {
+        if self == Self::Pieces && work.pieces() > work.together() {
             let middle = work.middle();
             let (a, b) = work.divide(middle);
             rayon::join(|| self.for_each(a, f), || self.for_each(b, f));

@@ -16,8 +16,10 @@ use crate::update::Transposed;
 #[derive(Clone)]
 pub struct Slot<T: Element> {
     pub(crate) tile: Tile<T>,
-    /// The gradient of the slot's rows. Empty in the two-phase schedule.
+    /// The gradient of so many slots' rows, from this one on. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
+    /// 0 where the gradient of another slot has this one's rows.
+    pub(crate) summed: usize,
     /// Of the slot's rows, without the scale.
     pub(crate) loss: f64,
     /// For each layer the squares of its outputs, summed. Empty unless they are reported.
@@ -79,11 +81,21 @@ pub struct Rows<'a, T: Element> {
     /// From the first row on, or empty.
     pub(crate) input_gradients: &'a mut [T],
     pub(crate) shared: Shared<'a, T>,
+    /// Slots that are not shared out any further.
+    pub(crate) together: usize,
 }
 
 impl<T: Element> Divide for Rows<'_, T> {
     fn pieces(&self) -> usize {
         self.slots.len()
+    }
+
+    fn together(&self) -> usize {
+        self.together
+    }
+
+    fn middle(&self) -> usize {
+        half(self.slots.len())
     }
 
     fn divide(self, left: usize) -> (Self, Self) {
@@ -99,7 +111,7 @@ impl<T: Element> Divide for Rows<'_, T> {
                 first_row: self.first_row + rows,
                 outputs: outputs_right,
                 input_gradients: input_gradients_right,
-                shared: self.shared,
+                ..self
             },
         )
     }
@@ -109,34 +121,92 @@ impl<T: Element> Rows<'_, T> {
     /// Every tile of every slot, in order.
     #[inline(always)]
     pub(crate) fn run<K: Kernels<T> + Copy>(&mut self, kernels: K) {
+        let count = self.slots.len();
+        match self.shared.plan {
+            Plan::TwoPhase => (0..count).for_each(|s| self.run_slot(kernels, s, s)),
+            // Nothing is kept.
+            Plan::DepthFirst { .. } if !self.shared.pass.goes_back() => {
+                (0..count).for_each(|s| self.run_slot(kernels, 0, s));
+            }
+            Plan::DepthFirst { .. } => {
+                self.sum(kernels, 0, 0..count);
+                self.slots.iter_mut().for_each(|slot| slot.summed = 0);
+                self.slots[0].summed = count;
+            }
+        }
+    }
+
+    /// The gradient of some slots' rows, in the buffer of slot `at`: that of the first half of them, and that of the second,
+    /// which takes the next buffer. So one thread uses a few buffers and a single tile for all of its slots, and they stay
+    /// near; a buffer for each would come from memory.
+    fn sum<K: Kernels<T> + Copy>(&mut self, kernels: K, at: usize, slots: Range<usize>) {
+        if slots.len() == 1 {
+            return self.run_slot(kernels, at, slots.start);
+        }
+        let middle = slots.start + half(slots.len());
+        self.sum(kernels, at, slots.start..middle);
+        let (first, second) = self.slots.split_at_mut(at + 1);
+        core::mem::swap(&mut first[at].tile, &mut second[0].tile);
+        self.sum(kernels, at + 1, middle..slots.end);
+        let (first, second) = self.slots.split_at_mut(at + 1);
+        core::mem::swap(&mut first[at].tile, &mut second[0].tile);
+        kernels.add(&mut first[at].gradients, &second[0].gradients);
+    }
+
+    /// Every tile of slot `s`, in the buffers of slot `at`.
+    #[inline(always)]
+    fn run_slot<K: Kernels<T> + Copy>(&mut self, kernels: K, at: usize, s: usize) {
         let Shared { network, batch, rows_each, tile_rows, .. } = self.shared;
-        for (s, slot) in self.slots.iter_mut().enumerate() {
-            let offset = s * rows_each;
-            let (mut row, end) = (self.first_row + offset, batch.min(self.first_row + offset + rows_each));
-            slot.loss = 0.0;
-            let mut start = Start::Zero;
-            while row < end {
-                let rows = row..end.min(row + tile_rows);
-                let at = row - self.first_row;
-                slot.run_tile(kernels, &self.shared, rows.clone(), start);
-                if !self.shared.pass.goes_back() {
-                    let outputs =
-                        &mut self.outputs[at * network.outputs()..][..rows.len() * network.outputs()];
-                    slot.tile.read_outputs(kernels, network, outputs);
-                } else if !self.input_gradients.is_empty() {
-                    let to =
-                        &mut self.input_gradients[at * network.inputs()..][..rows.len() * network.inputs()];
-                    slot.tile.read_input_gradients(kernels, to);
-                }
-                start = Start::Accumulate;
-                row = rows.end;
+        let (inputs, outputs) = (network.inputs(), network.outputs());
+        let mut row = self.first_row + s * rows_each;
+        let end = batch.min(row + rows_each);
+        self.slots[s].loss = 0.0;
+        let mut start = Start::Zero;
+        while row < end {
+            let rows = row..end.min(row + tile_rows);
+            let from = row - self.first_row;
+            let slot = &mut self.slots[at];
+            slot.run_tile(kernels, &self.shared, rows.clone(), start);
+            if !self.shared.pass.goes_back() {
+                slot.tile.read_outputs(
+                    kernels,
+                    network,
+                    &mut self.outputs[from * outputs..][..rows.len() * outputs],
+                );
+            } else if !self.input_gradients.is_empty() {
+                let to = &mut self.input_gradients[from * inputs..][..rows.len() * inputs];
+                slot.tile.read_input_gradients(kernels, to);
+            }
+            self.take_sums(at, s);
+            start = Start::Accumulate;
+            row = rows.end;
+        }
+    }
+
+    /// Adds the last tile's losses and squares to those of its slot.
+    #[inline(always)]
+    fn take_sums(&mut self, at: usize, s: usize) {
+        let Shared { network, pass, .. } = self.shared;
+        if pass.loss_scale().is_some() {
+            let losses = self.slots[at].tile.losses();
+            self.slots[s].loss = losses.iter().fold(self.slots[s].loss, |sum, loss| sum + loss);
+        }
+        if matches!(pass, Pass::Forward | Pass::Train(_)) {
+            for l in 0..self.slots[s].squares.len() {
+                let squares = self.slots[at].tile.squares(network, l);
+                self.slots[s].squares[l] += squares;
             }
         }
     }
 }
 
+/// Where a run of slots is cut: so that pairs of slots are summed, then pairs of pairs, by whichever threads.
+pub(crate) fn half(slots: usize) -> usize {
+    slots.next_power_of_two() / 2
+}
+
 impl<T: Element> Slot<T> {
-    /// One tile of the slot's rows: forward, backward, and its share of the slot's sums.
+    /// One tile: forward, backward, and its share of the gradient.
     #[inline(always)]
     fn run_tile<K: Kernels<T> + Copy>(
         &mut self,
@@ -147,64 +217,38 @@ impl<T: Element> Slot<T> {
     ) {
         let &Shared { network, transposed, x, ref pass, classes, plan, .. } = shared;
         let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
-        let objective;
         let last = network.last().activation();
         let noise = shared.noise.map(|noise| noise.at_row(rows.start));
-        let count = rows.len();
+        let input = (x, rows.len());
+        let objective;
         let head = match *pass {
-            Pass::Forward => {
-                self.tile.forward(kernels, network, (x, count), (last, noise));
-                return self.add_squares(network);
-            }
+            Pass::Forward => return self.tile.forward(kernels, network, input, (last, noise)),
             Pass::Evaluate(ref all) => {
                 objective = all.rows(rows, network.outputs());
-                self.tile.forward(
-                    kernels,
-                    network,
-                    (x, count),
-                    (objective.loss.output_activation(last), None),
-                );
-                self.tile.loss(kernels, network, &objective, classes);
-                return self.add_losses();
+                let last = objective.loss.output_activation(last);
+                self.tile.forward(kernels, network, input, (last, None));
+                return self.tile.loss(kernels, network, &objective, classes);
             }
             Pass::Train(ref all) => {
                 objective = all.rows(rows, network.outputs());
-                self.tile.forward(
-                    kernels,
-                    network,
-                    (x, count),
-                    (objective.loss.output_activation(last), noise),
-                );
+                let last = objective.loss.output_activation(last);
+                self.tile.forward(kernels, network, input, (last, noise));
                 Head::Loss(&objective, classes)
             }
             Pass::Backward(d_outputs) => {
-                // Two-phase slots still hold what `forward` computed; a depth-first slot has only its last tile's.
+                // Two-phase slots still hold what `forward` computed.
                 if plan != Plan::TwoPhase {
-                    self.tile.forward(kernels, network, (x, count), (last, noise));
+                    self.tile.forward(kernels, network, input, (last, noise));
                 }
                 Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
             }
         };
         self.tile.backward(kernels, network, transposed, head);
-        if let Pass::Train(_) = *pass {
-            self.add_squares(network);
-            self.add_losses();
-        }
         if !self.gradients.is_empty() {
             for (l, layer) in network.layers.iter().enumerate().rev() {
                 let d_w = &mut self.gradients[layer.lines()];
                 self.tile.weight_gradient(kernels, network, (l, 0), d_w, start);
             }
-        }
-    }
-
-    fn add_losses(&mut self) {
-        self.loss = self.tile.losses().iter().fold(self.loss, |sum, loss| sum + loss);
-    }
-
-    fn add_squares(&mut self, network: &Network<T>) {
-        for (l, sum) in self.squares.iter_mut().enumerate() {
-            *sum += self.tile.squares(network, l);
         }
     }
 }
@@ -247,9 +291,36 @@ mod tests {
             noise: None,
         };
         let (slots, outputs) = (&mut slots[..], &mut outputs[..]);
-        let rows = Rows { slots, first_row: 0, outputs, input_gradients: &mut [], shared };
+        let rows = Rows { slots, first_row: 0, outputs, input_gradients: &mut [], shared, together: 1 };
         let of_part = |rows: &Rows<'_, f32>| (rows.first_row, rows.slots.len(), rows.outputs.len());
         let expected = [(0, 1, 64 * 2), (64, 1, 64 * 2), (128, 1, 22 * 2)];
+        assert_eq!(parts(Split::Pieces, rows, of_part), expected);
+    }
+
+    #[test]
+    fn slots_are_cut_in_two_so_that_pairs_stay_together() {
+        assert_eq!([2, 3, 4, 5, 29, 32, 64].map(half), [1, 2, 2, 4, 16, 16, 32]);
+        // Runs of up to three of 29 slots.
+        let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
+        let builder = Trainer::builder(network).max_batch(9000);
+        let Trainer { network, transposed, mut slots, classes, plan, .. } = builder.build().unwrap();
+        assert_eq!((plan, slots.len()), (Plan::DepthFirst { slots: 35 }, 35));
+        let shared = Shared {
+            network: &network,
+            transposed: &transposed,
+            x: &[],
+            batch: 9000,
+            pass: Pass::Backward(&[]),
+            classes: &classes,
+            rows_each: 320,
+            tile_rows: 64,
+            noise: None,
+            plan,
+        };
+        let (slots, outputs) = (&mut slots[..29], &mut [0.0; 9280 * 2][..]);
+        let rows = Rows { slots, first_row: 0, outputs, input_gradients: &mut [], shared, together: 3 };
+        let of_part = |rows: &Rows<'_, f32>| (rows.first_row / 320, rows.slots.len());
+        let expected = (0..14).map(|pair| (2 * pair, 2)).chain([(28, 1)]).collect::<Vec<_>>();
         assert_eq!(parts(Split::Pieces, rows, of_part), expected);
     }
 }

@@ -17,7 +17,7 @@ use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
 use crate::fit::Progress;
 use crate::kernels::Start;
-use crate::kernels::blocking::{Plan, TileRows, step_flop};
+use crate::kernels::blocking::{Plan, TileRows, slots_together, step_flop};
 use crate::kernels::lanes::{elements, elements_mut};
 use crate::loss::{Classes, Loss, Objective, Reduction, Targets};
 use crate::network::{Network, read_canonical};
@@ -239,8 +239,13 @@ impl<T: Element> Trainer<T> {
         }
         self.threads.enter(flop, |split| {
             if let Some(pass) = pass {
+                let together = match plan {
+                    Plan::TwoPhase => 1,
+                    Plan::DepthFirst { .. } => slots_together(slots.len(), split.threads()),
+                };
                 let rows = Rows {
                     slots,
+                    together,
                     first_row: 0,
                     outputs: &mut kept.outputs,
                     input_gradients: &mut input_gradients[..],

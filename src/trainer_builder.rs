@@ -191,6 +191,7 @@ impl<T: Element> TrainerBuilder<T> {
         let slot = |n| Slot {
             tile: Tile::new(&network, tile_rows.most, purpose, n),
             gradients: vec![T::Line::ZERO; own_lines],
+            summed: 0,
             loss: 0.0,
             squares: vec![0.0; if self.reports { network.layers.len() } else { 0 }],
         };

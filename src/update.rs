@@ -12,7 +12,7 @@ use crate::kernels::{Kernels, Start};
 use crate::network::{LayerKind, Network};
 use crate::optimizer::{MAX_MOMENTS, Update};
 use crate::parallel::{Divide, Split};
-use crate::pass::Slot;
+use crate::pass::{Slot, half};
 
 /// What the second half of a step does.
 #[derive(Clone, Copy)]
@@ -153,16 +153,55 @@ fn sum_gradient<T: Element, K: Kernels<T> + Copy>(
     slots: &[Slot<T>],
     mut start: Start,
 ) {
+    if slots.first().is_some_and(|slot| slot.summed > 0) {
+        return sum_slots(kernels, gradients, slots, group.first_line, start);
+    }
     for slot in slots {
-        if slot.gradients.is_empty() {
-            slot.tile.weight_gradient(kernels, network, (group.layer, group.first_panel), gradients, start);
-        } else if start == Start::Zero {
-            gradients.copy_from_slice(&slot.gradients[group.lines()]);
-        } else {
-            kernels.add(gradients, &slot.gradients[group.lines()]);
-        }
+        slot.tile.weight_gradient(kernels, network, (group.layer, group.first_panel), gradients, start);
         start = Start::Accumulate;
     }
+}
+
+/// The slots' own sums, from line `first` of each on, a few lines at a time.
+fn sum_slots<T: Element, K: Kernels<T> + Copy>(
+    kernels: K,
+    to: &mut [T::Line],
+    slots: &[Slot<T>],
+    mut first: usize,
+    start: Start,
+) {
+    for to in to.chunks_mut(LINES_TOGETHER) {
+        if start == Start::Zero {
+            sum_pairs(kernels, to, slots, first);
+        } else {
+            let mut sum = [T::Line::ZERO; LINES_TOGETHER];
+            let sum = &mut sum[..to.len()];
+            sum_pairs(kernels, sum, slots, first);
+            kernels.add(to, sum);
+        }
+        first += to.len();
+    }
+}
+
+/// Lines that are summed over the slots at a time: they stay in L1 meanwhile.
+const LINES_TOGETHER: usize = 32;
+
+/// Both halves' sums, as [`Rows::run`](crate::pass::Rows::run) has not made them yet: those that are on one thread it has.
+fn sum_pairs<T: Element, K: Kernels<T> + Copy>(
+    kernels: K,
+    to: &mut [T::Line],
+    slots: &[Slot<T>],
+    first: usize,
+) {
+    if slots[0].summed == slots.len() {
+        return to.copy_from_slice(&slots[0].gradients[first..][..to.len()]);
+    }
+    let (left, right) = slots.split_at(half(slots.len()));
+    sum_pairs(kernels, to, left, first);
+    let mut sum = [T::Line::ZERO; LINES_TOGETHER];
+    let sum = &mut sum[..to.len()];
+    sum_pairs(kernels, sum, right, first);
+    kernels.add(to, sum);
 }
 
 /// Some adjacent panels of one layer's outputs: the unit of ownership.

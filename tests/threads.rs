@@ -10,10 +10,16 @@ use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, 
 #[cfg(feature = "rayon")]
 use fuseprop::{Data, Error, Workspace};
 
-/// Batches, and the widths of two layers: two-phase, depth-first, and two-phase with weights so many that the rows of a tile
-/// follow from the number of threads.
-const SIZES: [(usize, [usize; 2]); 5] =
-    [(70, [121, 70]), (200, [121, 70]), (1000, [121, 70]), (70, [300, 230]), (200, [300, 230])];
+/// Batches, and the widths of two layers: two-phase, depth-first in 4 and in 29 slots, of which threads take several together,
+/// and two-phase with weights so many that the rows of a tile follow from the number of threads.
+const SIZES: [(usize, [usize; 2]); 6] = [
+    (70, [121, 70]),
+    (200, [121, 70]),
+    (1000, [121, 70]),
+    (9000, [20, 16]),
+    (70, [300, 230]),
+    (200, [300, 230]),
+];
 
 #[test]
 fn parameters_have_the_same_bits_on_any_number_of_threads() {

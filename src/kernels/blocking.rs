@@ -80,6 +80,12 @@ pub const MAX_SLOTS: usize = 64;
 /// below two per cent.
 const TILES_PER_SLOT: usize = 4;
 
+/// Slots that one of so many threads takes together. Each such run starts with buffers that are far; a thread has four of
+/// them to make up for others that are slower.
+pub fn slots_together(slots: usize, threads: usize) -> usize {
+    (slots / threads.saturating_mul(4)).max(1)
+}
+
 /// Largest set of weights, transposed weights and gradients that the depth-first schedule keeps in L2
 /// beside a tile: half of a 2 MiB L2.
 const DEPTH_FIRST_BYTES: usize = 1 << 20;
