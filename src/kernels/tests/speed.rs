@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Check, available, on_every_isa};
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
-use crate::kernels::blocking::{owned_panels, tile_rows, transposed_lines};
+use crate::kernels::blocking::{Plan, TileRows, owned_panels, parameter_lines, tile_rows, transposed_lines};
 use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Lanes, Line, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
@@ -206,4 +206,119 @@ fn read<'a, L: Lanes<Element = f32>>(l: L, chunks: impl Iterator<Item = &'a [Lin
 #[ignore = "a measurement: needs a quiet machine"]
 fn speed_limits() {
     on_every_isa!(f32, Limits => _limits);
+}
+
+/// The buffers of a dense network, and of a batch in tiles.
+struct Step {
+    sizes: Vec<usize>,
+    rows: usize,
+    plan: Plan,
+    weights: Vec<Vec<Line32>>,
+    transposed: Vec<Vec<Line32>>,
+    gradients: Vec<Vec<Line32>>,
+    /// For each tile its rows as they come in, and each layer's outputs; and the gradients of them.
+    tiles: Vec<[Vec<Vec<Line32>>; 2]>,
+    order: Order,
+}
+
+type Line32 = <f32 as Element>::Line;
+
+impl Step {
+    /// Cut into tiles as one thread does, of at most `batch` rows.
+    fn new(sizes: &[usize], max_batch: usize, batch: usize) -> Self {
+        let of_layers = |count: fn(usize, usize) -> Option<usize>| -> Vec<Vec<Line32>> {
+            sizes.windows(2).map(|ends| lines::<f32>(count(ends[0], ends[1]).unwrap())).collect()
+        };
+        let weights = sizes.windows(2).map(|ends| (1 + ends[0]) * ends[1]).sum();
+        let parameters = of_layers(parameter_lines::<f32>);
+        let count = parameters.iter().map(Vec::len).sum();
+        let tile_rows = TileRows::choose::<f32>(max_batch, weights, count, 1);
+        let rows = tile_rows.most;
+        let tile =
+            |_| -> Vec<_> { sizes.iter().map(|&size| lines::<f32>(rows * panels::<f32>(size))).collect() };
+        Self {
+            sizes: sizes.to_vec(),
+            rows,
+            plan: Plan::choose::<f32>(max_batch, tile_rows.least, count),
+            weights: parameters,
+            transposed: of_layers(transposed_lines::<f32>),
+            gradients: of_layers(parameter_lines::<f32>),
+            tiles: (0..batch / rows).map(|t| [tile(t), tile(t)]).collect(),
+            order: Order::Ascending,
+        }
+    }
+
+    fn flop(&self) -> f64 {
+        let of_layer = |l: usize| (2 + usize::from(l > 0)) * self.sizes[l] * self.sizes[l + 1];
+        (2 * self.rows * self.tiles.len() * (0..self.sizes.len() - 1).map(of_layer).sum::<usize>()) as f64
+    }
+
+    /// Every product of a step, in its order, and nothing else.
+    fn products(&mut self, kernels: &dyn Kernels<f32>) {
+        let Self { sizes, rows, plan, weights, transposed, gradients, tiles, order } = self;
+        let (rows, layers) = (*rows, sizes.len() - 1);
+        *order = order.reverse();
+        let count = if *plan == Plan::TwoPhase { tiles.len() } else { 1 };
+        for tiles in tiles.chunks_mut(count) {
+            for [y, d] in &mut *tiles {
+                for l in 0..layers {
+                    let (x, y) = y.split_at_mut(l + 1);
+                    let to = PanelsMut::new(&mut y[0], rows, sizes[l + 1]);
+                    let identity: (_, &mut [_]) = (Activation::Identity, &mut []);
+                    kernels.forward(to, Panels::new(&x[l], rows, sizes[l]), &weights[l], identity, *order);
+                }
+                for l in (1..layers).rev() {
+                    let (d_x, d_z) = d.split_at_mut(l + 1);
+                    let to = PanelsMut::new(&mut d_x[l], rows, sizes[l]);
+                    let d_z = Panels::new(&d_z[0], rows, sizes[l + 1]);
+                    kernels.backward_data(to, d_z, &transposed[l], None, *order);
+                }
+            }
+            for (l, gradient) in gradients.iter_mut().enumerate() {
+                let (mut rest, mut first) = (&mut gradient[..], 0);
+                while !rest.is_empty() {
+                    let owned;
+                    let count = owned_panels(panels::<f32>(sizes[l + 1]) - first);
+                    (owned, rest) = rest.split_at_mut(count * (1 + sizes[l]));
+                    let mut start = Start::Zero;
+                    for [y, d] in &*tiles {
+                        let x = Panels::new(&y[l], rows, sizes[l]);
+                        let d_z = Panels::new(&d[l + 1], rows, sizes[l + 1]);
+                        kernels.weight_gradient(owned, x, d_z, first, start);
+                        start = Start::Accumulate;
+                    }
+                    first += count;
+                }
+            }
+        }
+    }
+}
+
+/// The share of the peak that a step would have if it were its products alone: no step of such products has more.
+#[test]
+#[ignore = "a measurement: needs a quiet machine"]
+fn speed_of_steps() {
+    // Of long batches some rows are enough.
+    let steps: [(&str, &[usize], usize, usize); 6] = [
+        ("mnist128", &[784, 128, 10], 64, 64),
+        ("mnist512", &[784, 512, 512, 10], 256, 256),
+        ("sq1024", &[1024; 4], 1024, 1024),
+        ("wide", &[1024, 4096, 4096, 1024], 512, 512),
+        ("narrow64", &[32, 64, 64, 64, 64, 3], 65_536, 1024),
+        ("narrow128", &[64, 128, 128, 128, 128, 16], 32_768, 1024),
+    ];
+    let (isa, kernels) = available::<f32>().pop().unwrap();
+    for (name, sizes, max_batch, batch) in steps {
+        let mut step = Step::new(sizes, max_batch, batch);
+        // In turns, for the clock moves with what else the machine does.
+        let turn = |_| {
+            on_every_isa!(f32, Peak(Vec::new()) => peaks);
+            let rate = step.flop() / seconds(|| step.products(kernels));
+            rate / peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1
+        };
+        let mut shares: Vec<f64> = (0..7).map(turn).collect();
+        shares.sort_by(f64::total_cmp);
+        let [least, median, most] = [0, 3, 6].map(|i| 100.0 * shares[i]);
+        println!("{name}, {isa}: products alone {median:.1} % of the peak ({least:.1} to {most:.1})");
+    }
 }
