@@ -61,7 +61,8 @@ impl TileRows {
     ) -> Self {
         let least = tile_rows::<T>(max_batch, weights);
         let longest = |rows: usize| max_batch.min(max_batch.div_ceil(rows).div_ceil(threads) * rows);
-        let pays = !fits_depth_first::<T>(parameter_lines) && (least < max_batch) && (least <= TILE_ROWS);
+        let pays =
+            !fits_depth_first::<T>(parameter_lines) && (least < max_batch) && (2 * least <= WIDE_TILE_ROWS);
         let most = if pays && longest(2 * least) <= longest(least) { 2 * least } else { least };
         Self { least, most }
     }
@@ -310,6 +311,10 @@ mod tests {
         // Few weights, wide tiles, and a batch of one tile.
         assert_eq!(rows(65_536, 14_723, 1), (64, 64));
         assert_eq!(rows(1024, 3_148_800, 1), (256, 256));
+        assert_eq!(
+            [1, 2, 4].map(|threads| rows(512, 25_177_088, threads)),
+            [(128, 256), (128, 256), (128, 128)]
+        );
         assert_eq!(rows(16, 669_706, 1), (16, 16));
         let tiles = TileRows { least: 64, most: 128 };
         assert_eq!([64, 128, 129, 256].map(|batch| tiles.of_batch(batch, 2)), [64, 64, 128, 128]);
