@@ -134,10 +134,12 @@ impl<T: Element> Trainer<T> {
     /// One step: forward, loss, backward, update, fused. The loss is that before the update.
     ///
     /// `x` is `[batch, inputs]`, `targets` values `[batch, outputs]` or class indices `[batch]`.
-    /// [`Trainer::gradients`] holds the step's gradient afterwards. Denormal numbers (below 1.2e-38 in `f32`, 2.2e-308 in
-    /// `f64`) count as 0 in inputs, gradients of sums and updated parameters: they would stall most processors. Allocates nothing on a worker of the
+    /// [`Trainer::gradients`] holds the step's gradient afterwards. Allocates nothing on a worker of the
     /// pool; called from outside, rayon allocates a block for every 63 steps that are long enough to be
     /// shared out.
+    ///
+    /// Denormal numbers (below 1.2e-38 in `f32`, 2.2e-308 in `f64`) count as 0 in inputs, in gradients that go from layer
+    /// to layer and in updated parameters: many processors would stall on them.
     ///
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than

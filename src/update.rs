@@ -186,7 +186,8 @@ fn sum_slots<T: Element, K: Kernels<T> + Copy>(
 /// Lines that are summed over the slots at a time: they stay in L1 meanwhile.
 const LINES_TOGETHER: usize = 32;
 
-/// Both halves' sums, as [`Rows::run`](crate::pass::Rows::run) has not made them yet: those that are on one thread it has.
+/// The sum over some slots: that of one half and that of the other, down to those that [`Rows::run`](crate::pass::Rows::run)
+/// has summed already.
 fn sum_pairs<T: Element, K: Kernels<T> + Copy>(
     kernels: K,
     to: &mut [T::Line],
