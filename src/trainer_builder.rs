@@ -177,24 +177,12 @@ impl<T: Element> TrainerBuilder<T> {
         let weights = self.class_weights.as_deref();
         let classes = Classes::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
         let threads = Threads::new(self.parallelism)?.with_threshold(self.parallel_threshold);
-        let (weights, lines) = (network.parameter_count(), network.parameters.len());
-        let flop = step_flop(max_batch, weights);
+        let (count, lines) = (network.parameter_count(), network.parameters.len());
         // Reports are sums over tiles: they have as many rows then whatever the threads.
-        let sharing = if self.reports { usize::MAX } else { threads.sharing(flop) };
-        let tile_rows = TileRows::choose::<T>(max_batch, weights, lines, sharing);
+        let sharing = if self.reports { usize::MAX } else { threads.sharing(step_flop(max_batch, count)) };
+        let tile_rows = TileRows::choose::<T>(max_batch, count, lines, sharing);
         let plan = Plan::choose::<T>(max_batch, tile_rows.least, lines);
-        let (count, own_lines) = match plan {
-            Plan::DepthFirst { slots } => (slots, lines),
-            Plan::TwoPhase => (max_batch.div_ceil(tile_rows.most), 0),
-        };
         let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
-        let slot = |n| Slot {
-            tile: Tile::new(&network, tile_rows.most, purpose, n),
-            gradients: vec![T::Line::ZERO; own_lines],
-            summed: 0,
-            loss: 0.0,
-            squares: vec![0.0; if self.reports { network.layers.len() } else { 0 }],
-        };
         let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
         // Reports and gradients of inputs only the general path knows, and to refuse a loss before its gradient is summed.
         let is_general = self.reports || self.input_gradients || guard.finite;
@@ -212,7 +200,7 @@ impl<T: Element> TrainerBuilder<T> {
             guard,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
             small: SmallBuffers::new(&network, tile_rows.least).filter(|_| !is_general),
-            slots: (0..count).map(slot).collect(),
+            slots: slots(&network, plan, (max_batch, tile_rows.most), purpose, self.reports),
             plan,
             tile_rows,
             loss: self.loss,
@@ -231,6 +219,28 @@ impl<T: Element> TrainerBuilder<T> {
             network,
         })
     }
+}
+
+/// The buffers of a batch of so many rows, in tiles of so many.
+fn slots<T: Element>(
+    network: &Network<T>,
+    plan: Plan,
+    (max_batch, tile_rows): (usize, usize),
+    purpose: Purpose,
+    reports: bool,
+) -> Vec<Slot<T>> {
+    let (count, own_lines) = match plan {
+        Plan::DepthFirst { slots } => (slots, network.parameters.len()),
+        Plan::TwoPhase => (max_batch.div_ceil(tile_rows), 0),
+    };
+    let slot = |n| Slot {
+        tile: Tile::new(network, tile_rows, purpose, n),
+        gradients: vec![T::Line::ZERO; own_lines],
+        summed: 0,
+        loss: 0.0,
+        squares: vec![0.0; if reports { network.layers.len() } else { 0 }],
+    };
+    (0..count).map(slot).collect()
 }
 
 /// The running sums that an optimizer keeps beside each parameter, as they start.
