@@ -95,7 +95,10 @@ impl<T: Element> Divide for Rows<'_, T> {
     }
 
     fn middle(&self) -> usize {
-        half(self.slots.len())
+        match self.shared.plan {
+            Plan::TwoPhase => self.slots.len() / 2,
+            Plan::DepthFirst { .. } => half(self.slots.len()),
+        }
     }
 
     fn divide(self, left: usize) -> (Self, Self) {
@@ -145,12 +148,17 @@ impl<T: Element> Rows<'_, T> {
         }
         let middle = slots.start + half(slots.len());
         self.sum(kernels, at, slots.start..middle);
-        let (first, second) = self.slots.split_at_mut(at + 1);
-        core::mem::swap(&mut first[at].tile, &mut second[0].tile);
+        self.swap_tiles(at);
         self.sum(kernels, at + 1, middle..slots.end);
+        self.swap_tiles(at);
+        let (first, second) = self.slots.split_at_mut(at + 1);
+        kernels.add(&mut first[at].gradients, &second[0].gradients);
+    }
+
+    /// Hands the tile that is near to the next slot, or takes it back.
+    fn swap_tiles(&mut self, at: usize) {
         let (first, second) = self.slots.split_at_mut(at + 1);
         core::mem::swap(&mut first[at].tile, &mut second[0].tile);
-        kernels.add(&mut first[at].gradients, &second[0].gradients);
     }
 
     /// Every tile of slot `s`, in the buffers of slot `at`.
