@@ -273,6 +273,19 @@ pub const fn next_rows(left: usize, mr: usize) -> usize {
     if left <= mr { left } else { left.div_ceil(left.div_ceil(mr)) }
 }
 
+/// The next tiles of equal height that `left` rows are divided into, as [`next_rows`] does: rows of one, and how many.
+#[inline(always)]
+pub const fn next_tiles(left: usize, mr: usize) -> (usize, usize) {
+    if left <= mr {
+        return (left, 1);
+    }
+    let count = left.div_ceil(mr);
+    match left % count {
+        0 => (left / count, count),
+        larger => (left / count + 1, larger),
+    }
+}
+
 /// Lines that a layer's parameters take: a line of biases and `inputs` lines of weights in each panel.
 pub fn parameter_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
     inputs.checked_add(1)?.checked_mul(panels::<T>(outputs))
@@ -295,6 +308,28 @@ pub fn transposed_stride<T: Element>(inputs: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tiles_of_equal_height_follow_the_rows_one_by_one() {
+        for mr in 1..=12 {
+            for all in 1..100 {
+                let mut left = all;
+                while left > 0 {
+                    let (rows, count) = next_tiles(left, mr);
+                    assert!(count > 0);
+                    for _ in 0..count {
+                        assert_eq!(rows, next_rows(left, mr), "{all} rows, {mr} at most");
+                        left -= rows;
+                    }
+                    assert_ne!(
+                        rows,
+                        next_rows(left, mr),
+                        "{all} rows, {mr} at most: one run of tiles is cut in two"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn tiles_are_paired_where_weights_are_many_and_no_thread_gets_more_rows() {

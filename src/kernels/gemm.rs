@@ -21,12 +21,12 @@
 use core::ops::Range;
 
 use super::blocking::{
-    FAR_LINES, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows, panels_per_tile,
-    rows_per_tile, segments_of_block, transposed_stride, waits_for_lines,
+    FAR_LINES, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows, next_tiles,
+    panels_per_tile, rows_per_tile, segments_of_block, transposed_stride, waits_for_lines,
 };
 use super::lanes::{Lanes, elements};
 use super::micro::{
-    Epilogue, RowsDown, RowsDownFar, accumulate, few_lines, load_sums, store_sums, with_rows,
+    Epilogue, RowsDown, RowsDownFar, Segments, accumulate, few_lines, load_sums, store_sums, with_rows,
 };
 use super::pack::{Panels, PanelsMut};
 use super::{LineOf, elementwise};
@@ -276,35 +276,37 @@ impl<T: Element> Group<'_, '_, T> {
     fn panels<L: Lanes<Element = T>, const NP: usize>(self, l: L) {
         let Self { c, a, b, first, block, epilogue, ahead } = self;
         let mr = rows_per_tile(NP, L::ACCUMULATORS);
-        let (mut m, mut asked) = (0, 0);
+        let (mut m, mut done) = (0, 0);
         while m < a.rows {
-            let rows = next_rows(a.rows - m, mr);
-            let ahead = ahead.filter(|_| asked < T::LANES).map(|ahead| ahead.wrapping_add(asked));
-            let tile = Tile { c: &mut *c, a, b, first, m, block: block.clone(), epilogue, ahead };
-            with_rows!(rows, MR => tile.run::<L, MR, NP>(l));
-            m += rows;
-            asked += LINES_ASKED;
+            let (rows, count) = next_tiles(a.rows - m, mr);
+            let (end, block) = (m + rows * count, block.clone());
+            let tiles = Tiles { c: &mut *c, a, b, first, rows: m..end, block, epilogue, ahead, done };
+            with_rows!(rows, MR => tiles.run::<L, MR, NP>(l));
+            m = end;
+            done += count;
         }
     }
 }
 
-/// `MR` rows by `NP` panels of `C`, over one block of `k`.
-struct Tile<'c, 'a, T: Element> {
+/// Tiles of `MR` rows by `NP` panels of `C`, one below the other, over one block of `k`.
+struct Tiles<'c, 'a, T: Element> {
     c: &'c mut [T::Line],
     a: Panels<'a, T>,
     b: Operand<'a, T>,
     /// The first panel of `B`.
     first: usize,
-    /// The first row of `C`.
-    m: usize,
+    /// Those of `C`.
+    rows: Range<usize>,
     /// Segments of `LANES` values of `k`.
     block: Range<usize>,
     epilogue: Epilogue<'a, T::Line>,
-    /// Where lines of `B` are asked for, from those in use on.
+    /// See [`Operand::ahead`].
     ahead: Option<usize>,
+    /// Tiles of the group before these.
+    done: usize,
 }
 
-impl<T: Element> Tile<'_, '_, T> {
+impl<T: Element> Tiles<'_, '_, T> {
     #[inline(always)]
     fn run<L: Lanes<Element = T>, const MR: usize, const NP: usize>(self, l: L) {
         if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
@@ -313,40 +315,49 @@ impl<T: Element> Tile<'_, '_, T> {
         l.vectorize(
             #[inline(always)]
             || {
-                let rows = self.a.rows;
-                let mut sums = self.start::<L, MR, NP>(l);
-                for s in self.block.clone() {
-                    let k = T::LANES.min(self.a.cols - s * T::LANES);
-                    let a = elements::<T>(&self.a.panel(s)[self.m..][..MR]);
-                    let b = core::array::from_fn(
-                        #[inline(always)]
-                        |p| &self.b.lines[(self.first + p) * self.b.panel + s * self.b.segment..][..k],
-                    );
-                    if let Some(ahead) = self.ahead.filter(|_| asks_for_next(MR)) {
-                        for panel in b {
-                            for i in 0..LINES_ASKED {
-                                l.prefetch_to_l2(panel, ahead.wrapping_add(i));
-                            }
-                        }
-                    }
+                let (panel, Range { start, end }) = (self.a.rows, self.block.clone());
+                let a = &self.a.lines[start * panel..];
+                let b = core::array::from_fn(
+                    #[inline(always)]
+                    |p| &self.b.lines[(self.first + p) * self.b.panel + start * self.b.segment..],
+                );
+                let last = T::LANES.min(self.a.cols - (end - 1) * T::LANES);
+                let (mut m, mut asked) = (self.rows.start, self.done * LINES_ASKED);
+                while m < self.rows.end {
+                    let ahead = self.ahead.filter(|_| asks_for_next(MR) && asked < T::LANES);
+                    let segments = Segments {
+                        count: end - start,
+                        last,
+                        a: panel * T::LANES,
+                        b: self.b.segment,
+                        ahead: ahead.map(|ahead| ahead.wrapping_add(asked)),
+                    };
+                    let mut sums = self.start::<L, MR, NP>(l, m);
+                    let a = elements::<T>(&a[m..]);
                     if waits_for_lines(MR, NP) && self.b.lines.len() >= FAR_LINES {
-                        accumulate::<L, RowsDownFar, MR, NP>(l, &mut sums, a, b, k);
+                        accumulate::<L, RowsDownFar, MR, NP>(l, &mut sums, a, b, segments);
                     } else {
-                        accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, k);
+                        accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, segments);
                     }
+                    self.epilogue.run(l, &mut sums, (m, panel));
+                    store_sums(l, self.c, (m, panel), &sums);
+                    m += MR;
+                    asked += LINES_ASKED;
                 }
-                self.epilogue.run(l, &mut sums, (self.m, rows));
-                store_sums(l, self.c, (self.m, rows), &sums);
             },
         );
     }
 
-    /// Where the sums start: at the biases or 0, or at what the block of `k` before left in `C`.
+    /// Where the sums of the rows from `m` on start: at the biases or 0, or at what the block of `k` before left in `C`.
     #[inline(always)]
-    fn start<L: Lanes<Element = T>, const MR: usize, const NP: usize>(&self, l: L) -> [[L::Vector; NP]; MR] {
+    fn start<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
+        &self,
+        l: L,
+        m: usize,
+    ) -> [[L::Vector; NP]; MR] {
         let mut sums = [[l.zero(); NP]; MR];
         if self.block.start > 0 {
-            load_sums(l, &mut sums, self.c, (self.m, self.a.rows));
+            load_sums(l, &mut sums, self.c, (m, self.a.rows));
         } else if let Some(start) = self.b.start {
             for p in 0..NP {
                 let line = l.load(&start[(self.first + p) * self.b.panel]);

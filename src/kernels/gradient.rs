@@ -5,8 +5,8 @@ use super::blocking::{
 };
 use super::lanes::{Lanes, Line, elements};
 use super::micro::{
-    Constant, Epilogue, RowsAlong, RowsAlongThenNext, Walk, accumulate, few_lines, load_sums, store_sums,
-    with_rows,
+    Constant, Epilogue, RowsAlong, RowsAlongThenNext, Segments, Walk, accumulate, few_lines, load_sums,
+    store_sums, with_rows,
 };
 use super::pack::{self, Panels, PanelsMut};
 use super::{LineOf, Start, elementwise};
@@ -117,7 +117,7 @@ impl<T: Element> GradientTile<'_, '_, T> {
                     #[inline(always)]
                     |p| self.d_z.panel(self.first + p),
                 );
-                accumulate::<L, W, MR, NP>(l, &mut sums, a, b, self.d_z.rows);
+                accumulate::<L, W, MR, NP>(l, &mut sums, a, b, Segments::one(self.d_z.rows));
                 store_sums(l, self.c, (line, stride), &sums);
             },
         );
@@ -189,7 +189,7 @@ fn turned<L: Lanes, const MR: usize, const NP: usize>(
                 #[inline(always)]
                 |p| x.panel(first + p),
             );
-            accumulate::<L, RowsAlong, MR, NP>(l, &mut sums, d_z, b, x.rows);
+            accumulate::<L, RowsAlong, MR, NP>(l, &mut sums, d_z, b, Segments::one(x.rows));
             for (p, c) in c.chunks_mut(lanes).enumerate() {
                 for (line, sums) in lines.iter_mut().zip(&sums) {
                     l.store(line, sums[p]);

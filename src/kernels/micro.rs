@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use super::LineOf;
-use super::blocking::LINES_AHEAD;
+use super::blocking::{LINES_AHEAD, LINES_ASKED};
 use super::lanes::Lanes;
 use crate::activation::{rectified, rectified_derivative};
 use crate::element::Sealed as Element;
@@ -88,6 +88,29 @@ impl Walk for Constant {
     }
 }
 
+/// The values of `k` that a micro-kernel goes through: segments of `LANES` steps, of which the last may have fewer, or one
+/// of any number.
+#[derive(Clone, Copy)]
+pub struct Segments {
+    pub count: usize,
+    /// Steps of the last.
+    pub last: usize,
+    /// Elements of `A` from one segment to the next.
+    pub a: usize,
+    /// Lines of a panel of `B` from one segment to the next: at least as many as it has steps.
+    pub b: usize,
+    /// How far from the lines of `B` in use those are that are asked for, [`LINES_ASKED`] of each segment.
+    pub ahead: Option<usize>,
+}
+
+impl Segments {
+    /// A single one.
+    #[inline(always)]
+    pub fn one(steps: usize) -> Self {
+        Self { count: 1, last: steps, a: 0, b: 0, ahead: None }
+    }
+}
+
 /// The micro-kernel: `sums[m][p] += sum over k of A[m][k] B[p][k]`, all sums in registers.
 ///
 /// # Panics
@@ -98,33 +121,49 @@ pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
     sums: &mut [[L::Vector; NP]; MR],
     a: &[L::Element],
     b: [&[LineOf<L>]; NP],
-    steps: usize,
+    segments: Segments,
 ) {
     let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
-    assert!(steps > 0 && a.len() > (MR - 1) * row + (steps - 1) * step);
+    let Segments { count, last, .. } = segments;
+    // Once for all segments: in each of them it would take as long as several steps.
+    let (before_last, most) = (count - 1, if count == 1 { last } else { L::Element::LANES });
+    assert!(count > 0 && last > 0 && (count == 1 || (last <= most && most <= segments.b)));
+    assert!(a.len() > before_last * segments.a + (MR - 1) * row + (most - 1) * step);
     for panel in b {
-        assert!(panel.len() >= steps);
+        assert!(panel.len() >= before_last * segments.b + last);
     }
-    for k in 0..steps {
-        if W::ASKS_FOR_NEXT {
-            l.prefetch(a, (steps + k) * step);
-        }
-        if W::AHEAD > 0 {
+    for s in 0..count {
+        let steps = if s == before_last { last } else { most };
+        let (first_a, first_b) = (s * segments.a, s * segments.b);
+        if let Some(ahead) = segments.ahead {
             for panel in b {
-                l.prefetch(panel, k + W::AHEAD);
+                for i in 0..LINES_ASKED {
+                    l.prefetch_to_l2(panel, first_b.wrapping_add(ahead).wrapping_add(i));
+                }
             }
         }
-        // SAFETY: `k` is below the checked number of steps, and every panel has as many lines.
-        let b: [L::Vector; NP] = core::array::from_fn(
-            #[inline(always)]
-            |p| l.load(unsafe { b[p].get_unchecked(k) }),
-        );
-        for (m, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: `m < MR` and `k` is below the checked number of steps: the index is below the
-            // one that the assertion compared with the length.
-            let a = l.splat(unsafe { *a.get_unchecked(m * row + k * step) });
-            for p in 0..NP {
-                sums[p] = l.mul_add(a, b[p], sums[p]);
+        for k in 0..steps {
+            if W::ASKS_FOR_NEXT {
+                l.prefetch(a, (steps + k) * step);
+            }
+            if W::AHEAD > 0 {
+                for panel in b {
+                    l.prefetch(panel, first_b + k + W::AHEAD);
+                }
+            }
+            // SAFETY: the line is one of a segment's steps; the assertions compared that of the last step of the last
+            // segment with the length, and a segment before it ends where the next begins or sooner.
+            let b: [L::Vector; NP] = core::array::from_fn(
+                #[inline(always)]
+                |p| l.load(unsafe { b[p].get_unchecked(first_b + k) }),
+            );
+            for (m, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: `m < MR`, `k < most` and `s` is a segment: the index is not above the one that the assertion
+                // compared with the length.
+                let a = l.splat(unsafe { *a.get_unchecked(first_a + m * row + k * step) });
+                for p in 0..NP {
+                    sums[p] = l.mul_add(a, b[p], sums[p]);
+                }
             }
         }
     }
@@ -138,13 +177,9 @@ pub fn load_sums<L: Lanes, const MR: usize, const NP: usize>(
     c: &[LineOf<L>],
     (first, panel): (usize, usize),
 ) {
-    let lines: [&[LineOf<L>]; NP] = core::array::from_fn(
-        #[inline(always)]
-        |p| &c[p * panel + first..][..MR],
-    );
-    for (m, sums) in sums.iter_mut().enumerate() {
-        for (sum, lines) in sums.iter_mut().zip(lines) {
-            *sum = l.load(&lines[m]);
+    for p in 0..NP {
+        for (sums, line) in sums.iter_mut().zip(&c[p * panel + first..][..MR]) {
+            sums[p] = l.load(line);
         }
     }
 }
@@ -253,7 +288,7 @@ pub fn few<L: Lanes, W: Walk, const MR: usize>(
             None => l.load(line),
         };
     }
-    accumulate::<L, W, MR, 1>(l, &mut sums, a, [b], b.len());
+    accumulate::<L, W, MR, 1>(l, &mut sums, a, [b], Segments::one(b.len()));
     epilogue.run(l, &mut sums, (0, MR));
     for (line, sums) in c.iter_mut().zip(&sums) {
         l.store(line, l.select(mask, sums[0], l.zero()));
