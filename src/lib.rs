@@ -81,6 +81,7 @@ mod machine;
 pub mod metrics;
 mod network;
 mod optimizer;
+mod outputs;
 mod parallel;
 mod pass;
 mod predict;

@@ -137,6 +137,15 @@ impl Threads {
         }
     }
 
+    /// Whether the caller is one of the threads that share. It then need not wait for another to wake up: what no other takes
+    /// in time it does itself.
+    pub(crate) fn share_with_caller(&self) -> bool {
+        #[cfg(feature = "rayon")]
+        return self.parallelism == Parallelism::Auto && rayon::current_thread_index().is_some();
+        #[cfg(not(feature = "rayon"))]
+        return false;
+    }
+
     pub(crate) fn parallelism(&self) -> Parallelism {
         self.parallelism
     }
@@ -217,6 +226,18 @@ pub(crate) mod tests {
             assert_eq!(enter(99), alone, "{parallelism:?} in {around}");
             assert_eq!(enter(100), together.unwrap_or(alone), "{parallelism:?} in {around}");
             assert_eq!(enter(usize::MAX), together.unwrap_or(alone), "{parallelism:?} in {around}");
+        }
+    }
+
+    #[test]
+    fn a_caller_is_one_of_those_that_share_in_the_pool_that_is_taken_up() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        for (parallelism, within) in
+            [(Parallelism::Serial, false), (Parallelism::Auto, true), (Parallelism::Threads(2), false)]
+        {
+            let threads = Threads::new(parallelism).unwrap();
+            assert!(!threads.share_with_caller(), "{parallelism:?}");
+            assert_eq!(pool.install(|| threads.share_with_caller()), within, "{parallelism:?}");
         }
     }
 }

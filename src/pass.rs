@@ -8,7 +8,7 @@ use crate::kernels::blocking::Plan;
 use crate::kernels::{Kernels, Start};
 use crate::loss::{Classes, Objective};
 use crate::network::Network;
-use crate::parallel::Divide;
+use crate::parallel::{Divide, Split};
 use crate::tile::{Head, Tile};
 use crate::update::Transposed;
 
@@ -230,23 +230,23 @@ impl<T: Element> Slot<T> {
         let input = (x, rows.len());
         let objective;
         let head = match *pass {
-            Pass::Forward => return self.tile.forward(kernels, network, input, (last, noise)),
+            Pass::Forward => return self.tile.forward(kernels, network, input, (last, noise), Split::Whole),
             Pass::Evaluate(ref all) => {
                 objective = all.rows(rows, network.outputs());
                 let last = objective.loss.output_activation(last);
-                self.tile.forward(kernels, network, input, (last, None));
+                self.tile.forward(kernels, network, input, (last, None), Split::Whole);
                 return self.tile.loss(kernels, network, &objective, classes);
             }
             Pass::Train(ref all) => {
                 objective = all.rows(rows, network.outputs());
                 let last = objective.loss.output_activation(last);
-                self.tile.forward(kernels, network, input, (last, noise));
+                self.tile.forward(kernels, network, input, (last, noise), Split::Whole);
                 Head::Loss(&objective, classes)
             }
             Pass::Backward(d_outputs) => {
                 // Two-phase slots still hold what `forward` computed.
                 if plan != Plan::TwoPhase {
-                    self.tile.forward(kernels, network, input, (last, noise));
+                    self.tile.forward(kernels, network, input, (last, noise), Split::Whole);
                 }
                 Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
             }
@@ -274,7 +274,6 @@ pub(crate) fn total_loss<T: Element>(slots: &[Slot<T>], plan: Plan) -> f64 {
 #[cfg(feature = "rayon")]
 mod tests {
     use super::*;
-    use crate::parallel::Split;
     use crate::parallel::tests::parts;
     use crate::{Activation, Trainer};
 

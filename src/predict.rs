@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::element::Element;
 use crate::error::{Error, MAX_BYTES, check_batch, check_length};
 use crate::kernels::Kernels;
-use crate::kernels::blocking::{MAX_SLOTS, PARALLEL_FLOP, tile_rows};
+use crate::kernels::blocking::{MAX_SLOTS, PARALLEL_FLOP, counted_rows, tile_rows};
 use crate::network::{Layer, LayerKind, Network};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
 use crate::small::{SmallBuffers, SmallPrediction};
@@ -48,6 +48,11 @@ impl<T: Element> Workspace<T> {
 
     /// The floating-point operations (two for each weight and row) from which on a prediction is shared out among
     /// threads; 10 million by default. The result has the same bits whatever is chosen.
+    ///
+    /// Long batches are shared out by rows, up to 64 or so by outputs, layer by layer: each thread then keeps weights of its
+    /// own in its caches. For a caller that is a thread of the pool itself (in `rayon::scope` or `ThreadPool::install`)
+    /// fewer than eight rows count as eight, because weights that many take as long to read. Any other caller would have
+    /// to wait until a thread wakes up.
     #[must_use]
     pub fn parallel_threshold(mut self, flop: usize) -> Self {
         self.threshold = flop;
@@ -107,17 +112,25 @@ impl<T: Element> Network<T> {
             return Ok(());
         }
         let (rows_each, used) = shares(batch, *tile_rows, tiles.len());
-        let rows = PredictedRows {
-            network: self,
-            tiles: &mut tiles[..used],
-            tile_rows: *tile_rows,
-            rows_each,
-            rows: batch,
-            x,
-            y,
+        let tiles = &mut tiles[..used];
+        let predict = |split: Split| {
+            let tile_rows = *tile_rows;
+            // Rows of one tile are not shared out, but outputs are.
+            let split_outputs = if used == 1 { split } else { Split::Whole };
+            let rows = PredictedRows {
+                network: self,
+                tiles,
+                tile_rows,
+                rows_each,
+                rows: batch,
+                x,
+                y,
+                split_outputs,
+            };
+            split.for_each(rows, &|rows| self.kernels.predict_rows(rows));
         };
-        let flop = batch.saturating_mul(2 * self.parameter_count());
-        threads.enter(flop, |split: Split| split.for_each(rows, &|rows| self.kernels.predict_rows(rows)));
+        let counted = if used == 1 && threads.share_with_caller() { counted_rows(batch) } else { batch };
+        threads.enter(counted.saturating_mul(2 * self.parameter_count()), predict);
         Ok(())
     }
 }
@@ -164,6 +177,8 @@ pub struct PredictedRows<'a, T: Element> {
     rows: usize,
     x: &'a [T],
     y: &'a mut [T],
+    /// How the outputs of large layers are shared out.
+    split_outputs: Split,
 }
 
 impl<T: Element> Divide for PredictedRows<'_, T> {
@@ -200,6 +215,7 @@ impl<T: Element> PredictedRows<'_, T> {
                     network,
                     (&self.x[row * inputs..][..rows * inputs], rows),
                     (last, None),
+                    self.split_outputs,
                 );
                 tile.read_outputs(kernels, network, &mut self.y[row * outputs..][..rows * outputs]);
                 row += rows;
@@ -237,7 +253,18 @@ mod tests {
         assert_eq!((tile_rows, tiles.len()), (64, 3));
         let (x, mut y) = ([0.0; 150 * 3], [0.0; 150 * 2]);
         let (tiles, y) = (&mut tiles[..], &mut y[..]);
-        let rows = PredictedRows { network: &network, tiles, tile_rows, rows_each: 64, rows: 150, x: &x, y };
+        let split_outputs = Split::Whole;
+        let x = &x;
+        let rows = PredictedRows {
+            network: &network,
+            tiles,
+            tile_rows,
+            rows_each: 64,
+            rows: 150,
+            x,
+            y,
+            split_outputs,
+        };
         let of_part =
             |part: &PredictedRows<'_, f32>| (part.rows, part.tiles.len(), part.x.len(), part.y.len());
         let expected = [22, 64, 64].map(|rows| (rows, 1, rows * 3, rows * 2));

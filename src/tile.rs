@@ -9,6 +9,8 @@ use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Kernels, Start};
 use crate::loss::{Classes, Objective};
 use crate::network::{Layer, LayerKind, Network};
+use crate::outputs::Outputs;
+use crate::parallel::Split;
 use crate::scaler::Scaling;
 use crate::update::Transposed;
 
@@ -107,7 +109,8 @@ impl<T: Element> Tile<T> {
     }
 
     /// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the
-    /// last layer's activation. With `noise`, layers with dropout leave elements out.
+    /// last layer's activation. With `noise`, layers with dropout leave elements out. The outputs of large layers are shared
+    /// out if `split` says so.
     #[inline(always)]
     pub(crate) fn forward<K: Kernels<T> + Copy>(
         &mut self,
@@ -115,6 +118,7 @@ impl<T: Element> Tile<T> {
         network: &Network<T>,
         (x, rows): (&[T], usize),
         (last, noise): (Activation, Option<Noise>),
+        split: Split,
     ) {
         self.rows = rows;
         self.order = self.order.reverse();
@@ -132,7 +136,10 @@ impl<T: Element> Tile<T> {
             let activation = if l + 1 == network.layers.len() { last } else { layer.activation() };
             let (to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(l));
             match layer.kind() {
-                LayerKind::Dense => kernels.forward(to, x, weights, (activation, z), self.order),
+                LayerKind::Dense => {
+                    let (order, together) = (self.order, usize::MAX);
+                    Outputs { y: to, z, x, weights, activation, order, together }.compute(kernels, split);
+                }
                 LayerKind::LayerNorm => kernels.norm_forward(to, x, weights, statistics, (activation, z)),
             }
             if let Some(noise) = noise.filter(|_| !dropped.is_empty()) {

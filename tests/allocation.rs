@@ -68,6 +68,7 @@ fn steps_and_predictions_allocate_nothing() {
             assert_eq!(epochs(pool, isa), 0, "epochs after the first, {what}");
             assert_eq!(threaded_steps(pool, isa, 96), 0, "two-phase steps, {what}");
             assert_eq!(threaded_steps(pool, isa, 640), 0, "depth-first steps, {what}");
+            assert_eq!(shared_outputs(pool, isa), 0, "single rows through large layers, {what}");
         }
     }
     println!("RESULT allocations isas={} calls=0", isas().len());
@@ -187,6 +188,22 @@ fn threaded_steps(pool: &rayon::ThreadPool, isa: Isa, batch: usize) -> usize {
                 trainer.step(&x, &classes).unwrap();
             }
         })
+    })
+}
+
+/// Predictions of one row, of which threads share the outputs of each layer.
+fn shared_outputs(pool: &rayon::ThreadPool, isa: Isa) -> usize {
+    let network = trainer(&[300, 500, 500], isa, 1, Parallelism::Serial).network().clone();
+    let mut workspace = network.workspace(1).unwrap().parallel_threshold(0);
+    let (x, mut y) = ([0.5; 300], [0.0; 500]);
+    pool.install(|| {
+        let mut predict = || {
+            for _ in 0..1000 {
+                network.predict_into(&x, &mut y, &mut workspace).unwrap();
+            }
+        };
+        predict();
+        allocations(predict)
     })
 }
 

@@ -43,6 +43,39 @@ fn parameters_have_the_same_bits_on_any_number_of_threads() {
     println!("RESULT threads runs={runs} different=0");
 }
 
+/// One row, and a few, of layers so large that their outputs are shared out: of every kind of activation, and beside layers
+/// that stay whole.
+#[cfg(feature = "rayon")]
+#[test]
+fn outputs_of_few_rows_have_the_same_bits_on_any_number_of_threads() {
+    for isa in isas() {
+        let network = Network::<f32>::builder(300)
+            .dense(500, Activation::Tanh)
+            .dense(333, Activation::Relu)
+            .layer_norm(Activation::Identity)
+            .dense(450, Activation::Gelu)
+            .dense(310, Activation::Softmax);
+        let network = network.isa(isa).seed(3).build().unwrap();
+        for rows in [1, 5, 16] {
+            let x: Vec<f32> = (0..rows * 300).map(|i| (i * 7 % 19) as f32 * 0.1 - 0.9).collect();
+            let predict = |parallelism| {
+                let mut y = vec![0.0; rows * 310];
+                let workspace = network.workspace(rows).unwrap().parallel_threshold(0);
+                let mut workspace = workspace.parallelism(parallelism).unwrap();
+                network.predict_into(&x, &mut y, &mut workspace).unwrap();
+                y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let serial = predict(Parallelism::Serial);
+            for threads in [1, 2, 3, 5, 16] {
+                assert_eq!(predict(Parallelism::Threads(threads)), serial, "{isa} {rows} {threads}");
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let shared = pool.install(|| predict(Parallelism::Auto));
+                assert_eq!(shared, serial, "{isa} {rows}, in a pool of {threads}");
+            }
+        }
+    }
+}
+
 /// Of [`golden_steps`]: a version that changes it changes what a seed trains to, which its changelog must say.
 const GOLDEN: u64 = 0xaa21ab732dfd8464;
 
