@@ -9,7 +9,17 @@ use crate::kernels::Kernels;
 use crate::kernels::blocking::{OWN_PANELS, shares_outputs};
 use crate::kernels::gemm::Order;
 use crate::kernels::pack::{Panels, PanelsMut};
+use crate::network::Layer;
 use crate::parallel::{Divide, Split};
+
+/// Whether the outputs of a dense layer are shared out, for so many rows of a tile that is alone.
+#[inline(always)]
+pub(crate) fn are_shared(split: Split, rows: usize, layer: Layer, activation: Activation) -> bool {
+    // Softmax needs all outputs of a row.
+    split != Split::Whole
+        && activation != Activation::Softmax
+        && shares_outputs(rows, layer.inputs() * layer.outputs())
+}
 
 /// Some panels of a dense layer's outputs, for the rows of a tile.
 pub(crate) struct Outputs<'a, T: Element> {
@@ -21,24 +31,12 @@ pub(crate) struct Outputs<'a, T: Element> {
     pub(crate) weights: &'a [T::Line],
     pub(crate) activation: Activation,
     pub(crate) order: Order,
-    /// Panels that are not shared out any further.
-    pub(crate) together: usize,
 }
 
 impl<T: Element> Outputs<'_, T> {
-    /// Computes them, on several threads if `split` says so and the layer is large enough.
-    #[inline(always)]
-    pub(crate) fn compute<K: Kernels<T> + Copy>(mut self, kernels: K, split: Split) {
-        // Softmax needs all outputs of a row.
-        let shared = split != Split::Whole
-            && self.activation != Activation::Softmax
-            && shares_outputs(self.x.rows, self.weights.len() * T::LANES);
-        if shared {
-            self.together = OWN_PANELS.max(self.y.panels() / split.threads());
-            split.for_each(self, &|outputs| outputs.run(kernels));
-        } else {
-            self.run(kernels);
-        }
+    /// Computes them on several threads.
+    pub(crate) fn share_out<K: Kernels<T> + Copy>(self, kernels: K, split: Split) {
+        split.for_each(self, &|outputs| outputs.run(kernels));
     }
 
     #[inline(always)]
@@ -55,7 +53,7 @@ impl<T: Element> Divide for Outputs<'_, T> {
     }
 
     fn together(&self) -> usize {
-        self.together
+        OWN_PANELS
     }
 
     /// A multiple of what one row takes at a time. There are more panels than that.
@@ -102,7 +100,6 @@ mod tests {
                 weights: &weights,
                 activation: Activation::Tanh,
                 order: Order::Ascending,
-                together: OWN_PANELS,
             };
             let of_part = |part: &Outputs<'_, f32>| {
                 let first = part.weights[0].as_slice()[0] as usize / (1 + inputs);

@@ -9,7 +9,7 @@ use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Kernels, Start};
 use crate::loss::{Classes, Objective};
 use crate::network::{Layer, LayerKind, Network};
-use crate::outputs::Outputs;
+use crate::outputs::{self, Outputs};
 use crate::parallel::Split;
 use crate::scaler::Scaling;
 use crate::update::Transposed;
@@ -136,10 +136,11 @@ impl<T: Element> Tile<T> {
             let activation = if l + 1 == network.layers.len() { last } else { layer.activation() };
             let (to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(l));
             match layer.kind() {
-                LayerKind::Dense => {
-                    let (order, together) = (self.order, usize::MAX);
-                    Outputs { y: to, z, x, weights, activation, order, together }.compute(kernels, split);
+                LayerKind::Dense if outputs::are_shared(split, rows, *layer, activation) => {
+                    let order = self.order;
+                    Outputs { y: to, z, x, weights, activation, order }.share_out(kernels, split);
                 }
+                LayerKind::Dense => kernels.forward(to, x, weights, (activation, z), self.order),
                 LayerKind::LayerNorm => kernels.norm_forward(to, x, weights, statistics, (activation, z)),
             }
             if let Some(noise) = noise.filter(|_| !dropped.is_empty()) {
