@@ -292,6 +292,19 @@ pub struct Update {
     pub limit: f64,
 }
 
+impl Update {
+    /// The learning rate, if that is all there is to it.
+    pub(crate) fn plain_descent(&self) -> Option<f64> {
+        let &Self { ref optimizer, scale, limit, .. } = self;
+        let plain = matches!(optimizer.rule, Rule::Sgd { momentum: 0.0, .. })
+            && scale == 1.0
+            && limit == f64::INFINITY
+            && optimizer.weight_decay == 0.0
+            && optimizer.l1 == 0.0;
+        plain.then_some(optimizer.learning_rate)
+    }
+}
+
 /// `base^n` by squaring: the same bits on every system.
 fn power(mut base: f64, mut n: u64) -> f64 {
     let mut result = 1.0;

@@ -255,7 +255,7 @@ impl<T: Element> Slot<T> {
         if !self.gradients.is_empty() {
             for (l, layer) in network.layers.iter().enumerate().rev() {
                 let d_w = &mut self.gradients[layer.lines()];
-                self.tile.weight_gradient(kernels, network, (l, 0), d_w, start);
+                self.tile.weight_gradient(kernels, network, (l, 0), (d_w, start), None);
             }
         }
     }

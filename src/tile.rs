@@ -4,6 +4,7 @@ use crate::activation::Activation;
 use crate::dropout::Noise;
 use crate::element::Element;
 use crate::kernels::gemm::Order;
+use crate::kernels::gradient::Descent;
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Kernels, Start};
@@ -246,15 +247,16 @@ impl<T: Element> Tile<T> {
         &self.losses[..self.rows]
     }
 
-    /// Writes, or adds, the tile's share of `d_w`: the gradient of the panels from `first` on of layer `l`.
+    /// Writes, or adds, the tile's share of `d_w`: the gradient of the panels from `first` on of layer `l`, by which a dense
+    /// layer takes the `descent`, if there is one.
     #[inline(always)]
     pub(crate) fn weight_gradient<K: Kernels<T> + Copy>(
         &self,
         kernels: K,
         network: &Network<T>,
         (l, first): (usize, usize),
-        d_w: &mut [T::Line],
-        start: Start,
+        (d_w, start): (&mut [T::Line], Start),
+        descent: Option<Descent<'_, T>>,
     ) {
         let layer = network.layers[l];
         let x = match l {
@@ -265,7 +267,7 @@ impl<T: Element> Tile<T> {
         let Buffers { d_z, statistics, .. } = &self.layers[l];
         let d_z = Panels::new(d_z, self.rows, layer.outputs());
         match layer.kind() {
-            LayerKind::Dense => kernels.weight_gradient(d_w, x, d_z, first, start),
+            LayerKind::Dense => kernels.weight_gradient(d_w, x, d_z, first, start, descent),
             LayerKind::LayerNorm => kernels.norm_weight_gradient(d_w, (x, d_z), statistics, first, start),
         }
     }

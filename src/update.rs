@@ -6,6 +6,7 @@ use core::ops::Range;
 use crate::element::Element;
 use crate::error::Error;
 use crate::kernels::blocking::{owned_panels, transposed_lines, transposed_stride};
+use crate::kernels::gradient::Descent;
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::panels;
 use crate::kernels::{Kernels, Start};
@@ -143,21 +144,28 @@ impl<T: Element> Parts<'_, T> {
     }
 }
 
-/// The gradient of a group's parameters: over the slots' tiles, or of the slots' own sums.
+/// Whether each slot has summed the gradient of its rows.
+fn are_summed<T: Element>(slots: &[Slot<T>]) -> bool {
+    slots.first().is_some_and(|slot| slot.summed > 0)
+}
+
+/// The gradient of a group's parameters: over the slots' tiles, or of the slots' own sums. The last tile takes the `descent`.
 #[inline(always)]
 fn sum_gradient<T: Element, K: Kernels<T> + Copy>(
     kernels: K,
     network: &Network<T>,
     group: &Group,
     gradients: &mut [T::Line],
-    slots: &[Slot<T>],
-    mut start: Start,
+    (slots, mut start): (&[Slot<T>], Start),
+    mut descent: Option<Descent<'_, T>>,
 ) {
-    if slots.first().is_some_and(|slot| slot.summed > 0) {
+    if are_summed(slots) {
         return sum_slots(kernels, gradients, slots, group.first_line, start);
     }
-    for slot in slots {
-        slot.tile.weight_gradient(kernels, network, (group.layer, group.first_panel), gradients, start);
+    for (i, slot) in slots.iter().enumerate() {
+        let descent = if i + 1 == slots.len() { descent.take() } else { None };
+        let place = (group.layer, group.first_panel);
+        slot.tile.weight_gradient(kernels, network, place, (gradients, start), descent);
         start = Start::Accumulate;
     }
 }
@@ -323,6 +331,17 @@ pub struct Work<'a, T: Element> {
     update: Option<&'a Update>,
 }
 
+impl<T: Element> Work<'_, T> {
+    /// The learning rate, if the gradient's last tile takes the step of a group's parameters: plain gradient descent, of whole
+    /// panels, for lanes past the last output are garbage until the whole gradient is there.
+    fn descent(&self, group: &Group) -> Option<f64> {
+        let by_tiles = self.sum.is_some() && !are_summed(self.slots) && !self.slots.is_empty();
+        let is_dense = self.network.layers[group.layer].kind() == LayerKind::Dense;
+        let whole_panels = group.outputs / T::LANES >= group.lines / (1 + group.columns);
+        self.update?.plain_descent().filter(|_| by_tiles && is_dense && whole_panels)
+    }
+}
+
 /// A run of groups with all that belongs to them.
 pub struct Owned<'a, T: Element> {
     groups: &'a [Group],
@@ -425,14 +444,19 @@ impl<T: Element> Owned<'_, T> {
                 .lines
                 .part(first..first + group.lines, first_transposed..first_transposed + group.transposed);
             (first, first_transposed) = (first + group.lines, first_transposed + group.transposed);
+            let rate = work.descent(group);
             if let Some(start) = sum {
-                sum_gradient(kernels, network, group, lines.gradients, slots, start);
+                let descent =
+                    rate.map(|rate| Descent { parameters: &mut *lines.parameters, rate: T::from_f64(rate) });
+                sum_gradient(kernels, network, group, lines.gradients, (slots, start), descent);
             }
             if measure {
                 *square = kernels.sum_of_squares(lines.gradients);
             }
             if let Some(update) = update {
-                kernels.update(lines.parameters, lines.gradients, lines.moments, update);
+                if rate.is_none() {
+                    kernels.update(lines.parameters, lines.gradients, lines.moments, update);
+                }
                 renew(&kernels, group, lines.transposed, lines.parameters);
             }
         }

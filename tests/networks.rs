@@ -217,6 +217,43 @@ fn numbers_that_are_not_finite_do_not_outlive_the_parameters_they_spoilt() {
 }
 
 #[test]
+fn a_step_is_its_two_halves_to_the_last_bit() {
+    // Of whole panels and of parts, of one tile and of several; gradient descent alone, and with all that may stand before it.
+    let plain = Optimizer::sgd(0.1);
+    for optimizer in
+        [plain, plain.weight_decay(0.01), Optimizer::sgd(0.1).momentum(0.9), Optimizer::adam(0.01)]
+    {
+        for batch in [5, 100] {
+            let network = Network::<f32>::builder(40)
+                .dense(64, Activation::Tanh)
+                .layer_norm(Activation::Relu)
+                .dense(16, Activation::Tanh)
+                .dense(20, Activation::Identity);
+            let network = network.seed(1).build().unwrap();
+            let trainer =
+                || Trainer::builder(network.clone()).optimizer(optimizer).max_batch(batch).build().unwrap();
+            let (mut whole, mut halves) = (trainer(), trainer());
+            let x: Vec<f32> = (0..batch * 40).map(|i| (i * 7 % 23) as f32 / 10.0 - 1.1).collect();
+            let targets: Vec<f32> = (0..batch * 20).map(|i| (i * 5 % 17) as f32 / 8.0 - 1.0).collect();
+            for _ in 0..3 {
+                whole.step(&x, &targets).unwrap();
+                halves.compute_gradients(&x, &targets).unwrap();
+                halves.apply_gradients().unwrap();
+                assert_eq!(whole.gradients(), halves.gradients(), "{optimizer:?}, batch {batch}");
+                let parameters = [&whole, &halves].map(|trainer| {
+                    let mut parameters = vec![0.0; trainer.network().parameter_count()];
+                    trainer.network().read_parameters(&mut parameters).unwrap();
+                    parameters
+                });
+                assert_eq!(parameters[0], parameters[1], "{optimizer:?}, batch {batch}");
+                let outputs = [&mut whole, &mut halves].map(|trainer| trainer.forward(&x).unwrap().to_vec());
+                assert_eq!(outputs[0], outputs[1], "{optimizer:?}, batch {batch}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_norm_that_is_not_a_number_does_not_switch_clipping_off() {
     let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
     let builder = Trainer::builder(network).optimizer(Optimizer::sgd(1.0)).clip_norm(1.0);

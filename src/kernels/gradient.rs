@@ -1,5 +1,7 @@
 //! The weight gradient, `d_W = x^T d_z` and `d_b` the sum of the rows of `d_z`: the third product of `gemm.rs`.
 
+use core::ops::Range;
+
 use super::blocking::{
     fits_in_registers, next_rows, panels_per_tile, rows_per_tile, turned_panels, turns_round,
 };
@@ -14,7 +16,8 @@ use crate::element::Sealed as Element;
 
 /// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, for the panels of outputs from `first` on.
 ///
-/// `d_w` is those panels of `[1 + I, O]`, biases first. Overwrites `d_w` or adds to it, as `start` says. Padding lanes become
+/// `d_w` is those panels of `[1 + I, O]`, biases first. Overwrites `d_w` or adds to it, as `start` says, and takes a step by
+/// the result if there is a `descent`. Padding lanes become
 /// 0, even of inputs that are not finite, which 0 in `d_z` would make NaN.
 #[inline(always)]
 pub fn weight_gradient<L: Lanes>(
@@ -24,6 +27,7 @@ pub fn weight_gradient<L: Lanes>(
     d_z: Panels<'_, L::Element>,
     first: usize,
     start: Start,
+    mut descent: Option<Descent<'_, L::Element>>,
 ) {
     let stride = 1 + x.cols;
     let owned = d_w.len() / stride;
@@ -33,11 +37,13 @@ pub fn weight_gradient<L: Lanes>(
     let mut p = 0;
     while p < as_they_lie {
         let np = panels_per_tile(as_they_lie - p, usize::MAX, L::ACCUMULATORS);
-        let c = &mut d_w[p * stride..][..np * stride];
+        let lines = p * stride..(p + np) * stride;
+        let c = &mut d_w[lines.clone()];
+        let descent = descent.as_mut().map(|descent| descent.part(lines));
         match np {
-            1 => gradient_panels::<L, 1>(l, c, x, d_z, first + p, start),
-            2 => gradient_panels::<L, 2>(l, c, x, d_z, first + p, start),
-            3 => gradient_panels::<L, 3>(l, c, x, d_z, first + p, start),
+            1 => gradient_panels::<L, 1>(l, (c, descent), x, d_z, first + p, start),
+            2 => gradient_panels::<L, 2>(l, (c, descent), x, d_z, first + p, start),
+            3 => gradient_panels::<L, 3>(l, (c, descent), x, d_z, first + p, start),
             _ => unreachable!("many rows never take more than three panels"),
         }
         p += np;
@@ -56,7 +62,7 @@ pub fn weight_gradient<L: Lanes>(
 #[inline(always)]
 fn gradient_panels<L: Lanes, const NP: usize>(
     l: L,
-    c: &mut [LineOf<L>],
+    (c, descent): (&mut [LineOf<L>], Option<Descent<'_, L::Element>>),
     x: Panels<'_, L::Element>,
     d_z: Panels<'_, L::Element>,
     first: usize,
@@ -64,7 +70,7 @@ fn gradient_panels<L: Lanes, const NP: usize>(
 ) {
     let lanes = L::Element::LANES;
     let mr = rows_per_tile(NP, L::ACCUMULATORS).min(8);
-    let mut tile = GradientTile { c, d_z, first, inputs: x.cols, start };
+    let mut tile = GradientTile { c, d_z, first, inputs: x.cols, start, descent };
     let one = [L::Element::from_f64(1.0)];
     tile.run::<L, Constant, 1, NP>(l, &one, 0);
     for s in 0..x.panels() {
@@ -93,6 +99,39 @@ struct GradientTile<'c, 'a, T: Element> {
     first: usize,
     inputs: usize,
     start: Start,
+    descent: Option<Descent<'c, T>>,
+}
+
+/// Plain gradient descent, `w -= rate d_w`, by the lines of a gradient while they are in registers: a pass over parameters
+/// and gradient less.
+pub struct Descent<'a, T: Element> {
+    /// Those of the gradient, with no lane past the last output: there the sums are garbage.
+    pub parameters: &'a mut [T::Line],
+    pub rate: T,
+}
+
+impl<T: Element> Descent<'_, T> {
+    /// That of some lines.
+    #[inline(always)]
+    fn part(&mut self, lines: Range<usize>) -> Descent<'_, T> {
+        Descent { parameters: &mut self.parameters[lines], rate: self.rate }
+    }
+
+    /// By sums that lie at `(first, panel)` as for [`store_sums`]. The arithmetic is that of `optimizer.rs`.
+    #[inline(always)]
+    fn step<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
+        &mut self,
+        l: L,
+        sums: &[[L::Vector; NP]; MR],
+        (first, panel): (usize, usize),
+    ) {
+        let rate = l.splat(self.rate);
+        for p in 0..NP {
+            for (line, sums) in self.parameters[p * panel + first..][..MR].iter_mut().zip(sums) {
+                l.store(line, l.flushed(l.neg_mul_add(rate, sums[p], l.load(line))));
+            }
+        }
+    }
 }
 
 impl<T: Element> GradientTile<'_, '_, T> {
@@ -119,6 +158,9 @@ impl<T: Element> GradientTile<'_, '_, T> {
                 );
                 accumulate::<L, W, MR, NP>(l, &mut sums, a, b, Segments::one(self.d_z.rows));
                 store_sums(l, self.c, (line, stride), &sums);
+                if let Some(descent) = &mut self.descent {
+                    descent.step(l, &sums, (line, stride));
+                }
             },
         );
     }
@@ -134,7 +176,7 @@ fn narrow_gradient<L: Lanes>(
     start: Start,
 ) {
     let last = d_z.panels() - 1;
-    let mut tile = GradientTile { c: &mut *c, d_z, first: last, inputs: x.cols, start };
+    let mut tile = GradientTile { c: &mut *c, d_z, first: last, inputs: x.cols, start, descent: None };
     tile.run::<L, Constant, 1, 1>(l, &[L::Element::from_f64(1.0)], 0);
     let (biases, weights) = c.split_at_mut(1);
     elementwise::clear_padding(l, PanelsMut { lines: biases, rows: 1, cols: d_z.last_cols() });

@@ -22,6 +22,7 @@ pub mod quads;
 mod tests;
 
 use gemm::{Blocked, Order, Small};
+use gradient::Descent;
 pub use isa::Isa;
 use lanes::Lanes;
 use pack::{Panels, PanelsMut};
@@ -80,6 +81,7 @@ pub trait Kernels<T: Element>: Send + Sync {
         d_z: Panels<'_, T>,
         first: usize,
         start: Start,
+        descent: Option<Descent<'_, T>>,
     );
     /// See [`norm::forward`].
     fn norm_forward(
@@ -213,8 +215,9 @@ impl<L: Lanes> Kernels<L::Element> for L {
         d_z: Panels<'_, L::Element>,
         first: usize,
         start: Start,
+        descent: Option<Descent<'_, L::Element>>,
     ) {
-        if x.panels() == 1 && d_w.len() == 1 + x.cols {
+        if x.panels() == 1 && d_w.len() == 1 + x.cols && descent.is_none() {
             return self.vectorize(
                 #[inline(always)]
                 || gradient::small_weight_gradient(*self, d_w, x, d_z, first, start),
@@ -222,7 +225,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         }
         self.vectorize(
             #[inline(always)]
-            || gradient::weight_gradient(*self, d_w, x, d_z, first, start),
+            || gradient::weight_gradient(*self, d_w, x, d_z, first, start, descent),
         );
     }
 

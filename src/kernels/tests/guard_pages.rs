@@ -127,7 +127,7 @@ impl Case<'_> {
         }
         for start in [Start::Zero, Start::Accumulate] {
             let (x, d_z) = (Panels::new(x, rows, inputs), Panels::new(y, rows, outputs));
-            kernels.weight_gradient(weights, x, d_z, 0, start);
+            kernels.weight_gradient(weights, x, d_z, 0, start, None);
         }
         let stride = transposed_stride::<T>(inputs);
         let transposed = e.lines::<T>(po * stride, side);

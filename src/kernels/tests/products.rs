@@ -9,9 +9,11 @@ use crate::activation::Activation;
 use crate::element::Sealed as Element;
 use crate::kernels::blocking::transposed_stride;
 use crate::kernels::gemm::Order;
+use crate::kernels::gradient::Descent;
 use crate::kernels::lanes::{Line, elements, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, Start};
+use crate::optimizer::{Optimizer, Update};
 
 /// Shapes past the cube: ragged in every block, sums longer than a block of `k`, and more than a block of panels.
 const RAGGED: [(usize, usize, usize); 22] = [
@@ -371,8 +373,8 @@ fn check_weight_gradient<T: Element>(numbers: Numbers, start: Start, largest: us
             // As two owners would: the first panel, then the others.
             let (one, others) = d_w.split_at_mut(1 + m);
             let (x, d_z) = (Panels::new(&rows, k, m), Panels::new(&gradients, k, n));
-            kernels.weight_gradient(one, x, d_z, 0, start);
-            kernels.weight_gradient(others, x, d_z, 1, start);
+            kernels.weight_gradient(one, x, d_z, 0, start, None);
+            kernels.weight_gradient(others, x, d_z, 1, start, None);
             for (i, &expected) in expected.iter().enumerate() {
                 let found = at::<T>(&d_w, 1 + m, (i / n, i % n));
                 assert_sum::<T>(found, expected, k, (isa, numbers), &mut tally);
@@ -386,8 +388,30 @@ fn check_weight_gradient<T: Element>(numbers: Numbers, start: Start, largest: us
                 Start::Zero => nan_lines::<T>((1 + m) * panels::<T>(n)),
                 Start::Accumulate => packed::<T>(&before, (1 + m, n), 0.0),
             };
-            kernels.weight_gradient(&mut whole, x, d_z, 0, start);
+            kernels.weight_gradient(&mut whole, x, d_z, 0, start, None);
             assert_eq!(bits::<T>(&whole), bits::<T>(&d_w), "{isa}: panels depend on their owner");
+            // A descent takes the step that the optimizer would take by the same gradient.
+            let owned = (1 + m) * (n / T::LANES);
+            let mut same_gradient = match start {
+                Start::Zero => nan_lines::<T>(owned),
+                Start::Accumulate => packed::<T>(&before, (1 + m, n), 0.0)[..owned].to_vec(),
+            };
+            let mut descended = nan_lines::<T>(owned);
+            for (i, line) in descended.iter_mut().enumerate() {
+                line.as_mut_slice().fill(T::from_f64(i as f64));
+            }
+            let mut updated = descended.clone();
+            let descent = Descent { parameters: &mut descended, rate: T::from_f64(0.3) };
+            kernels.weight_gradient(&mut same_gradient, x, d_z, 0, start, Some(descent));
+            assert_eq!(
+                bits::<T>(&same_gradient),
+                bits::<T>(&d_w[..owned]),
+                "{isa}: a descent changes the gradient"
+            );
+            let optimizer = Optimizer::sgd(0.3);
+            let update = Update { optimizer, step: 1, scale: 1.0, limit: f64::INFINITY };
+            kernels.update(&mut updated, &same_gradient, [&mut [], &mut [], &mut []], &update);
+            assert_eq!(bits::<T>(&descended), bits::<T>(&updated), "{isa}: a descent is another step");
         }
     }
     assert!(nonzero > 100_000);

@@ -296,7 +296,7 @@ fn check_gradients<T: Scalar>() -> usize {
                 let before = if start == Start::Zero { T::SPECIAL[11] } else { special };
                 let mut d_w = packed(&vec![before; (1 + m) * n], n);
                 let (x_panels, d_panels) = (Panels::new(&of_x, k, m), Panels::new(&of_d, k, n));
-                kernels.weight_gradient(&mut d_w, x_panels, d_panels, 0, start);
+                kernels.weight_gradient(&mut d_w, x_panels, d_panels, 0, start, None);
                 let found = unpacked(kernels, &d_w, (1 + m, n));
                 for (i, found) in found.iter().enumerate() {
                     let (line, c) = (i / n, i % n);

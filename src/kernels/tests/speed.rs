@@ -117,7 +117,7 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
             let mut start = Start::Zero;
             for (x, y) in x.iter().zip(&y) {
                 let (x, d_z) = (Panels::new(x, rows, k), Panels::new(y, rows, n));
-                kernels.weight_gradient(owned, x, d_z, first, start);
+                kernels.weight_gradient(owned, x, d_z, first, start, None);
                 start = Start::Accumulate;
             }
             first += count;
@@ -284,7 +284,7 @@ impl Step {
                     for [y, d] in &*tiles {
                         let x = Panels::new(&y[l], rows, sizes[l]);
                         let d_z = Panels::new(&d[l + 1], rows, sizes[l + 1]);
-                        kernels.weight_gradient(owned, x, d_z, first, start);
+                        kernels.weight_gradient(owned, x, d_z, first, start, None);
                         start = Start::Accumulate;
                     }
                     first += count;
