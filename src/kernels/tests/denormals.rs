@@ -8,9 +8,10 @@ use super::{Check, available, on_every_isa};
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
 use crate::kernels::gemm::Order;
+use crate::kernels::gradient::Descent;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Isa, Kernels, quads};
+use crate::kernels::{Isa, Kernels, Start, quads};
 use crate::loss::{self, Classes, Loss, Objective, Targets};
 use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
 
@@ -123,6 +124,31 @@ fn what_an_optimizer_keeps_is_never_denormal() {
         "RESULT optimizer_state steps={STEPS} optimizers={} denormal=0 faded={faded}",
         optimizers().len()
     );
+}
+
+/// A step from one and a half to half of the smallest normal number, while the gradient is in registers.
+fn descend<T: Element>() {
+    for (isa, kernels) in available::<T>() {
+        let line = |x: f64| {
+            let mut line = T::Line::ZERO;
+            line.as_mut_slice().fill(T::from_f64(x));
+            line
+        };
+        let smallest = T::MIN_NORMAL.to_f64();
+        let (x, d_z) = ([line(1.0)], [line(smallest)]);
+        let (mut d_w, mut parameters) = ([T::Line::ZERO; 2], [line(1.5 * smallest); 2]);
+        let descent = Descent { parameters: &mut parameters, rate: T::from_f64(1.0) };
+        let (x, d_z) = (Panels::new(&x, 1, 1), Panels::new(&d_z, 1, T::LANES));
+        kernels.weight_gradient(&mut d_w, x, d_z, 0, Start::Zero, Some(descent));
+        assert!(elements::<T>(&d_w).iter().all(|g| g.to_f64() == smallest), "{isa}");
+        assert!(elements::<T>(&parameters).iter().all(|&w| w == T::ZERO), "{isa}: {parameters:?}");
+    }
+}
+
+#[test]
+fn what_a_descent_leaves_is_never_denormal() {
+    descend::<f32>();
+    descend::<f64>();
 }
 
 /// Inputs are packed as they are, but for those that are denormal: into panels, and into quads.
