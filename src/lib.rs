@@ -55,6 +55,9 @@
 //! | group | up to four panels of one layer's outputs: what one owner sums and updates (`update.rs`) |
 //! | transposed copy | the weights once more, as `d_x = d_z W` reads them; renewed at each update |
 //!
+//! A prediction takes its rows through `tile.rs` alone (`predict.rs`). Rows too few to share out are shared out by outputs,
+//! layer by layer (`outputs.rs`).
+//!
 //! [`Trainer::fit`] (`fit.rs`) repeats steps over epochs; `files/` keeps networks and trainings. Everything about an
 //! activation, a loss or an optimizer, with its formula over vectors, is said in the file of that name. Sizes are chosen
 //! in `kernels/blocking.rs`, instruction sets in `kernels/isa.rs`. [`mod@reference`] is the same mathematics by plain

@@ -125,7 +125,8 @@ pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
 ) {
     let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
     let Segments { count, last, .. } = segments;
-    // Once for all segments: in each of them it would take as long as several steps.
+    // Once for all segments: in each of them it would take as long as several steps. No product overflows, for `a` and the
+    // panels are parts of operands that have all the segments but for a line or two.
     let (before_last, most) = (count - 1, if count == 1 { last } else { L::Element::LANES });
     assert!(count > 0 && last > 0 && (count == 1 || (last <= most && most <= segments.b)));
     assert!(a.len() > before_last * segments.a + (MR - 1) * row + (most - 1) * step);
