@@ -293,15 +293,26 @@ pub struct Update {
 }
 
 impl Update {
-    /// The learning rate, if that is all there is to it.
+    /// The learning rate, if the update is that times the gradient and nothing else.
     pub(crate) fn plain_descent(&self) -> Option<f64> {
-        let &Self { ref optimizer, scale, limit, .. } = self;
-        let plain = matches!(optimizer.rule, Rule::Sgd { momentum: 0.0, .. })
-            && scale == 1.0
-            && limit == f64::INFINITY
-            && optimizer.weight_decay == 0.0
-            && optimizer.l1 == 0.0;
-        plain.then_some(optimizer.learning_rate)
+        let Optimizer { rule, learning_rate, .. } = self.optimizer;
+        let is_plain = matches!(rule, Rule::Sgd { momentum: 0.0, .. }) && self.takes_gradients_as_they_are();
+        is_plain.then_some(learning_rate)
+    }
+
+    /// Whether the rule starts from the gradient without scale, limit or penalty.
+    #[inline(always)]
+    fn takes_gradients_as_they_are(&self) -> bool {
+        self.scale == 1.0 && self.limit == f64::INFINITY && self.decay() == 0.0 && self.optimizer.l1 == 0.0
+    }
+
+    /// What times the parameters is added to the gradient.
+    #[inline(always)]
+    fn decay(&self) -> f64 {
+        match self.optimizer.rule {
+            Rule::Adam { decoupled: true, .. } => 0.0,
+            _ => self.optimizer.weight_decay,
+        }
     }
 }
 
@@ -501,18 +512,16 @@ impl<L: Lanes> Step<'_, L> {
         mut f: impl FnMut(usize, L::Vector, L::Vector) -> L::Vector,
     ) {
         let l = self.l;
-        let &Update { ref optimizer, scale, limit, .. } = self.update;
-        let decoupled = matches!(optimizer.rule, Rule::Adam { decoupled: true, .. });
-        let decay = if decoupled { 0.0 } else { optimizer.weight_decay };
-        if scale == 1.0 && limit == f64::INFINITY && decay == 0.0 && optimizer.l1 == 0.0 {
+        if self.update.takes_gradients_as_they_are() {
             for (i, (w, g)) in parameters.iter_mut().zip(gradients).enumerate() {
                 let updated = f(i, l.load(w), l.load(g));
                 store(l, w, updated);
             }
             return;
         }
+        let &Update { ref optimizer, scale, limit, .. } = self.update;
         let (scale, low, high) = (l.constant(scale), l.constant(-limit), l.constant(limit));
-        let (decay, l1, zero) = (l.constant(decay), l.constant(optimizer.l1), l.zero());
+        let (decay, l1, zero) = (l.constant(self.update.decay()), l.constant(optimizer.l1), l.zero());
         for (i, (line, g)) in parameters.iter_mut().zip(gradients).enumerate() {
             let (w, g) = (l.load(line), l.mul(l.load(g), scale));
             let g = l.max(low, l.min(high, g));
