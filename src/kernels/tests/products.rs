@@ -348,6 +348,28 @@ fn assert_padding_is_zero<T: Element>(lines: &[T::Line], (rows, cols): (usize, u
     }
 }
 
+/// A descent by the whole panels leaves the same gradient, and takes the step that the optimizer takes by it.
+#[track_caller]
+fn assert_descends<T: Element>(
+    kernels: &dyn Kernels<T>,
+    mut d_w: Vec<T::Line>,
+    (x, d_z): (Panels<'_, T>, Panels<'_, T>),
+    start: Start,
+    gradient: &[T::Line],
+) {
+    let mut descended = nan_lines::<T>(d_w.len());
+    for (i, line) in descended.iter_mut().enumerate() {
+        line.as_mut_slice().fill(T::from_f64(i as f64));
+    }
+    let mut updated = descended.clone();
+    let descent = Descent { parameters: &mut descended, rate: T::from_f64(0.3) };
+    kernels.weight_gradient(&mut d_w, x, d_z, 0, start, Some(descent));
+    assert_eq!(bits::<T>(&d_w), bits::<T>(gradient), "a descent changes the gradient");
+    let update = Update { optimizer: Optimizer::sgd(0.3), step: 1, scale: 1.0, limit: f64::INFINITY };
+    kernels.update(&mut updated, &d_w, [&mut [], &mut [], &mut []], &update);
+    assert_eq!(bits::<T>(&descended), bits::<T>(&updated), "a descent is another step");
+}
+
 fn check_weight_gradient<T: Element>(numbers: Numbers, start: Start, largest: usize) -> Tally {
     let mut tally = Tally::default();
     let mut random = Random(3);
@@ -390,28 +412,12 @@ fn check_weight_gradient<T: Element>(numbers: Numbers, start: Start, largest: us
             };
             kernels.weight_gradient(&mut whole, x, d_z, 0, start, None);
             assert_eq!(bits::<T>(&whole), bits::<T>(&d_w), "{isa}: panels depend on their owner");
-            // A descent takes the step that the optimizer would take by the same gradient.
             let owned = (1 + m) * (n / T::LANES);
-            let mut same_gradient = match start {
+            let d_w_before = match start {
                 Start::Zero => nan_lines::<T>(owned),
                 Start::Accumulate => packed::<T>(&before, (1 + m, n), 0.0)[..owned].to_vec(),
             };
-            let mut descended = nan_lines::<T>(owned);
-            for (i, line) in descended.iter_mut().enumerate() {
-                line.as_mut_slice().fill(T::from_f64(i as f64));
-            }
-            let mut updated = descended.clone();
-            let descent = Descent { parameters: &mut descended, rate: T::from_f64(0.3) };
-            kernels.weight_gradient(&mut same_gradient, x, d_z, 0, start, Some(descent));
-            assert_eq!(
-                bits::<T>(&same_gradient),
-                bits::<T>(&d_w[..owned]),
-                "{isa}: a descent changes the gradient"
-            );
-            let optimizer = Optimizer::sgd(0.3);
-            let update = Update { optimizer, step: 1, scale: 1.0, limit: f64::INFINITY };
-            kernels.update(&mut updated, &same_gradient, [&mut [], &mut [], &mut []], &update);
-            assert_eq!(bits::<T>(&descended), bits::<T>(&updated), "{isa}: a descent is another step");
+            assert_descends(kernels, d_w_before, (x, d_z), start, &d_w[..owned]);
         }
     }
     assert!(nonzero > 100_000);
