@@ -322,16 +322,12 @@ impl<T: Element> Tiles<'_, '_, T> {
                     |p| &self.b.lines[(self.first + p) * self.b.panel + start * self.b.segment..],
                 );
                 let last = T::LANES.min(self.a.cols - (end - 1) * T::LANES);
+                let segments = Segments::several::<T>(end - start, last, (panel * T::LANES, self.b.segment));
                 let (mut m, mut asked) = (self.rows.start, self.done * LINES_ASKED);
                 while m < self.rows.end {
                     let ahead = self.ahead.filter(|_| asks_for_next(MR) && asked < T::LANES);
-                    let segments = Segments {
-                        count: end - start,
-                        last,
-                        a: panel * T::LANES,
-                        b: self.b.segment,
-                        ahead: ahead.map(|ahead| ahead.wrapping_add(asked)),
-                    };
+                    let ahead = ahead.map(|ahead| ahead.wrapping_add(asked));
+                    let segments = segments.asking(ahead);
                     let mut sums = self.start::<L, MR, NP>(l, m);
                     let a = elements::<T>(&a[m..]);
                     if waits_for_lines(MR, NP) && self.b.lines.len() >= FAR_LINES {

@@ -92,22 +92,39 @@ impl Walk for Constant {
 /// of any number.
 #[derive(Clone, Copy)]
 pub struct Segments {
-    pub count: usize,
+    count: usize,
     /// Steps of the last.
-    pub last: usize,
-    /// Elements of `A` from one segment to the next.
-    pub a: usize,
-    /// Lines of a panel of `B` from one segment to the next: at least as many as it has steps.
-    pub b: usize,
+    last: usize,
+    /// Elements of `A`, and lines of a panel of `B`, from one segment to the next.
+    strides: (usize, usize),
+    /// The same from the first segment to the last.
+    reaches: (usize, usize),
     /// How far from the lines of `B` in use those are that are asked for, [`LINES_ASKED`] of each segment.
-    pub ahead: Option<usize>,
+    ahead: Option<usize>,
 }
 
 impl Segments {
     /// A single one.
     #[inline(always)]
     pub fn one(steps: usize) -> Self {
-        Self { count: 1, last: steps, a: 0, b: 0, ahead: None }
+        Self { count: 1, last: steps, strides: (0, 0), reaches: (0, 0), ahead: None }
+    }
+
+    /// Several, of which the last has so many steps.
+    ///
+    /// # Panics
+    /// If there are none, or if one reaches into the next.
+    #[inline(always)]
+    pub fn several<T: Element>(count: usize, last: usize, strides: (usize, usize)) -> Self {
+        assert!(count > 0 && last <= T::LANES && T::LANES <= strides.1);
+        let reach = |stride: usize| (count - 1).checked_mul(stride).expect("operands lie in memory");
+        Self { count, last, strides, reaches: (reach(strides.0), reach(strides.1)), ahead: None }
+    }
+
+    /// The same, where lines so far ahead are asked for.
+    #[inline(always)]
+    pub fn asking(self, ahead: Option<usize>) -> Self {
+        Self { ahead, ..self }
     }
 }
 
@@ -124,18 +141,18 @@ pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
     segments: Segments,
 ) {
     let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
-    let Segments { count, last, .. } = segments;
-    // Once for all segments: in each of them it would take as long as several steps. No product overflows, for `a` and the
-    // panels are parts of operands that have all the segments but for a line or two.
-    let (before_last, most) = (count - 1, if count == 1 { last } else { L::Element::LANES });
-    assert!(count > 0 && last > 0 && (count == 1 || (last <= most && most <= segments.b)));
-    assert!(a.len() > before_last * segments.a + (MR - 1) * row + (most - 1) * step);
+    let Segments { count, last, strides, reaches, .. } = segments;
+    let most = if count == 1 { last } else { L::Element::LANES };
+    // Once for all segments: in each of them it would take as long as several steps. What is left of a slice is compared, so
+    // that nothing overflows.
+    assert!(last > 0 && reaches.0 <= a.len());
     for panel in b {
-        assert!(panel.len() >= before_last * segments.b + last);
+        assert!(reaches.1 <= panel.len() && last <= panel.len() - reaches.1);
     }
+    assert!((MR - 1) * row + (most - 1) * step < a.len() - reaches.0);
     for s in 0..count {
-        let steps = if s == before_last { last } else { most };
-        let (first_a, first_b) = (s * segments.a, s * segments.b);
+        let steps = if s + 1 == count { last } else { most };
+        let (first_a, first_b) = (s * strides.0, s * strides.1);
         if let Some(ahead) = segments.ahead {
             for panel in b {
                 for i in 0..LINES_ASKED {
