@@ -213,31 +213,41 @@ fn turned<L: Lanes, const MR: usize, const NP: usize>(
     if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
         unreachable!("a tile's sums fit in registers");
     }
+    let lanes = L::Element::LANES;
+    // As a tile of `C` of its own lies: `NP` panels of `MR` lines.
+    let mut lines = [[LineOf::<L>::ZERO; MR]; NP];
+    if start == Start::Accumulate {
+        for (lines, c) in lines.iter_mut().zip(c.chunks(lanes)) {
+            pack::transpose_block(l, lines, c);
+        }
+    }
+    sum_turned(l, &mut lines, d_z, x, first);
+    for (lines, c) in lines.iter().zip(c.chunks_mut(lanes)) {
+        pack::transpose_block(l, c, lines);
+    }
+}
+
+/// The sums of [`turned`], on top of `lines`. Not inlined: beside blocks that are transposed some sums would not stay in
+/// registers.
+#[inline(never)]
+fn sum_turned<L: Lanes, const MR: usize, const NP: usize>(
+    l: L,
+    lines: &mut [[LineOf<L>; MR]; NP],
+    d_z: &[L::Element],
+    x: Panels<'_, L::Element>,
+    first: usize,
+) {
     l.vectorize(
         #[inline(always)]
         || {
-            let lanes = L::Element::LANES;
-            let mut sums = [[l.zero(); NP]; MR];
-            let mut lines = [LineOf::<L>::ZERO; MR];
-            if start == Start::Accumulate {
-                for (p, c) in c.chunks(lanes).enumerate() {
-                    pack::transpose_block(l, &mut lines, c);
-                    for (sums, line) in sums.iter_mut().zip(&lines) {
-                        sums[p] = l.load(line);
-                    }
-                }
-            }
             let b = core::array::from_fn(
                 #[inline(always)]
                 |p| x.panel(first + p),
             );
+            let mut sums = [[l.zero(); NP]; MR];
+            load_sums(l, &mut sums, lines.as_flattened(), (0, MR));
             accumulate::<L, RowsAlong, MR, NP>(l, &mut sums, d_z, b, Segments::one(x.rows));
-            for (p, c) in c.chunks_mut(lanes).enumerate() {
-                for (line, sums) in lines.iter_mut().zip(&sums) {
-                    l.store(line, sums[p]);
-                }
-                pack::transpose_block(l, c, &lines);
-            }
+            store_sums(l, lines.as_flattened_mut(), (0, MR), &sums);
         },
     );
 }
