@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::element::Element;
 use crate::error::{Error, MAX_BYTES, check_batch, check_length};
 use crate::kernels::Kernels;
-use crate::kernels::blocking::{MAX_SLOTS, PARALLEL_FLOP, counted_rows, tile_rows};
+use crate::kernels::blocking::{MAX_SLOTS, PARALLEL_FLOP, counted_rows, slots_together, tile_rows};
 use crate::network::{Layer, LayerKind, Network};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
 use crate::small::{SmallBuffers, SmallPrediction};
@@ -126,6 +126,7 @@ impl<T: Element> Network<T> {
                 x,
                 y,
                 split_outputs,
+                together: slots_together(used, split.threads()),
             };
             split.for_each(rows, &|rows| self.kernels.predict_rows(rows));
         };
@@ -179,11 +180,17 @@ pub struct PredictedRows<'a, T: Element> {
     y: &'a mut [T],
     /// How the outputs of large layers are shared out.
     split_outputs: Split,
+    /// Tiles that are not shared out any further.
+    together: usize,
 }
 
 impl<T: Element> Divide for PredictedRows<'_, T> {
     fn pieces(&self) -> usize {
         self.tiles.len()
+    }
+
+    fn together(&self) -> usize {
+        self.together
     }
 
     fn divide(self, left: usize) -> (Self, Self) {
@@ -254,22 +261,23 @@ mod tests {
         let Workspace { mut tiles, tile_rows, .. } = network.workspace(150).unwrap();
         assert_eq!((tile_rows, tiles.len()), (64, 3));
         let (x, mut y) = ([0.0; 150 * 3], [0.0; 150 * 2]);
-        let (tiles, y) = (&mut tiles[..], &mut y[..]);
-        let split_outputs = Split::Whole;
         let x = &x;
-        let rows = PredictedRows {
-            network: &network,
-            tiles,
-            tile_rows,
-            rows_each: 64,
-            rows: 150,
-            x,
-            y,
-            split_outputs,
-        };
-        let of_part =
-            |part: &PredictedRows<'_, f32>| (part.rows, part.tiles.len(), part.x.len(), part.y.len());
-        let expected = [22, 64, 64].map(|rows| (rows, 1, rows * 3, rows * 2));
-        assert_eq!(parts(Split::Pieces, rows, of_part), expected);
+        for (together, expected) in [(1, vec![(22, 1), (64, 1), (64, 1)]), (2, vec![(64, 1), (86, 2)])] {
+            let rows = PredictedRows {
+                network: &network,
+                tiles: &mut tiles,
+                tile_rows,
+                rows_each: 64,
+                rows: 150,
+                x,
+                y: &mut y,
+                split_outputs: Split::Whole,
+                together,
+            };
+            let of_part =
+                |part: &PredictedRows<'_, f32>| (part.rows, part.tiles.len(), part.x.len(), part.y.len());
+            let expected = expected.into_iter().map(|(rows, tiles)| (rows, tiles, rows * 3, rows * 2));
+            assert_eq!(parts(Split::Pieces, rows, of_part), expected.collect::<Vec<_>>());
+        }
     }
 }
