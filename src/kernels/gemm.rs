@@ -317,10 +317,10 @@ impl<T: Element> Tiles<'_, '_, T> {
             || {
                 let (panel, Range { start, end }) = (self.a.rows, self.block.clone());
                 let a = &self.a.lines[start * panel..];
-                let b = core::array::from_fn(
-                    #[inline(always)]
-                    |p| &self.b.lines[(self.first + p) * self.b.panel + start * self.b.segment..],
-                );
+                let mut b = [&self.b.lines[..0]; NP];
+                for (p, b) in b.iter_mut().enumerate() {
+                    *b = &self.b.lines[(self.first + p) * self.b.panel + start * self.b.segment..];
+                }
                 let last = T::LANES.min(self.a.cols - (end - 1) * T::LANES);
                 let segments = Segments::several::<T>(end - start, last, (panel * T::LANES, self.b.segment));
                 let (mut m, mut asked) = (self.rows.start, self.done * LINES_ASKED);

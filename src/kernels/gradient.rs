@@ -152,10 +152,7 @@ impl<T: Element> GradientTile<'_, '_, T> {
                 if self.start == Start::Accumulate {
                     load_sums(l, &mut sums, self.c, (line, stride));
                 }
-                let b = core::array::from_fn(
-                    #[inline(always)]
-                    |p| self.d_z.panel(self.first + p),
-                );
+                let b = some_panels(self.d_z, self.first);
                 accumulate::<L, W, MR, NP>(l, &mut sums, a, b, Segments::one(self.d_z.rows));
                 store_sums(l, self.c, (line, stride), &sums);
                 if let Some(descent) = &mut self.descent {
@@ -164,6 +161,16 @@ impl<T: Element> GradientTile<'_, '_, T> {
             },
         );
     }
+}
+
+/// `NP` panels from `first` on.
+#[inline(always)]
+fn some_panels<T: Element, const NP: usize>(a: Panels<'_, T>, first: usize) -> [&[T::Line]; NP] {
+    let mut panels = [&a.lines[..0]; NP];
+    for (p, panel) in panels.iter_mut().enumerate() {
+        *panel = a.panel(first + p);
+    }
+    panels
 }
 
 /// [`weight_gradient`] of the last panel, turned round: see [`turns_round`].
@@ -240,10 +247,7 @@ fn sum_turned<L: Lanes, const MR: usize, const NP: usize>(
     l.vectorize(
         #[inline(always)]
         || {
-            let b = core::array::from_fn(
-                #[inline(always)]
-                |p| x.panel(first + p),
-            );
+            let b = some_panels(x, first);
             let mut sums = [[l.zero(); NP]; MR];
             load_sums(l, &mut sums, lines.as_flattened(), (0, MR));
             accumulate::<L, RowsAlong, MR, NP>(l, &mut sums, d_z, b, Segments::one(x.rows));

@@ -154,10 +154,12 @@ pub fn tanh<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 #[inline(always)]
 fn tanh_by_octaves<L: Lanes>(l: L, a: L::Vector) -> L::Vector {
     let octave = l.max(l.constant(0.125), a);
-    let [c, y, q @ ..]: [L::Vector; 10] = core::array::from_fn(
-        #[inline(always)]
-        |i| l.by_octave(octave, &TANH_OCTAVES[i]),
-    );
+    // A loop, for the compiler may leave `core::array::from_fn` as a call, and every lane operation in it.
+    let mut of_octave = [l.zero(); TANH_OCTAVES.len()];
+    for (of_octave, octaves) in of_octave.iter_mut().zip(&TANH_OCTAVES) {
+        *of_octave = l.by_octave(octave, octaves);
+    }
+    let [c, y, q @ ..] = of_octave;
     let t = l.sub(a, c);
     let square = l.mul(t, t);
     // In pairs of terms, as in `series_past_linear`.

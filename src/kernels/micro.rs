@@ -169,18 +169,18 @@ pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
                     l.prefetch(panel, first_b + k + W::AHEAD);
                 }
             }
-            // SAFETY: the line is one of a segment's steps; the assertions compared that of the last step of the last
-            // segment with the length, and a segment before it ends where the next begins or sooner.
-            let b: [L::Vector; NP] = core::array::from_fn(
-                #[inline(always)]
-                |p| l.load(unsafe { b[p].get_unchecked(first_b + k) }),
-            );
+            let mut lines = [l.zero(); NP];
+            for (line, panel) in lines.iter_mut().zip(b) {
+                // SAFETY: the line is one of a segment's steps; the assertions compared that of the last step of the last
+                // segment with the length, and a segment before it ends where the next begins or sooner.
+                *line = l.load(unsafe { panel.get_unchecked(first_b + k) });
+            }
             for (m, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: `m < MR`, `k < most` and `s` is a segment: the index is not above the one that the assertion
                 // compared with the length.
                 let a = l.splat(unsafe { *a.get_unchecked(first_a + m * row + k * step) });
                 for p in 0..NP {
-                    sums[p] = l.mul_add(a, b[p], sums[p]);
+                    sums[p] = l.mul_add(a, lines[p], sums[p]);
                 }
             }
         }
