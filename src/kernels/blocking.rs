@@ -73,6 +73,12 @@ impl TileRows {
     }
 }
 
+/// Rows that are packed, or unpacked, in all their panels before the next. A panel reads a line or two of each row, and the next
+/// panel the same lines again or their neighbours: of 256 rows of 4,096 bytes each takes another page, and none stays in L1.
+/// Measured, 1024 rows through 1024-1024, forward: 256 rows 14.8 ms, 64 13.9, 32 13.8, 16 13.6, but 64 rows through 64-64 4.75,
+/// 4.76, 4.78 and 4.93 microseconds.
+pub const PACKED_ROWS: usize = 32;
+
 /// Most slots that the gradient of a batch is summed in, and so the most threads that share a
 /// depth-first step. Each is a copy of the parameters.
 pub const MAX_SLOTS: usize = 64;

@@ -7,6 +7,7 @@
 //! the output of one product is an operand of the next without packing.
 
 use super::LineOf;
+use super::blocking::PACKED_ROWS;
 use super::lanes::{Lanes, Line};
 use crate::element::Sealed as Element;
 
@@ -86,14 +87,19 @@ impl<'a, T: Element> PanelsMut<'a, T> {
 #[inline(always)]
 pub fn pack_rows<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
     let (cols, lanes) = (to.cols, L::Element::LANES);
-    for p in 0..to.panels() {
-        let (from, panel) = (&from[p * lanes..], to.panel(p));
-        // Of a whole line no lane is masked out: said apart, so that the compiler knows the width.
-        if cols - p * lanes >= lanes {
-            pack_panel(l, panel, from, cols, lanes);
-        } else {
-            pack_panel(l, panel, from, cols, cols - p * lanes);
+    let mut first = 0;
+    while first < to.rows {
+        let rows = first..to.rows.min(first + PACKED_ROWS);
+        for p in 0..to.panels() {
+            let (from, panel) = (&from[first * cols + p * lanes..], &mut to.panel(p)[rows.clone()]);
+            // Of a whole line no lane is masked out: said apart, so that the compiler knows the width.
+            if cols - p * lanes >= lanes {
+                pack_panel(l, panel, from, cols, lanes);
+            } else {
+                pack_panel(l, panel, from, cols, cols - p * lanes);
+            }
         }
+        first = rows.end;
     }
 }
 
@@ -109,13 +115,18 @@ fn pack_panel<L: Lanes>(l: L, panel: &mut [LineOf<L>], from: &[L::Element], cols
 #[inline(always)]
 pub fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::Element>) {
     let (cols, lanes) = (from.cols, L::Element::LANES);
-    for p in 0..from.panels() {
-        let (to, panel) = (&mut to[p * lanes..], from.panel(p));
-        if cols - p * lanes >= lanes {
-            unpack_panel(l, to, panel, cols, lanes);
-        } else {
-            unpack_panel(l, to, panel, cols, cols - p * lanes);
+    let mut first = 0;
+    while first < from.rows {
+        let rows = first..from.rows.min(first + PACKED_ROWS);
+        for p in 0..from.panels() {
+            let (to, panel) = (&mut to[first * cols + p * lanes..], &from.panel(p)[rows.clone()]);
+            if cols - p * lanes >= lanes {
+                unpack_panel(l, to, panel, cols, lanes);
+            } else {
+                unpack_panel(l, to, panel, cols, cols - p * lanes);
+            }
         }
+        first = rows.end;
     }
 }
 
