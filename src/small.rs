@@ -12,7 +12,7 @@ use crate::kernels::gemm::{self, Order, Small};
 use crate::kernels::gradient;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements_mut};
 use crate::kernels::pack::{self, Panels, PanelsMut};
-use crate::kernels::{Kernels, LineOf, Start, elementwise, quads};
+use crate::kernels::{Kernels, LineOf, Start, elementwise, math, quads};
 use crate::loss::{self, Classes, Objective};
 use crate::network::{Layer, LayerKind, Network};
 use crate::optimizer::{self, MAX_MOMENTS, Update};
@@ -404,12 +404,22 @@ impl<L: Lanes> Arrangement<L> for Quads {
         (y, sums): (&mut [LineOf<L>], &mut [LineOf<L>]),
         x: &[LineOf<L>],
         weights: &[LineOf<L>],
-        (_, activation): (Shape, Activation),
+        (Shape { rows, .. }, activation): (Shape, Activation),
     ) {
         quads::product(l, y, x, &weights[1..], Some(&weights[0]));
         if sums.is_empty() {
             // Nothing comes in between: the sums are still in registers.
-            activate(l, y, activation);
+            match y {
+                [line]
+                    if L::DIVIDES_HALVES
+                        && activation == Activation::Sigmoid
+                        && quads::fit_half_a_line::<L::Element>(rows) =>
+                {
+                    let sigmoid = math::sigmoid_of_first_half(l, l.load(line));
+                    l.store(line, sigmoid);
+                }
+                _ => activate(l, y, activation),
+            }
         } else {
             sums.copy_from_slice(y);
             // A call, lest the table of activations be here twice.

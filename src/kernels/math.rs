@@ -220,13 +220,38 @@ fn half_exp_m1_of_twice<L: Lanes>(l: L, s: L::Vector) -> L::Vector {
 /// `1 / (1 + e^-x) = 2^n / (2^n + e^r)`, where `x = n ln 2 - r`: so the numerator is exact, nothing overflows, and denormal
 /// results are those of the last scaling. NaN of NaN.
 ///
-/// The denominator comes with what its roundings lost, and its inverse is corrected by the remainder. Both ends of `x`
-/// take the same way, with nothing to select.
+/// The denominator comes with what its roundings lost, and its inverse is corrected by the remainder. Where 0 and 1 are nearest
+/// they are selected at the end: to limit `x` at the start would take longer, for all that follows waits for it.
 #[inline(always)]
 pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+    sigmoid_by(
+        l,
+        x,
+        #[inline(always)]
+        |a, b| l.div(a, b),
+    )
+}
+
+/// [`sigmoid`] in the first half of lanes; garbage in the others.
+#[inline(always)]
+pub fn sigmoid_of_first_half<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+    sigmoid_by(
+        l,
+        x,
+        #[inline(always)]
+        |a, b| l.div_first_half(a, b),
+    )
+}
+
+/// [`sigmoid`] by the given division.
+#[inline(always)]
+fn sigmoid_by<L: Lanes>(
+    l: L,
+    x: L::Vector,
+    div: impl FnOnce(L::Vector, L::Vector) -> L::Vector,
+) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     let one = l.constant(1.0);
-    let x = l.max(l.constant(c.lowest), l.min(l.constant(c.sigmoid_saturation), x));
     let (n, power) = round_and_exp2(l, x, core::f64::consts::LOG2_E);
     let r = l.mul_add(n, l.constant(c.ln2_high), l.sub(l.zero(), x));
     let r = l.mul_add(n, l.constant(c.ln2_low), r);
@@ -240,10 +265,12 @@ pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let denominator = l.mul_add(square, q, start);
     let low = l.mul_add(square, q, l.sub(start, denominator));
     let low = l.add(low, l.add(start_low, whole_low));
-    let inverse = l.div(one, denominator);
+    let inverse = div(one, denominator);
     let remainder = l.sub(l.neg_mul_add(inverse, denominator, one), l.mul(inverse, low));
     let scaled = l.scale(inverse, n);
-    l.mul_add(scaled, remainder, scaled)
+    let y = l.mul_add(scaled, remainder, scaled);
+    let y = l.select(l.lt(x, l.constant(c.lowest)), l.zero(), y);
+    l.select(l.lt(l.constant(c.sigmoid_saturation), x), one, y)
 }
 
 /// `large + small` and what its rounding lost, for `large >= small >= 0` (Dekker 1971).

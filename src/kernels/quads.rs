@@ -17,6 +17,12 @@ pub const fn lines<T: Element>(rows: usize) -> usize {
     rows.div_ceil(rows_per_line::<T>())
 }
 
+/// Whether so many rows take the first half of a line, or less.
+#[inline(always)]
+pub const fn fit_half_a_line<T: Element>(rows: usize) -> bool {
+    2 * rows <= rows_per_line::<T>()
+}
+
 /// Rows of a line.
 const fn rows_per_line<T: Element>() -> usize {
     T::LANES / QUAD

@@ -34,6 +34,8 @@ impl Lanes for Avx512<f32> {
 
     /// Of 32 registers, 24 hold sums; the rest hold one row of `B` (up to 4), a broadcast, and slack.
     const ACCUMULATORS: usize = 24;
+    /// 11 cycles instead of 18 on Intel.
+    const DIVIDES_HALVES: bool = true;
     const LOOKS_UP: bool = true;
 
     #[inline(always)]
@@ -91,6 +93,11 @@ impl Lanes for Avx512<f32> {
     fn div(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div_first_half(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_zextps256_ps512(_mm256_div_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b))) }
     }
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
@@ -269,6 +276,8 @@ impl Lanes for Avx512<f64> {
     type Mask = __mmask8;
 
     const ACCUMULATORS: usize = 24;
+    /// 11 cycles instead of 18 on Intel.
+    const DIVIDES_HALVES: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
@@ -325,6 +334,11 @@ impl Lanes for Avx512<f64> {
     fn div(self, a: __m512d, b: __m512d) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe { _mm512_div_pd(a, b) }
+    }
+    #[inline(always)]
+    fn div_first_half(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_zextpd256_pd512(_mm256_div_pd(_mm512_castpd512_pd256(a), _mm512_castpd512_pd256(b))) }
     }
     #[inline(always)]
     fn mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {

@@ -113,6 +113,9 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Whether [`Lanes::by_octave`] is one instruction.
     const LOOKS_UP: bool = false;
 
+    /// Whether [`Lanes::div_first_half`] takes less time than a whole division.
+    const DIVIDES_HALVES: bool = false;
+
     /// Runs `f` compiled for this instruction set. `f` must be `#[inline(always)]`.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
 
@@ -139,6 +142,11 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// The same in the first half of lanes; garbage in the others.
+    #[inline(always)]
+    fn div_first_half(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        self.div(a, b)
+    }
     /// `a b + c`.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `c - a b`.

@@ -155,6 +155,10 @@ impl Operations {
         self.compare(l, ("sub", isa), special, |[a, b]| l.sub(a, b), |[a, b]| a.difference(b));
         self.compare(l, ("mul", isa), special, |[a, b]| l.mul(a, b), |[a, b]| a.product(b));
         self.compare(l, ("div", isa), special, |[a, b]| l.div(a, b), |[a, b]| a.quotient(b));
+        // The other half is nobody's business.
+        let first_half = l.first(T::LANES / 2);
+        let by_halves = |[a, b]: [L::Vector; 2]| l.select(first_half, l.div_first_half(a, b), l.div(a, b));
+        self.compare(l, ("div_first_half", isa), special, by_halves, |[a, b]| a.quotient(b));
         let model = |[a, b, c]: [T; 3]| mul_add(isa, a, b, c);
         self.compare(l, ("mul_add", isa), special, |[a, b, c]| l.mul_add(a, b, c), model);
         let model = |[a, b, c]: [T; 3]| mul_add(isa, a.negated(), b, c);

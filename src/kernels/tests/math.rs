@@ -479,6 +479,36 @@ fn bits_do_not_depend_on_the_lane_nor_on_the_instruction_set() {
     }
 }
 
+/// The sigmoid of half a line beside that of a whole one.
+struct Halves;
+
+impl<T: Element> Check<T> for Halves {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        let numbers = (-4000..=4000).map(|i| f64::from(i) * 0.2).chain([f64::INFINITY, f64::NEG_INFINITY]);
+        for x in numbers.map(T::from_f64) {
+            let mut lines = [T::Line::ZERO; 2];
+            lines.iter_mut().for_each(|line| line.as_mut_slice().fill(x));
+            Sigmoid.apply(l, &mut lines[..1]);
+            l.vectorize(
+                #[inline(always)]
+                || {
+                    let y = math::sigmoid_of_first_half(l, l.load(&lines[1]));
+                    l.store(&mut lines[1], y);
+                },
+            );
+            let [whole, half] = lines.each_ref().map(|line| &line.as_slice()[..T::LANES / 2]);
+            let same = |(a, b): (&T, &T)| a.to_f64().to_bits() == b.to_f64().to_bits();
+            assert!(whole.iter().zip(half).all(same), "{whole:?} and {half:?} of {x} on {isa}");
+        }
+    }
+}
+
+#[test]
+fn half_a_line_of_sigmoids_is_that_of_a_whole_one() {
+    on_every_isa!(f32, Halves => _done);
+    on_every_isa!(f64, Halves => _done);
+}
+
 /// `x P(Z <= x)` to all digits of `f64`, computed with 50.
 const GELU: &[(f64, f64)] = &[
     (-37.5, -1.7270073785932332e-306),
