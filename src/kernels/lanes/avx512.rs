@@ -27,6 +27,12 @@ const NEAREST: i32 = 8;
 /// The categories of `fpclass` that [`Lanes::flushed`] makes 0.
 const DENORMAL_OR_MINUS_ZERO: i32 = 0x20 | 0x04;
 
+/// The first `cols` lanes of each of the first `rows` quads.
+#[inline(always)]
+fn of_rows(rows: usize, cols: usize) -> u32 {
+    (0x1111 * ((1_u32 << cols) - 1)) & ((1_u32 << (QUAD * rows)) - 1)
+}
+
 impl Lanes for Avx512<f32> {
     type Element = f32;
     type Vector = __m512;
@@ -262,11 +268,16 @@ impl Lanes for Avx512<f32> {
     #[inline(always)]
     fn load_rows(self, x: &[f32], (rows, cols): (usize, usize)) -> __m512 {
         check_rows(x, (rows, cols));
-        // The first lanes of each quad, of as many quads as there are rows.
-        let of_quads = 0x1111 * ((1_u32 << cols) - 1);
-        let mask = of_quads as __mmask16 & self.first(QUAD * rows);
+        let mask = of_rows(rows, cols) as __mmask16;
         // SAFETY: the token proves the features; as many elements are loaded as the mask has lanes, at most `rows * cols`.
         unsafe { _mm512_maskz_expandloadu_ps(mask, x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_rows(self, x: &mut [f32], (rows, cols): (usize, usize), v: __m512) {
+        check_rows(x, (rows, cols));
+        // SAFETY: the token proves the features.
+        let rows_together = unsafe { _mm512_maskz_compress_ps(of_rows(rows, cols) as __mmask16, v) };
+        self.store_slice(&mut x[..rows * cols], rows_together);
     }
 }
 
@@ -487,10 +498,15 @@ impl Lanes for Avx512<f64> {
     #[inline(always)]
     fn load_rows(self, x: &[f64], (rows, cols): (usize, usize)) -> __m512d {
         check_rows(x, (rows, cols));
-        // The first lanes of each quad, of as many quads as there are rows.
-        let of_quads = 0x1111 * ((1_u32 << cols) - 1);
-        let mask = of_quads as __mmask8 & self.first(QUAD * rows);
+        let mask = of_rows(rows, cols) as __mmask8;
         // SAFETY: the token proves the features; as many elements are loaded as the mask has lanes, at most `rows * cols`.
         unsafe { _mm512_maskz_expandloadu_pd(mask, x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_rows(self, x: &mut [f64], (rows, cols): (usize, usize), v: __m512d) {
+        check_rows(x, (rows, cols));
+        // SAFETY: the token proves the features.
+        let rows_together = unsafe { _mm512_maskz_compress_pd(of_rows(rows, cols) as __mmask8, v) };
+        self.store_slice(&mut x[..rows * cols], rows_together);
     }
 }
