@@ -8,6 +8,7 @@ mod lanes;
 mod guard_pages;
 mod math;
 mod norm;
+mod pack;
 mod products;
 mod quads;
 mod special;
