@@ -40,7 +40,7 @@ impl Lanes for Avx512<f32> {
 
     /// Of 32 registers, 24 hold sums; the rest hold one row of `B` (up to 4), a broadcast, and slack.
     const ACCUMULATORS: usize = 24;
-    /// 11 cycles instead of 18 on Intel.
+    /// One row through 2-4-1 on an Intel Xeon: 38 ns instead of 41.
     const DIVIDES_HALVES: bool = true;
     const LOOKS_UP: bool = true;
 
@@ -287,7 +287,7 @@ impl Lanes for Avx512<f64> {
     type Mask = __mmask8;
 
     const ACCUMULATORS: usize = 24;
-    /// 11 cycles instead of 18 on Intel.
+    /// As in `f32`; not timed.
     const DIVIDES_HALVES: bool = true;
 
     #[inline(always)]
