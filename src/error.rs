@@ -123,11 +123,9 @@ pub(crate) fn check_length(what: &'static str, expected: usize, found: usize) ->
 /// The number of rows in a slice of whole rows, at least one and at most `max`.
 pub(crate) fn check_batch(what: &'static str, len: usize, row: usize, max: usize) -> Result<usize, Error> {
     // All that is done with a single row would wait for the division.
-    let batch = match len {
-        0 => return Err(Error::Rows { what, row, found: len }),
-        _ if len == row => 1,
-        _ if len.is_multiple_of(row) => len / row,
-        _ => return Err(Error::Rows { what, row, found: len }),
-    };
+    let batch = if len == row { 1 } else { len / row };
+    if batch == 0 || batch * row != len {
+        return Err(Error::Rows { what, row, found: len });
+    }
     if batch <= max { Ok(batch) } else { Err(Error::Batch { max, found: batch }) }
 }
