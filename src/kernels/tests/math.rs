@@ -484,7 +484,8 @@ struct Halves;
 
 impl<T: Element> Check<T> for Halves {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
-        let numbers = (-4000..=4000).map(|i| f64::from(i) * 0.2).chain([f64::INFINITY, f64::NEG_INFINITY]);
+        let numbers =
+            (-4000..=4000).map(|i| f64::from(i) * 0.2).chain([f64::INFINITY, f64::NEG_INFINITY, f64::NAN]);
         for x in numbers.map(T::from_f64) {
             let mut lines = [T::Line::ZERO; 2];
             lines.iter_mut().for_each(|line| line.as_mut_slice().fill(x));
