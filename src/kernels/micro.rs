@@ -277,16 +277,26 @@ pub fn few_lines<L: Lanes, W: Walk>(
     (mask, epilogue): (L::Mask, Epilogue<'_, LineOf<L>>),
 ) {
     let row = W::row::<L::Element>();
-    let count = c.len();
-    let (fours, ones) = c.as_chunks_mut::<4>();
-    for (i, lines) in fours.iter_mut().enumerate() {
-        let epilogue = epilogue.part(4 * i..4 * i + 4);
-        few::<L, W, 4>(l, lines, (&a[4 * i * row..], b), start, (mask, epilogue));
+    let mut done = 0;
+    let mut rest = c;
+    // Eight independent sums hide the latency of a fused multiply-add, where there are registers for them.
+    if L::ACCUMULATORS >= 8 {
+        let (eights, fewer) = rest.as_chunks_mut::<8>();
+        for lines in eights {
+            few::<L, W, 8>(l, lines, (&a[done * row..], b), start, (mask, epilogue.part(done..done + 8)));
+            done += 8;
+        }
+        rest = fewer;
     }
-    let done = count - ones.len();
-    for (i, line) in ones.iter_mut().enumerate() {
-        let epilogue = epilogue.part(done + i..done + i + 1);
-        few::<L, W, 1>(l, core::array::from_mut(line), (&a[(done + i) * row..], b), start, (mask, epilogue));
+    let (fours, ones) = rest.as_chunks_mut::<4>();
+    for lines in fours {
+        few::<L, W, 4>(l, lines, (&a[done * row..], b), start, (mask, epilogue.part(done..done + 4)));
+        done += 4;
+    }
+    for line in ones {
+        let epilogue = epilogue.part(done..done + 1);
+        few::<L, W, 1>(l, core::array::from_mut(line), (&a[done * row..], b), start, (mask, epilogue));
+        done += 1;
     }
 }
 
