@@ -254,6 +254,19 @@ pub const fn turns_round(cols: usize, rows: usize, accumulators: usize) -> bool 
     cols <= NARROW && cols <= accumulators && rows >= 24
 }
 
+/// Whether the last panel of another product, of `cols` columns, is computed turned round over so many rows and steps of the
+/// sum: its left-hand side has to be transposed, which takes as long as five columns of `f32`, and so has what is written. See
+/// `narrow.rs`.
+#[inline(always)]
+pub const fn turns_product<T: Element>(
+    cols: usize,
+    (rows, steps): (usize, usize),
+    accumulators: usize,
+) -> bool {
+    let most = if T::LANES == 16 && accumulators >= 24 && steps >= 32 { NARROW } else { T::LANES / 4 };
+    cols <= most && accumulators >= NARROW && rows >= 16 && steps >= 16
+}
+
 /// Most columns of a panel that [`turns_round`].
 const NARROW: usize = 6;
 

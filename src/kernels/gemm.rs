@@ -14,7 +14,8 @@
 //!
 //! [`forward`] and [`backward_data`] loop over blocks of panels of `C`, blocks of `k`, groups of panels, rows of `C`, and
 //! go through the panels in either [`Order`]; [`weight_gradient`], in `gradient.rs`, loops over panels, then rows of `C`:
-//! its `k`, the rows of a tile, is one block.
+//! its `k`, the rows of a tile, is one block. Last panels of few columns go another way, in `narrow.rs` and
+//! [`weight_gradient`].
 //!
 //! [`weight_gradient`]: super::gradient::weight_gradient
 
@@ -22,14 +23,14 @@ use core::ops::Range;
 
 use super::blocking::{
     FAR_LINES, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows, next_tiles,
-    panels_per_tile, rows_per_tile, segments_of_block, transposed_stride, waits_for_lines,
+    panels_per_tile, rows_per_tile, segments_of_block, transposed_stride, turns_product, waits_for_lines,
 };
 use super::lanes::{Lanes, elements};
 use super::micro::{
     Epilogue, RowsDown, RowsDownFar, Segments, accumulate, few_lines, load_sums, store_sums, with_rows,
 };
 use super::pack::{Panels, PanelsMut};
-use super::{LineOf, elementwise};
+use super::{LineOf, elementwise, narrow};
 use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Sealed as Element;
 
@@ -201,9 +202,14 @@ fn product<L: Lanes, S: Size>(
         few_lines::<L, RowsDown>(l, c.lines, (a, b), Some(start), (l.first(L::Element::LANES), epilogue));
         return finish(c.lines, 0);
     }
+    let narrow = turns_product::<L::Element>(c.as_panels().last_cols(), (rows, a.cols), L::ACCUMULATORS);
+    let as_they_lie = c.panels() - usize::from(narrow);
+    if narrow && order == Order::Descending {
+        last_panel(l, c, (a, b), epilogue, &mut finish);
+    }
     let segments = a.panels();
     let most_segments = segments_of_block::<L::Element>(a.rows, segments);
-    let mut panels = 0..c.panels();
+    let mut panels = 0..as_they_lie;
     while !panels.is_empty() {
         let count = next_rows(panels.len(), NC_PANELS);
         let of_block = order.take(&mut panels, count);
@@ -242,6 +248,32 @@ fn product<L: Lanes, S: Size>(
             s = block.end;
         }
     }
+    if narrow && order == Order::Ascending {
+        last_panel(l, c, (a, b), epilogue, &mut finish);
+    }
+}
+
+/// The last panel of a [`product`], turned round.
+#[inline(always)]
+fn last_panel<L: Lanes>(
+    l: L,
+    c: &mut PanelsMut<'_, L::Element>,
+    (a, b): (Panels<'_, L::Element>, Operand<'_, L::Element>),
+    epilogue: Epilogue<'_, LineOf<L>>,
+    finish: &mut impl FnMut(&mut [LineOf<L>], usize),
+) {
+    let (last, cols) = (c.panels() - 1, c.as_panels().last_cols());
+    let first = last * b.panel;
+    let b = narrow::Operand {
+        lines: &b.lines[first..],
+        segment: b.segment,
+        start: b.start.map(|start| &start[first]),
+    };
+    let lines = last * c.rows..(last + 1) * c.rows;
+    let c = &mut c.lines[lines.clone()];
+    narrow::product(l, (c, cols), a, b);
+    epilogue.part(lines).run_on(l, c);
+    finish(c, last);
 }
 
 /// Some adjacent panels of `C`, over one block of `k`.

@@ -230,7 +230,11 @@ fn turned<L: Lanes, const MR: usize, const NP: usize>(
     }
     sum_turned(l, &mut lines, d_z, x, first);
     for (lines, c) in lines.iter().zip(c.chunks_mut(lanes)) {
-        pack::transpose_block(l, c, lines);
+        let mut sums = [l.zero(); MR];
+        for (sum, line) in sums.iter_mut().zip(lines) {
+            *sum = l.load(line);
+        }
+        pack::store_columns(l, c, sums);
     }
 }
 

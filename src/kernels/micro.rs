@@ -238,6 +238,23 @@ impl<Line> Epilogue<'_, Line> {
         }
     }
 
+    /// On sums that have been stored.
+    #[inline(always)]
+    pub fn run_on<L>(self, l: L, sums: &mut [Line])
+    where
+        Line: Copy,
+        L: Lanes<Element: Element<Line = Line>>,
+    {
+        if matches!(self, Self::None) {
+            return;
+        }
+        for (i, line) in sums.iter_mut().enumerate() {
+            let mut sum = [[l.load(line)]];
+            self.part(i..i + 1).run(l, &mut sum, (0, 1));
+            l.store(line, sum[0][0]);
+        }
+    }
+
     /// On sums that lie at `(first, panel)` as for [`load_sums`].
     #[inline(always)]
     pub fn run<L, const MR: usize, const NP: usize>(

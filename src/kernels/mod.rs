@@ -15,6 +15,7 @@ pub mod math;
 // The micro-kernel reads without bounds checks, which its assertions have made already.
 #[allow(unsafe_code)]
 mod micro;
+mod narrow;
 mod norm;
 pub mod pack;
 pub mod quads;

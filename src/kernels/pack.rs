@@ -8,7 +8,7 @@
 
 use super::LineOf;
 use super::blocking::PACKED_ROWS;
-use super::lanes::{Lanes, Line};
+use super::lanes::{Lanes, Line, QUAD, elements};
 use crate::element::Sealed as Element;
 
 /// Panels, or lines of a row, that `features` need.
@@ -173,25 +173,79 @@ fn transpose_few<T: Element>(to: &mut [T::Line], rows: &[T::Line]) {
     }
 }
 
-/// Interleaving lines with those half a block further on, as often as halves can be halved, is a transpose: each time
-/// the lowest bit of a lane's number becomes the lowest of its line's (Stone 1971, the perfect shuffle).
-#[inline(always)]
+/// Columns of at most `LANES` rows, as many as there are lines in `to`: lane `i` of line `j` becomes lane `j` of row `i`, and 0
+/// where there is no row. Not inlined: it is long, and used in many places.
+#[inline(never)]
 pub fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
-    let lanes = const { L::Element::LANES };
-    let mut lines = [l.zero(); 16];
-    for (line, row) in lines.iter_mut().zip(rows) {
-        *line = l.load(row);
-    }
-    let mut halvings = lanes.ilog2();
-    while halvings > 0 {
-        let mut shuffled = lines;
-        for i in 0..lanes / 2 {
-            (shuffled[2 * i], shuffled[2 * i + 1]) = l.interleave(lines[i], lines[i + lanes / 2]);
+    l.vectorize(
+        #[inline(always)]
+        || {
+            if rows.len() >= L::Element::LANES {
+                return whole_columns(l, to, rows);
+            }
+            let mut whole = [LineOf::<L>::ZERO; 16];
+            whole[..rows.len()].copy_from_slice(rows);
+            whole_columns(l, to, &whole);
+        },
+    );
+}
+
+#[inline(always)]
+fn whole_columns<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
+    for (i, to) in to.chunks_mut(QUAD).enumerate() {
+        for (to, column) in to.iter_mut().zip(l.columns(rows, i * QUAD)) {
+            l.store(to, column);
         }
-        lines = shuffled;
-        halvings -= 1;
     }
-    for (to, line) in to.iter_mut().zip(lines) {
-        l.store(to, line);
+}
+
+/// Stores the elements of at most `LANES` rows as lines: lane `i` of vector `j` becomes lane `j` of row `i`. Lanes past the
+/// vectors become 0.
+#[inline(always)]
+pub fn store_columns<L: Lanes, const MR: usize>(l: L, rows: &mut [LineOf<L>], columns: [L::Vector; MR]) {
+    let lanes = L::Element::LANES;
+    let mut packed = [LineOf::<L>::ZERO; 8];
+    let mask = l.first(MR);
+    if MR == 1 {
+        l.store(&mut packed[0], columns[0]);
+        for (row, &x) in rows.iter_mut().zip(packed[0].as_slice()) {
+            l.store(row, l.select(mask, l.splat(x), l.zero()));
+        }
+    } else if MR <= QUAD {
+        pack_columns::<L, MR, QUAD>(l, &mut packed, columns);
+        let (quads, _) = elements::<L::Element>(&packed[..QUAD]).as_chunks::<QUAD>();
+        for (row, quad) in rows.iter_mut().zip(&quads[..lanes]) {
+            l.store(row, l.select(mask, l.load_quad(quad), l.zero()));
+        }
+    } else {
+        pack_columns::<L, MR, 8>(l, &mut packed, columns);
+        for (row, from) in rows.iter_mut().zip(elements::<L::Element>(&packed).chunks_exact(8)) {
+            l.store(row, l.zero());
+            row.as_mut_slice()[..8].copy_from_slice(from);
+        }
+    }
+}
+
+/// Numbers of elements `[column][row]`, one after the other, become `[row][column]` if their bits are rotated by as many as
+/// a column's has; each interleaving of lines with those half of all further on rotates them by one (Stone 1971, the perfect
+/// shuffle).
+#[inline(always)]
+fn pack_columns<L: Lanes, const MR: usize, const Q: usize>(
+    l: L,
+    packed: &mut [LineOf<L>; 8],
+    columns: [L::Vector; MR],
+) {
+    let mut lines = [l.zero(); Q];
+    for (line, column) in lines.iter_mut().zip(columns) {
+        *line = column;
+    }
+    for _ in 0..const { Q.ilog2() } {
+        let before = lines;
+        for i in 0..Q / 2 {
+            (lines[2 * i], lines[2 * i + 1]) = l.interleave(before[i], before[i + Q / 2]);
+        }
+    }
+    for (packed, line) in packed.iter_mut().zip(lines) {
+        l.store(packed, line);
     }
 }

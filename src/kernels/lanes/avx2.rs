@@ -19,6 +19,37 @@ impl<T: 'static> Avx2<T> {
 /// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`.
 const NEAREST: i32 = 8;
 
+impl Avx2<f32> {
+    /// A quad, from lane `first` on, of a line and of the fourth after it.
+    #[inline(always)]
+    fn load_quads(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m256 {
+        let (low, high) = (&lines[line].0[first..first + QUAD], &lines[line + 4].0[first..first + QUAD]);
+        // SAFETY: the token proves the features; each slice has as many elements as are loaded.
+        unsafe {
+            let low = _mm256_castps128_ps256(_mm_loadu_ps(low.as_ptr()));
+            _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(high.as_ptr()))
+        }
+    }
+
+    /// The first or the second half of [`Lanes::columns`], of eight lines.
+    #[inline(always)]
+    fn columns_of_eight(self, lines: &[CacheLine<[f32; 16]>], first: usize) -> [__m256; QUAD] {
+        let (a, b) = (self.load_quads(lines, 0, first), self.load_quads(lines, 1, first));
+        let (c, d) = (self.load_quads(lines, 2, first), self.load_quads(lines, 3, first));
+        // SAFETY: the token proves the features.
+        unsafe {
+            let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            [
+                _mm256_shuffle_ps::<0x44>(ab_low, cd_low),
+                _mm256_shuffle_ps::<0xee>(ab_low, cd_low),
+                _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+                _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+            ]
+        }
+    }
+}
+
 impl Lanes for Avx2<f32> {
     type Element = f32;
     type Vector = [__m256; 2];
@@ -283,6 +314,13 @@ impl Lanes for Avx2<f32> {
     }
 
     #[inline(always)]
+    fn columns(self, from: &[CacheLine<[f32; 16]>], first: usize) -> [[__m256; 2]; QUAD] {
+        let [a, b, c, d] = self.columns_of_eight(&from[..8], first);
+        let [e, f, g, h] = self.columns_of_eight(&from[8..16], first);
+        [[a, e], [b, f], [c, g], [d, h]]
+    }
+
+    #[inline(always)]
     fn load_quad(self, quad: &[f32; QUAD]) -> [__m256; 2] {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
         unsafe {
@@ -325,6 +363,27 @@ fn exp2i_ps(_: Avx2<f32>, n: __m256) -> __m256 {
     unsafe {
         let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
         _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+    }
+}
+
+impl Avx2<f64> {
+    /// Two lanes, from `first` on, of a line and of the second after it.
+    #[inline(always)]
+    fn load_pairs(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m256d {
+        let (low, high) = (&lines[line].0[first..first + 2], &lines[line + 2].0[first..first + 2]);
+        // SAFETY: the token proves the features; each slice has as many elements as are loaded.
+        unsafe {
+            let low = _mm256_castpd128_pd256(_mm_loadu_pd(low.as_ptr()));
+            _mm256_insertf128_pd::<1>(low, _mm_loadu_pd(high.as_ptr()))
+        }
+    }
+
+    /// The first or the second half of two of [`Lanes::columns`], of four lines.
+    #[inline(always)]
+    fn columns_of_four(self, lines: &[CacheLine<[f64; 8]>], first: usize) -> [__m256d; 2] {
+        let (a, b) = (self.load_pairs(lines, 0, first), self.load_pairs(lines, 1, first));
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b)] }
     }
 }
 
@@ -559,6 +618,16 @@ impl Lanes for Avx2<f64> {
                 ],
             )
         }
+    }
+
+    #[inline(always)]
+    fn columns(self, from: &[CacheLine<[f64; 8]>], first: usize) -> [[__m256d; 2]; QUAD] {
+        let ([a, b], [e, f]) =
+            (self.columns_of_four(&from[..4], first), self.columns_of_four(&from[4..8], first));
+        let second = first + 2;
+        let ([c, d], [g, h]) =
+            (self.columns_of_four(&from[..4], second), self.columns_of_four(&from[4..8], second));
+        [[a, e], [b, f], [c, g], [d, h]]
     }
 
     #[inline(always)]

@@ -33,6 +33,38 @@ fn of_rows(rows: usize, cols: usize) -> u32 {
     (0x1111 * ((1_u32 << cols) - 1)) & ((1_u32 << (QUAD * rows)) - 1)
 }
 
+impl Avx512<f32> {
+    /// A quad, from lane `first` on, of a line and of the fourth, eighth and twelfth after it.
+    #[inline(always)]
+    fn load_quads(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m512 {
+        let (a, b) = (&lines[line].0[first..first + QUAD], &lines[line + 4].0[first..first + QUAD]);
+        let (c, d) = (&lines[line + 8].0[first..first + QUAD], &lines[line + 12].0[first..first + QUAD]);
+        // SAFETY: the token proves the features; each slice has as many elements as are loaded.
+        unsafe {
+            let quads = _mm512_castps128_ps512(_mm_loadu_ps(a.as_ptr()));
+            let quads = _mm512_insertf32x4::<1>(quads, _mm_loadu_ps(b.as_ptr()));
+            let quads = _mm512_insertf32x4::<2>(quads, _mm_loadu_ps(c.as_ptr()));
+            _mm512_insertf32x4::<3>(quads, _mm_loadu_ps(d.as_ptr()))
+        }
+    }
+
+    /// Four lines, transposed within each quarter.
+    #[inline(always)]
+    fn transpose_quarters(self, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            [
+                _mm512_shuffle_ps::<0x44>(ab_low, cd_low),
+                _mm512_shuffle_ps::<0xee>(ab_low, cd_low),
+                _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+                _mm512_shuffle_ps::<0xee>(ab_high, cd_high),
+            ]
+        }
+    }
+}
+
 impl Lanes for Avx512<f32> {
     type Element = f32;
     type Vector = __m512;
@@ -249,6 +281,17 @@ impl Lanes for Avx512<f32> {
     }
 
     #[inline(always)]
+    fn columns(self, from: &[CacheLine<[f32; 16]>], first: usize) -> [__m512; QUAD] {
+        let from = &from[..16];
+        self.transpose_quarters([
+            self.load_quads(from, 0, first),
+            self.load_quads(from, 1, first),
+            self.load_quads(from, 2, first),
+            self.load_quads(from, 3, first),
+        ])
+    }
+
+    #[inline(always)]
     fn load_quad(self, quad: &[f32; QUAD]) -> __m512 {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
         unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(quad.as_ptr())) }
@@ -278,6 +321,19 @@ impl Lanes for Avx512<f32> {
         // SAFETY: the token proves the features.
         let rows_together = unsafe { _mm512_maskz_compress_ps(of_rows(rows, cols) as __mmask16, v) };
         self.store_slice(&mut x[..rows * cols], rows_together);
+    }
+}
+
+impl Avx512<f64> {
+    /// A quad, from lane `first` on, of a line and of the second after it.
+    #[inline(always)]
+    fn load_quads(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m512d {
+        let (a, b) = (&lines[line].0[first..first + QUAD], &lines[line + 2].0[first..first + QUAD]);
+        // SAFETY: the token proves the features; each slice has as many elements as are loaded.
+        unsafe {
+            let quads = _mm512_castpd256_pd512(_mm256_loadu_pd(a.as_ptr()));
+            _mm512_insertf64x4::<1>(quads, _mm256_loadu_pd(b.as_ptr()))
+        }
     }
 }
 
@@ -475,6 +531,25 @@ impl Lanes for Avx512<f64> {
             let low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
             let high = _mm512_add_epi64(low, _mm512_set1_epi64(4));
             (_mm512_permutex2var_pd(a, low, b), _mm512_permutex2var_pd(a, high, b))
+        }
+    }
+
+    #[inline(always)]
+    fn columns(self, from: &[CacheLine<[f64; 8]>], first: usize) -> [__m512d; QUAD] {
+        let from = &from[..8];
+        // Two lines in each, so that quarters come to lie in order.
+        let (a, b) = (self.load_quads(from, 0, first), self.load_quads(from, 1, first));
+        let (c, d) = (self.load_quads(from, 4, first), self.load_quads(from, 5, first));
+        // SAFETY: the token proves the features.
+        unsafe {
+            let (even, odd) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+            let (even_below, odd_below) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
+            [
+                _mm512_shuffle_f64x2::<0x88>(even, even_below),
+                _mm512_shuffle_f64x2::<0x88>(odd, odd_below),
+                _mm512_shuffle_f64x2::<0xdd>(even, even_below),
+                _mm512_shuffle_f64x2::<0xdd>(odd, odd_below),
+            ]
         }
     }
 

@@ -218,6 +218,25 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// The lanes of both in turn, `a` first: the first line of them and the second.
     fn interleave(self, a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);
 
+    /// Four columns of a square of `LANES` lines, from `first` on, a multiple of 4: lane `i` of each is of line `i`.
+    ///
+    /// # Panics
+    /// If there are fewer lines, or columns.
+    #[inline(always)]
+    fn columns(self, from: &[<Self::Element as Element>::Line], first: usize) -> [Self::Vector; QUAD] {
+        let mut lines = [<Self::Element as Element>::Line::ZERO; QUAD];
+        for (i, from) in from[..Self::Element::LANES].iter().enumerate() {
+            for (line, &x) in lines.iter_mut().zip(&from.as_slice()[first..first + QUAD]) {
+                line.as_mut_slice()[i] = x;
+            }
+        }
+        let mut columns = [self.zero(); QUAD];
+        for (column, line) in columns.iter_mut().zip(&lines) {
+            *column = self.load(line);
+        }
+        columns
+    }
+
     /// The same four elements in every quad.
     #[inline(always)]
     fn load_quad(self, quad: &[Self::Element; QUAD]) -> Self::Vector {

@@ -130,7 +130,7 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
 #[test]
 #[ignore = "a measurement: needs a quiet machine"]
 fn speed_of_products() {
-    for n in [17_usize, 31, 32, 33, 64, 65, 100, 128, 129, 256, 512, 1000, 1024] {
+    for n in [16_usize, 17, 31, 32, 33, 64, 65, 100, 128, 129, 256, 512, 1000, 1024] {
         // For each size anew: the clock moves with what else the machine does.
         on_every_isa!(f32, Peak(Vec::new()) => peaks);
         for (isa, kernels) in available::<f32>() {
