@@ -7,7 +7,7 @@
 
 use crate::activation::{Activation, activate, multiply_derivative};
 use crate::element::Element;
-use crate::kernels::blocking::{TILE_ROWS, transposed_stride};
+use crate::kernels::blocking::{TILE_ROWS, TILED_ROWS, transposed_stride};
 use crate::kernels::gemm::{self, Order, Small};
 use crate::kernels::gradient;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements_mut};
@@ -354,8 +354,12 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
         Shape { rows, inputs, outputs }: Shape,
         start: Start,
     ) {
-        let x = Panels { lines: x, rows, cols: inputs };
-        gradient::small_weight_gradient(l, d_w, x, Panels { lines: d_z, rows, cols: outputs }, 0, start);
+        let (x, d_z) = (Panels { lines: x, rows, cols: inputs }, Panels { lines: d_z, rows, cols: outputs });
+        if rows < TILED_ROWS {
+            gradient::small_weight_gradient(l, d_w, x, d_z, 0, start);
+        } else {
+            l.weight_gradient(d_w, x, d_z, 0, start, None);
+        }
     }
 
     #[inline(always)]

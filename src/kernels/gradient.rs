@@ -3,12 +3,12 @@
 use core::ops::Range;
 
 use super::blocking::{
-    fits_in_registers, next_rows, panels_per_tile, rows_per_tile, turned_panels, turns_round,
+    fits_in_registers, next_rows, panels_per_tile, rows_per_tile, takes_ones, turned_panels, turns_round,
 };
 use super::lanes::{Lanes, Line, elements};
 use super::micro::{
-    Constant, Epilogue, RowsAlong, RowsAlongThenNext, Segments, Walk, accumulate, few_lines, load_sums,
-    store_sums, with_rows,
+    Constant, Epilogue, RowsAlong, RowsAlongThenNext, Segments, Walk, accumulate, accumulate_with_ones,
+    few_lines, load_sums, store_sums, with_rows,
 };
 use super::pack::{self, Panels, PanelsMut};
 use super::{LineOf, Start, elementwise};
@@ -32,7 +32,7 @@ pub fn weight_gradient<L: Lanes>(
     let stride = 1 + x.cols;
     let owned = d_w.len() / stride;
     let has_last = owned > 0 && first + owned == d_z.panels();
-    let narrow = has_last && turns_round(d_z.last_cols(), d_z.rows, L::ACCUMULATORS);
+    let narrow = has_last && x.panels() > 1 && turns_round(d_z.last_cols(), d_z.rows, L::ACCUMULATORS);
     let as_they_lie = owned - usize::from(narrow);
     let mut p = 0;
     while p < as_they_lie {
@@ -58,7 +58,8 @@ pub fn weight_gradient<L: Lanes>(
     }
 }
 
-/// `NP` panels of a weight gradient: the biases, then blocks of inputs within each panel of `x`.
+/// `NP` panels of a weight gradient: blocks of inputs within each panel of `x`, and the biases, in the last block if it has
+/// registers left: by themselves, one chain for each panel, they would wait for every sum.
 #[inline(always)]
 fn gradient_panels<L: Lanes, const NP: usize>(
     l: L,
@@ -71,8 +72,6 @@ fn gradient_panels<L: Lanes, const NP: usize>(
     let lanes = L::Element::LANES;
     let mr = rows_per_tile(NP, L::ACCUMULATORS).min(8);
     let mut tile = GradientTile { c, d_z, first, inputs: x.cols, start, descent };
-    let one = [L::Element::from_f64(1.0)];
-    tile.run::<L, Constant, 1, NP>(l, &one, 0);
     for s in 0..x.panels() {
         let column = elements::<L::Element>(x.panel(s));
         let width = lanes.min(x.cols - s * lanes);
@@ -80,7 +79,9 @@ fn gradient_panels<L: Lanes, const NP: usize>(
         while i < width {
             let rows = next_rows(width - i, mr);
             let (a, line) = (&column[i..], 1 + s * lanes + i);
-            if i + rows == lanes && s + 1 < x.panels() {
+            if i + rows == width && s + 1 == x.panels() {
+                with_rows!(rows, MR => tile.last::<L, MR, NP>(l, a, line));
+            } else if i + rows == lanes {
                 // The last tile of a whole panel: 16 inputs are 8 and 8, 6, 5 and 5, or 2 each, 8 are 8, 4 and 4, or 2 each.
                 with_rows!(rows, MR => tile.run::<L, RowsAlongThenNext, MR, NP>(l, a, line), 2 4 5 8);
             } else {
@@ -135,28 +136,58 @@ impl<T: Element> Descent<'_, T> {
 }
 
 impl<T: Element> GradientTile<'_, '_, T> {
+    /// The last `MR` inputs, and the biases.
+    #[inline(always)]
+    fn last<L: Lanes<Element = T>, const MR: usize, const NP: usize>(&mut self, l: L, a: &[T], line: usize) {
+        if takes_ones(MR, NP, L::ACCUMULATORS) {
+            self.with_ones::<L, RowsAlong, MR, 1, NP>(l, a, line);
+        } else {
+            self.run::<L, RowsAlong, MR, NP>(l, a, line);
+            self.run::<L, Constant, 1, NP>(l, &[T::from_f64(1.0)], 0);
+        }
+    }
+
+    /// `MR` inputs, from that of a line on.
     #[inline(always)]
     fn run<L, W, const MR: usize, const NP: usize>(&mut self, l: L, a: &[T], line: usize)
     where
         L: Lanes<Element = T>,
         W: Walk,
     {
-        if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
+        self.with_ones::<L, W, MR, 0, NP>(l, a, line);
+    }
+
+    /// The same, and, for a row of ones, the biases.
+    #[inline(always)]
+    fn with_ones<L, W, const MR: usize, const ONES: usize, const NP: usize>(
+        &mut self,
+        l: L,
+        a: &[T],
+        line: usize,
+    ) where
+        L: Lanes<Element = T>,
+        W: Walk,
+    {
+        let fits = fits_in_registers(MR, NP, L::ACCUMULATORS);
+        if !fits || (ONES > 0 && !takes_ones(MR, NP, L::ACCUMULATORS)) {
             unreachable!("a tile's sums fit in registers");
         }
         l.vectorize(
             #[inline(always)]
             || {
                 let stride = 1 + self.inputs;
-                let mut sums = [[l.zero(); NP]; MR];
+                let (mut sums, mut biases) = ([[l.zero(); NP]; MR], [[l.zero(); NP]; ONES]);
                 if self.start == Start::Accumulate {
                     load_sums(l, &mut sums, self.c, (line, stride));
+                    load_sums(l, &mut biases, self.c, (0, stride));
                 }
-                let b = some_panels(self.d_z, self.first);
-                accumulate::<L, W, MR, NP>(l, &mut sums, a, b, Segments::one(self.d_z.rows));
+                let (b, segments) = (some_panels(self.d_z, self.first), Segments::one(self.d_z.rows));
+                accumulate_with_ones::<L, W, MR, ONES, NP>(l, &mut sums, &mut biases, a, b, segments);
                 store_sums(l, self.c, (line, stride), &sums);
+                store_sums(l, self.c, (0, stride), &biases);
                 if let Some(descent) = &mut self.descent {
                     descent.step(l, &sums, (line, stride));
+                    descent.step(l, &biases, (0, stride));
                 }
             },
         );
@@ -190,18 +221,14 @@ fn narrow_gradient<L: Lanes>(
     let outputs = elements::<L::Element>(d_z.panel(last));
     let mut p = 0;
     while p < x.panels() {
-        let widest = turned_panels(d_z.last_cols(), L::ACCUMULATORS);
-        let np = if x.panels() - p >= widest { widest } else { 1 };
+        let np = turned_panels(d_z.last_cols(), L::ACCUMULATORS).min(x.panels() - p);
         let inputs = p * L::Element::LANES..x.cols.min((p + np) * L::Element::LANES);
         let c = &mut weights[inputs];
-        with_rows!(d_z.last_cols(), MR => if np == 1 {
-            turned::<L, MR, 1>(l, c, outputs, x, p, start);
-        } else {
-            match const { turned_panels(MR, L::ACCUMULATORS) } {
-                4 => turned::<L, MR, 4>(l, c, outputs, x, p, start),
-                3 => turned::<L, MR, 3>(l, c, outputs, x, p, start),
-                _ => turned::<L, MR, 2>(l, c, outputs, x, p, start),
-            }
+        with_rows!(d_z.last_cols(), MR => match np {
+            4 => turned::<L, MR, 4>(l, c, outputs, x, p, start),
+            3 => turned::<L, MR, 3>(l, c, outputs, x, p, start),
+            2 => turned::<L, MR, 2>(l, c, outputs, x, p, start),
+            _ => turned::<L, MR, 1>(l, c, outputs, x, p, start),
         }, 1 2 3 4 5 6);
         p += np;
     }

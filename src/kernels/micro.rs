@@ -140,6 +140,22 @@ pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
     b: [&[LineOf<L>]; NP],
     segments: Segments,
 ) {
+    accumulate_with_ones::<L, W, MR, 0, NP>(l, sums, &mut [], a, b, segments);
+}
+
+/// [`accumulate`], where `A` has `ONES` rows more that are ones.
+///
+/// # Panics
+/// As there.
+#[inline(always)]
+pub fn accumulate_with_ones<L: Lanes, W: Walk, const MR: usize, const ONES: usize, const NP: usize>(
+    l: L,
+    sums: &mut [[L::Vector; NP]; MR],
+    ones: &mut [[L::Vector; NP]; ONES],
+    a: &[L::Element],
+    b: [&[LineOf<L>]; NP],
+    segments: Segments,
+) {
     let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
     let Segments { count, last, strides, reaches, .. } = segments;
     let most = if count == 1 { last } else { L::Element::LANES };
@@ -181,6 +197,12 @@ pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
                 let a = l.splat(unsafe { *a.get_unchecked(first_a + m * row + k * step) });
                 for p in 0..NP {
                     sums[p] = l.mul_add(a, lines[p], sums[p]);
+                }
+            }
+            for sums in ones.iter_mut() {
+                for p in 0..NP {
+                    // Rounded as 1 times the line on top of the sum is.
+                    sums[p] = l.add(lines[p], sums[p]);
                 }
             }
         }
@@ -294,26 +316,22 @@ pub fn few_lines<L: Lanes, W: Walk>(
     (mask, epilogue): (L::Mask, Epilogue<'_, LineOf<L>>),
 ) {
     let row = W::row::<L::Element>();
-    let mut done = 0;
-    let mut rest = c;
     // Eight independent sums hide the latency of a fused multiply-add, where there are registers for them.
-    if L::ACCUMULATORS >= 8 {
-        let (eights, fewer) = rest.as_chunks_mut::<8>();
-        for lines in eights {
-            few::<L, W, 8>(l, lines, (&a[done * row..], b), start, (mask, epilogue.part(done..done + 8)));
-            done += 8;
-        }
-        rest = fewer;
+    let (eights, rest) = if L::ACCUMULATORS >= 8 { c.as_chunks_mut::<8>() } else { (&mut [][..], c) };
+    for (i, lines) in eights.iter_mut().enumerate() {
+        let epilogue = epilogue.part(8 * i..8 * i + 8);
+        few::<L, W, 8>(l, lines, (&a[8 * i * row..], b), start, (mask, epilogue));
     }
+    let done = 8 * eights.len();
     let (fours, ones) = rest.as_chunks_mut::<4>();
-    for lines in fours {
-        few::<L, W, 4>(l, lines, (&a[done * row..], b), start, (mask, epilogue.part(done..done + 4)));
-        done += 4;
+    for (i, lines) in fours.iter_mut().enumerate() {
+        let i = done + 4 * i;
+        few::<L, W, 4>(l, lines, (&a[i * row..], b), start, (mask, epilogue.part(i..i + 4)));
     }
-    for line in ones {
-        let epilogue = epilogue.part(done..done + 1);
-        few::<L, W, 1>(l, core::array::from_mut(line), (&a[done * row..], b), start, (mask, epilogue));
-        done += 1;
+    let done = done + 4 * fours.len();
+    for (i, line) in ones.iter_mut().enumerate() {
+        let epilogue = epilogue.part(done + i..done + i + 1);
+        few::<L, W, 1>(l, core::array::from_mut(line), (&a[(done + i) * row..], b), start, (mask, epilogue));
     }
 }
 

@@ -22,6 +22,7 @@ pub mod quads;
 #[cfg(test)]
 mod tests;
 
+use blocking::TILED_ROWS;
 use gemm::{Blocked, Order, Small};
 use gradient::Descent;
 pub use isa::Isa;
@@ -218,7 +219,8 @@ impl<L: Lanes> Kernels<L::Element> for L {
         start: Start,
         descent: Option<Descent<'_, L::Element>>,
     ) {
-        if x.panels() == 1 && d_w.len() == 1 + x.cols && descent.is_none() {
+        let is_one_panel = x.panels() == 1 && d_w.len() == 1 + x.cols;
+        if is_one_panel && x.rows < TILED_ROWS && descent.is_none() {
             return self.vectorize(
                 #[inline(always)]
                 || gradient::small_weight_gradient(*self, d_w, x, d_z, first, start),
