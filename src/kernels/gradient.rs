@@ -32,6 +32,7 @@ pub fn weight_gradient<L: Lanes>(
     let stride = 1 + x.cols;
     let owned = d_w.len() / stride;
     let has_last = owned > 0 && first + owned == d_z.panels();
+    // One panel of inputs is a tile or two as it lies.
     let narrow = has_last && x.panels() > 1 && turns_round(d_z.last_cols(), d_z.rows, L::ACCUMULATORS);
     let as_they_lie = owned - usize::from(narrow);
     let mut p = 0;
