@@ -10,7 +10,7 @@ use crate::peer::Peer;
 const TURN: f64 = 0.05;
 /// Pause before a turn, in which the threads of the previous implementation stop spinning.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Share of a turn that is repeated untimed before it: caches and clocks are another's.
+/// Share of a turn that is repeated untimed before it, at least one step: caches and clocks are another's.
 const WARM_UP: f64 = 0.1;
 
 /// Seconds for one step.
@@ -30,7 +30,7 @@ pub fn interleave(peers: &mut [(&str, Box<dyn Peer>)], rounds: usize) -> Result<
     for _ in 0..rounds.max(1) {
         for (((name, peer), &steps), seconds) in peers.iter_mut().zip(&steps).zip(&mut seconds) {
             sleep(PAUSE);
-            let turn = peer.time((steps as f64 * WARM_UP) as u64).and_then(|_| peer.time(steps));
+            let turn = peer.time((steps as f64 * WARM_UP).ceil() as u64).and_then(|_| peer.time(steps));
             seconds.push(turn.map_err(|error| format!("{name}: {error}"))?.as_secs_f64() / steps as f64);
         }
     }
