@@ -195,21 +195,35 @@ fn product<L: Lanes, S: Size>(
     epilogue: Epilogue<'_, LineOf<L>>,
     mut finish: impl FnMut(&mut [LineOf<L>], usize),
 ) {
-    let rows = c.rows;
     if S::SMALL {
         let start = b.start.map_or(l.zero(), |start| l.load(&start[0]));
         let (a, b) = (elements::<L::Element>(a.lines), &b.lines[..a.cols]);
         few_lines::<L, RowsDown>(l, c.lines, (a, b), Some(start), (l.first(L::Element::LANES), epilogue));
         return finish(c.lines, 0);
     }
-    let narrow = turns_product::<L::Element>(c.as_panels().last_cols(), (rows, a.cols), L::ACCUMULATORS);
+    let narrow = turns_product::<L::Element>(c.as_panels().last_cols(), (c.rows, a.cols), L::ACCUMULATORS);
     let as_they_lie = c.panels() - usize::from(narrow);
     if narrow && order == Order::Descending {
         last_panel(l, c, (a, b), epilogue, &mut finish);
     }
+    panels_as_they_lie(l, (&mut *c, 0..as_they_lie), (a, b, order), epilogue, &mut finish);
+    if narrow && order == Order::Ascending {
+        last_panel(l, c, (a, b), epilogue, &mut finish);
+    }
+}
+
+/// Some adjacent panels of a [`product`], block by block.
+#[inline(always)]
+fn panels_as_they_lie<L: Lanes>(
+    l: L,
+    (c, mut panels): (&mut PanelsMut<'_, L::Element>, Range<usize>),
+    (a, b, order): (Panels<'_, L::Element>, Operand<'_, L::Element>, Order),
+    epilogue: Epilogue<'_, LineOf<L>>,
+    finish: &mut impl FnMut(&mut [LineOf<L>], usize),
+) {
+    let rows = c.rows;
     let segments = a.panels();
     let most_segments = segments_of_block::<L::Element>(a.rows, segments);
-    let mut panels = 0..as_they_lie;
     while !panels.is_empty() {
         let count = next_rows(panels.len(), NC_PANELS);
         let of_block = order.take(&mut panels, count);
@@ -247,9 +261,6 @@ fn product<L: Lanes, S: Size>(
             }
             s = block.end;
         }
-    }
-    if narrow && order == Order::Ascending {
-        last_panel(l, c, (a, b), epilogue, &mut finish);
     }
 }
 
