@@ -10,7 +10,7 @@ use crate::activation::Activation;
 use crate::element::Sealed as Element;
 use crate::kernels::blocking::{Plan, TileRows, owned_panels, parameter_lines, tile_rows, transposed_lines};
 use crate::kernels::gemm::Order;
-use crate::kernels::lanes::{Lanes, Line, elements_mut};
+use crate::kernels::lanes::{Lanes, Line, QUAD, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, LineOf, Start, math};
 
@@ -143,8 +143,9 @@ fn speed_of_products() {
 }
 
 /// What holds a kernel up: the latency of two sigmoids of which one waits for the other, as in one row through two layers,
-/// and a pass over as many weights as a network has, always in one order and in turns from either end. No pass over a
-/// network is as fast as the latter where weights are beyond L2, for each layer waits for the one before.
+/// what it takes to turn rows round, and a pass over as many weights as a network has, always in one order and in turns from
+/// either end. No pass over a network is as fast as the latter where weights are beyond L2, for each layer waits for the one
+/// before.
 struct Limits;
 
 impl Check<f32> for Limits {
@@ -164,6 +165,9 @@ impl Check<f32> for Limits {
         });
         black_box(line);
         println!("{isa}: two sigmoids in a row {:.1} ns", chain * 2.0 / 1000.0 * 1e9);
+        let block = black_box(lines::<f32>(64));
+        let turned = seconds(|| _ = black_box(turned_round(l, black_box(&block), 1000))) / 4000.0;
+        println!("{isa}: 16 rows of 16 turned round and added up {:.1} ns", turned * 1e9);
         for layers in [vec![784, 128, 10], vec![784, 512, 512, 10]] {
             let weights: usize = layers.windows(2).map(|ends| (1 + ends[0]) * panels::<f32>(ends[1])).sum();
             let all = black_box(lines::<f32>(weights));
@@ -181,6 +185,29 @@ impl Check<f32> for Limits {
             println!("{isa}: the weights of {layers:?} read in {forth:.1} us, from either end {in_turns:.1}");
         }
     }
+}
+
+/// The columns of each `LANES` lines added up, again and again: what a column past the last panel takes at least, where rows are
+/// turned round for it.
+fn turned_round<L: Lanes<Element = f32>>(l: L, rows: &[LineOf<L>], times: usize) -> [LineOf<L>; 4] {
+    let mut kept = [filled::<f32>(0.0); 4];
+    l.vectorize(
+        #[inline(always)]
+        || {
+            for _ in 0..times {
+                for (kept, rows) in kept.iter_mut().zip(black_box(rows).chunks_exact(f32::LANES)) {
+                    let mut sum = l.load(kept);
+                    for first in (0..f32::LANES).step_by(QUAD) {
+                        for column in l.columns(rows, first) {
+                            sum = l.add(sum, column);
+                        }
+                    }
+                    l.store(kept, sum);
+                }
+            }
+        },
+    );
+    kept
 }
 
 /// The sum of some lines, four at a time.
