@@ -215,10 +215,13 @@ fn narrow_gradient<L: Lanes>(
     start: Start,
 ) {
     let last = d_z.panels() - 1;
-    let mut tile = GradientTile { c: &mut *c, d_z, first: last, inputs: x.cols, start, descent: None };
-    tile.run::<L, Constant, 1, 1>(l, &[L::Element::from_f64(1.0)], 0);
     let (biases, weights) = c.split_at_mut(1);
-    elementwise::clear_padding(l, PanelsMut { lines: biases, rows: 1, cols: d_z.last_cols() });
+    let mut sum = if start == Start::Accumulate { l.load(&biases[0]) } else { l.zero() };
+    for line in d_z.panel(last) {
+        // Sooner done than 1 times the line on top of the sum, and rounded as that is.
+        sum = l.add(l.load(line), sum);
+    }
+    l.store(&mut biases[0], l.select(l.first(d_z.last_cols()), sum, l.zero()));
     let outputs = elements::<L::Element>(d_z.panel(last));
     let mut p = 0;
     while p < x.panels() {
