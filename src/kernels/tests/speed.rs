@@ -143,9 +143,9 @@ fn speed_of_products() {
 }
 
 /// What holds a kernel up: the latency of two sigmoids of which one waits for the other, as in one row through two layers,
-/// what it takes to turn rows round, and a pass over as many weights as a network has, always in one order and in turns from
-/// either end. No pass over a network is as fast as the latter where weights are beyond L2, for each layer waits for the one
-/// before.
+/// functions that do not wait, rows turned round, and a pass over as many weights as a network has, always in one order and in
+/// turns from either end. No pass over a network is as fast as the latter where weights are beyond L2, for each layer waits
+/// for the one before.
 struct Limits;
 
 impl Check<f32> for Limits {
@@ -168,6 +168,9 @@ impl Check<f32> for Limits {
         let block = black_box(lines::<f32>(64));
         let turned = seconds(|| _ = black_box(turned_round(l, black_box(&block), 1000))) / 4000.0;
         println!("{isa}: 16 rows of 16 turned round and added up {:.1} ns", turned * 1e9);
+        let (exp, sigmoid, tanh) =
+            (of_lines(l, math::exp), of_lines(l, math::sigmoid), of_lines(l, math::tanh));
+        println!("{isa}: 16 exponentials {exp:.2} ns, sigmoids {sigmoid:.2}, tanhs {tanh:.2}");
         for layers in [vec![784, 128, 10], vec![784, 512, 512, 10]] {
             let weights: usize = layers.windows(2).map(|ends| (1 + ends[0]) * panels::<f32>(ends[1])).sum();
             let all = black_box(lines::<f32>(weights));
@@ -185,6 +188,23 @@ impl Check<f32> for Limits {
             println!("{isa}: the weights of {layers:?} read in {forth:.1} us, from either end {in_turns:.1}");
         }
     }
+}
+
+/// Nanoseconds that a function of a line takes, in a loop over 16 KiB.
+fn of_lines<L: Lanes<Element = f32>>(l: L, function: impl Fn(L, L::Vector) -> L::Vector) -> f64 {
+    let (from, mut to) = (black_box(lines::<f32>(128)), lines::<f32>(128));
+    let all = seconds(|| {
+        l.vectorize(
+            #[inline(always)]
+            || {
+                for (to, from) in to.iter_mut().zip(black_box(&from)) {
+                    l.store(to, function(l, l.load(from)));
+                }
+            },
+        );
+    });
+    black_box(to);
+    all / 128.0 * 1e9
 }
 
 /// The columns of each `LANES` lines added up, again and again: what a column past the last panel takes at least, where rows are
