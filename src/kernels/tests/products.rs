@@ -16,7 +16,7 @@ use crate::kernels::{Isa, Kernels, Start};
 use crate::optimizer::{Optimizer, Update};
 
 /// Shapes past the cube: ragged in every block, sums longer than a block of `k`, and more than a block of panels.
-const RAGGED: [(usize, usize, usize); 22] = [
+const RAGGED: [(usize, usize, usize); 23] = [
     (31, 33, 65),
     (33, 31, 129),
     (65, 100, 31),
@@ -34,6 +34,7 @@ const RAGGED: [(usize, usize, usize); 22] = [
     (64, 3, 64),
     (24, 1, 100),
     (33, 4, 17),
+    (35, 18, 40),
     (70, 6, 129),
     (25, 37, 49),
     (40, 21, 5),
