@@ -36,7 +36,7 @@ pub fn bench(criterion: &mut Criterion) {
         for isa in Isa::available() {
             let mut y = z.clone();
             group.bench_function(BenchmarkId::new("fuseprop", isa), |bencher| {
-                // The copy, a tenth of the time or less, is in it: the others read and write too.
+                // The copy is in it, for the others read and write too: at most what ReLU takes in all.
                 bencher.iter(|| {
                     y.copy_from_slice(&z);
                     activation.apply_with(isa, &mut y)
