@@ -216,9 +216,10 @@ fn narrow_gradient<L: Lanes>(
 ) {
     let last = d_z.panels() - 1;
     let (biases, weights) = c.split_at_mut(1);
+    // Not by the micro-kernel: 64 rows of 17-17 reach 47 % of the peak with it, 51 so.
     let mut sum = if start == Start::Accumulate { l.load(&biases[0]) } else { l.zero() };
     for line in d_z.panel(last) {
-        // Sooner done than 1 times the line on top of the sum, and rounded as that is.
+        // Rounded as 1 times the line on top of the sum is.
         sum = l.add(l.load(line), sum);
     }
     l.store(&mut biases[0], l.select(l.first(d_z.last_cols()), sum, l.zero()));
