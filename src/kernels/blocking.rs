@@ -254,20 +254,33 @@ pub const fn turns_round(cols: usize, rows: usize, accumulators: usize) -> bool 
     cols <= NARROW && cols <= accumulators && rows >= 24
 }
 
-/// Whether the last panel of another product, of `cols` columns, is computed turned round over so many rows and steps of the
-/// sum: its left-hand side has to be transposed, which takes as long as five columns of `f32`, and so has what is written. See
-/// `narrow.rs`.
+/// Whether the last panel of another product, of `cols` columns, is computed with the `steps` of its sums along the lanes: see
+/// `narrow.rs`. For every four rows a column takes four multiply-adds for each `LANES` steps, and adding them up as long as
+/// 24 more; as they lie, all columns together take four for each step.
 #[inline(always)]
-pub const fn turns_product<T: Element>(
-    cols: usize,
-    (rows, steps): (usize, usize),
-    accumulators: usize,
-) -> bool {
-    let most = if T::LANES == 16 && accumulators >= 24 && steps >= 32 { NARROW } else { T::LANES / 4 };
-    cols <= most && accumulators >= NARROW && rows >= 16 && steps >= 16
+pub const fn sums_along_lanes<T: Element>(cols: usize, steps: usize) -> bool {
+    let segments = steps.div_ceil(T::LANES);
+    cols <= NARROW && segments > 1 && cols * (4 * segments + 24) <= 4 * steps
 }
 
-/// Most columns of a panel that [`turns_round`].
+/// Segments of `k` of one block of such a product, whose columns are transposed before they are used: each block adds one sum
+/// to every element of `C`.
+pub const LANE_SEGMENTS: usize = 16;
+
+/// Rows of a tile of `cols` columns, at most four, of such a product: sums for 12 to 16 lines of registers, or three to four.
+#[inline(always)]
+pub const fn lane_rows(cols: usize, accumulators: usize) -> usize {
+    match (cols, accumulators) {
+        (1, 24..) => 16,
+        (2, 24..) => 8,
+        (_, 24..) => 4,
+        (1, _) => 4,
+        (2, _) => 2,
+        _ => 1,
+    }
+}
+
+/// Most columns of a panel that [`turns_round`] or is summed along lanes.
 const NARROW: usize = 6;
 
 /// Panels of inputs that a gradient of `cols` outputs that [`turns_round`] takes at a time: four, or as many as there are

@@ -14,8 +14,8 @@
 //!
 //! [`forward`] and [`backward_data`] loop over blocks of panels of `C`, blocks of `k`, groups of panels, rows of `C`, and
 //! go through the panels in either [`Order`]; [`weight_gradient`], in `gradient.rs`, loops over panels, then rows of `C`:
-//! its `k`, the rows of a tile, is one block. Last panels of few columns go another way, in `narrow.rs` and
-//! [`weight_gradient`].
+//! its `k`, the rows of a tile, is one block. Last panels of few columns go another way, in [`weight_gradient`] with the same
+//! chains, in `narrow.rs` with `LANES` chains for each element, where shapes alone say so.
 //!
 //! [`weight_gradient`]: super::gradient::weight_gradient
 
@@ -23,7 +23,7 @@ use core::ops::Range;
 
 use super::blocking::{
     FAR_LINES, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows, next_tiles,
-    panels_per_tile, rows_per_tile, segments_of_block, transposed_stride, turns_product, waits_for_lines,
+    panels_per_tile, rows_per_tile, segments_of_block, sums_along_lanes, transposed_stride, waits_for_lines,
 };
 use super::lanes::{Lanes, elements};
 use super::micro::{
@@ -104,7 +104,10 @@ pub fn backward_data<L: Lanes, S: Size>(
             }
         },
     );
-    elementwise::clear_padding(l, d_x);
+    // Along the lanes of sums no padding is computed.
+    if below.is_some() || !sums_along_lanes::<L::Element>(d_x.as_panels().last_cols(), d_z.cols) {
+        elementwise::clear_padding(l, d_x);
+    }
 }
 
 /// Which way a product goes through the panels of `C`. Where one ends, the next had better start: what it reads first was
@@ -201,7 +204,7 @@ fn product<L: Lanes, S: Size>(
         few_lines::<L, RowsDown>(l, c.lines, (a, b), Some(start), (l.first(L::Element::LANES), epilogue));
         return finish(c.lines, 0);
     }
-    let narrow = turns_product::<L::Element>(c.as_panels().last_cols(), (c.rows, a.cols), L::ACCUMULATORS);
+    let narrow = sums_along_lanes::<L::Element>(c.as_panels().last_cols(), a.cols);
     let as_they_lie = c.panels() - usize::from(narrow);
     if narrow && order == Order::Descending {
         last_panel(l, c, (a, b), epilogue, &mut finish);
@@ -264,7 +267,7 @@ fn panels_as_they_lie<L: Lanes>(
     }
 }
 
-/// The last panel of a [`product`], turned round.
+/// The last panel of a [`product`], where its sums lie along the lanes.
 #[inline(always)]
 fn last_panel<L: Lanes>(
     l: L,

@@ -180,23 +180,13 @@ pub fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>])
     l.vectorize(
         #[inline(always)]
         || {
-            if rows.len() >= L::Element::LANES {
-                return whole_columns(l, to, rows);
+            for (i, to) in to.chunks_mut(QUAD).enumerate() {
+                for (to, column) in to.iter_mut().zip(l.columns(rows, i * QUAD)) {
+                    l.store(to, column);
+                }
             }
-            let mut whole = [LineOf::<L>::ZERO; 16];
-            whole[..rows.len()].copy_from_slice(rows);
-            whole_columns(l, to, &whole);
         },
     );
-}
-
-#[inline(always)]
-fn whole_columns<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
-    for (i, to) in to.chunks_mut(QUAD).enumerate() {
-        for (to, column) in to.iter_mut().zip(l.columns(rows, i * QUAD)) {
-            l.store(to, column);
-        }
-    }
 }
 
 /// Stores the elements of at most `LANES` rows as lines: lane `i` of vector `j` becomes lane `j` of row `i`. Lanes past the

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Lanes, QUAD, check_rows};
+use super::{CacheLine, Lanes, QUAD, check_rows, part_of};
 
 /// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -20,22 +20,23 @@ impl<T: 'static> Avx2<T> {
 const NEAREST: i32 = 8;
 
 impl Avx2<f32> {
-    /// A quad, from lane `first` on, of a line and of the fourth after it.
+    /// A quad, from lane `first` on, of a line and of the fourth after it; 0 where there is none.
     #[inline(always)]
     fn load_quads(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m256 {
-        let (low, high) = (&lines[line].0[first..first + QUAD], &lines[line + 4].0[first..first + QUAD]);
-        // SAFETY: the token proves the features; each slice has as many elements as are loaded.
+        let (low, high) =
+            (part_of::<_, QUAD, _>(lines, line, first), part_of::<_, QUAD, _>(lines, line + 4, first));
+        // SAFETY: the token proves the features; each quad has as many elements as are loaded.
         unsafe {
             let low = _mm256_castps128_ps256(_mm_loadu_ps(low.as_ptr()));
             _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(high.as_ptr()))
         }
     }
 
-    /// The first or the second half of [`Lanes::columns`], of eight lines.
+    /// The half of [`Lanes::columns`] that eight lines from `line` on make.
     #[inline(always)]
-    fn columns_of_eight(self, lines: &[CacheLine<[f32; 16]>], first: usize) -> [__m256; QUAD] {
-        let (a, b) = (self.load_quads(lines, 0, first), self.load_quads(lines, 1, first));
-        let (c, d) = (self.load_quads(lines, 2, first), self.load_quads(lines, 3, first));
+    fn half_columns(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> [__m256; QUAD] {
+        let (a, b) = (self.load_quads(lines, line, first), self.load_quads(lines, line + 1, first));
+        let (c, d) = (self.load_quads(lines, line + 2, first), self.load_quads(lines, line + 3, first));
         // SAFETY: the token proves the features.
         unsafe {
             let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
@@ -258,6 +259,25 @@ impl Lanes for Avx2<f32> {
         }
     }
     #[inline(always)]
+    fn sums(self, [a, b, c, d]: [[__m256; 2]; QUAD]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let (a8, b8) = (_mm256_add_ps(a[0], a[1]), _mm256_add_ps(b[0], b[1]));
+            let (c8, d8) = (_mm256_add_ps(c[0], c[1]), _mm256_add_ps(d[0], d[1]));
+            let ab_low = _mm256_permute2f128_ps::<0x20>(a8, b8);
+            let ab4 = _mm256_add_ps(ab_low, _mm256_permute2f128_ps::<0x31>(a8, b8));
+            let cd_low = _mm256_permute2f128_ps::<0x20>(c8, d8);
+            let cd4 = _mm256_add_ps(cd_low, _mm256_permute2f128_ps::<0x31>(c8, d8));
+            // Two of `a` and two of `c` in the first half, of `b` and `d` in the other.
+            let low = _mm256_shuffle_ps::<0x44>(ab4, cd4);
+            let all2 = _mm256_add_ps(low, _mm256_shuffle_ps::<0xee>(ab4, cd4));
+            let all1 = _mm256_add_ps(_mm256_permute_ps::<0x88>(all2), _mm256_permute_ps::<0xdd>(all2));
+            let (ac, bd) = (_mm256_castps256_ps128(all1), _mm256_extractf128_ps::<1>(all1));
+            let quad = _mm_unpacklo_ps(ac, bd);
+            [_mm256_set_m128(quad, quad); 2]
+        }
+    }
+    #[inline(always)]
     fn sum_f64(self, a: [__m256; 2]) -> f64 {
         // SAFETY: the token proves the features.
         unsafe {
@@ -315,8 +335,8 @@ impl Lanes for Avx2<f32> {
 
     #[inline(always)]
     fn columns(self, from: &[CacheLine<[f32; 16]>], first: usize) -> [[__m256; 2]; QUAD] {
-        let [a, b, c, d] = self.columns_of_eight(&from[..8], first);
-        let [e, f, g, h] = self.columns_of_eight(&from[8..16], first);
+        let [a, b, c, d] = self.half_columns(from, 0, first);
+        let [e, f, g, h] = self.half_columns(from, 8, first);
         [[a, e], [b, f], [c, g], [d, h]]
     }
 
@@ -367,21 +387,22 @@ fn exp2i_ps(_: Avx2<f32>, n: __m256) -> __m256 {
 }
 
 impl Avx2<f64> {
-    /// Two lanes, from `first` on, of a line and of the second after it.
+    /// Two lanes, from `first` on, of a line and of the second after it; 0 where there is none.
     #[inline(always)]
     fn load_pairs(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m256d {
-        let (low, high) = (&lines[line].0[first..first + 2], &lines[line + 2].0[first..first + 2]);
-        // SAFETY: the token proves the features; each slice has as many elements as are loaded.
+        let (low, high) =
+            (part_of::<_, 2, _>(lines, line, first), part_of::<_, 2, _>(lines, line + 2, first));
+        // SAFETY: the token proves the features; each part has as many elements as are loaded.
         unsafe {
             let low = _mm256_castpd128_pd256(_mm_loadu_pd(low.as_ptr()));
             _mm256_insertf128_pd::<1>(low, _mm_loadu_pd(high.as_ptr()))
         }
     }
 
-    /// The first or the second half of two of [`Lanes::columns`], of four lines.
+    /// The half of two of [`Lanes::columns`] that four lines from `line` on make.
     #[inline(always)]
-    fn columns_of_four(self, lines: &[CacheLine<[f64; 8]>], first: usize) -> [__m256d; 2] {
-        let (a, b) = (self.load_pairs(lines, 0, first), self.load_pairs(lines, 1, first));
+    fn half_columns(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> [__m256d; 2] {
+        let (a, b) = (self.load_pairs(lines, line, first), self.load_pairs(lines, line + 1, first));
         // SAFETY: the token proves the features.
         unsafe { [_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b)] }
     }
@@ -579,6 +600,21 @@ impl Lanes for Avx2<f64> {
         }
     }
     #[inline(always)]
+    fn sums(self, [a, b, c, d]: [[__m256d; 2]; QUAD]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe {
+            let (a4, b4) = (_mm256_add_pd(a[0], a[1]), _mm256_add_pd(b[0], b[1]));
+            let (c4, d4) = (_mm256_add_pd(c[0], c[1]), _mm256_add_pd(d[0], d[1]));
+            // Two of `a` and two of `c`, then of `b` and of `d`.
+            let ac_low = _mm256_permute2f128_pd::<0x20>(a4, c4);
+            let ac2 = _mm256_add_pd(ac_low, _mm256_permute2f128_pd::<0x31>(a4, c4));
+            let bd_low = _mm256_permute2f128_pd::<0x20>(b4, d4);
+            let bd2 = _mm256_add_pd(bd_low, _mm256_permute2f128_pd::<0x31>(b4, d4));
+            let all1 = _mm256_add_pd(_mm256_unpacklo_pd(ac2, bd2), _mm256_unpackhi_pd(ac2, bd2));
+            [all1; 2]
+        }
+    }
+    #[inline(always)]
     fn sum_f64(self, a: [__m256d; 2]) -> f64 {
         self.sum(a)
     }
@@ -622,11 +658,9 @@ impl Lanes for Avx2<f64> {
 
     #[inline(always)]
     fn columns(self, from: &[CacheLine<[f64; 8]>], first: usize) -> [[__m256d; 2]; QUAD] {
-        let ([a, b], [e, f]) =
-            (self.columns_of_four(&from[..4], first), self.columns_of_four(&from[4..8], first));
+        let ([a, b], [e, f]) = (self.half_columns(from, 0, first), self.half_columns(from, 4, first));
         let second = first + 2;
-        let ([c, d], [g, h]) =
-            (self.columns_of_four(&from[..4], second), self.columns_of_four(&from[4..8], second));
+        let ([c, d], [g, h]) = (self.half_columns(from, 0, second), self.half_columns(from, 4, second));
         [[a, e], [b, f], [c, g], [d, h]]
     }
 

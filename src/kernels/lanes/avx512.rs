@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Lanes, QUAD, check_rows};
+use super::{CacheLine, Lanes, QUAD, check_rows, part_of};
 
 /// Proof that the CPU has AVX-512; only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -34,12 +34,14 @@ fn of_rows(rows: usize, cols: usize) -> u32 {
 }
 
 impl Avx512<f32> {
-    /// A quad, from lane `first` on, of a line and of the fourth, eighth and twelfth after it.
+    /// A quad, from lane `first` on, of a line and of the fourth, eighth and twelfth after it; 0 where there is none.
     #[inline(always)]
     fn load_quads(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m512 {
-        let (a, b) = (&lines[line].0[first..first + QUAD], &lines[line + 4].0[first..first + QUAD]);
-        let (c, d) = (&lines[line + 8].0[first..first + QUAD], &lines[line + 12].0[first..first + QUAD]);
-        // SAFETY: the token proves the features; each slice has as many elements as are loaded.
+        let (a, b) =
+            (part_of::<_, QUAD, _>(lines, line, first), part_of::<_, QUAD, _>(lines, line + 4, first));
+        let (c, d) =
+            (part_of::<_, QUAD, _>(lines, line + 8, first), part_of::<_, QUAD, _>(lines, line + 12, first));
+        // SAFETY: the token proves the features; each quad has as many elements as are loaded.
         unsafe {
             let quads = _mm512_castps128_ps512(_mm_loadu_ps(a.as_ptr()));
             let quads = _mm512_insertf32x4::<1>(quads, _mm_loadu_ps(b.as_ptr()));
@@ -250,6 +252,20 @@ impl Lanes for Avx512<f32> {
         }
     }
     #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m512; QUAD]) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            // Eight sums of each of two, then four of each of all, then two and one in every lane of their quarters.
+            let ab8 = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+            let cd8 = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+            let low = _mm512_shuffle_f32x4::<0x88>(ab8, cd8);
+            let all4 = _mm512_add_ps(low, _mm512_shuffle_f32x4::<0xdd>(ab8, cd8));
+            let all2 = _mm512_add_ps(all4, _mm512_permute_ps::<0x4e>(all4));
+            let all1 = _mm512_add_ps(all2, _mm512_permute_ps::<0xb1>(all2));
+            _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12), all1)
+        }
+    }
+    #[inline(always)]
     fn sum_f64(self, a: __m512) -> f64 {
         // SAFETY: the token proves the features.
         unsafe {
@@ -282,7 +298,6 @@ impl Lanes for Avx512<f32> {
 
     #[inline(always)]
     fn columns(self, from: &[CacheLine<[f32; 16]>], first: usize) -> [__m512; QUAD] {
-        let from = &from[..16];
         self.transpose_quarters([
             self.load_quads(from, 0, first),
             self.load_quads(from, 1, first),
@@ -325,11 +340,12 @@ impl Lanes for Avx512<f32> {
 }
 
 impl Avx512<f64> {
-    /// A quad, from lane `first` on, of a line and of the second after it.
+    /// A quad, from lane `first` on, of a line and of the second after it; 0 where there is none.
     #[inline(always)]
     fn load_quads(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m512d {
-        let (a, b) = (&lines[line].0[first..first + QUAD], &lines[line + 2].0[first..first + QUAD]);
-        // SAFETY: the token proves the features; each slice has as many elements as are loaded.
+        let (a, b) =
+            (part_of::<_, QUAD, _>(lines, line, first), part_of::<_, QUAD, _>(lines, line + 2, first));
+        // SAFETY: the token proves the features; each quad has as many elements as are loaded.
         unsafe {
             let quads = _mm512_castpd256_pd512(_mm256_loadu_pd(a.as_ptr()));
             _mm512_insertf64x4::<1>(quads, _mm256_loadu_pd(b.as_ptr()))
@@ -510,6 +526,19 @@ impl Lanes for Avx512<f64> {
         }
     }
     #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m512d; QUAD]) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe {
+            // Four sums of each of two, then two of each of all, then one.
+            let ab4 = _mm512_add_pd(_mm512_shuffle_f64x2::<0x44>(a, b), _mm512_shuffle_f64x2::<0xee>(a, b));
+            let cd4 = _mm512_add_pd(_mm512_shuffle_f64x2::<0x44>(c, d), _mm512_shuffle_f64x2::<0xee>(c, d));
+            let low = _mm512_shuffle_f64x2::<0x88>(ab4, cd4);
+            let all2 = _mm512_add_pd(low, _mm512_shuffle_f64x2::<0xdd>(ab4, cd4));
+            let all1 = _mm512_add_pd(all2, _mm512_permute_pd::<0x55>(all2));
+            _mm512_permutexvar_pd(_mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6), all1)
+        }
+    }
+    #[inline(always)]
     fn sum_f64(self, a: __m512d) -> f64 {
         self.sum(a)
     }
@@ -536,7 +565,6 @@ impl Lanes for Avx512<f64> {
 
     #[inline(always)]
     fn columns(self, from: &[CacheLine<[f64; 8]>], first: usize) -> [__m512d; QUAD] {
-        let from = &from[..8];
         // Two lines in each, so that quarters come to lie in order.
         let (a, b) = (self.load_quads(from, 0, first), self.load_quads(from, 1, first));
         let (c, d) = (self.load_quads(from, 4, first), self.load_quads(from, 5, first));

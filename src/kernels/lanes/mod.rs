@@ -82,6 +82,21 @@ fn check_rows<T: Element>(x: &[T], (rows, cols): (usize, usize)) {
     assert!(cols <= QUAD && rows <= T::LANES / QUAD && rows * cols <= x.len());
 }
 
+/// Some elements of a line, from lane `first` on; 0 if there is no such line.
+///
+/// # Panics
+/// If a line has fewer lanes.
+#[inline(always)]
+fn part_of<T: Copy + Default, const N: usize, const LANES: usize>(
+    lines: &[CacheLine<[T; LANES]>],
+    line: usize,
+    first: usize,
+) -> [T; N] {
+    lines
+        .get(line)
+        .map_or([T::default(); N], |line| *line.0[first..].first_chunk().expect("a part of a line"))
+}
+
 /// Asks for the cache line of an element, into L1 or as far as L2; nothing where it is not known how.
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "nothing is asked for"))]
@@ -210,6 +225,15 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// The sum of all lanes in the canonical order: halves are added until one lane is left, so that
     /// lane `i` first meets lane `i + LANES/2`.
     fn sum(self, a: Self::Vector) -> Self::Element;
+    /// Those of four vectors, in the four lanes of every quad.
+    #[inline(always)]
+    fn sums(self, a: [Self::Vector; QUAD]) -> Self::Vector {
+        let mut sums = [Self::Element::ZERO; QUAD];
+        for (sum, a) in sums.iter_mut().zip(a) {
+            *sum = self.sum(a);
+        }
+        self.load_quad(&sums)
+    }
     /// The sum of all lanes in the canonical order, in `f64`.
     fn sum_f64(self, a: Self::Vector) -> f64;
     /// The largest lane; NaN if any lane is.
@@ -218,14 +242,14 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// The lanes of both in turn, `a` first: the first line of them and the second.
     fn interleave(self, a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);
 
-    /// Four columns of a square of `LANES` lines, from `first` on, a multiple of 4: lane `i` of each is of line `i`.
+    /// Four columns of at most `LANES` lines, from `first` on, a multiple of 4: lane `i` of each is of line `i`, 0 if there is none.
     ///
     /// # Panics
-    /// If there are fewer lines, or columns.
+    /// If there are fewer columns.
     #[inline(always)]
     fn columns(self, from: &[<Self::Element as Element>::Line], first: usize) -> [Self::Vector; QUAD] {
         let mut lines = [<Self::Element as Element>::Line::ZERO; QUAD];
-        for (i, from) in from[..Self::Element::LANES].iter().enumerate() {
+        for (i, from) in from.iter().take(Self::Element::LANES).enumerate() {
             for (line, &x) in lines.iter_mut().zip(&from.as_slice()[first..first + QUAD]) {
                 line.as_mut_slice()[i] = x;
             }

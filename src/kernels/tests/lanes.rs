@@ -4,7 +4,7 @@ use super::math::times_exp2;
 use super::{Check, on_every_isa};
 use crate::element::Sealed as Element;
 use crate::kernels::Isa;
-use crate::kernels::lanes::{Lanes, Line};
+use crate::kernels::lanes::{Lanes, Line, QUAD};
 
 /// The arithmetic of one number.
 pub(super) trait Scalar: Element {
@@ -254,6 +254,8 @@ fn line_of<T: Element>(values: &[T]) -> T::Line {
 impl<T: Scalar> Check<T> for Across {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
         self.reductions(l, isa);
+        self.sums(l, isa);
+        self.columns(l, isa);
         self.parts(l, isa);
         self.constants(l, isa);
     }
@@ -286,6 +288,60 @@ impl Across {
                 assert_eq!(max.bits(), largest(&values[..lanes]).bits(), "max_lane, {what}");
                 for (i, found) in interleaved.iter().flat_map(|line| line.as_slice()).enumerate() {
                     assert_eq!(found.bits(), values[i / 2 + lanes * (i % 2)].bits(), "interleave, {what}");
+                }
+            }
+        }
+    }
+
+    fn sums<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+        for special in T::SPECIAL {
+            for place in 0..QUAD * T::LANES {
+                let mut values = ordinary::<T>(QUAD * T::LANES);
+                values[place] = special;
+                let lines: Vec<T::Line> = values.chunks(T::LANES).map(line_of::<T>).collect();
+                let mut found = T::Line::ZERO;
+                l.vectorize(
+                    #[inline(always)]
+                    || {
+                        let sums = l.sums([0, 1, 2, 3].map(
+                            #[inline(always)]
+                            |i| l.load(&lines[i]),
+                        ));
+                        l.store(&mut found, sums);
+                    },
+                );
+                for (i, found) in found.as_slice().iter().enumerate() {
+                    let expected = halved(lines[i % QUAD].as_slice());
+                    assert_eq!(found.bits(), expected.bits(), "sum {i} on {isa}, {special} at {place}");
+                }
+            }
+        }
+    }
+
+    /// Of any number of lines, also more than there are lanes.
+    fn columns<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+        let values = ordinary::<T>((T::LANES + 1) * T::LANES);
+        let lines: Vec<T::Line> = values.chunks(T::LANES).map(line_of::<T>).collect();
+        for count in 0..=T::LANES + 1 {
+            for first in (0..T::LANES).step_by(QUAD) {
+                let mut found = [T::Line::ZERO; QUAD];
+                l.vectorize(
+                    #[inline(always)]
+                    || {
+                        for (found, column) in found.iter_mut().zip(l.columns(&lines[..count], first)) {
+                            l.store(found, column);
+                        }
+                    },
+                );
+                for (j, found) in found.iter().enumerate() {
+                    for (i, found) in found.as_slice().iter().enumerate() {
+                        let expected = if i < count { values[i * T::LANES + first + j] } else { T::ZERO };
+                        assert_eq!(
+                            found.bits(),
+                            expected.bits(),
+                            "line {i} of {count}, column {first} + {j}, {isa}"
+                        );
+                    }
                 }
             }
         }
@@ -340,7 +396,7 @@ impl Across {
 }
 
 /// Lane `i` joins lane `i + n/2`, until one is left.
-fn halved<T: Scalar>(values: &[T]) -> T {
+pub(super) fn halved<T: Scalar>(values: &[T]) -> T {
     let (first, second) = values.split_at(values.len() / 2);
     if first.is_empty() {
         return second[0];

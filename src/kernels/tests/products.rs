@@ -603,3 +603,49 @@ fn padding_of_an_input_gradient_is_zero_even_beside_a_nan() {
     check_nan_gradient::<f32>();
     check_nan_gradient::<f64>();
 }
+
+/// Products of up to 37 rows, of which each is as it is alone; on AVX2 and AVX-512 with the same bits.
+fn check_company<T: Element>() {
+    let mut random = Random(6);
+    let most = 37;
+    for (n, k) in [(1, 40), (17, 17), (18, 35), (35, 64), (20, 300), (22, 257), (21, 129), (33, 8), (16, 70)]
+    {
+        let x = Numbers::Reals.draw(&mut random, most * k);
+        let (w, b) = (Numbers::Reals.draw(&mut random, n * k), Numbers::Reals.draw(&mut random, n));
+        let (weights, transposed) = (parameters::<T>(&w, &b), transposed::<T>(&of_columns(&w, (n, k)), k));
+        let mut fused = Vec::new();
+        for (isa, kernels) in available::<T>() {
+            // Rows from `first` on, forward and backward: the same product but for the biases.
+            let product = |rows: core::ops::Range<usize>| -> Vec<u64> {
+                let m = rows.len();
+                let x = packed::<T>(&x[rows.start * k..rows.end * k], (m, k), f64::NAN);
+                let (mut y, mut d) = (nan_lines::<T>(m * panels::<T>(n)), nan_lines::<T>(m * panels::<T>(n)));
+                let x = Panels::new(&x, m, k);
+                let identity: (_, &mut [_]) = (Activation::Identity, &mut []);
+                kernels.forward(PanelsMut::new(&mut y, m, n), x, &weights, identity, Order::Ascending);
+                kernels.backward_data(PanelsMut::new(&mut d, m, n), x, &transposed, None, Order::Ascending);
+                let cells = (0..m * n).flat_map(|i| [(&y, i), (&d, i)]);
+                cells.map(|(c, i)| at::<T>(c, m, (i / n, i % n)).to_bits()).collect()
+            };
+            let alone: Vec<u64> = (0..most).flat_map(|row| product(row..row + 1)).collect();
+            for rows in 1..=most {
+                assert_eq!(product(0..rows), alone[..2 * rows * n], "{isa}: {rows} rows of {k}-{n}");
+            }
+            if isa != Isa::Portable {
+                fused.push(alone);
+            }
+        }
+        assert!(fused.windows(2).all(|two| two[0] == two[1]), "{k}-{n}: AVX2 and AVX-512 differ");
+    }
+}
+
+/// `[cols, rows]` from `[rows, cols]`.
+fn of_columns(a: &[f64], (rows, cols): (usize, usize)) -> Vec<f64> {
+    (0..cols).flat_map(|c| (0..rows).map(move |r| a[r * cols + c])).collect()
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_any_company() {
+    check_company::<f32>();
+    check_company::<f64>();
+}

@@ -2,8 +2,9 @@
 //! number comes out is what the reference says, on every instruction set, and neighbours are left alone.
 
 use super::available;
-use super::lanes::{Scalar, mul_add};
+use super::lanes::{Scalar, halved, mul_add};
 use crate::activation::Activation;
+use crate::kernels::blocking::sums_along_lanes;
 use crate::kernels::gemm::Order;
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{Panels, PanelsMut, panels};
@@ -236,9 +237,29 @@ fn chain<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) 
     products.fold(start, |sum, (a, b)| mul_add(isa, a, b, sum))
 }
 
-/// A special value in every place of an operand in turn: products have the bits of plain chains of numbers.
+/// The same in as many chains as there are lanes, which are added up by halves.
+fn chains<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
+    let mut sums = vec![T::ZERO; T::LANES];
+    for (i, (a, b)) in products.enumerate() {
+        let sum = &mut sums[i % T::LANES];
+        *sum = mul_add(isa, a, b, *sum);
+    }
+    start.sum(halved(&sums))
+}
+
+/// A special value in every place of an operand in turn: products have the bits of plain chains of numbers. The first of these
+/// last panels is computed as it lies, the other with its sums along the lanes.
 fn check_products<T: Scalar>() -> usize {
-    let (m, n, k) = (3, T::LANES + 3, T::LANES + 2);
+    let (m, k) = (5, T::LANES + 2);
+    let mut checked = 0;
+    for (cols, is_narrow) in [(3, false), (1, true)] {
+        assert_eq!(sums_along_lanes::<T>(cols, k), is_narrow);
+        checked += check_product::<T>((m, T::LANES + cols, k));
+    }
+    checked
+}
+
+fn check_product<T: Scalar>((m, n, k): (usize, usize, usize)) -> usize {
     let mut checked = 0;
     let ordinary = |count: usize, step: usize| -> Vec<T> {
         (0..count).map(|i| T::from_f64(((i * step) % 17) as f64 / 8.0 - 1.0)).collect()
@@ -265,7 +286,9 @@ fn check_products<T: Scalar>() -> usize {
                 for (i, found) in found.iter().enumerate() {
                     let (r, c) = (i / n, i % n);
                     let products = (0..k).map(|l| (x[r * k + l], w[(1 + l) * n + c]));
-                    let expected = chain(isa, w[c], products);
+                    let is_narrow = c >= T::LANES && sums_along_lanes::<T>(n - T::LANES, k);
+                    let expected =
+                        if is_narrow { chains(isa, w[c], products) } else { chain(isa, w[c], products) };
                     let what = format!("{special} at {place}, output {i} on {isa}");
                     assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
                     checked += 1;
