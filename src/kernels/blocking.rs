@@ -283,11 +283,11 @@ pub const fn lane_rows(cols: usize, accumulators: usize) -> usize {
 /// Most columns of a panel that [`turns_round`] or is summed along lanes.
 const NARROW: usize = 6;
 
-/// Panels of inputs that a gradient of `cols` outputs that [`turns_round`] takes at a time: four, or as many as there are
+/// Panels of inputs that a gradient of `cols` outputs that [`turns_round`] takes at a time: six, or as many as there are
 /// registers for.
 #[inline(always)]
 pub const fn turned_panels(cols: usize, accumulators: usize) -> usize {
-    let mut np = 4;
+    let mut np = 6;
     while np > 1 && !fits_in_registers(cols, np, accumulators) {
         np -= 1;
     }

@@ -226,10 +226,12 @@ fn narrow_gradient<L: Lanes>(
     let outputs = elements::<L::Element>(d_z.panel(last));
     let mut p = 0;
     while p < x.panels() {
-        let np = turned_panels(d_z.last_cols(), L::ACCUMULATORS).min(x.panels() - p);
+        let np = next_rows(x.panels() - p, turned_panels(d_z.last_cols(), L::ACCUMULATORS));
         let inputs = p * L::Element::LANES..x.cols.min((p + np) * L::Element::LANES);
         let c = &mut weights[inputs];
         with_rows!(d_z.last_cols(), MR => match np {
+            6 => turned::<L, MR, 6>(l, c, outputs, x, p, start),
+            5 => turned::<L, MR, 5>(l, c, outputs, x, p, start),
             4 => turned::<L, MR, 4>(l, c, outputs, x, p, start),
             3 => turned::<L, MR, 3>(l, c, outputs, x, p, start),
             2 => turned::<L, MR, 2>(l, c, outputs, x, p, start),
