@@ -12,16 +12,7 @@ impl Element for f64 {}
 
 /// What the crate itself needs of an [`Element`].
 pub trait Sealed:
-    Copy
-    + Default
-    + PartialEq
-    + PartialOrd
-    + core::ops::AddAssign
-    + core::fmt::Debug
-    + core::fmt::Display
-    + Send
-    + Sync
-    + 'static
+    Copy + Default + PartialEq + PartialOrd + core::fmt::Debug + core::fmt::Display + Send + Sync + 'static
 {
     /// One cache line of elements, the unit of every layout.
     type Line: Line<Self>;

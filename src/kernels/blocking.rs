@@ -255,19 +255,19 @@ pub const fn turns_round(cols: usize, rows: usize, accumulators: usize) -> bool 
 }
 
 /// Whether the last panel of another product, of `cols` columns, is computed with the `steps` of its sums along the lanes: see
-/// `narrow.rs`. For every four rows a column takes four multiply-adds for each `LANES` steps, and adding them up as long as
-/// 24 more; as they lie, all columns together take four for each step.
+/// `narrow.rs`. A row takes a multiply-add for each `LANES` steps of each column, and as long as six more to add its lanes up;
+/// as they lie, all columns together take one for each step.
 #[inline(always)]
 pub const fn sums_along_lanes<T: Element>(cols: usize, steps: usize) -> bool {
     let segments = steps.div_ceil(T::LANES);
-    cols <= NARROW && segments > 1 && cols * (4 * segments + 24) <= 4 * steps
+    cols <= NARROW && segments > 1 && cols * (segments + 6) <= steps
 }
 
 /// Segments of `k` of one block of such a product, whose columns are transposed before they are used: each block adds one sum
 /// to every element of `C`.
 pub const LANE_SEGMENTS: usize = 16;
 
-/// Rows of a tile of `cols` columns, at most four, of such a product: sums for 12 to 16 lines of registers, or three to four.
+/// Rows of a tile of `cols` columns, at most four, of such a product: 12 to 16 lines of sums with AVX-512, else three or four.
 #[inline(always)]
 pub const fn lane_rows(cols: usize, accumulators: usize) -> usize {
     match (cols, accumulators) {

@@ -104,7 +104,7 @@ pub fn backward_data<L: Lanes, S: Size>(
             }
         },
     );
-    // Along the lanes of sums no padding is computed.
+    // Where sums lie along the lanes, padding is 0 already.
     if below.is_some() || !sums_along_lanes::<L::Element>(d_x.as_panels().last_cols(), d_z.cols) {
         elementwise::clear_padding(l, d_x);
     }

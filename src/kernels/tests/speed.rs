@@ -143,7 +143,7 @@ fn speed_of_products() {
 }
 
 /// What holds a kernel up: the latency of two sigmoids of which one waits for the other, as in one row through two layers,
-/// functions that do not wait, rows turned round, and a pass over as many weights as a network has, always in one order and in
+/// functions that do not wait, lanes added up, and a pass over as many weights as a network has, always in one order and in
 /// turns from either end. No pass over a network is as fast as the latter where weights are beyond L2, for each layer waits
 /// for the one before.
 struct Limits;
@@ -166,8 +166,8 @@ impl Check<f32> for Limits {
         black_box(line);
         println!("{isa}: two sigmoids in a row {:.1} ns", chain * 2.0 / 1000.0 * 1e9);
         let block = black_box(lines::<f32>(64));
-        let turned = seconds(|| _ = black_box(turned_round(l, black_box(&block), 1000))) / 4000.0;
-        println!("{isa}: 16 rows of 16 turned round and added up {:.1} ns", turned * 1e9);
+        let added = seconds(|| _ = black_box(added_up(l, black_box(&block), 1000))) / 4000.0;
+        println!("{isa}: the lanes of 16 lines added up {:.1} ns", added * 1e9);
         let (exp, sigmoid, tanh) =
             (of_lines(l, math::exp), of_lines(l, math::sigmoid), of_lines(l, math::tanh));
         println!("{isa}: 16 exponentials {exp:.2} ns, sigmoids {sigmoid:.2}, tanhs {tanh:.2}");
@@ -207,22 +207,21 @@ fn of_lines<L: Lanes<Element = f32>>(l: L, function: impl Fn(L, L::Vector) -> L:
     all / 128.0 * 1e9
 }
 
-/// The columns of each `LANES` lines added up, again and again: what a column past the last panel takes at least, where rows are
-/// turned round for it.
-fn turned_round<L: Lanes<Element = f32>>(l: L, rows: &[LineOf<L>], times: usize) -> [LineOf<L>; 4] {
+/// The lanes of each line added up, four lines at a time, again and again: what a column of a last panel takes at least beside its
+/// multiply-adds.
+fn added_up<L: Lanes<Element = f32>>(l: L, lines: &[LineOf<L>], times: usize) -> [LineOf<L>; 4] {
     let mut kept = [filled::<f32>(0.0); 4];
     l.vectorize(
         #[inline(always)]
         || {
             for _ in 0..times {
-                for (kept, rows) in kept.iter_mut().zip(black_box(rows).chunks_exact(f32::LANES)) {
-                    let mut sum = l.load(kept);
-                    for first in (0..f32::LANES).step_by(QUAD) {
-                        for column in l.columns(rows, first) {
-                            sum = l.add(sum, column);
-                        }
+                for lines in black_box(lines).chunks_exact(4 * QUAD) {
+                    for (kept, lines) in kept.iter_mut().zip(lines.chunks_exact(QUAD)) {
+                        let [a, b] = [l.load(&lines[0]), l.load(&lines[1])];
+                        let [c, d] = [l.load(&lines[2]), l.load(&lines[3])];
+                        let sum = l.add(l.load(kept), l.sums([a, b, c, d]));
+                        l.store(kept, sum);
                     }
-                    l.store(kept, sum);
                 }
             }
         },
