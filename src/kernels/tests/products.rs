@@ -615,7 +615,7 @@ fn check_company<T: Element>() {
         let (weights, transposed) = (parameters::<T>(&w, &b), transposed::<T>(&of_columns(&w, (n, k)), k));
         let mut fused = Vec::new();
         for (isa, kernels) in available::<T>() {
-            // Rows from `first` on, forward and backward: the same product but for the biases.
+            // Of some rows, forward and backward: the same product but for the biases.
             let product = |rows: core::ops::Range<usize>| -> Vec<u64> {
                 let m = rows.len();
                 let x = packed::<T>(&x[rows.start * k..rows.end * k], (m, k), f64::NAN);
