@@ -52,7 +52,8 @@ pub struct TileRows {
 impl TileRows {
     /// Pairs of tiles where weights are too many for the depth-first schedule, if no thread has more rows for it. Each weight
     /// is then read half as often, and the sums of its gradient are loaded and stored half as often: measured, a step of
-    /// 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two.
+    /// 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two. Only of as many rows as are [`CHAINED`], so
+    /// that no sum changes.
     pub fn choose<T: Element>(
         max_batch: usize,
         weights: usize,
@@ -61,8 +62,10 @@ impl TileRows {
     ) -> Self {
         let least = tile_rows::<T>(max_batch, weights);
         let longest = |rows: usize| max_batch.min(max_batch.div_ceil(rows).div_ceil(threads) * rows);
-        let pays =
-            !fits_depth_first::<T>(parameter_lines) && least < max_batch && 2 * least <= WIDE_TILE_ROWS;
+        let pays = !fits_depth_first::<T>(parameter_lines)
+            && least < max_batch
+            && 2 * least <= WIDE_TILE_ROWS
+            && least.is_multiple_of(CHAINED);
         let most = if pays && longest(2 * least) <= longest(least) { 2 * least } else { least };
         Self { least, most }
     }
@@ -280,6 +283,22 @@ pub const fn lane_rows(cols: usize, accumulators: usize) -> usize {
     }
 }
 
+/// Chains that each sum of a gradient has where a panel, not the only one, has so many inputs or outputs: together as many as
+/// four of them have. One input and the biases, of one panel, would otherwise be two chains, of the eight that hide the latency
+/// of a multiply-add.
+#[inline(always)]
+pub const fn chains(lines: usize) -> usize {
+    match lines {
+        1 => 4,
+        2 => 2,
+        _ => 1,
+    }
+}
+
+/// Rows after which such chains are added up; those left at a tile's end are one chain. So a sum does not depend on where tiles
+/// end, as long as it is after a multiple of so many rows: [`TileRows`] pairs no others.
+pub const CHAINED: usize = 32;
+
 /// Most columns of a panel that [`turns_round`] or is summed along lanes.
 const NARROW: usize = 6;
 
@@ -288,7 +307,7 @@ const NARROW: usize = 6;
 #[inline(always)]
 pub const fn turned_panels(cols: usize, accumulators: usize) -> usize {
     let mut np = 6;
-    while np > 1 && !fits_in_registers(cols, np, accumulators) {
+    while np > 1 && !fits_in_registers(cols * chains(cols), np, accumulators) {
         np -= 1;
     }
     np
@@ -414,6 +433,8 @@ mod tests {
             [(128, 256), (128, 256), (128, 128)]
         );
         assert_eq!(rows(16, 669_706, 1), (16, 16));
+        // Of 40 rows, which is no multiple of those whose sums are added up together.
+        assert_eq!([1, 2].map(|threads| rows(80, 669_706, threads)), [(40, 40), (40, 40)]);
         let tiles = TileRows { least: 64, most: 128 };
         assert_eq!([64, 128, 129, 256].map(|batch| tiles.of_batch(batch, 2)), [64, 64, 128, 128]);
     }

@@ -14,8 +14,9 @@
 //!
 //! [`forward`] and [`backward_data`] loop over blocks of panels of `C`, blocks of `k`, groups of panels, rows of `C`, and
 //! go through the panels in either [`Order`]; [`weight_gradient`], in `gradient.rs`, loops over panels, then rows of `C`:
-//! its `k`, the rows of a tile, is one block. Last panels of few columns go another way, in [`weight_gradient`] with the same
-//! chains, in `narrow.rs` with `LANES` chains for each element, where shapes alone say so.
+//! its `k`, the rows of a tile, is one block. Elements have several chains where shapes alone say so: of last panels
+//! of few columns `LANES` of them in `narrow.rs`, and in [`weight_gradient`] two or four where a panel of one or two columns
+//! would wait for each sum: see [`chains`](super::blocking::chains).
 //!
 //! [`weight_gradient`]: super::gradient::weight_gradient
 

@@ -3,12 +3,13 @@
 use core::ops::Range;
 
 use super::blocking::{
-    fits_in_registers, next_rows, panels_per_tile, rows_per_tile, takes_ones, turned_panels, turns_round,
+    chains, fits_in_registers, next_rows, panels_per_tile, rows_per_tile, takes_ones, turned_panels,
+    turns_round,
 };
 use super::lanes::{Lanes, Line, elements};
 use super::micro::{
-    Constant, Epilogue, RowsAlong, RowsAlongThenNext, Segments, Walk, accumulate, accumulate_with_ones,
-    few_lines, load_sums, store_sums, with_rows,
+    Constant, Epilogue, RowsAlong, RowsAlongThenNext, Walk, accumulate_in_chains, few_lines, load_sums,
+    store_sums, with_rows,
 };
 use super::pack::{self, Panels, PanelsMut};
 use super::{LineOf, Start, elementwise};
@@ -81,7 +82,12 @@ fn gradient_panels<L: Lanes, const NP: usize>(
             let rows = next_rows(width - i, mr);
             let (a, line) = (&column[i..], 1 + s * lanes + i);
             if i + rows == width && s + 1 == x.panels() {
-                with_rows!(rows, MR => tile.last::<L, MR, NP>(l, a, line));
+                // Not of a small layer: its gradient may be computed elsewhere, with one chain.
+                match width {
+                    1 if s > 0 => tile.last::<L, 1, NP, { chains(1) }>(l, a, line),
+                    2 if s > 0 => tile.last::<L, 2, NP, { chains(2) }>(l, a, line),
+                    _ => with_rows!(rows, MR => tile.last::<L, MR, NP, 1>(l, a, line)),
+                }
             } else if i + rows == lanes {
                 // The last tile of a whole panel: 16 inputs are 8 and 8, 6, 5 and 5, or 2 each, 8 are 8, 4 and 4, or 2 each.
                 with_rows!(rows, MR => tile.run::<L, RowsAlongThenNext, MR, NP>(l, a, line), 2 4 5 8);
@@ -137,14 +143,17 @@ impl<T: Element> Descent<'_, T> {
 }
 
 impl<T: Element> GradientTile<'_, '_, T> {
-    /// The last `MR` inputs, and the biases.
+    /// The last `MR` inputs, and the biases, each sum in so many [`chains`].
     #[inline(always)]
-    fn last<L: Lanes<Element = T>, const MR: usize, const NP: usize>(&mut self, l: L, a: &[T], line: usize) {
-        if takes_ones(MR, NP, L::ACCUMULATORS) {
-            self.with_ones::<L, RowsAlong, MR, 1, NP>(l, a, line);
+    fn last<L, const MR: usize, const NP: usize, const CHAINS: usize>(&mut self, l: L, a: &[T], line: usize)
+    where
+        L: Lanes<Element = T>,
+    {
+        if takes_ones(MR, NP * CHAINS, L::ACCUMULATORS) {
+            self.with_ones::<L, RowsAlong, MR, 1, NP, CHAINS>(l, a, line);
         } else {
-            self.run::<L, RowsAlong, MR, NP>(l, a, line);
-            self.run::<L, Constant, 1, NP>(l, &[T::from_f64(1.0)], 0);
+            self.with_ones::<L, RowsAlong, MR, 0, NP, CHAINS>(l, a, line);
+            self.with_ones::<L, Constant, 1, 0, NP, CHAINS>(l, &[T::from_f64(1.0)], 0);
         }
     }
 
@@ -155,12 +164,12 @@ impl<T: Element> GradientTile<'_, '_, T> {
         L: Lanes<Element = T>,
         W: Walk,
     {
-        self.with_ones::<L, W, MR, 0, NP>(l, a, line);
+        self.with_ones::<L, W, MR, 0, NP, 1>(l, a, line);
     }
 
-    /// The same, and, for a row of ones, the biases.
+    /// The same, and, for a row of ones, the biases, each sum in so many chains.
     #[inline(always)]
-    fn with_ones<L, W, const MR: usize, const ONES: usize, const NP: usize>(
+    fn with_ones<L, W, const MR: usize, const ONES: usize, const NP: usize, const CHAINS: usize>(
         &mut self,
         l: L,
         a: &[T],
@@ -170,7 +179,7 @@ impl<T: Element> GradientTile<'_, '_, T> {
         W: Walk,
     {
         let fits = fits_in_registers(MR, NP, L::ACCUMULATORS);
-        if !fits || (ONES > 0 && !takes_ones(MR, NP, L::ACCUMULATORS)) {
+        if !fits || (ONES > 0 && !takes_ones(MR, NP * CHAINS, L::ACCUMULATORS)) {
             unreachable!("a tile's sums fit in registers");
         }
         l.vectorize(
@@ -182,8 +191,8 @@ impl<T: Element> GradientTile<'_, '_, T> {
                     load_sums(l, &mut sums, self.c, (line, stride));
                     load_sums(l, &mut biases, self.c, (0, stride));
                 }
-                let (b, segments) = (some_panels(self.d_z, self.first), Segments::one(self.d_z.rows));
-                accumulate_with_ones::<L, W, MR, ONES, NP>(l, &mut sums, &mut biases, a, b, segments);
+                let (b, rows) = (some_panels(self.d_z, self.first), self.d_z.rows);
+                accumulate_in_chains::<L, W, MR, ONES, NP, CHAINS>(l, &mut sums, &mut biases, a, b, rows);
                 store_sums(l, self.c, (line, stride), &sums);
                 store_sums(l, self.c, (0, stride), &biases);
                 if let Some(descent) = &mut self.descent {
@@ -216,34 +225,48 @@ fn narrow_gradient<L: Lanes>(
 ) {
     let last = d_z.panels() - 1;
     let (biases, weights) = c.split_at_mut(1);
-    // Not by the micro-kernel: 64 rows of 17-17 reach 47 % of the peak with it, 51 so.
-    let mut sum = if start == Start::Accumulate { l.load(&biases[0]) } else { l.zero() };
-    for line in d_z.panel(last) {
-        // Rounded as 1 times the line on top of the sum is.
-        sum = l.add(l.load(line), sum);
-    }
-    l.store(&mut biases[0], l.select(l.first(d_z.last_cols()), sum, l.zero()));
+    let cols = d_z.last_cols();
+    let sum = match cols {
+        1 => bias_sum::<L, { chains(1) }>(l, &biases[0], d_z.panel(last), start),
+        2 => bias_sum::<L, { chains(2) }>(l, &biases[0], d_z.panel(last), start),
+        _ => bias_sum::<L, 1>(l, &biases[0], d_z.panel(last), start),
+    };
+    l.store(&mut biases[0], l.select(l.first(cols), sum, l.zero()));
     let outputs = elements::<L::Element>(d_z.panel(last));
     let mut p = 0;
     while p < x.panels() {
-        let np = next_rows(x.panels() - p, turned_panels(d_z.last_cols(), L::ACCUMULATORS));
+        let np = next_rows(x.panels() - p, turned_panels(cols, L::ACCUMULATORS));
         let inputs = p * L::Element::LANES..x.cols.min((p + np) * L::Element::LANES);
         let c = &mut weights[inputs];
-        with_rows!(d_z.last_cols(), MR => match np {
-            6 => turned::<L, MR, 6>(l, c, outputs, x, p, start),
-            5 => turned::<L, MR, 5>(l, c, outputs, x, p, start),
-            4 => turned::<L, MR, 4>(l, c, outputs, x, p, start),
-            3 => turned::<L, MR, 3>(l, c, outputs, x, p, start),
-            2 => turned::<L, MR, 2>(l, c, outputs, x, p, start),
-            _ => turned::<L, MR, 1>(l, c, outputs, x, p, start),
+        with_rows!(cols, MR => match np {
+            6 => turned::<L, MR, 6, { chains(MR) }>(l, c, outputs, x, p, start),
+            5 => turned::<L, MR, 5, { chains(MR) }>(l, c, outputs, x, p, start),
+            4 => turned::<L, MR, 4, { chains(MR) }>(l, c, outputs, x, p, start),
+            3 => turned::<L, MR, 3, { chains(MR) }>(l, c, outputs, x, p, start),
+            2 => turned::<L, MR, 2, { chains(MR) }>(l, c, outputs, x, p, start),
+            _ => turned::<L, MR, 1, { chains(MR) }>(l, c, outputs, x, p, start),
         }, 1 2 3 4 5 6);
         p += np;
     }
 }
 
+/// The biases of a [`narrow_gradient`]. Not by the micro-kernel and a row of one element: 64 rows of 17-17 reached 47 % of the
+/// peak with it, 51 so.
+#[inline(always)]
+fn bias_sum<L: Lanes, const CHAINS: usize>(
+    l: L,
+    biases: &LineOf<L>,
+    d_z: &[LineOf<L>],
+    start: Start,
+) -> L::Vector {
+    let mut sum = [[if start == Start::Accumulate { l.load(biases) } else { l.zero() }]];
+    accumulate_in_chains::<L, RowsAlong, 0, 1, 1, CHAINS>(l, &mut [], &mut sum, &[], [d_z], d_z.len());
+    sum[0][0]
+}
+
 /// `MR` outputs by `NP` panels of inputs of a [`narrow_gradient`].
 #[inline(always)]
-fn turned<L: Lanes, const MR: usize, const NP: usize>(
+fn turned<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
     l: L,
     c: &mut [LineOf<L>],
     d_z: &[L::Element],
@@ -251,7 +274,7 @@ fn turned<L: Lanes, const MR: usize, const NP: usize>(
     first: usize,
     start: Start,
 ) {
-    if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
+    if NP > turned_panels(MR, L::ACCUMULATORS) {
         unreachable!("a tile's sums fit in registers");
     }
     let lanes = L::Element::LANES;
@@ -262,7 +285,7 @@ fn turned<L: Lanes, const MR: usize, const NP: usize>(
             pack::transpose_block(l, lines, c);
         }
     }
-    sum_turned(l, &mut lines, d_z, x, first);
+    sum_turned::<L, MR, NP, CHAINS>(l, &mut lines, d_z, x, first);
     for (lines, c) in lines.iter().zip(c.chunks_mut(lanes)) {
         let mut sums = [l.zero(); MR];
         for (sum, line) in sums.iter_mut().zip(lines) {
@@ -275,7 +298,7 @@ fn turned<L: Lanes, const MR: usize, const NP: usize>(
 /// The sums of [`turned`], on top of `lines`. Not inlined: beside blocks that are transposed some sums would not stay in
 /// registers.
 #[inline(never)]
-fn sum_turned<L: Lanes, const MR: usize, const NP: usize>(
+fn sum_turned<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
     l: L,
     lines: &mut [[LineOf<L>; MR]; NP],
     d_z: &[L::Element],
@@ -288,7 +311,7 @@ fn sum_turned<L: Lanes, const MR: usize, const NP: usize>(
             let b = some_panels(x, first);
             let mut sums = [[l.zero(); NP]; MR];
             load_sums(l, &mut sums, lines.as_flattened(), (0, MR));
-            accumulate::<L, RowsAlong, MR, NP>(l, &mut sums, d_z, b, Segments::one(x.rows));
+            accumulate_in_chains::<L, RowsAlong, MR, 0, NP, CHAINS>(l, &mut sums, &mut [], d_z, b, x.rows);
             store_sums(l, lines.as_flattened_mut(), (0, MR), &sums);
         },
     );

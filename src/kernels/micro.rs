@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use super::LineOf;
-use super::blocking::{LINES_AHEAD, LINES_ASKED};
+use super::blocking::{CHAINED, LINES_AHEAD, LINES_ASKED};
 use super::lanes::Lanes;
 use crate::activation::{rectified, rectified_derivative};
 use crate::element::Sealed as Element;
@@ -165,7 +165,7 @@ pub fn accumulate_with_ones<L: Lanes, W: Walk, const MR: usize, const ONES: usiz
     for panel in b {
         assert!(reaches.1 <= panel.len() && last <= panel.len() - reaches.1);
     }
-    assert!((MR - 1) * row + (most - 1) * step < a.len() - reaches.0);
+    assert!(MR == 0 || (MR - 1) * row + (most - 1) * step < a.len() - reaches.0);
     for s in 0..count {
         let steps = if s + 1 == count { last } else { most };
         let (first_a, first_b) = (s * strides.0, s * strides.1);
@@ -185,28 +185,120 @@ pub fn accumulate_with_ones<L: Lanes, W: Walk, const MR: usize, const ONES: usiz
                     l.prefetch(panel, first_b + k + W::AHEAD);
                 }
             }
-            let mut lines = [l.zero(); NP];
-            for (line, panel) in lines.iter_mut().zip(b) {
-                // SAFETY: the line is one of a segment's steps; the assertions compared that of the last step of the last
-                // segment with the length, and a segment before it ends where the next begins or sooner.
-                *line = l.load(unsafe { panel.get_unchecked(first_b + k) });
+            // SAFETY: `k < most` and `s` is a segment: no index is above those that the assertions compared with the lengths,
+            // of the last step of the last segment, and a segment before it ends where the next begins or sooner.
+            unsafe {
+                add_step::<L, MR, ONES, NP>(l, (sums, ones), (a, first_a + k * step, row), (b, first_b + k))
+            };
+        }
+    }
+}
+
+/// Sums of a tile of `MR` lines by `NP` panels.
+type Sums<L, const MR: usize, const NP: usize> = [[<L as Lanes>::Vector; NP]; MR];
+
+/// One step of the micro-kernel: from element `first` of `A` on one of each row, times line `k` of each panel.
+///
+/// # Safety
+/// `a` and the panels have these.
+#[inline(always)]
+unsafe fn add_step<L: Lanes, const MR: usize, const ONES: usize, const NP: usize>(
+    l: L,
+    (sums, ones): (&mut Sums<L, MR, NP>, &mut Sums<L, ONES, NP>),
+    (a, first, row): (&[L::Element], usize, usize),
+    (b, k): ([&[LineOf<L>]; NP], usize),
+) {
+    let mut lines = [l.zero(); NP];
+    for (line, panel) in lines.iter_mut().zip(b) {
+        // SAFETY: the caller's.
+        *line = l.load(unsafe { panel.get_unchecked(k) });
+    }
+    for (m, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        let a = l.splat(unsafe { *a.get_unchecked(first + m * row) });
+        for p in 0..NP {
+            sums[p] = l.mul_add(a, lines[p], sums[p]);
+        }
+    }
+    for sums in ones.iter_mut() {
+        for p in 0..NP {
+            // Rounded as 1 times the line on top of the sum is.
+            sums[p] = l.add(lines[p], sums[p]);
+        }
+    }
+}
+
+/// [`accumulate_with_ones`] of so many steps, where these sums are too few to hide the latency of a multiply-add: of each whole
+/// [`CHAINED`] steps, every `CHAINS`th goes to the same one of `CHAINS` sums, which are then added up. The steps that are left
+/// go one after the other, as all do where `CHAINS` is 1.
+///
+/// # Panics
+/// As there.
+#[inline(always)]
+pub fn accumulate_in_chains<
+    L: Lanes,
+    W: Walk,
+    const MR: usize,
+    const ONES: usize,
+    const NP: usize,
+    const CHAINS: usize,
+>(
+    l: L,
+    sums: &mut [[L::Vector; NP]; MR],
+    ones: &mut [[L::Vector; NP]; ONES],
+    a: &[L::Element],
+    b: [&[LineOf<L>]; NP],
+    steps: usize,
+) {
+    let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
+    let chained = if CHAINS == 1 { 0 } else { steps - steps % CHAINED };
+    for panel in b {
+        assert!(chained <= panel.len());
+    }
+    assert!(MR == 0 || chained == 0 || (MR - 1) * row + (chained - 1) * step < a.len());
+    for first in (0..chained).step_by(CHAINED) {
+        let mut chains = [[[l.zero(); NP]; MR]; CHAINS];
+        let mut ones_chains = [[[l.zero(); NP]; ONES]; CHAINS];
+        (chains[0], ones_chains[0]) = (*sums, *ones);
+        for k in (first..first + CHAINED).step_by(CHAINS) {
+            for c in 0..CHAINS {
+                let (chain, k) = ((&mut chains[c], &mut ones_chains[c]), k + c);
+                // SAFETY: `k < chained`, which the assertions compared with the lengths.
+                unsafe { add_step::<L, MR, ONES, NP>(l, chain, (a, k * step, row), (b, k)) };
             }
-            for (m, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: `m < MR`, `k < most` and `s` is a segment: the index is not above the one that the assertion
-                // compared with the length.
-                let a = l.splat(unsafe { *a.get_unchecked(first_a + m * row + k * step) });
+        }
+        *sums = total(l, chains);
+        *ones = total(l, ones_chains);
+    }
+    if chained < steps {
+        let mut rest = b;
+        for panel in &mut rest {
+            *panel = &panel[chained..];
+        }
+        let a = if MR == 0 { a } else { &a[chained * step..] };
+        accumulate_with_ones::<L, W, MR, ONES, NP>(l, sums, ones, a, rest, Segments::one(steps - chained));
+    }
+}
+
+/// Tiles added up, halves first.
+#[inline(always)]
+fn total<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
+    l: L,
+    mut chains: [Sums<L, MR, NP>; CHAINS],
+) -> Sums<L, MR, NP> {
+    let mut count = CHAINS;
+    while count > 1 {
+        count /= 2;
+        for c in 0..count {
+            let others = chains[count + c];
+            for (sums, others) in chains[c].iter_mut().zip(others) {
                 for p in 0..NP {
-                    sums[p] = l.mul_add(a, lines[p], sums[p]);
-                }
-            }
-            for sums in ones.iter_mut() {
-                for p in 0..NP {
-                    // Rounded as 1 times the line on top of the sum is.
-                    sums[p] = l.add(lines[p], sums[p]);
+                    sums[p] = l.add(sums[p], others[p]);
                 }
             }
         }
     }
+    chains[0]
 }
 
 /// Loads `MR` lines from line `first` on of each of `NP` panels of `C`, `panel` lines apart.

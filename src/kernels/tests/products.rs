@@ -7,7 +7,7 @@
 use super::available;
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
-use crate::kernels::blocking::transposed_stride;
+use crate::kernels::blocking::{CHAINED, transposed_stride};
 use crate::kernels::gemm::Order;
 use crate::kernels::gradient::Descent;
 use crate::kernels::lanes::{Line, elements, elements_mut};
@@ -637,6 +637,56 @@ fn check_company<T: Element>() {
         }
         assert!(fused.windows(2).all(|two| two[0] == two[1]), "{k}-{n}: AVX2 and AVX-512 differ");
     }
+}
+
+/// Gradients of up to 197 rows, in one call and in several that end after multiples of [`CHAINED`] rows: the same bits, and on
+/// AVX2 and AVX-512 too.
+fn check_gradient_in_parts<T: Element>() {
+    let mut random = Random(7);
+    for (n, k) in [(17, 17), (18, 34), (33, 2), (1, 33), (2, 65), (49, 81), (5, 50), (40, 21)] {
+        let most = 197;
+        let x = Numbers::Reals.draw(&mut random, most * k);
+        let d_z = Numbers::Reals.draw(&mut random, most * n);
+        for m in [20, 31, 32, 33, 50, 64, 95, most] {
+            let mut fused = Vec::new();
+            for (isa, kernels) in available::<T>() {
+                // Several tiles, of which all but the last have so many rows.
+                let gradient = |rows: usize| -> Vec<u64> {
+                    let mut d_w = nan_lines::<T>((1 + k) * panels::<T>(n));
+                    let mut start = Start::Zero;
+                    for first in (0..m).step_by(rows) {
+                        let rows = rows.min(m - first);
+                        let part = |values: &[f64], cols| {
+                            packed::<T>(&values[first * cols..][..rows * cols], (rows, cols), 0.0)
+                        };
+                        let (x, d_z) = (part(&x, k), part(&d_z, n));
+                        let (x, d_z) = (Panels::new(&x, rows, k), Panels::new(&d_z, rows, n));
+                        kernels.weight_gradient(&mut d_w, x, d_z, 0, start, None);
+                        start = Start::Accumulate;
+                    }
+                    let cells = (0..(1 + k) * n).map(|i| at::<T>(&d_w, 1 + k, (i / n, i % n)).to_bits());
+                    cells.collect()
+                };
+                let whole = gradient(m);
+                for rows in [CHAINED, 2 * CHAINED, 5 * CHAINED] {
+                    assert!(gradient(rows) == whole, "{isa}: {m} rows of {k}-{n}, {rows} at a time");
+                }
+                if isa != Isa::Portable {
+                    fused.push(whole);
+                }
+            }
+            assert!(
+                fused.windows(2).all(|two| two[0] == two[1]),
+                "{m} rows of {k}-{n}: instruction sets differ"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_gradient_has_the_same_bits_in_one_tile_and_in_several() {
+    check_gradient_in_parts::<f32>();
+    check_gradient_in_parts::<f64>();
 }
 
 /// `[cols, rows]` from `[rows, cols]`.
