@@ -50,6 +50,7 @@ pub fn forward<L: Lanes, S: Size>(
     let b =
         Operand { lines: &weights[1..], panel: 1 + inputs, segment: L::Element::LANES, start: Some(weights) };
     let rectifies = activation == Activation::Relu && sums.is_empty();
+    let takes_pass = !rectifies && !matches!(activation, Activation::Identity | Activation::Softmax);
     product::<L, S>(
         l,
         &mut y,
@@ -60,8 +61,12 @@ pub fn forward<L: Lanes, S: Size>(
             if !sums.is_empty() {
                 sums[first * rows..][..lines.len()].copy_from_slice(lines);
             }
-            if !rectifies {
-                activate(l, lines, activation);
+            if takes_pass {
+                // Its code once, rather than at every place where panels are complete.
+                l.vectorize(
+                    #[inline(always)]
+                    || activate(l, lines, activation),
+                );
             }
         },
     );
@@ -101,7 +106,10 @@ pub fn backward_data<L: Lanes, S: Size>(
         |lines, first| {
             if let Some((y, activation)) = below {
                 let y = &y.lines[first * rows..][..lines.len()];
-                multiply_derivative(l, lines, y, activation);
+                l.vectorize(
+                    #[inline(always)]
+                    || multiply_derivative(l, lines, y, activation),
+                );
             }
         },
     );

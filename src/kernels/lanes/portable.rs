@@ -27,7 +27,8 @@ impl Lanes for Portable<f32> {
     /// SSE2 has 16 registers and a line takes four: two lines of sums, one of `B`, a broadcast.
     const ACCUMULATORS: usize = 2;
 
-    #[inline(always)]
+    // Not always: a product would become one function of 200 KB.
+    #[inline]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         f()
     }
@@ -164,7 +165,7 @@ impl Lanes for Portable<f64> {
 
     const ACCUMULATORS: usize = 2;
 
-    #[inline(always)]
+    #[inline]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         f()
     }
