@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernels::blocking::{PARALLEL_FLOP, Plan, TileRows, step_flop};
+use crate::kernels::blocking::{PARALLEL_FLOP, Plan, TileRows, step_flop, sums_in_chains};
 use crate::kernels::lanes::{Line, elements_mut};
 use crate::loss::{Classes, Loss, Reduction};
 use crate::network::Network;
@@ -179,8 +179,10 @@ impl<T: Element> TrainerBuilder<T> {
         let threads = Threads::new(self.parallelism)?.with_threshold(self.parallel_threshold);
         let (count, lines) = (network.parameter_count(), network.parameters.len());
         // Reports are sums over tiles: they have as many rows then whatever the threads.
-        let sharing = if self.reports { usize::MAX } else { threads.sharing(step_flop(max_batch, count)) };
-        let tile_rows = TileRows::choose::<T>(max_batch, count, lines, sharing);
+        let sharing = (!self.reports).then(|| threads.sharing(step_flop(max_batch, count)));
+        let is_chained =
+            network.layers.iter().any(|layer| sums_in_chains::<T>(layer.inputs(), layer.outputs()));
+        let tile_rows = TileRows::choose::<T>(max_batch, count, lines, is_chained, sharing);
         let plan = Plan::choose::<T>(max_batch, tile_rows.least, lines);
         let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
         let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };

@@ -1,7 +1,7 @@
 //! The one place that chooses tile and block sizes, with the arithmetic that gives them.
 //!
 //! Nothing here looks at the machine: sizes follow from the shapes alone, so that the order of every sum, and with it every
-//! bit, is the same everywhere. Only [`TileRows`], which no sum depends on, takes the number of threads.
+//! bit, is the same everywhere. Only [`TileRows`] takes the number of threads, where no sum depends on it.
 
 use super::pack::panels;
 use crate::element::Sealed as Element;
@@ -39,8 +39,8 @@ pub fn tile_rows<T: Element>(max_batch: usize, weights: usize) -> usize {
     max_batch.div_ceil(2).next_multiple_of(8).clamp(16, TILE_ROWS)
 }
 
-/// Rows of the tiles that a trainer's batches go through the layers in. How many a tile has changes no sum, so that they may
-/// follow from the number of threads.
+/// Rows of the tiles that a trainer's batches go through the layers in. Of two-phase batches how many a tile has changes no sum,
+/// so that they may follow from the number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileRows {
     /// See [`tile_rows`].
@@ -50,24 +50,34 @@ pub struct TileRows {
 }
 
 impl TileRows {
-    /// Pairs of tiles where weights are too many for the depth-first schedule, if no thread has more rows for it. Each weight
-    /// is then read half as often, and the sums of its gradient are loaded and stored half as often: measured, a step of
-    /// 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two. Only of as many rows as are [`CHAINED`], so
-    /// that no sum changes.
+    /// [`tile_rows`] where sums depend on them, which `is_chained` says of a layer that [`sums_in_chains`], and for no number
+    /// of threads. Else a half of them, or a half of that, where it leaves a thread at least an eighth of its rows less, and
+    /// pairs where no thread has more rows for it. In pairs each weight is read half as often, and the sums of its gradient are
+    /// loaded and stored half as often: measured, a step of 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3
+    /// to 6 on two.
     pub fn choose<T: Element>(
         max_batch: usize,
         weights: usize,
         parameter_lines: usize,
-        threads: usize,
+        is_chained: bool,
+        threads: Option<usize>,
     ) -> Self {
-        let least = tile_rows::<T>(max_batch, weights);
+        let rows = tile_rows::<T>(max_batch, weights);
+        let sums_depend =
+            fits_depth_first::<T>(parameter_lines) || (is_chained && !rows.is_multiple_of(CHAINED));
+        let Some(threads) = threads.filter(|_| !sums_depend) else {
+            return Self { least: rows, most: rows };
+        };
         let longest = |rows: usize| max_batch.min(max_batch.div_ceil(rows).div_ceil(threads) * rows);
-        let pays = !fits_depth_first::<T>(parameter_lines)
-            && least < max_batch
-            && 2 * least <= WIDE_TILE_ROWS
-            && least.is_multiple_of(CHAINED);
-        let most = if pays && longest(2 * least) <= longest(least) { 2 * least } else { least };
-        Self { least, most }
+        let (mut least, mut half) = (rows, rows);
+        while half.is_multiple_of(2 * SHARED_ROWS) {
+            half /= 2;
+            if 8 * longest(half) <= 7 * longest(least) {
+                least = half;
+            }
+        }
+        let pays = least < max_batch && 2 * least <= WIDE_TILE_ROWS && longest(2 * least) <= longest(least);
+        Self { least, most: if pays { 2 * least } else { least } }
     }
 
     /// Those of a batch: as few as fill no more than so many slots.
@@ -75,6 +85,9 @@ impl TileRows {
         if batch.div_ceil(self.least) <= slots { self.least } else { self.most }
     }
 }
+
+/// Fewest rows that tiles are halved to for the sake of more threads: a multiple of [`CHAINED`], so that no sum changes.
+const SHARED_ROWS: usize = CHAINED;
 
 /// Rows that are packed, or unpacked, in all their panels before the next. A panel reads a line or two of each row, and the next
 /// panel the same lines again or their neighbours: of 256 rows of 4,096 bytes each takes another page, and none stays in L1.
@@ -253,8 +266,8 @@ pub const fn asks_for_next(mr: usize) -> bool {
 /// rows and inputs along the lanes. As it lies in memory, lanes past its columns work for nothing; turned round, its
 /// blocks are transposed, which takes as long as some ten rows.
 #[inline(always)]
-pub const fn turns_round(cols: usize, rows: usize, accumulators: usize) -> bool {
-    cols <= NARROW && cols <= accumulators && rows >= 24
+pub const fn turns_round(cols: usize, rows: usize) -> bool {
+    cols <= NARROW && rows >= 24
 }
 
 /// Whether the last panel of another product, of `cols` columns, is computed with the `steps` of its sums along the lanes: see
@@ -283,9 +296,8 @@ pub const fn lane_rows(cols: usize, accumulators: usize) -> usize {
     }
 }
 
-/// Chains that each sum of a gradient has where a panel, not the only one, has so many inputs or outputs: together as many as
-/// four of them have. One input and the biases, of one panel, would otherwise be two chains, of the eight that hide the latency
-/// of a multiply-add.
+/// Chains that each sum of a gradient has where a panel has so many inputs or outputs: as many as make four lines of sums.
+/// One input and the biases, of one panel, would otherwise be two chains, of the eight that hide the latency of a multiply-add.
 #[inline(always)]
 pub const fn chains(lines: usize) -> usize {
     match lines {
@@ -295,15 +307,22 @@ pub const fn chains(lines: usize) -> usize {
     }
 }
 
+/// Whether some sums of the gradient of such a layer have several [`chains`]: those of its last inputs, or last outputs, and
+/// their biases. Not where it has one panel of inputs, whose gradient may be computed elsewhere.
+pub fn sums_in_chains<T: Element>(inputs: usize, outputs: usize) -> bool {
+    let last = |count: usize| count - (panels::<T>(count) - 1) * T::LANES;
+    panels::<T>(inputs) > 1 && (chains(last(inputs)) > 1 || chains(last(outputs)) > 1)
+}
+
 /// Rows after which such chains are added up; those left at a tile's end are one chain. So a sum does not depend on where tiles
-/// end, as long as it is after a multiple of so many rows: [`TileRows`] pairs no others.
+/// end, as long as it is after a multiple of so many rows.
 pub const CHAINED: usize = 32;
 
 /// Most columns of a panel that [`turns_round`] or is summed along lanes.
 const NARROW: usize = 6;
 
 /// Panels of inputs that a gradient of `cols` outputs that [`turns_round`] takes at a time: six, or as many as there are
-/// registers for.
+/// registers for, or one.
 #[inline(always)]
 pub const fn turned_panels(cols: usize, accumulators: usize) -> usize {
     let mut np = 6;
@@ -414,27 +433,39 @@ mod tests {
     }
 
     #[test]
-    fn tiles_are_paired_where_weights_are_many_and_no_thread_gets_more_rows() {
-        let rows = |max_batch, weights: usize, threads| {
-            let TileRows { least, most } = TileRows::choose::<f32>(max_batch, weights, weights / 16, threads);
+    fn tiles_follow_the_threads_where_no_sum_depends_on_them() {
+        let rows = |max_batch, widths: &[usize], threads| {
+            let layers = || widths.windows(2).map(|ends| (ends[0], ends[1]));
+            let weights = layers().map(|(inputs, outputs)| (1 + inputs) * outputs).sum();
+            let lines =
+                layers().map(|(inputs, outputs)| parameter_lines::<f32>(inputs, outputs).unwrap()).sum();
+            let is_chained = layers().any(|(inputs, outputs)| sums_in_chains::<f32>(inputs, outputs));
+            let TileRows { least, most } =
+                TileRows::choose::<f32>(max_batch, weights, lines, is_chained, threads);
             (least, most)
         };
-        // 784-512-512-10.
-        let of_threads = |threads| rows(256, 669_706, threads);
-        assert_eq!([1, 2, 3, 4, 16].map(of_threads), [(64, 128), (64, 128), (64, 128), (64, 64), (64, 64)]);
-        assert_eq!(of_threads(usize::MAX), (64, 64));
+        let mnist512 = [784, 512, 512, 10];
+        let of_threads = |threads| rows(256, &mnist512, Some(threads));
+        assert_eq!([1, 2, 3, 4].map(of_threads), [(64, 128), (64, 128), (32, 32), (64, 64)]);
+        assert_eq!([5, 8, 16, 64].map(of_threads), [(64, 64), (32, 32), (32, 32), (32, 32)]);
+        assert_eq!(rows(256, &mnist512, None), (64, 64));
         // 784-128-10.
-        assert_eq!([1, 2].map(|threads| rows(64, 101_770, threads)), [(32, 64), (32, 32)]);
+        assert_eq!([1, 2].map(|threads| rows(64, &[784, 128, 10], Some(threads))), [(32, 64), (32, 32)]);
         // Few weights, wide tiles, and a batch of one tile.
-        assert_eq!(rows(65_536, 14_723, 1), (64, 64));
-        assert_eq!(rows(1024, 3_148_800, 1), (256, 256));
-        assert_eq!(
-            [1, 2, 4].map(|threads| rows(512, 25_177_088, threads)),
-            [(128, 256), (128, 256), (128, 128)]
-        );
-        assert_eq!(rows(16, 669_706, 1), (16, 16));
+        assert_eq!(rows(65_536, &[32, 64, 64, 64, 64, 3], Some(1)), (64, 64));
+        let sq1024 = |threads| rows(1024, &[1024; 4], Some(threads));
+        assert_eq!([1, 2, 3, 4].map(sq1024), [(256, 256), (256, 256), (128, 128), (256, 256)]);
+        assert_eq!([6, 8, 16, 32, 64].map(sq1024), [(64, 64), (128, 128), (64, 64), (32, 32), (32, 32)]);
+        let wide = |threads| rows(512, &[1024, 4096, 4096, 1024], Some(threads));
+        assert_eq!([1, 2, 4, 8].map(wide), [(128, 256), (128, 256), (128, 128), (64, 64)]);
+        assert_eq!(rows(16, &mnist512, Some(1)), (16, 16));
         // Of 40 rows, which is no multiple of those whose sums are added up together.
-        assert_eq!([1, 2].map(|threads| rows(80, 669_706, threads)), [(40, 40), (40, 40)]);
+        assert_eq!(rows(80, &mnist512, Some(1)), (40, 80));
+        assert_eq!([1, 2, 16].map(|threads| rows(80, &[785, 512, 10], Some(threads))), [(40, 40); 3]);
+        assert_eq!(
+            [1, 2, 16].map(|threads| rows(200, &[785, 512, 10], Some(threads))),
+            [(64, 128), (64, 128), (32, 32)]
+        );
         let tiles = TileRows { least: 64, most: 128 };
         assert_eq!([64, 128, 129, 256].map(|batch| tiles.of_batch(batch, 2)), [64, 64, 128, 128]);
     }

@@ -1,7 +1,7 @@
 //! The three matrix products of backpropagation by one micro-kernel.
 //!
 //! Every product is `C[m][n] = start + sum_k A[m][k] B[k][n]`, one chain of fused multiply-adds for each
-//! element of `C`, in the order of `k`: so its bits do not depend on tiles, blocks or neighbours.
+//! element of `C`, in the order of `k`, or a few where shapes alone say so: so its bits do not depend on tiles, blocks or neighbours.
 //!
 //! | product | `C` | `A` | `B` | start |
 //! |---|---|---|---|---|
@@ -14,9 +14,9 @@
 //!
 //! [`forward`] and [`backward_data`] loop over blocks of panels of `C`, blocks of `k`, groups of panels, rows of `C`, and
 //! go through the panels in either [`Order`]; [`weight_gradient`], in `gradient.rs`, loops over panels, then rows of `C`:
-//! its `k`, the rows of a tile, is one block. Elements have several chains where shapes alone say so: of last panels
-//! of few columns `LANES` of them in `narrow.rs`, and in [`weight_gradient`] two or four where a panel of one or two columns
-//! would wait for each sum: see [`chains`](super::blocking::chains).
+//! its `k`, the rows of a tile, is one block. Elements of last panels of few columns have `LANES` chains, in
+//! `narrow.rs`; those of gradients two or four where a panel has one or two inputs or outputs: see
+//! [`chains`](super::blocking::chains).
 //!
 //! [`weight_gradient`]: super::gradient::weight_gradient
 

@@ -34,7 +34,7 @@ pub fn weight_gradient<L: Lanes>(
     let owned = d_w.len() / stride;
     let has_last = owned > 0 && first + owned == d_z.panels();
     // One panel of inputs is a tile or two as it lies.
-    let narrow = has_last && x.panels() > 1 && turns_round(d_z.last_cols(), d_z.rows, L::ACCUMULATORS);
+    let narrow = has_last && x.panels() > 1 && turns_round(d_z.last_cols(), d_z.rows);
     let as_they_lie = owned - usize::from(narrow);
     let mut p = 0;
     while p < as_they_lie {
@@ -61,7 +61,7 @@ pub fn weight_gradient<L: Lanes>(
 }
 
 /// `NP` panels of a weight gradient: blocks of inputs within each panel of `x`, and the biases, in the last block if it has
-/// registers left: by themselves, one chain for each panel, they would wait for every sum.
+/// registers left: by themselves, one sum for each panel, they would mostly wait.
 #[inline(always)]
 fn gradient_panels<L: Lanes, const NP: usize>(
     l: L,
@@ -192,7 +192,7 @@ impl<T: Element> GradientTile<'_, '_, T> {
                     load_sums(l, &mut biases, self.c, (0, stride));
                 }
                 let (b, rows) = (some_panels(self.d_z, self.first), self.d_z.rows);
-                accumulate_in_chains::<L, W, MR, ONES, NP, CHAINS>(l, &mut sums, &mut biases, a, b, rows);
+                accumulate_in_chains::<L, W, MR, ONES, NP, CHAINS>(l, (&mut sums, &mut biases), a, b, rows);
                 store_sums(l, self.c, (line, stride), &sums);
                 store_sums(l, self.c, (0, stride), &biases);
                 if let Some(descent) = &mut self.descent {
@@ -250,8 +250,7 @@ fn narrow_gradient<L: Lanes>(
     }
 }
 
-/// The biases of a [`narrow_gradient`]. Not by the micro-kernel and a row of one element: 64 rows of 17-17 reached 47 % of the
-/// peak with it, 51 so.
+/// The biases of a [`narrow_gradient`]: sums of lines alone, without products with 1, which take as long again.
 #[inline(always)]
 fn bias_sum<L: Lanes, const CHAINS: usize>(
     l: L,
@@ -260,7 +259,7 @@ fn bias_sum<L: Lanes, const CHAINS: usize>(
     start: Start,
 ) -> L::Vector {
     let mut sum = [[if start == Start::Accumulate { l.load(biases) } else { l.zero() }]];
-    accumulate_in_chains::<L, RowsAlong, 0, 1, 1, CHAINS>(l, &mut [], &mut sum, &[], [d_z], d_z.len());
+    accumulate_in_chains::<L, RowsAlong, 0, 1, 1, CHAINS>(l, (&mut [], &mut sum), &[], [d_z], d_z.len());
     sum[0][0]
 }
 
@@ -311,7 +310,7 @@ fn sum_turned<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
             let b = some_panels(x, first);
             let mut sums = [[l.zero(); NP]; MR];
             load_sums(l, &mut sums, lines.as_flattened(), (0, MR));
-            accumulate_in_chains::<L, RowsAlong, MR, 0, NP, CHAINS>(l, &mut sums, &mut [], d_z, b, x.rows);
+            accumulate_in_chains::<L, RowsAlong, MR, 0, NP, CHAINS>(l, (&mut sums, &mut []), d_z, b, x.rows);
             store_sums(l, lines.as_flattened_mut(), (0, MR), &sums);
         },
     );

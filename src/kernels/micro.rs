@@ -200,7 +200,7 @@ type Sums<L, const MR: usize, const NP: usize> = [[<L as Lanes>::Vector; NP]; MR
 /// One step of the micro-kernel: from element `first` of `A` on one of each row, times line `k` of each panel.
 ///
 /// # Safety
-/// `a` and the panels have these.
+/// `a` has the elements `first + m * row` for all `m < MR`, and each panel has line `k`.
 #[inline(always)]
 unsafe fn add_step<L: Lanes, const MR: usize, const ONES: usize, const NP: usize>(
     l: L,
@@ -244,12 +244,12 @@ pub fn accumulate_in_chains<
     const CHAINS: usize,
 >(
     l: L,
-    sums: &mut [[L::Vector; NP]; MR],
-    ones: &mut [[L::Vector; NP]; ONES],
+    (sums, ones): (&mut Sums<L, MR, NP>, &mut Sums<L, ONES, NP>),
     a: &[L::Element],
     b: [&[LineOf<L>]; NP],
     steps: usize,
 ) {
+    const { assert!(NP > 0 && CHAINS.is_power_of_two() && CHAINED.is_multiple_of(CHAINS)) };
     let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
     let chained = if CHAINS == 1 { 0 } else { steps - steps % CHAINED };
     for panel in b {
@@ -263,7 +263,7 @@ pub fn accumulate_in_chains<
         for k in (first..first + CHAINED).step_by(CHAINS) {
             for c in 0..CHAINS {
                 let (chain, k) = ((&mut chains[c], &mut ones_chains[c]), k + c);
-                // SAFETY: `k < chained`, which the assertions compared with the lengths.
+                // SAFETY: `k < chained`, for `CHAINS` divides `CHAINED`; the assertions compared it with the lengths.
                 unsafe { add_step::<L, MR, ONES, NP>(l, chain, (a, k * step, row), (b, k)) };
             }
         }

@@ -13,8 +13,8 @@ use crate::kernels::{Isa, Kernels, Start, quads};
 use crate::loss::{self, Classes, Loss, Objective, Targets};
 use crate::optimizer::{Optimizer, Update};
 
-const ROWS: [usize; 10] = [1, 2, 3, 5, 8, 12, 13, 17, 25, 64];
-const FEATURES: [usize; 12] = [1, 2, 7, 8, 9, 15, 16, 17, 33, 49, 65, 129];
+const ROWS: [usize; 11] = [1, 2, 3, 5, 8, 12, 13, 17, 25, 33, 64];
+const FEATURES: [usize; 13] = [1, 2, 7, 8, 9, 15, 16, 17, 18, 33, 49, 65, 129];
 const LONGEST_SLICE: usize = 515;
 
 /// Which end of the memory a buffer lies against.

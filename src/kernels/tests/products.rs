@@ -16,7 +16,7 @@ use crate::kernels::{Isa, Kernels, Start};
 use crate::optimizer::{Optimizer, Update};
 
 /// Shapes past the cube: ragged in every block, sums longer than a block of `k`, and more than a block of panels.
-const RAGGED: [(usize, usize, usize); 23] = [
+const RAGGED: [(usize, usize, usize); 24] = [
     (31, 33, 65),
     (33, 31, 129),
     (65, 100, 31),
@@ -40,6 +40,7 @@ const RAGGED: [(usize, usize, usize); 23] = [
     (40, 21, 5),
     (20, 401, 600),
     (9, 600, 401),
+    (34, 49, 65),
 ];
 
 /// Sizes at the edges of blocks and tiles, and primes.

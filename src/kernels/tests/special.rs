@@ -4,7 +4,7 @@
 use super::available;
 use super::lanes::{Scalar, halved, mul_add};
 use crate::activation::Activation;
-use crate::kernels::blocking::sums_along_lanes;
+use crate::kernels::blocking::{CHAINED, chains, sums_along_lanes};
 use crate::kernels::gemm::Order;
 use crate::kernels::lanes::Line;
 use crate::kernels::pack::{Panels, PanelsMut, panels};
@@ -238,7 +238,7 @@ fn chain<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) 
 }
 
 /// The same in as many chains as there are lanes, which are added up by halves.
-fn chains<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
+fn along_lanes<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
     let mut sums = vec![T::ZERO; T::LANES];
     for (i, (a, b)) in products.enumerate() {
         let sum = &mut sums[i % T::LANES];
@@ -288,7 +288,7 @@ fn check_product<T: Scalar>((m, n, k): (usize, usize, usize)) -> usize {
                     let products = (0..k).map(|l| (x[r * k + l], w[(1 + l) * n + c]));
                     let is_narrow = c >= T::LANES && sums_along_lanes::<T>(n - T::LANES, k);
                     let expected =
-                        if is_narrow { chains(isa, w[c], products) } else { chain(isa, w[c], products) };
+                        if is_narrow { along_lanes(isa, w[c], products) } else { chain(isa, w[c], products) };
                     let what = format!("{special} at {place}, output {i} on {isa}");
                     assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
                     checked += 1;
@@ -341,6 +341,62 @@ fn products_with_special_values_are_plain_chains_of_numbers() {
     let products = check_products::<f32>() + check_products::<f64>();
     let gradients = check_gradients::<f32>() + check_gradients::<f64>();
     println!("RESULT special_products outputs={products} gradients={gradients} different=0");
+}
+
+/// [`chain`], but of every whole [`CHAINED`] steps each `count`th goes to the same one of `count` sums.
+fn chained<T: Scalar>(isa: Isa, count: usize, start: T, products: &[(T, T)]) -> T {
+    let (blocks, rest) = products.as_chunks::<CHAINED>();
+    let sum = blocks.iter().fold(start, |start, block| {
+        let mut sums = vec![T::ZERO; count];
+        sums[0] = start;
+        for (k, &(a, b)) in block.iter().enumerate() {
+            sums[k % count] = mul_add(isa, a, b, sums[k % count]);
+        }
+        halved(&sums)
+    });
+    chain(isa, sum, rest.iter().copied())
+}
+
+/// Gradients of layers whose last panels have one to four inputs and outputs, of more rows than [`CHAINED`].
+fn check_chains<T: Scalar>(rows: usize) -> usize {
+    let mut checked = 0;
+    let numbers = |count: usize, step: usize| -> Vec<T> {
+        (0..count).map(|i| T::from_f64((i * step % 1013) as f64 / 506.0 - 1.0)).collect()
+    };
+    for (last_in, last_out) in (1..=4).flat_map(|inputs| (1..=4).map(move |outputs| (inputs, outputs))) {
+        // One panel of outputs, and several of both.
+        for (m, n) in [(T::LANES + last_in, last_out), (2 * T::LANES + last_in, 2 * T::LANES + last_out)] {
+            let (x, d_z) = (numbers(rows * m, 389), numbers(rows * n, 571));
+            let (of_x, of_d) = (packed(&x, m), packed(&d_z, n));
+            for (isa, kernels) in available::<T>() {
+                let mut d_w = packed(&vec![T::from_f64(0.3); (1 + m) * n], n);
+                let (x_panels, d_panels) = (Panels::new(&of_x, rows, m), Panels::new(&of_d, rows, n));
+                kernels.weight_gradient(&mut d_w, x_panels, d_panels, 0, Start::Accumulate, None);
+                for (i, found) in unpacked(kernels, &d_w, (1 + m, n)).iter().enumerate() {
+                    let (line, c) = (i / n, i % n);
+                    let input = |r: usize| if line == 0 { T::from_f64(1.0) } else { x[r * m + line - 1] };
+                    let products: Vec<(T, T)> = (0..rows).map(|r| (input(r), d_z[r * n + c])).collect();
+                    let count = match line {
+                        _ if c >= n - last_out => chains(last_out),
+                        0 => chains(last_in),
+                        _ if line > m - last_in => chains(last_in),
+                        _ => 1,
+                    };
+                    let expected = chained(isa, count, T::from_f64(0.3), &products);
+                    let what = format!("{isa}: line {line}, output {c} of {m}-{n}, {rows} rows");
+                    assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
+                    checked += 1;
+                }
+            }
+        }
+    }
+    checked
+}
+
+#[test]
+fn gradients_are_plain_chains_of_numbers() {
+    let all = [32, 35, 64, 70].map(|rows| check_chains::<f32>(rows) + check_chains::<f64>(rows));
+    println!("RESULT chains gradients={} different=0", all.iter().sum::<usize>());
 }
 
 const LOSSES: [Loss; 5] = [

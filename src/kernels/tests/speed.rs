@@ -278,7 +278,7 @@ impl Step {
         let weights = sizes.windows(2).map(|ends| (1 + ends[0]) * ends[1]).sum();
         let parameters = of_layers(parameter_lines::<f32>);
         let count = parameters.iter().map(Vec::len).sum();
-        let tile_rows = TileRows::choose::<f32>(max_batch, weights, count, 1);
+        let tile_rows = TileRows::choose::<f32>(max_batch, weights, count, false, Some(1));
         let rows = tile_rows.most;
         let tile =
             |_| -> Vec<_> { sizes.iter().map(|&size| lines::<f32>(rows * panels::<f32>(size))).collect() };
