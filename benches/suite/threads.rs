@@ -27,7 +27,7 @@ pub fn bench(criterion: &mut Criterion) {
     }
     for threads in counts {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        let mut trainer = SQUARE.trainer(Isa::detect());
+        let mut trainer = pool.install(|| SQUARE.trainer(Isa::detect()));
         group.bench_function(BenchmarkId::new("fuseprop", threads), |bencher| {
             pool.install(|| bencher.iter(|| trainer.step(&data.x, data.targets(SQUARE.loss))));
         });

@@ -17,7 +17,7 @@ pub fn bench(criterion: &mut Criterion) {
             for threads in threads {
                 // Inside a pool, as a training loop should be: to enter one costs a wake-up.
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-                let mut trainer = workload.trainer(isa);
+                let mut trainer = pool.install(|| workload.trainer(isa));
                 let loss = trainer.step(&data.x, targets).expect("the batch fits");
                 assert!(loss.is_finite() && loss > 0.0);
                 group.bench_function(BenchmarkId::new(isa.to_string(), threads), |bencher| {

@@ -7,7 +7,8 @@
 //! cargo run --release --example scaling -- --out DIR      where the plots go; target/scaling if not said
 //! ```
 //!
-//! Every point is trained on each number of threads from the same seed, and the parameters are compared bit by bit.
+//! Every point is trained on one thread, two, four and so on up to all from the same seed, and the parameters are compared
+//! bit by bit.
 
 mod measure;
 #[path = "../common/peak.rs"]
@@ -35,14 +36,21 @@ struct Sweep {
     name: &'static str,
     title: String,
     shapes: Vec<Shape>,
-    /// Numbers of threads of each shape.
+    /// Numbers of threads that each shape is timed on.
     threads: Vec<usize>,
 }
 
-/// The peak of one thread and of all, in GFLOP/s; 0 where it cannot be measured.
-struct Peak {
-    one: f64,
-    all: f64,
+/// Numbers of threads, from one to all, and the peak of each in GFLOP/s; 0 where it cannot be measured.
+struct Peaks(Vec<(usize, f64)>);
+
+impl Peaks {
+    fn measure(counts: &[usize]) -> Self {
+        Self(counts.iter().map(|&threads| (threads, peak::peak(threads) / 1e9)).collect())
+    }
+
+    fn of(&self, threads: usize) -> f64 {
+        self.0.iter().find(|(count, _)| *count == threads).map_or(0.0, |(_, rate)| *rate)
+    }
 }
 
 fn main() -> ExitCode {
@@ -85,41 +93,49 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     std::fs::create_dir_all(&arguments.out)
         .map_err(|error| format!("cannot make the folder {}: {error}", arguments.out.display()))?;
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let peak = Peak { one: peak::peak(1) / 1e9, all: peak::peak(cores) / 1e9 };
+    let counts = thread_counts(cores);
+    let peaks = Peaks::measure(&counts);
     println!(
         "{} on {cores} threads, peak {:.0} GFLOP/s on one and {:.0} on all",
         fuseprop::Isa::detect(),
-        peak.one,
-        peak.all
+        peaks.of(1),
+        peaks.of(cores)
     );
     let (sweeps, budget) =
-        (sweeps(arguments.quick, cores), Duration::from_millis(if arguments.quick { 120 } else { 500 }));
+        (sweeps(arguments.quick, &counts), Duration::from_millis(if arguments.quick { 120 } else { 500 }));
     let count: usize = sweeps.iter().map(|sweep| sweep.shapes.len() * (sweep.threads.len() + 1)).sum();
     let bar = ProgressBar::new(count as u64).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").expect("the template is constant"),
     );
     let mut paths = Vec::new();
     for sweep in &sweeps {
-        let points = sweep.measure(budget, &bar)?;
-        bar.suspend(|| print_table(sweep, &points, &peak));
-        paths.extend(plot::draw(&sweep.chart(&points, &peak), &arguments.out, sweep.name)?);
+        let points = sweep.measure(budget, &counts, &bar)?;
+        bar.suspend(|| print_table(sweep, &points, &peaks));
+        paths.extend(plot::draw(&sweep.chart(&points, &peaks), &arguments.out, sweep.name)?);
     }
     bar.finish_and_clear();
     print_paths(&paths);
     Ok(())
 }
 
+fn powers(from: u32, to: u32, step: usize) -> impl Iterator<Item = usize> {
+    (from..=to).step_by(step).map(|power| 1usize << power)
+}
+
+/// Powers of two and all: a machine with many cores takes a few points more, not many.
+fn thread_counts(cores: usize) -> Vec<usize> {
+    let mut counts: Vec<usize> = powers(0, cores.ilog2(), 1).collect();
+    if counts.last() != Some(&cores) {
+        counts.push(cores);
+    }
+    counts
+}
+
 /// What is measured: networks of three square layers.
-fn sweeps(quick: bool, cores: usize) -> Vec<Sweep> {
-    let powers = |from: u32, to: u32, step: usize| (from..=to).step_by(step).map(|power| 1usize << power);
+fn sweeps(quick: bool, counts: &[usize]) -> Vec<Sweep> {
     let (batch_step, width_step) = if quick { (6, 3) } else { (2, 1) };
     let widest = if quick { 9 } else { 11 };
-    // Powers of two and all: a machine with many cores takes a few points more, not many.
-    let mut threads: Vec<usize> = powers(0, cores.ilog2(), 1).collect();
-    if threads.last() != Some(&cores) {
-        threads.push(cores);
-    }
-    let mut ends = vec![1, cores];
+    let mut ends = vec![1, counts[counts.len() - 1]];
     ends.dedup();
     let batches = powers(0, 16, batch_step).chain(if quick { Some(65_536) } else { None });
     let mut batches: Vec<usize> = batches.collect();
@@ -129,7 +145,7 @@ fn sweeps(quick: bool, cores: usize) -> Vec<Sweep> {
             name: "threads",
             title: "512-512-512-512 at batch 1,024".into(),
             shapes: vec![Shape { batch: 1024, width: 512 }],
-            threads,
+            threads: counts.to_vec(),
         },
         Sweep {
             name: "batch",
@@ -147,10 +163,12 @@ fn sweeps(quick: bool, cores: usize) -> Vec<Sweep> {
 }
 
 impl Sweep {
-    fn measure(&self, budget: Duration, bar: &ProgressBar) -> Result<Vec<Point>, String> {
+    /// Times every shape, once the bits of its steps are the same on all of some numbers of threads.
+    fn measure(&self, budget: Duration, counts: &[usize], bar: &ProgressBar) -> Result<Vec<Point>, String> {
         let mut points = Vec::new();
         for &shape in &self.shapes {
             bar.set_message(format!("{}: batch {}, width {}", self.name, shape.batch, shape.width));
+            measure::check_bits(shape, counts)?;
             let timings = self.threads.iter().map(|&threads| {
                 let timing = measure::train(shape, threads, budget);
                 bar.inc(1);
@@ -159,7 +177,7 @@ impl Sweep {
             let timings = timings.collect::<Result<Vec<Timing>, String>>()?;
             let reference = measure::reference(shape, budget);
             bar.inc(1);
-            points.push(Point::new(shape, timings, reference)?);
+            points.push(Point { shape, timings, reference });
         }
         Ok(points)
     }
@@ -173,7 +191,7 @@ impl Sweep {
         }
     }
 
-    fn chart(&self, points: &[Point], peak: &Peak) -> Chart {
+    fn chart(&self, points: &[Point], peaks: &Peaks) -> Chart {
         let mut series = Vec::new();
         let mut add = |name: String, style, points: Vec<(f64, f64)>| {
             if points.iter().all(|point| point.1 > 0.0) {
@@ -192,7 +210,8 @@ impl Sweep {
             );
             let line = |rate: f64| vec![(one as f64, rate), (all as f64, rate)];
             add("naive reference, one thread".into(), Style::Line, line(first.reference_gflops()));
-            add("peak".into(), Style::Dashed, vec![(one as f64, peak.one), (all as f64, peak.all)]);
+            let of_counts = peaks.0.iter().map(|&(threads, rate)| (threads as f64, rate));
+            add("peak".into(), Style::Dashed, of_counts.collect());
         } else {
             for (i, threads) in self.threads.iter().enumerate() {
                 let name = format!("fuseprop, {threads} thread{}", if *threads == 1 { "" } else { "s" });
@@ -202,7 +221,7 @@ impl Sweep {
             let naive = points.iter().map(|p| (at(p, 1), p.reference_gflops())).collect();
             add("naive reference".into(), Style::Marked, naive);
             let roof = |rate: f64| vec![(at(first, 1), rate), (at(last, 1), rate)];
-            add(format!("peak, {all} threads"), Style::Dashed, roof(peak.all));
+            add(format!("peak, {all} threads"), Style::Dashed, roof(peaks.of(all)));
         }
         let label = match self.name {
             "threads" => "threads",
@@ -219,7 +238,7 @@ impl Sweep {
     }
 }
 
-fn print_table(sweep: &Sweep, points: &[Point], peak: &Peak) {
+fn print_table(sweep: &Sweep, points: &[Point], peaks: &Peaks) {
     println!("\n{}: {}", sweep.name, sweep.title);
     let grows = if sweep.name == "threads" { "batch" } else { sweep.name };
     println!(
@@ -229,12 +248,8 @@ fn print_table(sweep: &Sweep, points: &[Point], peak: &Peak) {
     for point in points {
         for timing in &point.timings {
             let rate = point.gflops(timing);
-            let cores = if timing.threads == 1 {
-                peak.one
-            } else {
-                peak.one + (peak.all - peak.one).max(0.0) * share(timing.threads, sweep)
-            };
-            let of_peak = if cores > 0.0 { format!("{:.0} %", 100.0 * rate / cores) } else { "-".into() };
+            let peak = peaks.of(timing.threads);
+            let of_peak = if peak > 0.0 { format!("{:.0} %", 100.0 * rate / peak) } else { "-".into() };
             println!(
                 "{:>8} {:>8} {:>14.0} {:>9.2} {:>8} {:>9.2}x {:>9.0}x  same",
                 if grows == "width" { point.shape.width } else { point.shape.batch },
@@ -247,12 +262,6 @@ fn print_table(sweep: &Sweep, points: &[Point], peak: &Peak) {
             );
         }
     }
-}
-
-/// How far from one thread to all.
-fn share(threads: usize, sweep: &Sweep) -> f64 {
-    let all = sweep.threads[sweep.threads.len() - 1];
-    if all > 1 { (threads - 1) as f64 / (all - 1) as f64 } else { 0.0 }
 }
 
 fn print_paths(paths: &[PathBuf]) {

@@ -1,4 +1,4 @@
-//! The time of a training step, and its bits.
+//! The time of a training step, and whether its bits depend on the threads.
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,17 @@ pub struct Shape {
 pub struct Timing {
     pub threads: usize,
     pub seconds: f64,
-    /// The parameters after the first steps.
-    parameters: Vec<u32>,
 }
+
+/// A trainer with its inputs and targets.
+type Batch = (Trainer<f32>, Vec<f32>, Vec<f32>);
 
 /// A shape with all its measurements.
 pub struct Point {
     pub shape: Shape,
     pub timings: Vec<Timing>,
     /// Seconds of the reference for each row.
-    reference: f64,
+    pub reference: f64,
 }
 
 /// Steps after which parameters are compared.
@@ -36,17 +37,6 @@ const REFERENCE_FLOP: f64 = 5e7;
 const LEARNING_RATE: f64 = 1e-3;
 
 impl Point {
-    /// Refuses timings whose parameters differ.
-    pub fn new(shape: Shape, timings: Vec<Timing>, reference: f64) -> Result<Self, String> {
-        match timings.iter().find(|timing| timing.parameters != timings[0].parameters) {
-            Some(other) => Err(format!(
-                "batch {}, width {}: {} threads give other bits than {}",
-                shape.batch, shape.width, other.threads, timings[0].threads
-            )),
-            None => Ok(Self { shape, timings, reference }),
-        }
-    }
-
     pub fn samples_per_second(&self, timing: &Timing) -> f64 {
         self.shape.batch as f64 / timing.seconds
     }
@@ -76,30 +66,58 @@ impl Shape {
             .build()
     }
 
+    fn message(self, error: fuseprop::Error) -> String {
+        format!("batch {}, width {}: {error}", self.batch, self.width)
+    }
+
+    /// A trainer on so many threads, which share a step from the default threshold on or another, and its batch.
+    fn trainer(self, threads: usize, threshold: Option<usize>) -> Result<Batch, String> {
+        let parallelism = if threads == 1 { Parallelism::Serial } else { Parallelism::Threads(threads) };
+        let build = |network| {
+            let builder = Trainer::builder(network).loss(Loss::MeanSquaredError).max_batch(self.batch);
+            let builder = builder.optimizer(Optimizer::sgd(LEARNING_RATE)).parallelism(parallelism);
+            match threshold {
+                Some(threshold) => builder.parallel_threshold(threshold).build(),
+                None => builder.build(),
+            }
+        };
+        let trainer = self.network().and_then(build).map_err(|error| self.message(error))?;
+        Ok((trainer, self.values(self.batch, 389), self.values(self.batch, 577)))
+    }
+
     fn values(self, rows: usize, stride: usize) -> Vec<f32> {
         (0..rows * self.width).map(|i| (i * stride % 1009) as f32 / 504.5 - 1.0).collect()
     }
 }
 
+/// Trains on each of some numbers of threads, even where they do not pay, and compares the parameters bit by bit.
+pub fn check_bits(shape: Shape, counts: &[usize]) -> Result<(), String> {
+    let mut expected: Option<Vec<u32>> = None;
+    for &threads in counts {
+        let (mut trainer, x, targets) = shape.trainer(threads, Some(0))?;
+        for _ in 0..COMPARED_STEPS {
+            trainer.step(&x, &targets).map_err(|error| shape.message(error))?;
+        }
+        let mut parameters = vec![0.0; trainer.network().parameter_count()];
+        trainer.network().read_parameters(&mut parameters).map_err(|error| shape.message(error))?;
+        let parameters: Vec<u32> = parameters.into_iter().map(f32::to_bits).collect();
+        if *expected.get_or_insert_with(|| parameters.clone()) != parameters {
+            let Shape { batch, width } = shape;
+            return Err(format!(
+                "batch {batch}, width {width}: {threads} threads give other bits than {}",
+                counts[0]
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The median time of a step on so many threads.
 pub fn train(shape: Shape, threads: usize, budget: Duration) -> Result<Timing, String> {
-    let message = |error: fuseprop::Error| format!("batch {}, width {}: {error}", shape.batch, shape.width);
-    let parallelism = if threads == 1 { Parallelism::Serial } else { Parallelism::Threads(threads) };
-    let mut trainer = shape
-        .network()
-        .and_then(|network| {
-            let builder = Trainer::builder(network).loss(Loss::MeanSquaredError).max_batch(shape.batch);
-            builder.optimizer(Optimizer::sgd(LEARNING_RATE)).parallelism(parallelism).build()
-        })
-        .map_err(message)?;
-    let (x, targets) = (shape.values(shape.batch, 389), shape.values(shape.batch, 577));
-    for _ in 0..COMPARED_STEPS {
-        trainer.step(&x, &targets).map_err(message)?;
-    }
-    let mut parameters = vec![0.0; trainer.network().parameter_count()];
-    trainer.network().read_parameters(&mut parameters).map_err(message)?;
-    let seconds = median(budget, || trainer.step(&x, &targets).map(drop)).map_err(message)?;
-    Ok(Timing { threads, seconds, parameters: parameters.into_iter().map(f32::to_bits).collect() })
+    let (mut trainer, x, targets) = shape.trainer(threads, None)?;
+    let step = || trainer.step(&x, &targets).map(drop);
+    let seconds = median(budget, step).map_err(|error| shape.message(error))?;
+    Ok(Timing { threads, seconds })
 }
 
 /// Seconds of the reference for each row: of fewer rows where a whole batch would take too long.
