@@ -10,7 +10,7 @@ use crate::activation::Activation;
 use crate::element::Sealed as Element;
 use crate::kernels::blocking::{Plan, TileRows, owned_panels, parameter_lines, tile_rows, transposed_lines};
 use crate::kernels::gemm::Order;
-use crate::kernels::lanes::{Lanes, Line, QUAD, elements_mut};
+use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, LineOf, Start, math};
 
@@ -171,6 +171,8 @@ impl Check<f32> for Limits {
         let (exp, sigmoid, tanh) =
             (of_lines(l, math::exp), of_lines(l, math::sigmoid), of_lines(l, math::tanh));
         println!("{isa}: 16 exponentials {exp:.2} ns, sigmoids {sigmoid:.2}, tanhs {tanh:.2}");
+        let [scalar, wide] = exponentials_of_others();
+        println!("16 exponentials of the standard library {scalar:.1} ns, of wide {wide:.1}");
         for layers in [vec![784, 128, 10], vec![784, 512, 512, 10]] {
             let weights: usize = layers.windows(2).map(|ends| (1 + ends[0]) * panels::<f32>(ends[1])).sum();
             let all = black_box(lines::<f32>(weights));
@@ -188,6 +190,24 @@ impl Check<f32> for Limits {
             println!("{isa}: the weights of {layers:?} read in {forth:.1} us, from either end {in_turns:.1}");
         }
     }
+}
+
+/// Nanoseconds of 16 exponentials one by one, and by `wide`, with the instructions that the tests are compiled for, as in
+/// [`of_lines`].
+fn exponentials_of_others() -> [f64; 2] {
+    let (from, mut to) = (black_box(lines::<f32>(128)), lines::<f32>(128));
+    let scalar = seconds(|| {
+        let pairs = elements_mut::<f32>(&mut to).iter_mut().zip(black_box(elements::<f32>(&from)));
+        pairs.for_each(|(to, from)| *to = from.exp());
+    });
+    let wide = seconds(|| {
+        let from = black_box(elements::<f32>(&from)).as_chunks::<16>().0;
+        for (to, from) in elements_mut::<f32>(&mut to).as_chunks_mut::<16>().0.iter_mut().zip(from) {
+            *to = wide::f32x16::new(*from).exp().to_array();
+        }
+    });
+    black_box(to);
+    [scalar, wide].map(|time| time / 128.0 * 1e9)
 }
 
 /// Nanoseconds that a function of a line takes, in a loop over 16 KiB.
