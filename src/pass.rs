@@ -309,14 +309,14 @@ mod tests {
         assert_eq!([2, 3, 4, 5, 29, 32, 64].map(half), [1, 2, 2, 4, 16, 16, 32]);
         // Runs of up to three of 29 slots.
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
-        let builder = Trainer::builder(network).max_batch(9000);
+        let builder = Trainer::builder(network).max_batch(35 * 2 * 64);
         let Trainer { network, transposed, mut slots, classes, plan, .. } = builder.build().unwrap();
         assert_eq!((plan, slots.len()), (Plan::DepthFirst { slots: 35 }, 35));
         let shared = Shared {
             network: &network,
             transposed: &transposed,
             x: &[],
-            batch: 9000,
+            batch: 29 * 320,
             pass: Pass::Backward(&[]),
             classes: &classes,
             rows_each: 320,
@@ -324,7 +324,7 @@ mod tests {
             noise: None,
             plan,
         };
-        let (slots, outputs) = (&mut slots[..29], &mut [0.0; 9280 * 2][..]);
+        let (slots, outputs) = (&mut slots[..29], &mut [0.0; 29 * 320 * 2][..]);
         let rows = Rows { slots, first_row: 0, outputs, input_gradients: &mut [], shared, together: 3 };
         let of_part = |rows: &Rows<'_, f32>| (rows.first_row / 320, rows.slots.len());
         let expected = (0..14).map(|pair| (2 * pair, 2)).chain([(28, 1)]).collect::<Vec<_>>();

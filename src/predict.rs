@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::element::Element;
 use crate::error::{Error, MAX_BYTES, check_batch, check_length};
 use crate::kernels::Kernels;
-use crate::kernels::blocking::{MAX_SLOTS, PARALLEL_FLOP, counted_rows, slots_together, tile_rows};
+use crate::kernels::blocking::{
+    MAX_SLOTS, PARALLEL_FLOP, counted_rows, predicted_rows, slots_together, tile_rows,
+};
 use crate::network::{Layer, LayerKind, Network};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
 use crate::small::{SmallBuffers, SmallPrediction};
@@ -43,7 +45,7 @@ impl<T: Element> Workspace<T> {
     /// [`Error::Zero`] for no threads, [`Error::System`] if the system gives none.
     pub fn parallelism(mut self, parallelism: Parallelism) -> Result<Self, Error> {
         self.threads = Threads::new(parallelism)?.with_threshold(self.threshold);
-        Ok(self)
+        Ok(self.with_tiles())
     }
 
     /// The floating-point operations (two for each weight and row) from which on a prediction is shared out among
@@ -57,6 +59,20 @@ impl<T: Element> Workspace<T> {
     pub fn parallel_threshold(mut self, flop: usize) -> Self {
         self.threshold = flop;
         self.threads = self.threads.with_threshold(flop);
+        self.with_tiles()
+    }
+
+    /// With tiles of as many rows as suit the threads.
+    fn with_tiles(mut self) -> Self {
+        let parameters = self.layers.iter().map(Layer::parameter_count).fold(0, usize::saturating_add);
+        let threads = self.threads.sharing(self.max_batch.saturating_mul(2 * parameters));
+        let tile_rows = predicted_rows::<T>(self.max_batch, parameters, threads);
+        if tile_rows != self.tile_rows {
+            let slots = self.max_batch.div_ceil(tile_rows).min(MAX_SLOTS);
+            self.tiles =
+                (0..slots).map(|n| Tile::new(&self.layers, tile_rows, Purpose::Predict, n)).collect();
+            self.tile_rows = tile_rows;
+        }
         self
     }
 
@@ -75,16 +91,16 @@ impl<T: Element> Network<T> {
     pub fn workspace(&self, max_batch: usize) -> Result<Workspace<T>, Error> {
         check_max_batch(self, max_batch)?;
         let tile_rows = tile_rows::<T>(max_batch, self.parameter_count());
-        let slots = max_batch.div_ceil(tile_rows).min(MAX_SLOTS);
-        Ok(Workspace {
-            tiles: (0..slots).map(|n| Tile::new(self, tile_rows, Purpose::Predict, n)).collect(),
+        let workspace = Workspace {
+            tiles: Vec::new(),
             small: SmallBuffers::new(self, tile_rows),
-            tile_rows,
+            tile_rows: 0,
             layers: self.layers.clone(),
             max_batch,
             threshold: PARALLEL_FLOP,
             threads: Threads::new(Parallelism::Auto)?,
-        })
+        };
+        Ok(workspace.with_tiles())
     }
 
     /// Computes the outputs `y` `[batch, outputs]` of the inputs `x` `[batch, inputs]`, both row-major.

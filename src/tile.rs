@@ -91,18 +91,19 @@ pub(crate) enum Head<'a, T: Element> {
 
 impl<T: Element> Tile<T> {
     /// Tile number `n`: neighbours go through their first products in opposite orders.
-    pub(crate) fn new(network: &Network<T>, capacity: usize, purpose: Purpose, n: usize) -> Self {
+    pub(crate) fn new(layers: &[Layer], capacity: usize, purpose: Purpose, n: usize) -> Self {
+        let inputs = layers[0].inputs();
         let lines = |features| vec![T::Line::ZERO; capacity * panels::<T>(features)];
-        let layers = network.layers.iter().map(|&layer| Buffers::new(layer, capacity, purpose));
+        let buffers = layers.iter().map(|&layer| Buffers::new(layer, capacity, purpose));
         Self {
             rows: 0,
             order: if n.is_multiple_of(2) { Order::Ascending } else { Order::Descending },
             noise: None,
-            inputs: network.inputs(),
-            x: lines(network.inputs()),
-            layers: layers.collect(),
+            inputs,
+            x: lines(inputs),
+            layers: buffers.collect(),
             d_x: match purpose {
-                Purpose::TrainWithInputGradients => lines(network.inputs()),
+                Purpose::TrainWithInputGradients => lines(inputs),
                 Purpose::Predict | Purpose::Train => Vec::new(),
             },
             losses: vec![0.0; if purpose == Purpose::Predict { 0 } else { capacity }],

@@ -236,7 +236,7 @@ fn slots<T: Element>(
         Plan::TwoPhase => (max_batch.div_ceil(tile_rows), 0),
     };
     let slot = |n| Slot {
-        tile: Tile::new(network, tile_rows, purpose, n),
+        tile: Tile::new(&network.layers, tile_rows, purpose, n),
         gradients: vec![T::Line::ZERO; own_lines],
         summed: 0,
         loss: 0.0,

@@ -102,7 +102,7 @@ fn trainer<T: Element>(case: &Case, isa: Isa, which: usize, path: Path) -> Train
     if path == Path::General { builder.report().build().unwrap() } else { builder.build().unwrap() }
 }
 
-/// Two-phase, and depth-first with two slots, whatever the batch.
+/// Two-phase, and depth-first, whatever the batch.
 const MAX_BATCHES: [usize; 2] = [1, 512];
 
 /// Steps on the batch and its first rows, a gradient in two parts, and one of a given gradient of the outputs, which

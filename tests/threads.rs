@@ -10,7 +10,7 @@ use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, 
 #[cfg(feature = "rayon")]
 use fuseprop::{Data, Error, Workspace};
 
-/// Batches, and the widths of two layers: two-phase, depth-first in 4 and in 29 slots, of which threads take several together,
+/// Batches, and the widths of two layers: two-phase, depth-first in 8 and in 47 slots, of which threads take several together,
 /// and two-phase with weights so many that the rows of a tile follow from the number of threads: of 305 and 226, the last panels
 /// have one column and two, whose sums allow that only for tiles of multiples of 32 rows.
 const SIZES: [(usize, [usize; 2]); 9] = [

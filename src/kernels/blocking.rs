@@ -51,8 +51,7 @@ pub struct TileRows {
 
 impl TileRows {
     /// [`tile_rows`] where sums depend on them, which `is_chained` says of a layer that [`sums_in_chains`], and for no number
-    /// of threads. Else a half of them, or a half of that, where it leaves a thread at least an eighth of its rows less, and
-    /// pairs where no thread has more rows for it. In pairs each weight is read half as often, and the sums of its gradient are
+    /// of threads. Else [`halved`] for the sake of more threads, or in pairs where no thread has more rows for it. In pairs each weight is read half as often, and the sums of its gradient are
     /// loaded and stored half as often: measured, a step of 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3
     /// to 6 on two.
     pub fn choose<T: Element>(
@@ -68,14 +67,8 @@ impl TileRows {
         let Some(threads) = threads.filter(|_| !sums_depend) else {
             return Self { least: rows, most: rows };
         };
-        let longest = |rows: usize| max_batch.min(max_batch.div_ceil(rows).div_ceil(threads) * rows);
-        let (mut least, mut half) = (rows, rows);
-        while half.is_multiple_of(2 * SHARED_ROWS) {
-            half /= 2;
-            if 8 * longest(half) <= 7 * longest(least) {
-                least = half;
-            }
-        }
+        let longest = |rows| longest(max_batch, rows, threads);
+        let least = halved(rows, max_batch, threads);
         let pays = least < max_batch && 2 * least <= WIDE_TILE_ROWS && longest(2 * least) <= longest(least);
         Self { least, most: if pays { 2 * least } else { least } }
     }
@@ -84,6 +77,28 @@ impl TileRows {
     pub fn of_batch(self, batch: usize, slots: usize) -> usize {
         if batch.div_ceil(self.least) <= slots { self.least } else { self.most }
     }
+}
+
+/// Rows of the tiles of predictions, which no bit depends on.
+pub fn predicted_rows<T: Element>(max_batch: usize, weights: usize, threads: usize) -> usize {
+    halved(tile_rows::<T>(max_batch, weights), max_batch, threads)
+}
+
+/// Most rows that one of so many threads has, if each tile has so many.
+fn longest(max_batch: usize, rows: usize, threads: usize) -> usize {
+    max_batch.min(max_batch.div_ceil(rows).div_ceil(threads) * rows)
+}
+
+/// So many rows, or a half of them, or a half of that, where it leaves a thread at least an eighth of its rows less.
+fn halved(rows: usize, max_batch: usize, threads: usize) -> usize {
+    let (mut least, mut half) = (rows, rows);
+    while half.is_multiple_of(2 * SHARED_ROWS) {
+        half /= 2;
+        if 8 * longest(max_batch, half, threads) <= 7 * longest(max_batch, least, threads) {
+            least = half;
+        }
+    }
+    least
 }
 
 /// Fewest rows that tiles are halved to for the sake of more threads: a multiple of [`CHAINED`], so that no sum changes.
@@ -99,9 +114,13 @@ pub const PACKED_ROWS: usize = 32;
 /// depth-first step. Each is a copy of the parameters.
 pub const MAX_SLOTS: usize = 64;
 
-/// Fewest tiles in a slot: reducing a slot costs about as much as 1/15 of a tile, so four tiles keep it
-/// below two per cent.
-const TILES_PER_SLOT: usize = 4;
+/// Tiles in a slot: to add up a slot takes about as long as 1/15 of one. Measured, steps of 64-64-64-64, against four tiles in
+/// each: on one thread batches of 512 and 768 the same, of 1,024 and 2,048 0 to 3 % faster; on two threads 512 4 % slower, 768 25
+/// faster, for three slots are two for one thread, 1,024 3 slower, 2,048 the same. More threads have twice as much to share.
+const TILES_PER_SLOT: usize = 2;
+
+/// Fewest tiles of a batch that are summed in slots. Two-phase batches are cut as finely as threads ask.
+const DEPTH_FIRST_TILES: usize = 8;
 
 /// Slots that one of so many threads takes together. Each such run starts with buffers that are far; a thread has four of
 /// them to make up for others that are slower.
@@ -180,7 +199,7 @@ impl Plan {
     /// Depth-first if the batch is long enough to fill slots and the parameters fit beside a tile.
     pub fn choose<T: Element>(max_batch: usize, tile_rows: usize, parameter_lines: usize) -> Self {
         let tiles = max_batch.div_ceil(tile_rows);
-        if tiles >= 2 * TILES_PER_SLOT && fits_depth_first::<T>(parameter_lines) {
+        if tiles >= DEPTH_FIRST_TILES && fits_depth_first::<T>(parameter_lines) {
             Self::DepthFirst { slots: (tiles / TILES_PER_SLOT).min(MAX_SLOTS) }
         } else {
             Self::TwoPhase
