@@ -134,6 +134,68 @@ fn a_seed_trains_to_the_same_bits_in_every_version() {
     println!("RESULT golden hash={GOLDEN:#018x} runs=20");
 }
 
+/// Steps of networks of all sizes, in turns on one thread and on two, called from a thread of the pool as a training loop should
+/// be: medians of the two may differ by what the machine's noise leaves.
+#[cfg(feature = "rayon")]
+#[test]
+#[ignore = "a measurement: needs a quiet machine"]
+fn two_threads_never_make_a_step_longer() {
+    let shapes: [(&[usize], usize); 8] = [
+        (&[2, 4, 1], 4),
+        (&[8, 64, 64, 4], 64),
+        (&[64, 64, 64, 64], 64),
+        (&[64, 64, 64, 64], 130),
+        (&[64, 64, 64, 64], 512),
+        (&[64, 64, 64, 64], 768),
+        (&[784, 128, 10], 64),
+        (&[784, 512, 512, 10], 256),
+    ];
+    let pools = [1, 2].map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap());
+    let mut longest = 0.0_f64;
+    for (sizes, batch) in shapes {
+        let mut builder = Network::<f32>::builder(sizes[0]).seed(1);
+        for &size in &sizes[1..] {
+            builder = builder.dense(size, Activation::Relu);
+        }
+        let network = builder.build().unwrap();
+        let x = vec![0.25; batch * sizes[0]];
+        let targets = vec![0.5; batch * sizes[sizes.len() - 1]];
+        let mut trainers = pools
+            .each_ref()
+            .map(|pool| pool.install(|| Trainer::builder(network.clone()).max_batch(batch).build().unwrap()));
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..9 {
+            for ((pool, trainer), times) in pools.iter().zip(&mut trainers).zip(&mut times) {
+                times.push(pool.install(|| seconds(|| _ = trainer.step(&x, &targets).unwrap())));
+            }
+        }
+        let [one, two] = times.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        });
+        println!("{sizes:?} at {batch}: {:.2} us, on two threads {:.2}", one * 1e6, two * 1e6);
+        longest = longest.max(two / one);
+    }
+    println!("RESULT two_threads longest={longest:.3}");
+    assert!(longest < 1.1, "{longest}");
+}
+
+/// Of one call, of as many as take 20 milliseconds, after as many untimed: a thread that has just woken up may stay on its
+/// waker's processor for as long.
+#[cfg(feature = "rayon")]
+fn seconds(mut call: impl FnMut()) -> f64 {
+    let mut run = || {
+        let (start, mut calls) = (std::time::Instant::now(), 0);
+        while start.elapsed() < std::time::Duration::from_millis(20) {
+            call();
+            calls += 1;
+        }
+        start.elapsed().as_secs_f64() / f64::from(calls)
+    };
+    run();
+    run()
+}
+
 /// A trainer whose steps are shared out, with its batch.
 fn shared_trainer(parallelism: Parallelism) -> (Trainer<f32>, Vec<f32>, Vec<f32>) {
     let network = Network::<f32>::builder(30).dense(50, Activation::Tanh).dense(7, Activation::Identity);

@@ -2,7 +2,7 @@
 //! are rows.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use fuseprop::{Isa, Parallelism};
+use fuseprop::Isa;
 
 use crate::workload::{WORKLOADS, Workload, thread_counts, wide};
 
@@ -41,8 +41,7 @@ fn bench_batches(criterion: &mut Criterion, workload: &Workload) {
         let (x, mut y) = (workload.inputs(batch), vec![0.0; batch * workload.outputs()]);
         for threads in thread_counts() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-            let workspace = network.workspace(batch).expect("the batch fits");
-            let mut workspace = workspace.parallelism(Parallelism::Auto).expect("there is a pool");
+            let mut workspace = pool.install(|| network.workspace(batch)).expect("the batch fits");
             group.bench_function(BenchmarkId::new(format!("{threads} threads"), batch), |bencher| {
                 pool.install(|| bencher.iter(|| network.predict_into(&x, &mut y, &mut workspace)));
             });

@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Trainer, reference};
 
-use crate::workload::wide;
+use crate::workload::{cores, wide};
 
 /// Batch, inputs, outputs.
 const SHAPES: &[(usize, usize, usize)] =
@@ -33,6 +33,13 @@ pub fn bench(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new("forward", isa), |bencher| {
                 bencher.iter(|| network.predict_into(&x, &mut y, &mut workspace));
             });
+            if isa == Isa::detect() && cores() > 1 {
+                // In the global pool, which has all of them; short ones stay on one thread.
+                let mut workspace = network.workspace(batch).expect("the batch fits");
+                group.bench_function(BenchmarkId::new("forward, all threads", isa), |bencher| {
+                    rayon::scope(|_| bencher.iter(|| network.predict_into(&x, &mut y, &mut workspace)));
+                });
+            }
             let builder = Trainer::builder(network).loss(Loss::MeanSquaredError).max_batch(batch);
             let builder = builder.parallelism(Parallelism::Serial).input_gradients();
             let mut trainer = builder.build().expect("the settings are right");

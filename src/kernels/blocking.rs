@@ -1,7 +1,7 @@
 //! The one place that chooses tile and block sizes, with the arithmetic that gives them.
 //!
 //! Nothing here looks at the machine: sizes follow from the shapes alone, so that the order of every sum, and with it every
-//! bit, is the same everywhere. Only [`TileRows`] takes the number of threads, where no sum depends on it.
+//! bit, is the same everywhere. Only [`TileRows`] and [`predicted_rows`] take the number of threads, where no sum depends on it.
 
 use super::pack::panels;
 use crate::element::Sealed as Element;
@@ -51,9 +51,9 @@ pub struct TileRows {
 
 impl TileRows {
     /// [`tile_rows`] where sums depend on them, which `is_chained` says of a layer that [`sums_in_chains`], and for no number
-    /// of threads. Else [`halved`] for the sake of more threads, or in pairs where no thread has more rows for it. In pairs each weight is read half as often, and the sums of its gradient are
-    /// loaded and stored half as often: measured, a step of 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3
-    /// to 6 on two.
+    /// of threads. Else [`halved`] for the sake of more threads, or in pairs where no thread has more rows for it. In pairs
+    /// each weight is read half as often, and the sums of its gradient are loaded and stored half as often: measured, a step of
+    /// 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two.
     pub fn choose<T: Element>(
         max_batch: usize,
         weights: usize,

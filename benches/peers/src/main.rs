@@ -4,6 +4,7 @@ mod check;
 #[path = "../../../examples/common/peak.rs"]
 #[expect(dead_code, reason = "the peak takes turns here")]
 mod fma;
+mod header;
 mod options;
 mod peak;
 mod peer;
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
     let run = Options::parse(std::env::args().skip(1)).and_then(|options| match options.child {
         // On a worker of the pool, for all alike: entering it from outside costs a wake-up for each step.
         Some(threads) => rayon::scope(|_| compare(&options, threads)),
-        None => options.threads.iter().try_for_each(|&threads| run_child(threads)),
+        None => header::print(options.python.as_deref())
+            .and_then(|()| options.threads.iter().try_for_each(|&threads| run_child(threads))),
     });
     match run {
         Ok(()) => ExitCode::SUCCESS,
