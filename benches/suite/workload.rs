@@ -25,7 +25,9 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { name: "mnist128", sizes: &[784, 128, 10], hidden: RELU, output: LINEAR, batch: 64, loss: CE },
     Workload { name: "mnist512", sizes: &[784, 512, 512, 10], hidden: RELU, output: LINEAR, batch: 256, loss: CE },
     Workload { name: "sq1024", sizes: &[1024, 1024, 1024, 1024], hidden: RELU, output: LINEAR, batch: 1024, loss: MSE },
+    Workload { name: "wide", sizes: &[1024, 4096, 4096, 1024], hidden: RELU, output: LINEAR, batch: 512, loss: MSE },
     Workload { name: "narrow64", sizes: &[32, 64, 64, 64, 64, 3], hidden: RELU, output: LINEAR, batch: 65_536, loss: MSE },
+    Workload { name: "narrow128", sizes: &[64, 128, 128, 128, 128, 16], hidden: RELU, output: LINEAR, batch: 32_768, loss: MSE },
 ];
 
 /// Operations above which a step of the reference takes too long to time.

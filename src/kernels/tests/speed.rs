@@ -186,8 +186,23 @@ impl Check<f32> for Limits {
                 });
                 order = order.reverse();
             });
-            let [forth, in_turns] = [forth, in_turns].map(|time| time * 1e6);
-            println!("{isa}: the weights of {layers:?} read in {forth:.1} us, from either end {in_turns:.1}");
+            let by_panels = |read: fn(L, &[LineOf<L>], usize) -> LineOf<L>| {
+                seconds(|| {
+                    let mut rest = black_box(&all[..]);
+                    for ends in layers.windows(2) {
+                        let of_layer;
+                        (of_layer, rest) = rest.split_at((1 + ends[0]) * panels::<f32>(ends[1]));
+                        black_box(read(l, of_layer, 1 + ends[0]));
+                    }
+                })
+            };
+            let (of_eight, of_two) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, 2>));
+            let [forth, in_turns, of_eight, of_two] =
+                [forth, in_turns, of_eight, of_two].map(|time| format!("{:.1} us", time * 1e6));
+            println!(
+                "{isa}: the weights of {layers:?} read in {forth}, from either end {in_turns}, eight panels at a time \
+                 {of_eight}, two {of_two}"
+            );
         }
     }
 }
@@ -263,6 +278,33 @@ fn read<'a, L: Lanes<Element = f32>>(l: L, chunks: impl Iterator<Item = &'a [Lin
             }
             let [a, b, c, d] = sums;
             l.store(&mut kept, l.add(l.add(a, b), l.add(c, d)));
+        },
+    );
+    kept
+}
+
+/// The sum of the lines of a layer's whole groups of `STREAMS` panels, line by line, as one row reads them, with those asked for
+/// that come 24 lines later.
+fn read_panels<L: Lanes<Element = f32>, const STREAMS: usize>(
+    l: L,
+    weights: &[LineOf<L>],
+    panel: usize,
+) -> LineOf<L> {
+    let mut kept = filled::<f32>(0.0);
+    l.vectorize(
+        #[inline(always)]
+        || {
+            let mut sums = [l.zero(); STREAMS];
+            for group in weights.chunks_exact(panel * STREAMS) {
+                for k in 0..panel {
+                    for (p, sum) in sums.iter_mut().enumerate() {
+                        l.prefetch(group, p * panel + k + 24);
+                        *sum = l.add(*sum, l.load(&group[p * panel + k]));
+                    }
+                }
+            }
+            let total = sums.into_iter().fold(l.zero(), |total, sum| l.add(total, sum));
+            l.store(&mut kept, total);
         },
     );
     kept
