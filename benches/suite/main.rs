@@ -12,6 +12,8 @@ mod activations;
 #[path = "../../examples/common/peak.rs"]
 mod peak;
 mod predict;
+#[path = "../../examples/common/processor.rs"]
+mod processor;
 mod products;
 mod threads;
 mod train;
@@ -62,16 +64,9 @@ fn print_header() {
     let gflops = |threads| peak::peak(threads) / 1e9;
     println!(
         "{}, {all} threads; fuseprop runs on {}; peak {:.0} GFLOP/s on one thread, {:.0} on all\n",
-        cpu(),
+        processor::name(),
         fuseprop::Isa::detect(),
         gflops(1),
         gflops(all)
     );
-}
-
-/// The processor's name where the system tells it.
-fn cpu() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or(std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
 }

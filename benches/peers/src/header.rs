@@ -5,7 +5,7 @@ use std::process::Command;
 
 use fuseprop::Isa;
 
-use crate::Result;
+use crate::{Result, processor};
 
 const LOCK: &str = include_str!("../Cargo.lock");
 const LIBRARIES: [&str; 6] = ["fuseprop", "candle-nn", "burn", "rust-mlp", "matrixmultiply", "gemm"];
@@ -14,7 +14,7 @@ const PYTHON_VERSIONS: &str = "import jax, torch; print(f'torch {torch.__version
 /// The processor, the instruction set and every library's version.
 pub fn print(python: Option<&Path>) -> Result<()> {
     let processors = std::thread::available_parallelism()?;
-    println!("{}, {processors} processors; fuseprop runs on {}", cpu(), Isa::detect());
+    println!("{}, {processors} processors; fuseprop runs on {}", processor::name(), Isa::detect());
     let versions: Vec<_> = LIBRARIES.iter().map(|name| format!("{name} {}", version(name))).collect();
     println!("{}", versions.join(", "));
     if let Some(python) = python {
@@ -32,11 +32,4 @@ fn version(name: &str) -> &str {
     });
     let line = entry.and_then(|entry| entry.lines().find_map(|line| line.strip_prefix("version = ")));
     line.map_or("?", |version| version.trim_matches('"'))
-}
-
-/// The processor's name where the system tells it.
-fn cpu() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    name.map_or(std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
 }

@@ -9,6 +9,8 @@ mod options;
 mod peak;
 mod peer;
 mod peers;
+#[path = "../../../examples/common/processor.rs"]
+mod processor;
 mod table;
 mod timing;
 mod workload;
