@@ -133,8 +133,54 @@ pub fn exp<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     // NaN survives a comparison as the second operand.
     let x = l.max(l.constant(c.lowest), l.min(l.constant(c.highest), x));
+    if const { by_eighths::<L>() } {
+        return exp_by_eighths(l, x);
+    }
     let (n, e) = reduced_exp_m1(l, x);
     l.scale(l.add(e, l.constant(1.0)), n)
+}
+
+/// Whether powers of two in eighths are looked up, as they lie: so a series needs three terms instead of seven (Tang 1989).
+const fn by_eighths<L: Lanes>() -> bool {
+    L::Element::LANES == 16 && L::LOOKS_UP
+}
+
+/// `2^(j/8)`, rounded to `f32`.
+pub const POWERS_OF_EIGHTHS: [f32; 8] = {
+    use core::f32::consts::SQRT_2;
+    [1.0, 1.0905077, 1.1892071, 1.2968396, SQRT_2, 1.5422108, 1.6817929, 1.8340081]
+};
+/// `2^(-j/8)`, rounded to `f32`, and the part of it that is lost.
+#[rustfmt::skip]
+pub const INVERSE_POWERS_OF_EIGHTHS: [[f32; 8]; 2] = {
+    use core::f32::consts::FRAC_1_SQRT_2;
+    [
+        [1.0, 0.91700405, 0.8408964, 0.7711054, FRAC_1_SQRT_2, 0.6484198, 0.59460354, 0.5452539],
+        [0.0, -6.1282597e-9, -1.4719606e-8, 5.233334e-9, 1.7114271e-8, -3.0990723e-8, 3.193418e-8, -1.19921575e-8],
+    ]
+};
+
+/// `ln 2` rounded to `f32`, and what that lost. What a fused multiply-add leaves of `x` by multiples of the former is exact; the
+/// latter is so little that only the first term of a series needs it.
+const LN_2_F32: f64 = 0.693_147_182_464_599_6;
+const LN_2_LOST: f64 = core::f64::consts::LN_2 - LN_2_F32;
+
+/// `(e^r - 1) / r = 1 + r/2 + c r^2 + d r^3` for `|r| <= ln(2) / 16`, with the precision of `f32`: `c` and `d`, of least squares of
+/// relative errors with weights that make the largest as small as can be, 2^-32.
+const EXP_M1_OVER: [f64; 2] = [0.166_680_26, 0.041_660_43];
+
+/// `e^x = 2^n 2^(j/8) e^r` for `x` of no more than [`Reduction`]'s range, in `f32`.
+#[inline(always)]
+fn exp_by_eighths<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+    let e = l.eighths(x, core::f64::consts::LOG2_E);
+    let r = l.neg_mul_add(e.value, l.constant(LN_2_F32), x);
+    let whole_r = l.neg_mul_add(e.value, l.constant(LN_2_LOST), r);
+    // By Horner's rule, for exponentials seldom wait for one another.
+    let [c, d] = EXP_M1_OVER;
+    let q = l.mul_add(r, l.mul_add(r, l.constant(d), l.constant(c)), l.constant(0.5));
+    let q = l.mul_add(r, q, l.constant(1.0));
+    let power = l.by_eighth(&e, &POWERS_OF_EIGHTHS);
+    l.scale_by_floor(l.mul_add(l.mul(power, whole_r), q, power), &e)
 }
 
 /// `tanh x`. NaN of NaN.
@@ -217,11 +263,10 @@ fn half_exp_m1_of_twice<L: Lanes>(l: L, s: L::Vector) -> L::Vector {
     l.mul_add(square, q, s)
 }
 
-/// `1 / (1 + e^-x) = 2^n / (2^n + e^r)`, where `x = n ln 2 - r`: so the numerator is exact, nothing overflows, and denormal
-/// results are those of the last scaling. NaN of NaN.
+/// `1 / (1 + e^-x)`, within 1.6 units in the last place in `f32` by looking up, 1.3 otherwise. NaN of NaN.
 ///
-/// The denominator comes with what its roundings lost, and its inverse is corrected by the remainder. Where 0 and 1 are nearest
-/// they are selected at the end: to limit `x` at the start would take longer, for all that follows waits for it.
+/// Where 0 and 1 are nearest they are selected at the end: to limit `x` at the start would take longer, for all that follows
+/// waits for it.
 #[inline(always)]
 pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     sigmoid_by(
@@ -251,6 +296,50 @@ fn sigmoid_by<L: Lanes>(
     div: impl FnOnce(L::Vector, L::Vector) -> L::Vector,
 ) -> L::Vector {
     let c = const { reduction::<L::Element>() };
+    let y = if const { by_eighths::<L>() } {
+        sigmoid_by_eighths(l, x, div)
+    } else {
+        sigmoid_by_series(l, x, div)
+    };
+    let y = l.select(l.lt(x, l.constant(c.lowest)), l.zero(), y);
+    l.select(l.lt(l.constant(c.sigmoid_saturation), x), l.constant(1.0), y)
+}
+
+/// `2^n / (2^n + 2^(-j/8) e^r)`, where `x = (n + j/8) ln 2 - r`, in `f32`: so the numerator is exact, nothing overflows, and denormal
+/// results are those of the last scaling.
+///
+/// Of what waits for what, both ways to the denominator are equally long: that through the sum of both powers, which comes with
+/// what its rounding lost, and that through the series.
+#[inline(always)]
+fn sigmoid_by_eighths<L: Lanes>(
+    l: L,
+    x: L::Vector,
+    div: impl FnOnce(L::Vector, L::Vector) -> L::Vector,
+) -> L::Vector {
+    let e = l.eighths(x, core::f64::consts::LOG2_E);
+    let r = l.mul_add(e.value, l.constant(LN_2_F32), l.sub(l.zero(), x));
+    let [inverses, lost] = &INVERSE_POWERS_OF_EIGHTHS;
+    let inverse = l.by_eighth(&e, inverses);
+    let whole_r = l.add(r, l.mul_add(e.value, l.constant(LN_2_LOST), l.by_eighth(&e, lost)));
+    let power = l.exp2_floor(&e);
+    let (whole, whole_low) = sum(l, l.max(power, inverse), l.min(power, inverse));
+    let [c, d] = EXP_M1_OVER;
+    let first = l.mul_add(r, l.constant(0.5), l.constant(1.0));
+    let q = l.mul_add(l.mul(r, r), l.mul_add(r, l.constant(d), l.constant(c)), first);
+    let rest = l.mul_add(l.mul(inverse, whole_r), q, whole_low);
+    l.scale_by_floor(div(l.constant(1.0), l.add(whole, rest)), &e)
+}
+
+/// `2^n / (2^n + e^r)`, where `x = n ln 2 - r`.
+///
+/// The denominator comes with what its roundings lost, and its inverse is corrected by the remainder.
+#[inline(always)]
+fn sigmoid_by_series<L: Lanes>(
+    l: L,
+    x: L::Vector,
+    div: impl FnOnce(L::Vector, L::Vector) -> L::Vector,
+) -> L::Vector {
+    let c = const { reduction::<L::Element>() };
     let one = l.constant(1.0);
     let (n, power) = round_and_exp2(l, x, core::f64::consts::LOG2_E);
     let r = l.mul_add(n, l.constant(c.ln2_high), l.sub(l.zero(), x));
@@ -268,9 +357,7 @@ fn sigmoid_by<L: Lanes>(
     let inverse = div(one, denominator);
     let remainder = l.sub(l.neg_mul_add(inverse, denominator, one), l.mul(inverse, low));
     let scaled = l.scale(inverse, n);
-    let y = l.mul_add(scaled, remainder, scaled);
-    let y = l.select(l.lt(x, l.constant(c.lowest)), l.zero(), y);
-    l.select(l.lt(l.constant(c.sigmoid_saturation), x), one, y)
+    l.mul_add(scaled, remainder, scaled)
 }
 
 /// `large + small` and what its rounding lost, for `large >= small >= 0` (Dekker 1971).

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Lanes, QUAD, check_rows, part_of};
+use super::{CacheLine, Eighths, LOWEST_SHIFTED, Lanes, QUAD, check_rows, part_of};
 
 /// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -215,6 +215,27 @@ impl Lanes for Avx2<f32> {
         }
     }
     #[inline(always)]
+    fn by_eighth(self, e: &Eighths<[__m256; 2]>, table: &[f32; 8]) -> [__m256; 2] {
+        // SAFETY: the token proves the features; the table has as many elements as are loaded.
+        unsafe {
+            let table = _mm256_loadu_ps(table.as_ptr());
+            // The last three bits of a lane select.
+            let [low, high] = e.shifted;
+            [
+                _mm256_permutevar8x32_ps(table, _mm256_castps_si256(low)),
+                _mm256_permutevar8x32_ps(table, _mm256_castps_si256(high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn exp2_floor(self, e: &Eighths<[__m256; 2]>) -> [__m256; 2] {
+        [exp2_floor_ps(self, e.shifted[0]), exp2_floor_ps(self, e.shifted[1])]
+    }
+    #[inline(always)]
+    fn scale_by_floor(self, a: [__m256; 2], e: &Eighths<[__m256; 2]>) -> [__m256; 2] {
+        [scale_by_floor_ps(self, a[0], e.shifted[0]), scale_by_floor_ps(self, a[1], e.shifted[1])]
+    }
+    #[inline(always)]
     fn lt(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])] }
@@ -383,6 +404,33 @@ fn exp2i_ps(_: Avx2<f32>, n: __m256) -> __m256 {
     unsafe {
         let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
         _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+    }
+}
+
+/// [`Lanes::exp2_floor`] of half a line.
+#[inline(always)]
+fn exp2_floor_ps(_: Avx2<f32>, shifted: __m256) -> __m256 {
+    // SAFETY: the token proves the features.
+    unsafe {
+        let lowest = _mm256_set1_ps(LOWEST_SHIFTED);
+        let bits = _mm256_castps_si256(_mm256_max_ps(lowest, shifted));
+        _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_srli_epi32::<3>(bits)))
+    }
+}
+
+/// [`Lanes::scale_by_floor`] of half a line.
+#[inline(always)]
+fn scale_by_floor_ps(_: Avx2<f32>, a: __m256, shifted: __m256) -> __m256 {
+    // SAFETY: the token proves the features.
+    unsafe {
+        // In two factors, as by default: n with the bias twice, and from it half of n with the bias, and the rest.
+        let bits = _mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127 * 8 - 0x49c0_0000));
+        let twice = _mm256_srli_epi32::<3>(bits);
+        let half = _mm256_srli_epi32::<1>(twice);
+        let rest = _mm256_sub_epi32(twice, half);
+        let half = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(half));
+        let rest = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(rest));
+        _mm256_mul_ps(_mm256_mul_ps(a, half), rest)
     }
 }
 

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Lanes, QUAD, check_rows, part_of};
+use super::{CacheLine, Eighths, LOWEST_SHIFTED, Lanes, QUAD, check_rows, part_of};
 
 /// Proof that the CPU has AVX-512; only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -201,6 +201,30 @@ impl Lanes for Avx512<f32> {
             let table = _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()));
             _mm512_permutexvar_ps(_mm512_srli_epi32::<23>(_mm512_castps_si512(a)), table)
         }
+    }
+    #[inline(always)]
+    fn by_eighth(self, e: &Eighths<__m512>, table: &[f32; 8]) -> __m512 {
+        // SAFETY: the token proves the features; the table has as many elements as are loaded.
+        unsafe {
+            // Twice the table, as in `by_octave`.
+            let table = _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()));
+            _mm512_permutexvar_ps(_mm512_castps_si512(e.shifted), table)
+        }
+    }
+    #[inline(always)]
+    fn exp2_floor(self, e: &Eighths<__m512>) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe {
+            // Three instructions, but ready some cycles before the one of `scale_by_floor`.
+            let lowest = _mm512_set1_ps(LOWEST_SHIFTED);
+            let bits = _mm512_castps_si512(_mm512_max_ps(lowest, e.shifted));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_srli_epi32::<3>(bits)))
+        }
+    }
+    #[inline(always)]
+    fn scale_by_floor(self, a: __m512, e: &Eighths<__m512>) -> __m512 {
+        // The instruction takes the next integer below by itself.
+        self.scale(a, e.value)
     }
     #[inline(always)]
     fn scale(self, a: __m512, n: __m512) -> __m512 {

@@ -112,6 +112,27 @@ fn ask_for<X>(slice: &[X], index: usize, into_l1: bool) {
     }
 }
 
+/// Multiples of 1/8, from [`Lanes::eighths`]: as they are, and in the last bits of another number.
+#[derive(Clone, Copy)]
+pub struct Eighths<V> {
+    pub value: V,
+    shifted: V,
+}
+
+/// One and a half times the number from which on the last bit is worth 1/8, and the bias of exponents.
+const fn eighths_shift<T: Element>() -> f64 {
+    if T::LANES == 16 { 1_572_864.0 + 127.0 } else { 844_424_930_131_968.0 + 1023.0 }
+}
+
+/// The exponent of the smallest normal number.
+const fn lowest_exponent<T: Element>() -> f64 {
+    if T::LANES == 16 { -126.0 } else { -1022.0 }
+}
+
+/// How [`Eighths`] of the smallest normal `f32` are shifted.
+#[cfg(target_arch = "x86_64")]
+const LOWEST_SHIFTED: f32 = (eighths_shift::<f32>() + lowest_exponent::<f32>()) as f32;
+
 /// The operations of one instruction set on a line of elements.
 ///
 /// Each is the IEEE operation in every lane, rounded once, with the same result on every machine.
@@ -193,6 +214,42 @@ pub trait Lanes: Copy + Send + Sync + 'static {
             *lane = Self::Element::from_f64(f64::from(table[(exponent % 8) as usize]));
         }
         self.load(&line)
+    }
+    /// `x factor` rounded to eighths, for products of no more than a few times the range of exponents; garbage beyond.
+    ///
+    /// Added to a number whose last bit is worth 1/8, the product is rounded to eighths, which stand in the last bits, with the bias of
+    /// exponents, for that is in the number too.
+    #[inline(always)]
+    fn eighths(self, x: Self::Vector, factor: f64) -> Eighths<Self::Vector> {
+        let shift = self.constant(const { eighths_shift::<Self::Element>() });
+        let shifted = self.mul_add(x, self.constant(factor), shift);
+        Eighths { value: self.sub(shifted, shift), shifted }
+    }
+    /// For each lane the one of the table's eight whose index is the number of eighths past the next integer below.
+    #[inline(always)]
+    fn by_eighth(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
+        let mut line = <Self::Element as Element>::Line::ZERO;
+        self.store(&mut line, e.value);
+        for lane in line.as_mut_slice() {
+            let eighths = (8.0 * lane.to_f64()) as i64;
+            *lane = Self::Element::from_f64(f64::from(table[(eighths & 7) as usize]));
+        }
+        self.load(&line)
+    }
+    /// `2^n` for the next integer `n` below, where that is normal; no more than the smallest normal number where it is less.
+    #[inline(always)]
+    fn exp2_floor(self, e: &Eighths<Self::Vector>) -> Self::Vector {
+        self.exp2i(self.max(self.constant(const { lowest_exponent::<Self::Element>() }), self.floor(e)))
+    }
+    /// [`Lanes::scale`] by the next integer below.
+    #[inline(always)]
+    fn scale_by_floor(self, a: Self::Vector, e: &Eighths<Self::Vector>) -> Self::Vector {
+        self.scale(a, self.floor(e))
+    }
+    /// The next integer below.
+    #[inline(always)]
+    fn floor(self, e: &Eighths<Self::Vector>) -> Self::Vector {
+        self.round(self.sub(e.value, self.constant(7.0 / 16.0)))
     }
     /// `a 2^n` for integers `n`, rounded once, if `a` is near 1 and the result at most a few times past the
     /// range of numbers, on either side.

@@ -221,6 +221,47 @@ impl Operations {
             let model = |[n]: [T; 1]| T::from_f64(times_exp2(a.to_f64(), n.to_f64() as i32));
             self.compare(l, ("scale", isa), &past, |[n]| l.scale(l.splat(a), n), model);
         }
+        self.eighths(l, isa, (lowest - digits - 3, lowest, highest));
+    }
+
+    /// Of exponents from the lowest that a number is scaled by, and from the lowest of full precision.
+    fn eighths<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa, range: (i32, i32, i32)) {
+        let (past, lowest, highest) = range;
+        let in_eighths = |from: i32, to: i32, off: f64| -> Vec<T> {
+            (8 * from..8 * to + 8).map(|k| T::from_f64((f64::from(k) + off) / 8.0)).collect()
+        };
+        for off in [0.0, 0.4, -0.4] {
+            // Zero is never negative, for it is a difference.
+            let nearest = |[x]: [T; 1]| T::from_f64((8.0 * x.to_f64()).round() / 8.0 + 0.0);
+            self.compare(
+                l,
+                ("eighths", isa),
+                &in_eighths(past, highest, off),
+                |[x]| l.eighths(x, 1.0).value,
+                nearest,
+            );
+        }
+        let by_factor = |[x]: [L::Vector; 1]| l.eighths(x, 0.5).value;
+        let model = |[x]: [T; 1]| T::from_f64(x.to_f64() / 2.0);
+        self.compare(l, ("eighths", isa), &[-3.0, -0.25, 0.5, 7.75].map(T::from_f64), by_factor, model);
+        let table = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5];
+        let model = |[x]: [T; 1]| T::from_f64((8.0 * x.to_f64()).rem_euclid(8.0) + 0.5);
+        let of_table = |[x]: [L::Vector; 1]| l.by_eighth(&l.eighths(x, 1.0), &table);
+        self.compare(l, ("by_eighth", isa), &in_eighths(past, highest, 0.0), of_table, model);
+        let model = |[x]: [T; 1]| T::from_f64(2_f64.powi(x.to_f64().floor() as i32));
+        let power = |[x]: [L::Vector; 1]| l.exp2_floor(&l.eighths(x, 1.0));
+        self.compare(l, ("exp2_floor", isa), &in_eighths(lowest, highest, 0.0), power, model);
+        let is_small = |[x]: [L::Vector; 1]| {
+            let smallest = l.le(l.exp2_floor(&l.eighths(x, 1.0)), l.splat(T::MIN_NORMAL));
+            l.select(smallest, l.constant(1.0), l.zero())
+        };
+        let below = in_eighths(past, lowest - 1, 0.0);
+        self.compare(l, ("exp2_floor of less", isa), &below, is_small, |_| T::from_f64(1.0));
+        for a in [1.0, 1.414, -1.25].map(T::from_f64) {
+            let model = |[x]: [T; 1]| T::from_f64(times_exp2(a.to_f64(), x.to_f64().floor() as i32));
+            let scaled = |[x]: [L::Vector; 1]| l.scale_by_floor(l.splat(a), &l.eighths(x, 1.0));
+            self.compare(l, ("scale_by_floor", isa), &in_eighths(past, highest + 1, 0.0), scaled, model);
+        }
     }
 }
 

@@ -381,6 +381,19 @@ fn f64_functions_keep_their_bound_on_numbers_of_every_size() {
 }
 
 #[test]
+fn powers_in_tables_are_rounded_once() {
+    let [inverses, lost] = math::INVERSE_POWERS_OF_EIGHTHS;
+    for j in 0..8 {
+        let power = |j: i32| 2_f64.powf(f64::from(j) / 8.0);
+        assert_eq!(math::POWERS_OF_EIGHTHS[j], power(j as i32) as f32);
+        let (inverse, exact) = (inverses[j], power(-(j as i32)));
+        assert_eq!(inverse, exact as f32);
+        let part = (exact - f64::from(inverse)) / exact;
+        assert!((part - f64::from(lost[j])).abs() < 1e-14, "2^(-{j}/8)");
+    }
+}
+
+#[test]
 fn units_of_f32_are_counted_alike_both_ways() {
     for x in
         [-103.9_f32, -87.4, -20.0, -1.0, -1e-9, 0.0, 1e-20, 0.5, 3.0, 88.7, 89.5, f32::INFINITY, f32::NAN]
