@@ -133,7 +133,7 @@ impl<T: Element> Moved<'_, T> {
         loss: &mut impl FnMut(&mut Trainer<T>) -> Result<f64, Error>,
     ) -> Result<f64, Error> {
         self.trainer.network.write_parameters(parameters)?;
-        self.trainer.transposed.renew(&self.trainer.network);
+        self.trainer.owners.renew(&self.trainer.network);
         // Every pass leaves out the same elements, if any.
         self.trainer.passes = self.passes;
         loss(self.trainer)

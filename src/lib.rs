@@ -85,6 +85,7 @@ pub mod metrics;
 mod network;
 mod optimizer;
 mod outputs;
+mod owners;
 mod parallel;
 mod pass;
 mod predict;

@@ -8,9 +8,9 @@ use crate::kernels::blocking::Plan;
 use crate::kernels::{Kernels, Start};
 use crate::loss::{Classes, Objective};
 use crate::network::Network;
+use crate::owners::Owners;
 use crate::parallel::{Divide, Split};
 use crate::tile::{Head, Tile};
-use crate::update::Transposed;
 
 /// One run of rows: its buffers and its part of the sums.
 #[derive(Clone)]
@@ -59,7 +59,7 @@ impl<T: Element> Pass<'_, T> {
 #[derive(Clone, Copy)]
 pub struct Shared<'a, T: Element> {
     pub(crate) network: &'a Network<T>,
-    pub(crate) transposed: &'a Transposed<T>,
+    pub(crate) owners: &'a Owners<T>,
     /// `[batch, inputs]`.
     pub(crate) x: &'a [T],
     pub(crate) batch: usize,
@@ -223,7 +223,7 @@ impl<T: Element> Slot<T> {
         rows: Range<usize>,
         start: Start,
     ) {
-        let &Shared { network, transposed, x, ref pass, classes, plan, .. } = shared;
+        let &Shared { network, owners, x, ref pass, classes, plan, .. } = shared;
         let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
         let last = network.last().activation();
         let noise = shared.noise.map(|noise| noise.at_row(rows.start));
@@ -251,7 +251,7 @@ impl<T: Element> Slot<T> {
                 Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
             }
         };
-        self.tile.backward(kernels, network, transposed, head);
+        self.tile.backward(kernels, network, owners, head);
         if !self.gradients.is_empty() {
             for (l, layer) in network.layers.iter().enumerate().rev() {
                 let d_w = &mut self.gradients[layer.lines()];
@@ -281,13 +281,12 @@ mod tests {
     fn a_batch_is_shared_out_slot_by_slot() {
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let builder = Trainer::builder(network).max_batch(150);
-        let Trainer { network, transposed, mut slots, classes, plan, tile_rows, .. } =
-            builder.build().unwrap();
+        let Trainer { network, owners, mut slots, classes, plan, tile_rows, .. } = builder.build().unwrap();
         assert_eq!((plan, tile_rows.most, slots.len()), (Plan::TwoPhase, 64, 3));
         let (x, mut outputs) = ([0.0; 150 * 3], [0.0; 150 * 2]);
         let shared = Shared {
             network: &network,
-            transposed: &transposed,
+            owners: &owners,
             x: &x,
             batch: 150,
             pass: Pass::Forward,
@@ -310,11 +309,11 @@ mod tests {
         // Runs of up to three of 29 slots.
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let builder = Trainer::builder(network).max_batch(35 * 2 * 64);
-        let Trainer { network, transposed, mut slots, classes, plan, .. } = builder.build().unwrap();
+        let Trainer { network, owners, mut slots, classes, plan, .. } = builder.build().unwrap();
         assert_eq!((plan, slots.len()), (Plan::DepthFirst { slots: 35 }, 35));
         let shared = Shared {
             network: &network,
-            transposed: &transposed,
+            owners: &owners,
             x: &[],
             batch: 29 * 320,
             pass: Pass::Backward(&[]),

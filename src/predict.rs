@@ -51,8 +51,9 @@ impl<T: Element> Workspace<T> {
     /// The floating-point operations (two for each weight and row) from which on a prediction is shared out among
     /// threads; 10 million by default. The result has the same bits whatever is chosen.
     ///
-    /// Long batches are shared out by rows, up to 64 or so by outputs, layer by layer: each thread then keeps weights of its
-    /// own in its caches. For a caller that is a thread of the pool itself (in `rayon::scope` or `ThreadPool::install`)
+    /// Long batches are shared out by rows, in at most 64 parts. Batches of one part, of up to 64 rows or so, or up to 256 where
+    /// more threads share so, are shared out by outputs, layer by layer: each thread then keeps weights of its own in its
+    /// caches. For a caller that is a thread of the pool itself (in `rayon::scope` or `ThreadPool::install`)
     /// fewer than eight rows count as eight, because weights that many take as long to read. Any other caller would have
     /// to wait until a thread wakes up.
     #[must_use]
@@ -66,7 +67,8 @@ impl<T: Element> Workspace<T> {
     fn with_tiles(mut self) -> Self {
         let parameters = self.layers.iter().map(Layer::parameter_count).fold(0, usize::saturating_add);
         let threads = self.threads.sharing(self.max_batch.saturating_mul(2 * parameters));
-        let tile_rows = predicted_rows::<T>(self.max_batch, parameters, threads);
+        let widest = self.layers.iter().map(Layer::outputs).max().unwrap_or(0);
+        let tile_rows = predicted_rows::<T>(self.max_batch, parameters, widest, threads);
         if tile_rows != self.tile_rows {
             let slots = self.max_batch.div_ceil(tile_rows).min(MAX_SLOTS);
             self.tiles =

@@ -45,8 +45,10 @@ impl<T: Element> Trainer<T> {
 
     fn report_on(&self, l: usize) -> LayerReport {
         let (layer, kernels) = (self.network.layers[l], self.network.kernels);
-        let groups = self.transposed.groups.iter().zip(&self.squares);
-        let gradient: f64 = groups.filter(|(group, _)| group.layer == l).map(|(_, square)| square).sum();
+        let layer_of_panel =
+            self.owners.groups.iter().flat_map(|group| core::iter::repeat_n(group.layer, group.panels));
+        let panels = layer_of_panel.zip(&self.squares);
+        let gradient: f64 = panels.filter(|&(layer, _)| layer == l).map(|(_, square)| square).sum();
         let outputs = (self.reported_rows * layer.outputs()).max(1) as f64;
         let activations: f64 = self.slots.iter().map(|slot| slot.squares[l]).sum();
         LayerReport {

@@ -34,9 +34,10 @@ pub(crate) struct SmallBuffers<T: Element> {
 const BLOCKS: usize = 3;
 
 impl<T: Element> SmallBuffers<T> {
-    /// For so many rows, if the network is small: dense layers of one panel, and nothing else.
-    pub(crate) fn new(network: &Network<T>, max_rows: usize) -> Option<Self> {
-        let layers = &network.layers;
+    /// For so many rows, or [`TILE_ROWS`] of them, if the network is small: dense layers of one panel, and nothing else.
+    pub(crate) fn new(network: &Network<T>, rows: usize) -> Option<Self> {
+        // Tiles of a network of thousands of layers are longer.
+        let (layers, max_rows) = (&network.layers, rows.min(TILE_ROWS));
         let is_plain = |layer: &Layer| layer.kind() == LayerKind::Dense && layer.dropout() == 0.0;
         let all_within = |most| layers.iter().all(|layer| layer.inputs().max(layer.outputs()) <= most);
         if network.scaling.is_some() || !layers.iter().all(is_plain) || !all_within(T::LANES) {

@@ -11,9 +11,9 @@ use crate::kernels::{Kernels, Start};
 use crate::loss::{Classes, Objective};
 use crate::network::{Layer, LayerKind, Network};
 use crate::outputs::{self, Outputs};
+use crate::owners::Owners;
 use crate::parallel::Split;
 use crate::scaler::Scaling;
-use crate::update::Transposed;
 
 /// Every buffer that up to `capacity` rows need, in panels.
 ///
@@ -184,7 +184,7 @@ impl<T: Element> Tile<T> {
         &mut self,
         kernels: K,
         network: &Network<T>,
-        transposed: &Transposed<T>,
+        owners: &Owners<T>,
         head: Head<'_, T>,
     ) {
         self.output_gradient(kernels, network, head);
@@ -207,7 +207,9 @@ impl<T: Element> Tile<T> {
             let (x, d_z) = (Panels::new(x, *rows, layer.inputs()), Panels::new(d_z, *rows, layer.outputs()));
             let to = PanelsMut::new(d_x, *rows, layer.inputs());
             match layer.kind() {
-                LayerKind::Dense => kernels.backward_data(to, d_z, transposed.layer(l), derivative, *order),
+                LayerKind::Dense => {
+                    kernels.backward_data(to, d_z, owners.transposed_layer(l), derivative, *order)
+                }
                 LayerKind::LayerNorm => {
                     let weights = network.layer_lines(l);
                     kernels.norm_backward_data(to, (x, d_z), weights, statistics, derivative);

@@ -17,17 +17,18 @@ use crate::element::Element;
 use crate::error::{Error, check_batch, check_length};
 use crate::fit::Progress;
 use crate::kernels::Start;
-use crate::kernels::blocking::{Plan, TileRows, slots_together, step_flop};
+use crate::kernels::blocking::{Plan, TileRows, UPDATE_FLOP, slots_together, step_flop};
 use crate::kernels::lanes::{elements, elements_mut};
 use crate::loss::{Classes, Loss, Objective, Reduction, Targets};
 use crate::network::{Network, read_canonical};
 use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use crate::owners::{Group, Owners};
 use crate::parallel::{Parallelism, Threads};
 use crate::pass::{Pass, Rows, Shared, Slot, total_loss};
 use crate::predict::shares;
 use crate::small::{SmallBuffers, SmallStep};
 use crate::trainer_builder::TrainerBuilder;
-use crate::update::{Finish, Guard, Parts, Transposed, complete};
+use crate::update::{Finish, Guard, Parts, complete};
 
 /// Trains a network, batch by batch, in buffers that are allocated once.
 ///
@@ -57,7 +58,7 @@ use crate::update::{Finish, Guard, Parts, Transposed, complete};
 /// ```
 pub struct Trainer<T: Element> {
     pub(crate) network: Network<T>,
-    pub(crate) transposed: Transposed<T>,
+    pub(crate) owners: Owners<T>,
     /// In the layout of the network's parameters.
     pub(crate) gradients: Vec<T::Line>,
     /// What the optimizer keeps beside each parameter, in the same layout.
@@ -192,7 +193,7 @@ impl<T: Element> Trainer<T> {
         update: Option<&Update>,
     ) -> Result<Option<f64>, Error> {
         let measures = self.guard.measures();
-        let Self { small, network, transposed, gradients, moments, classes, plan, .. } = self;
+        let Self { small, network, owners, gradients, moments, classes, plan, .. } = self;
         // Slots add the gradient of a batch to that of another as a whole, not row by row.
         let suits = *plan == Plan::TwoPhase || start == Start::Zero;
         let Some(buffers) = small.as_mut().filter(|small| suits && small.suit(network, rows)) else {
@@ -202,7 +203,7 @@ impl<T: Element> Trainer<T> {
             buffers,
             layers: &network.layers,
             parameters: &mut network.parameters,
-            transposed: &mut transposed.lines,
+            transposed: &mut owners.transposed,
             gradients,
             moments: moments.each_mut().map(Vec::as_mut_slice),
             classes,
@@ -233,7 +234,7 @@ impl<T: Element> Trainer<T> {
         let tile_rows = self.tile_rows.of_batch(batch, self.slots.len());
         let (rows_each, used) = shares(batch, tile_rows, most);
         let noise = self.dropout_seed.map(|seed| Noise::new(seed, self.passes));
-        let Self { network, transposed, gradients, moments, squares, steps, .. } = self;
+        let Self { network, owners, gradients, moments, squares, steps, .. } = self;
         let Self { slots, plan, kept, input_gradients, classes, .. } = self;
         let slots = &mut slots[..used];
         if pass.is_some_and(Pass::goes_back) && !input_gradients.is_empty() {
@@ -253,7 +254,7 @@ impl<T: Element> Trainer<T> {
                     input_gradients: &mut input_gradients[..],
                     shared: Shared {
                         network,
-                        transposed,
+                        owners,
                         x,
                         batch,
                         pass,
@@ -269,7 +270,7 @@ impl<T: Element> Trainer<T> {
             let scale = pass.and_then(Pass::loss_scale);
             let loss = scale.map_or(0.0, |scale| scale * total_loss(slots, *plan));
             let moments = moments.each_mut().map(Vec::as_mut_slice);
-            let parts = Parts { network, transposed, gradients, moments, squares, slots, steps: *steps };
+            let parts = Parts { network, owners, gradients, moments, squares, slots, steps: *steps };
             complete(split, parts, loss, &finish)?;
             Ok(loss)
         })
@@ -365,7 +366,7 @@ impl<T: Element> Trainer<T> {
     pub fn apply_gradients(&mut self) -> Result<(), Error> {
         let update = Some(self.next_update());
         let finish = Finish { guard: self.guard, update, ..Finish::NOTHING };
-        self.run(&[], 2 * self.network.parameter_count(), None, finish)?;
+        self.run(&[], UPDATE_FLOP.saturating_mul(self.network.parameter_count()), None, finish)?;
         self.kept.batch = 0;
         self.steps += 1;
         Ok(())
@@ -374,8 +375,10 @@ impl<T: Element> Trainer<T> {
     /// The Euclidean norm of [`Trainer::gradients`], summed in `f64`.
     pub fn gradient_norm(&self) -> f64 {
         let kernels = self.network.kernels;
-        let groups = self.transposed.groups.iter();
-        groups.map(|group| kernels.sum_of_squares(&self.gradients[group.lines()])).sum::<f64>().sqrt()
+        // Panel by panel, in the order in which a norm that clips is added up.
+        let panels = |group: &Group| self.gradients[group.lines()].chunks_exact(1 + group.columns);
+        let squares = self.owners.groups.iter().flat_map(panels).map(|panel| kernels.sum_of_squares(panel));
+        squares.sum::<f64>().sqrt()
     }
 
     /// Updates of the parameters so far.
@@ -544,6 +547,6 @@ impl<T: Element> Trainer<T> {
     pub(crate) fn restore(&mut self, parameters: &[T::Line]) {
         self.kept.batch = 0;
         self.network.parameters.copy_from_slice(parameters);
-        self.transposed.renew(&self.network);
+        self.owners.renew(&self.network);
     }
 }

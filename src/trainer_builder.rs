@@ -7,13 +7,14 @@ use crate::kernels::lanes::{Line, elements_mut};
 use crate::loss::{Classes, Loss, Reduction};
 use crate::network::Network;
 use crate::optimizer::{MAX_MOMENTS, Optimizer};
+use crate::owners::Owners;
 use crate::parallel::{Parallelism, Threads};
 use crate::pass::Slot;
 use crate::predict::check_max_batch;
 use crate::small::SmallBuffers;
 use crate::tile::{Purpose, Tile};
 use crate::train::{Kept, Trainer};
-use crate::update::{Guard, Transposed};
+use crate::update::Guard;
 
 /// How a network is trained: by default the mean squared error, gradient descent at a rate of 0.01, and batches of up
 /// to 256 rows.
@@ -130,9 +131,9 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// The floating-point operations (six for each weight and row of a batch) from which on a step is shared out
-    /// among threads; 10 million by default, some 40 microseconds of one thread, where two threads begin to pay for
-    /// waking them. The result has the same bits whatever is chosen.
+    /// The floating-point operations (six for each weight and row of a batch; two of a pass forward alone; an update alone
+    /// counts as 32 for each parameter) from which on a step is shared out among threads; 10 million by default, some 40
+    /// microseconds of one thread, where two threads begin to pay for waking them. The result has the same bits whatever is chosen.
     #[must_use]
     pub fn parallel_threshold(mut self, flop: usize) -> Self {
         self.parallel_threshold = flop;
@@ -188,10 +189,11 @@ impl<T: Element> TrainerBuilder<T> {
         let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
         // Reports and gradients of inputs only the general path knows, and to refuse a loss before its gradient is summed.
         let is_general = self.reports || self.input_gradients || guard.finite;
-        let transposed = Transposed::new(&network, if self.input_gradients { 0 } else { 1 });
+        let first = if self.input_gradients { 0 } else { 1 };
+        let owners = Owners::new(&network, first, threads.sharing(step_flop(max_batch, count)));
         Ok(Trainer {
-            squares: vec![0.0; transposed.groups.len()],
-            transposed,
+            squares: vec![0.0; owners.panels()],
+            owners,
             moments: moments::<T>(optimizer, network.parameters.len()),
             steps: 0,
             passes: 0,

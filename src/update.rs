@@ -1,17 +1,16 @@
 //! The second half of a step. Parameters have owners: their gradient is summed, the optimizer applied and the
-//! transposed copy renewed by one task, in one pass.
+//! transposed copy renewed by one task, one after the other while they are near.
 
 use core::ops::Range;
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::kernels::blocking::{owned_panels, transposed_lines, transposed_stride};
 use crate::kernels::gradient::Descent;
 use crate::kernels::lanes::Line;
-use crate::kernels::pack::panels;
 use crate::kernels::{Kernels, Start};
 use crate::network::{LayerKind, Network};
 use crate::optimizer::{MAX_MOMENTS, Update};
+use crate::owners::{Group, Owners, renew};
 use crate::parallel::{Divide, Split};
 use crate::pass::{Slot, half};
 
@@ -73,10 +72,10 @@ impl Guard {
 /// All that the second half of a step reads and writes.
 pub(crate) struct Parts<'a, T: Element> {
     pub(crate) network: &'a mut Network<T>,
-    pub(crate) transposed: &'a mut Transposed<T>,
+    pub(crate) owners: &'a mut Owners<T>,
     pub(crate) gradients: &'a mut [T::Line],
     pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
-    /// The squared norm of each group's gradient.
+    /// The squared norm of each panel's gradient: whatever the groups, they are added up in one order.
     pub(crate) squares: &'a mut [f64],
     pub(crate) slots: &'a [Slot<T>],
     /// Updates so far.
@@ -123,9 +122,9 @@ impl<T: Element> Parts<'_, T> {
             parameters: &mut parameters,
             gradients: self.gradients,
             moments: self.moments.each_mut().map(|moment| &mut **moment),
-            transposed: &mut self.transposed.lines,
+            transposed: &mut self.owners.transposed,
         };
-        let owned = Owned { groups: &self.transposed.groups, lines, squares: self.squares };
+        let owned = Owned { groups: &self.owners.groups, lines, squares: self.squares };
         let network = &*self.network;
         let work = Work { network, slots, sum, measure, update };
         split.for_each(owned, &|owned| network.kernels.run_owned(owned, &work));
@@ -134,13 +133,16 @@ impl<T: Element> Parts<'_, T> {
 
     /// Refuses a measured gradient that is not finite.
     fn check_gradient(&self) -> Result<(), Error> {
-        let spoiled = |&(_, square): &(&Group, &f64)| !square.is_finite();
-        match self.transposed.groups.iter().zip(&*self.squares).find(spoiled) {
-            Some((group, _)) => {
-                Err(Error::NonFinite { what: "gradient", step: self.steps + 1, layer: Some(group.layer) })
+        let mut rest = &*self.squares;
+        for group in &self.owners.groups {
+            let squares;
+            (squares, rest) = rest.split_at(group.panels);
+            if !squares.iter().all(|square| square.is_finite()) {
+                let (step, layer) = (self.steps + 1, Some(group.layer));
+                return Err(Error::NonFinite { what: "gradient", step, layer });
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 }
 
@@ -213,111 +215,6 @@ fn sum_pairs<T: Element, K: Kernels<T> + Copy>(
     kernels.add(to, sum);
 }
 
-/// Some adjacent panels of one layer's outputs: the unit of ownership.
-#[derive(Clone, Copy, Debug)]
-pub struct Group {
-    pub(crate) layer: usize,
-    pub(crate) first_panel: usize,
-    /// Where the group's lines start among the network's parameters, and how many they are.
-    first_line: usize,
-    lines: usize,
-    /// Lines of the group in the transposed copy: none if no backward pass reads it.
-    transposed: usize,
-    /// Lines of weights in each panel.
-    columns: usize,
-    /// Outputs of the layer from the group's first on, those of later groups too.
-    outputs: usize,
-}
-
-impl Group {
-    /// The group's lines among the network's parameters.
-    pub(crate) fn lines(&self) -> Range<usize> {
-        self.first_line..self.first_line + self.lines
-    }
-}
-
-/// The transposed weights that backward passes read, and who owns which part of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Transposed<T: Element> {
-    pub(crate) lines: Vec<T::Line>,
-    pub(crate) groups: Vec<Group>,
-    /// Where each layer's lines lie.
-    layers: Vec<Range<usize>>,
-}
-
-impl<T: Element> Transposed<T> {
-    /// Transposes the layers from `first` on: those whose input gradient is needed.
-    pub(crate) fn new(network: &Network<T>, first: usize) -> Self {
-        let mut transposed = Self { lines: Vec::new(), groups: Vec::new(), layers: Vec::new() };
-        let mut end = 0;
-        for (l, layer) in network.layers.iter().enumerate() {
-            let start = end;
-            let stride = 1 + layer.columns();
-            // Only products have a use for transposed weights.
-            let is_read = l >= first && layer.kind() == LayerKind::Dense;
-            let count = panels::<T>(layer.outputs());
-            let mut first_panel = 0;
-            while first_panel < count {
-                let owned = owned_panels(count - first_panel);
-                let per_panel = if is_read { transposed_stride::<T>(layer.inputs()) } else { 0 };
-                transposed.groups.push(Group {
-                    layer: l,
-                    first_panel,
-                    first_line: layer.first_line + first_panel * stride,
-                    lines: owned * stride,
-                    transposed: owned * per_panel,
-                    columns: layer.columns(),
-                    outputs: layer.outputs() - first_panel * T::LANES,
-                });
-                end += owned * per_panel;
-                first_panel += owned;
-            }
-            debug_assert!(
-                !is_read || Some(end - start) == transposed_lines::<T>(layer.inputs(), layer.outputs())
-            );
-            transposed.layers.push(start..end);
-        }
-        transposed.lines = vec![T::Line::ZERO; end];
-        transposed.renew(network);
-        transposed
-    }
-
-    /// Transposes the parameters as they are now.
-    pub(crate) fn renew(&mut self, network: &Network<T>) {
-        let mut rest = &mut self.lines[..];
-        for group in &self.groups {
-            let lines;
-            (lines, rest) = rest.split_at_mut(group.transposed);
-            renew(network.kernels, group, lines, &network.parameters[group.lines()]);
-        }
-    }
-
-    /// The transposed weights of one layer.
-    pub(crate) fn layer(&self, l: usize) -> &[T::Line] {
-        &self.lines[self.layers[l].clone()]
-    }
-}
-
-/// Copies a group's weights to their place in the transposed copy.
-fn renew<T: Element, K: Kernels<T> + ?Sized>(
-    kernels: &K,
-    group: &Group,
-    to: &mut [T::Line],
-    parameters: &[T::Line],
-) {
-    if to.is_empty() {
-        return;
-    }
-    let (blocks, stride) = (transposed_stride::<T>(group.columns), 1 + group.columns);
-    let (mut to, mut panels, mut outputs) = (to, parameters, group.outputs);
-    while let (Some((first, others)), Some((panel, rest))) =
-        (to.split_at_mut_checked(blocks), panels.split_at_checked(stride))
-    {
-        kernels.transpose(first, &panel[1..], outputs);
-        (to, panels, outputs) = (others, rest, outputs.saturating_sub(T::LANES));
-    }
-}
-
 /// What is done with each group of parameters by its owner: any of the three.
 #[derive(Clone, Copy)]
 pub struct Work<'a, T: Element> {
@@ -346,7 +243,7 @@ impl<T: Element> Work<'_, T> {
 pub struct Owned<'a, T: Element> {
     groups: &'a [Group],
     lines: Lines<'a, T>,
-    /// The squared norm of each group's gradient.
+    /// The squared norm of each panel's gradient.
     squares: &'a mut [f64],
 }
 
@@ -422,7 +319,8 @@ impl<T: Element> Divide for Owned<'_, T> {
 
     fn divide(self, left: usize) -> (Self, Self) {
         let (groups, groups_right) = self.groups.split_at(left);
-        let (squares, squares_right) = self.squares.split_at_mut(left);
+        let panels = groups.iter().map(|group| group.panels).sum();
+        let (squares, squares_right) = self.squares.split_at_mut(panels);
         let lines = groups.iter().map(|group| group.lines).sum();
         let transposed = groups.iter().map(|group| group.transposed).sum();
         let (lines, lines_right) = self.lines.split(lines, transposed);
@@ -439,7 +337,8 @@ impl<T: Element> Owned<'_, T> {
     pub(crate) fn run<K: Kernels<T> + Copy>(&mut self, kernels: K, work: &Work<'_, T>) {
         let &Work { network, slots, sum, measure, update } = work;
         let (mut first, mut first_transposed) = (0, 0);
-        for (group, square) in self.groups.iter().zip(&mut *self.squares) {
+        let mut squares = self.squares.iter_mut();
+        for group in self.groups {
             let lines = self
                 .lines
                 .part(first..first + group.lines, first_transposed..first_transposed + group.transposed);
@@ -451,7 +350,10 @@ impl<T: Element> Owned<'_, T> {
                 sum_gradient(kernels, network, group, lines.gradients, (slots, start), descent);
             }
             if measure {
-                *square = kernels.sum_of_squares(lines.gradients);
+                let panels = lines.gradients.chunks_exact(1 + group.columns);
+                for (panel, square) in panels.zip(squares.by_ref()) {
+                    *square = kernels.sum_of_squares(panel);
+                }
             }
             if let Some(update) = update {
                 if rate.is_none() {
@@ -475,16 +377,16 @@ mod tests {
         // Of 5 and of 13 panels.
         let builder = Network::<f32>::builder(3).dense(80, Activation::Tanh).dense(200, Activation::Tanh);
         let mut network = builder.seed(1).build().unwrap();
-        let mut transposed = Transposed::new(&network, 1);
+        let mut owners = Owners::new(&network, 1, 1);
         let mut gradients = network.parameters.clone();
-        let mut squares = vec![0.0; transposed.groups.len()];
+        let mut squares = vec![0.0; owners.panels()];
         let lines = Lines {
             parameters: &mut network.parameters,
             gradients: &mut gradients,
             moments: [&mut [], &mut [], &mut []],
-            transposed: &mut transposed.lines,
+            transposed: &mut owners.transposed,
         };
-        let owned = Owned { groups: &transposed.groups, lines, squares: &mut squares };
+        let owned = Owned { groups: &owners.groups, lines, squares: &mut squares };
         // The lines are 12, 8, 243, 243, 324 and 243.
         assert_eq!(owned.middle(), 4);
         let of_part = |part: &Owned<'_, f32>| {
@@ -492,8 +394,9 @@ mod tests {
             (place, part.groups.len(), part.lines.parameters.len(), part.squares.len())
         };
         let expected =
-            [(0, 0, 3 * 4), (0, 3, 2 * 4), (1, 0, 3 * 81), (1, 3, 3 * 81), (1, 6, 4 * 81), (1, 10, 3 * 81)];
-        let expected = expected.map(|(layer, panel, lines)| (Some((layer, panel)), 1, lines, 1));
+            [(0, 0, 3, 4), (0, 3, 2, 4), (1, 0, 3, 81), (1, 3, 3, 81), (1, 6, 4, 81), (1, 10, 3, 81)];
+        let expected =
+            expected.map(|(layer, panel, panels, each)| (Some((layer, panel)), 1, panels * each, panels));
         assert_eq!(parts(Split::Pieces, owned, of_part), expected);
     }
 }

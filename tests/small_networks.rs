@@ -198,6 +198,22 @@ fn steps_of_small_networks_have_the_bits_of_the_general_path() {
     println!("RESULT small_steps runs={runs} different=0");
 }
 
+#[test]
+fn thousands_of_layers_take_steps_of_as_many_rows_as_any_small_network() {
+    // So many weights that the tiles of the general path are longer than 64 rows.
+    let layers =
+        (0..3900).fold(Network::<f32>::builder(16), |builder, _| builder.dense(16, Activation::Tanh));
+    let network = layers.seed(1).build().unwrap();
+    let x: Vec<f32> = (0..128 * 16).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+    let run = |report: bool| {
+        let builder = Trainer::builder(network.clone()).max_batch(512);
+        let mut trainer = if report { builder.report().build() } else { builder.build() }.unwrap();
+        let losses = [64, 65, 100, 128].map(|rows| trainer.step(&x[..rows * 16], &x[..rows * 16]).unwrap());
+        (losses, bits(trainer.gradients()))
+    };
+    assert_eq!(run(false), run(true));
+}
+
 /// Outputs of a workspace, whose network is small, and of a trainer's forward pass, which knows no small networks.
 fn compare_predictions<T: Element>(isa: Isa, width: usize) {
     let mut random = Random(3);

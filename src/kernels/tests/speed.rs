@@ -112,7 +112,7 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
         let (mut rest, mut first) = (&mut d_w[..], 0);
         while !rest.is_empty() {
             let owned;
-            let count = owned_panels(panels::<T>(n) - first);
+            let count = owned_panels(panels::<T>(n) - first, usize::MAX);
             (owned, rest) = rest.split_at_mut(count * (1 + k));
             let mut start = Start::Zero;
             for (x, y) in x.iter().zip(&y) {
@@ -386,7 +386,7 @@ impl Step {
                 let (mut rest, mut first) = (&mut gradient[..], 0);
                 while !rest.is_empty() {
                     let owned;
-                    let count = owned_panels(panels::<f32>(sizes[l + 1]) - first);
+                    let count = owned_panels(panels::<f32>(sizes[l + 1]) - first, usize::MAX);
                     (owned, rest) = rest.split_at_mut(count * (1 + sizes[l]));
                     let mut start = Start::Zero;
                     for [y, d] in &*tiles {
