@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench                                 plots in target/criterion/report/index.html
 //! cargo bench -- --quick                      without plots
-//! cargo bench -- train                        one group: train, predict_one, predict_batch, products, activations, threads
+//! cargo bench -- ^train/                      one group: train, predict_one, predict_batch, products, activations, threads
 //! cargo bench -- --save-baseline before       and later: cargo bench -- --baseline before
 //! ```
 

@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::Isa;
 
-use crate::workload::{WORKLOADS, Workload, thread_counts, wide};
+use crate::workload::{WORKLOADS, Workload, assert_near, thread_counts, wide};
 
 const BATCHES: [usize; 4] = [1, 16, 256, 4096];
 /// Most rows of the reference, which takes as long for each.
@@ -19,13 +19,13 @@ pub fn bench(criterion: &mut Criterion) {
         let mut workspace = network.workspace(1).expect("a row fits");
         let (x, mut y) = (workload.inputs(1), vec![0.0; workload.outputs()]);
         network.predict_into(&x, &mut y, &mut workspace).expect("the slices fit");
-        assert!(y.iter().all(|y| y.is_finite()));
+        let (model, wide_x) = (workload.model(), wide(&x));
+        assert_near(workload.name, &y, &model.predict(&wide_x, 1));
         group.bench_function(BenchmarkId::new("fuseprop", workload.name), |bencher| {
-            bencher.iter(|| network.predict_into(&x, &mut y, &mut workspace));
+            bencher.iter(|| network.predict_into(&x, &mut y, &mut workspace).expect("the slices fit"));
         });
-        let (model, x) = (workload.model(), wide(&x));
         group.bench_function(BenchmarkId::new("reference", workload.name), |bencher| {
-            bencher.iter(|| model.predict(&x, 1));
+            bencher.iter(|| model.predict(&wide_x, 1));
         });
     }
     group.finish();
@@ -40,12 +40,18 @@ fn bench_batches(criterion: &mut Criterion, workload: &Workload) {
     for batch in BATCHES {
         group.throughput(Throughput::Elements(batch as u64));
         let (x, mut y) = (workload.inputs(batch), vec![0.0; batch * workload.outputs()]);
+        let expected = (batch <= REFERENCE_ROWS).then(|| model.predict(&wide(&x), batch));
         for threads in thread_counts() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
             let mut workspace = pool.install(|| network.workspace(batch)).expect("the batch fits");
+            let mut predict = || network.predict_into(&x, &mut y, &mut workspace).expect("the slices fit");
+            pool.install(&mut predict);
             group.bench_function(BenchmarkId::new(format!("{threads} threads"), batch), |bencher| {
-                pool.install(|| bencher.iter(|| network.predict_into(&x, &mut y, &mut workspace)));
+                pool.install(|| bencher.iter(&mut predict));
             });
+            if let Some(expected) = &expected {
+                assert_near(workload.name, &y, expected);
+            }
         }
         if batch <= REFERENCE_ROWS {
             let x = wide(&x);

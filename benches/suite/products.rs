@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Trainer, reference};
 
-use crate::workload::{cores, wide};
+use crate::workload::{assert_near, cores, wide};
 
 /// Batch, inputs, outputs.
 const SHAPES: &[(usize, usize, usize)] =
@@ -28,16 +28,21 @@ pub fn bench(criterion: &mut Criterion) {
             let mut workspace =
                 workspace.parallelism(Parallelism::Serial).expect("one thread is always there");
             network.predict_into(&x, &mut y, &mut workspace).expect("the slices fit");
-            assert!(y.iter().any(|&y| y != 0.0));
+            if batch <= REFERENCE_ROWS {
+                let model = reference::Model::of(&network);
+                assert_near("a product", &y, &model.predict(&wide(&x), batch));
+            }
             group.throughput(Throughput::Elements(flop));
             group.bench_function(BenchmarkId::new("forward", isa), |bencher| {
-                bencher.iter(|| network.predict_into(&x, &mut y, &mut workspace));
+                bencher.iter(|| network.predict_into(&x, &mut y, &mut workspace).expect("the slices fit"));
             });
             if isa == Isa::detect() && cores() > 1 {
                 // In the global pool, which has all of them; short ones stay on one thread.
                 let mut workspace = network.workspace(batch).expect("the batch fits");
                 group.bench_function(BenchmarkId::new("forward, all threads", isa), |bencher| {
-                    rayon::scope(|_| bencher.iter(|| network.predict_into(&x, &mut y, &mut workspace)));
+                    let predict =
+                        || network.predict_into(&x, &mut y, &mut workspace).expect("the slices fit");
+                    rayon::scope(|_| bencher.iter(predict));
                 });
             }
             let builder = Trainer::builder(network).loss(Loss::MeanSquaredError).max_batch(batch);
@@ -46,7 +51,7 @@ pub fn bench(criterion: &mut Criterion) {
             trainer.forward(&x).expect("the batch fits");
             group.throughput(Throughput::Elements(2 * flop));
             group.bench_function(BenchmarkId::new("backward", isa), |bencher| {
-                bencher.iter(|| trainer.backward(&y));
+                bencher.iter(|| trainer.backward(&y).expect("the batch was taken forward"));
             });
         }
         if batch <= REFERENCE_ROWS {

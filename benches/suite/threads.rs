@@ -1,10 +1,10 @@
-//! A step of 512-512-512-512 on one thread, two, four, and so on up to all: criterion's line chart of the group shows how
-//! throughput grows. Elements are floating-point operations.
+//! A step of 512-512-512-512 on one thread, two, four, and so on up to all: criterion's line chart of the group shows how its time
+//! falls. Without a throughput, against which the chart would be drawn instead of the threads: all points would have the same.
 
-use criterion::{BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkId, Criterion};
 use fuseprop::{Activation, Isa, Loss};
 
-use crate::workload::{Workload, cores, wide};
+use crate::workload::{Workload, doubling_threads, wide};
 
 const SQUARE: Workload = Workload {
     name: "square",
@@ -19,20 +19,18 @@ const FEW: Workload = Workload { name: "few", batch: 4, ..SQUARE };
 
 pub fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("threads");
-    group.throughput(Throughput::Elements(SQUARE.flop()));
     let data = SQUARE.data();
-    let mut counts: Vec<usize> = (0..=cores().ilog2()).map(|power| 1 << power).collect();
-    if counts.last() != Some(&cores()) {
-        counts.push(cores());
-    }
-    for threads in counts {
+    let mut losses = Vec::new();
+    for threads in doubling_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         let mut trainer = pool.install(|| SQUARE.trainer(Isa::detect()));
+        let mut step = || trainer.step(&data.x, data.targets(SQUARE.loss)).expect("the batch fits");
+        losses.push([(); 3].map(|()| pool.install(&mut step).to_bits()));
+        assert_eq!(losses[0], losses[losses.len() - 1], "{threads} threads have other bits");
         group.bench_function(BenchmarkId::new("fuseprop", threads), |bencher| {
-            pool.install(|| bencher.iter(|| trainer.step(&data.x, data.targets(SQUARE.loss))));
+            pool.install(|| bencher.iter(&mut step));
         });
     }
-    group.throughput(Throughput::Elements(FEW.flop()));
     let (mut model, data) = (FEW.model(), FEW.data());
     let (x, values) = (wide(&data.x), wide(&data.values));
     group.bench_function(BenchmarkId::new("reference of 4 rows", 1), |bencher| {

@@ -56,9 +56,13 @@ impl Workload {
     }
 
     pub fn trainer(&self, isa: Isa) -> Trainer<f32> {
+        self.trainer_by(isa, Optimizer::sgd(1e-3))
+    }
+
+    pub fn trainer_by(&self, isa: Isa, optimizer: Optimizer) -> Trainer<f32> {
         Trainer::builder(self.network(isa))
             .loss(self.loss)
-            .optimizer(Optimizer::sgd(1e-3))
+            .optimizer(optimizer)
             .max_batch(self.batch)
             .parallelism(Parallelism::Auto)
             .build()
@@ -133,6 +137,24 @@ impl Data {
             _ => (&self.values).into(),
         }
     }
+}
+
+/// Refuses to time results that are not those of the reference.
+pub fn assert_near(name: &str, found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let largest = expected.iter().fold(1e-3, |most: f64, y| most.max(y.abs()));
+    for (&found, expected) in found.iter().zip(expected) {
+        assert!((f64::from(found) - expected).abs() <= 1e-4 * largest, "{name}: {found}, not {expected}");
+    }
+}
+
+/// Numbers of threads from one to all, each twice the one before.
+pub fn doubling_threads() -> Vec<usize> {
+    let mut counts: Vec<usize> = (0..=cores().ilog2()).map(|power| 1 << power).collect();
+    if counts.last() != Some(&cores()) {
+        counts.push(cores());
+    }
+    counts
 }
 
 pub fn wide(values: &[f32]) -> Vec<f64> {
