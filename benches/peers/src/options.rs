@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Result;
+use crate::workload::Workload;
 
 const USAGE: &str = "options: [--threads 1,2] [--only train|predict|products] [--workload NAME] [--rounds N]
          [--python PATH [--torch-compile]]";
@@ -36,7 +37,7 @@ impl Options {
                     options.threads = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 }
                 "--only" => options.only = Some(section(value()?)?),
-                "--workload" => options.workload = Some(value()?),
+                "--workload" => options.workload = Some(workload(value()?)?),
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--python" => options.python = Some(value()?.into()),
                 "--torch-compile" => options.torch_compile = true,
@@ -50,6 +51,15 @@ impl Options {
     pub fn wants(&self, section: &str) -> bool {
         self.only.as_deref().is_none_or(|only| only == section)
     }
+}
+
+fn workload(name: String) -> Result<String> {
+    let all = Workload::train().into_iter().chain(Workload::products());
+    let names: Vec<_> = all.map(|workload| workload.name).collect();
+    if names.contains(&name) {
+        return Ok(name);
+    }
+    Err(format!("{name} is no workload; there are {}\n{USAGE}", names.join(", ")).into())
 }
 
 fn section(name: String) -> Result<String> {
