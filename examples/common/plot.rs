@@ -37,9 +37,9 @@ pub struct Axis {
 #[allow(dead_code, reason = "each example uses some")]
 pub enum Scale {
     Linear,
-    /// Linear, with labels at whole numbers only.
-    Whole,
     Log,
+    /// Logarithmic, with labels at powers of two.
+    PowersOfTwo,
 }
 
 pub struct Series {
@@ -81,6 +81,9 @@ type Area<B> = DrawingArea<B, plotters::coord::Shift>;
 fn draw_on<B: DrawingBackend>(area: Area<B>, chart: &Chart) -> Result<(), String> {
     let (x, y) = (chart.range(|point| point.0, chart.x.scale), chart.range(|point| point.1, chart.y.scale));
     let result = match (chart.x.scale, chart.y.scale) {
+        (Scale::PowersOfTwo, Scale::Log) => {
+            draw_axes(&area, chart, (x.0..x.1).log_scale().base(2.0), (y.0..y.1).log_scale())
+        }
         (Scale::Log, Scale::Log) => draw_axes(&area, chart, (x.0..x.1).log_scale(), (y.0..y.1).log_scale()),
         (Scale::Log, _) => draw_axes(&area, chart, (x.0..x.1).log_scale(), y.0..y.1),
         (_, Scale::Log) => draw_axes(&area, chart, x.0..x.1, (y.0..y.1).log_scale()),
@@ -160,8 +163,8 @@ impl Chart {
         let (low, high) =
             (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
         match scale {
-            Scale::Log => (low / 1.3, high * 1.6),
-            Scale::Linear | Scale::Whole => {
+            Scale::Log | Scale::PowersOfTwo => (low / 1.3, high * 1.6),
+            Scale::Linear => {
                 let room = if high > low { 0.05 * (high - low) } else { 0.5 };
                 (low - room, high + room)
             }
@@ -171,7 +174,7 @@ impl Chart {
 
 impl Axis {
     fn label_at(&self, value: f64) -> String {
-        if self.scale == Scale::Whole && value.fract().abs() > 1e-6 {
+        if self.scale == Scale::PowersOfTwo && value.log2().fract().abs() > 1e-6 {
             return String::new();
         }
         label(value)

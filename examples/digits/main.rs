@@ -7,6 +7,8 @@
 //! ```
 
 mod data;
+#[path = "../common/options.rs"]
+mod options;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ use std::time::Instant;
 use data::Set;
 use fuseprop::{Activation, Loss, Network, Optimizer, Schedule, Trainer, Workspace, metrics};
 use indicatif::{ProgressBar, ProgressStyle};
+use options::{Options, Stop};
 
 const CLASSES: usize = 10;
 const BATCH: usize = 8;
@@ -33,29 +36,16 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match arguments().and_then(|arguments| run(&arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("digits: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    let mut options = Options::new("digits", "usage: digits [--data DIR] [--epochs N] [--seed N]");
+    let result = arguments(&mut options).and_then(|arguments| Ok(run(&arguments)?));
+    options.end(result)
 }
 
-fn arguments() -> Result<Arguments, String> {
-    let mut parsed = Arguments { data: None, epochs: 60, seed: 1 };
-    let mut words = std::env::args().skip(1);
-    while let Some(option) = words.next() {
-        let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
-        let number = || value.parse::<u64>().map_err(|_| format!("{option}: {value} is not a number"));
-        match option.as_str() {
-            "--data" => parsed.data = Some(value.into()),
-            "--epochs" => parsed.epochs = number()? as usize,
-            "--seed" => parsed.seed = number()?,
-            _ => return Err(format!("{option}? usage: digits [--data DIR] [--epochs N] [--seed N]")),
-        }
-    }
-    Ok(parsed)
+fn arguments(options: &mut Options) -> Result<Arguments, Stop> {
+    let data = options.value("--data")?.map(PathBuf::from);
+    let (epochs, seed) = (options.number("--epochs", 60)? as usize, options.number("--seed", 1)?);
+    options.done()?;
+    Ok(Arguments { data, epochs, seed })
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {

@@ -2,19 +2,23 @@
 //! machine, which a loop of fused multiply-adds on registers alone shows in the same run.
 //!
 //! ```text
-//! cargo run --release --example scaling                   about two minutes
+//! cargo run --release --example scaling                   half a minute on two cores
 //! cargo run --release --example scaling -- --quick        fewer points, within 20 seconds
 //! cargo run --release --example scaling -- --out DIR      where the plots go; target/scaling if not said
 //! ```
 //!
 //! Every point is trained on one thread, two, four and so on up to all from the same seed, and the parameters are compared
-//! bit by bit.
+//! bit by bit. Steps are timed on a thread of the pool, as training loops should run: to enter it costs a wake-up.
 
 mod measure;
+#[path = "../common/options.rs"]
+mod options;
 #[path = "../common/peak.rs"]
 mod peak;
 #[path = "../common/plot.rs"]
 mod plot;
+#[path = "../common/processor.rs"]
+mod processor;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,14 +26,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use measure::{Point, Shape, Timing};
+use options::{Options, Stop};
 use plot::{Axis, Chart, Legend, Scale, Series, Style};
-
-const USAGE: &str = "usage: scaling [--quick] [--out DIR]";
-
-struct Arguments {
-    quick: bool,
-    out: PathBuf,
-}
 
 /// One thing that grows, all else the same.
 struct Sweep {
@@ -54,55 +52,26 @@ impl Peaks {
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(message) => {
-            eprintln!("scaling: {message}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("scaling: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    let mut options = Options::new("scaling", "usage: scaling [--quick] [--out DIR]");
+    let result = run(&mut options);
+    options.end(result)
 }
 
-/// Nothing if help is asked for.
-fn arguments() -> Result<Option<Arguments>, String> {
-    let mut parsed = Arguments { quick: false, out: "target/scaling".into() };
-    let mut words = std::env::args().skip(1);
-    while let Some(option) = words.next() {
-        match option.as_str() {
-            "--quick" => parsed.quick = true,
-            "--out" => parsed.out = words.next().ok_or("--out needs a folder")?.into(),
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("{option}?")),
-        }
-    }
-    Ok(Some(parsed))
-}
-
-fn run(arguments: &Arguments) -> Result<(), String> {
-    std::fs::create_dir_all(&arguments.out)
-        .map_err(|error| format!("cannot make the folder {}: {error}", arguments.out.display()))?;
+fn run(options: &mut Options) -> Result<(), Stop> {
+    let (quick, out) = (options.flag("--quick"), options.folder("target/scaling")?);
+    options.done()?;
+    options::make_folder(&out)?;
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let counts = thread_counts(cores);
     let peaks = Peaks::measure(&counts);
     println!(
-        "{} on {cores} threads, peak {:.0} GFLOP/s on one and {:.0} on all",
+        "{}, {cores} threads; fuseprop runs on {}; peak {:.0} GFLOP/s on one and {:.0} on all",
+        processor::name(),
         fuseprop::Isa::detect(),
         peaks.of(1),
         peaks.of(cores)
     );
-    let (sweeps, budget) =
-        (sweeps(arguments.quick, &counts), Duration::from_millis(if arguments.quick { 120 } else { 500 }));
+    let (sweeps, budget) = (sweeps(quick, &counts), Duration::from_millis(if quick { 120 } else { 500 }));
     let count: usize = sweeps.iter().map(|sweep| sweep.shapes.len() * (sweep.threads.len() + 1)).sum();
     let bar = ProgressBar::new(count as u64).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").expect("the template is constant"),
@@ -111,7 +80,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     for sweep in &sweeps {
         let points = sweep.measure(budget, &counts, &bar)?;
         bar.suspend(|| print_table(sweep, &points, &peaks));
-        paths.extend(plot::draw(&sweep.chart(&points, &peaks), &arguments.out, sweep.name)?);
+        paths.extend(plot::draw(&sweep.chart(&points, &peaks), &out, sweep.name)?);
     }
     bar.finish_and_clear();
     print_paths(&paths);
@@ -133,13 +102,9 @@ fn thread_counts(cores: usize) -> Vec<usize> {
 
 /// What is measured: networks of three square layers.
 fn sweeps(quick: bool, counts: &[usize]) -> Vec<Sweep> {
-    let (batch_step, width_step) = if quick { (6, 3) } else { (2, 1) };
-    let widest = if quick { 9 } else { 11 };
+    let (batch_step, width_step) = if quick { (4, 4) } else { (2, 1) };
     let mut ends = vec![1, counts[counts.len() - 1]];
     ends.dedup();
-    let batches = powers(0, 16, batch_step).chain(if quick { Some(65_536) } else { None });
-    let mut batches: Vec<usize> = batches.collect();
-    batches.dedup();
     vec![
         Sweep {
             name: "threads",
@@ -150,13 +115,13 @@ fn sweeps(quick: bool, counts: &[usize]) -> Vec<Sweep> {
         Sweep {
             name: "batch",
             title: "64-64-64-64".into(),
-            shapes: batches.into_iter().map(|batch| Shape { batch, width: 64 }).collect(),
+            shapes: powers(0, 16, batch_step).map(|batch| Shape { batch, width: 64 }).collect(),
             threads: ends.clone(),
         },
         Sweep {
             name: "width",
             title: "W-W-W-W at batch 256".into(),
-            shapes: powers(3, widest, width_step).map(|width| Shape { batch: 256, width }).collect(),
+            shapes: powers(3, 11, width_step).map(|width| Shape { batch: 256, width }).collect(),
             threads: ends,
         },
     ]
@@ -230,7 +195,7 @@ impl Sweep {
         };
         Chart {
             title: format!("A training step of {}", self.title),
-            x: Axis { label, scale: if self.name == "threads" { Scale::Whole } else { Scale::Log } },
+            x: Axis { label, scale: Scale::PowersOfTwo },
             y: Axis { label: "useful GFLOP/s", scale: Scale::Log },
             series,
             legend: Legend::Middle,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fuseprop::{Activation, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer, reference};
+use fuseprop::{Activation, Loss, Network, Optimizer, Reduction, Targets, Trainer, reference};
 
 /// Three layers of `width` inputs and outputs, ReLU between them.
 #[derive(Clone, Copy, Debug)]
@@ -70,12 +70,11 @@ impl Shape {
         format!("batch {}, width {}: {error}", self.batch, self.width)
     }
 
-    /// A trainer on so many threads, which share a step from the default threshold on or another, and its batch.
-    fn trainer(self, threads: usize, threshold: Option<usize>) -> Result<Batch, String> {
-        let parallelism = if threads == 1 { Parallelism::Serial } else { Parallelism::Threads(threads) };
+    /// A trainer on the threads of the pool around it, which share a step from the default threshold on or another, and its batch.
+    fn trainer(self, threshold: Option<usize>) -> Result<Batch, String> {
         let build = |network| {
             let builder = Trainer::builder(network).loss(Loss::MeanSquaredError).max_batch(self.batch);
-            let builder = builder.optimizer(Optimizer::sgd(LEARNING_RATE)).parallelism(parallelism);
+            let builder = builder.optimizer(Optimizer::sgd(LEARNING_RATE));
             match threshold {
                 Some(threshold) => builder.parallel_threshold(threshold).build(),
                 None => builder.build(),
@@ -94,13 +93,15 @@ impl Shape {
 pub fn check_bits(shape: Shape, counts: &[usize]) -> Result<(), String> {
     let mut expected: Option<Vec<u32>> = None;
     for &threads in counts {
-        let (mut trainer, x, targets) = shape.trainer(threads, Some(0))?;
-        for _ in 0..COMPARED_STEPS {
-            trainer.step(&x, &targets).map_err(|error| shape.message(error))?;
-        }
-        let mut parameters = vec![0.0; trainer.network().parameter_count()];
-        trainer.network().read_parameters(&mut parameters).map_err(|error| shape.message(error))?;
-        let parameters: Vec<u32> = parameters.into_iter().map(f32::to_bits).collect();
+        let parameters = pool(threads)?.install(|| {
+            let (mut trainer, x, targets) = shape.trainer(Some(0))?;
+            for _ in 0..COMPARED_STEPS {
+                trainer.step(&x, &targets).map_err(|error| shape.message(error))?;
+            }
+            let mut parameters = vec![0.0; trainer.network().parameter_count()];
+            trainer.network().read_parameters(&mut parameters).map_err(|error| shape.message(error))?;
+            Ok::<_, String>(parameters.into_iter().map(f32::to_bits).collect::<Vec<u32>>())
+        })?;
         if *expected.get_or_insert_with(|| parameters.clone()) != parameters {
             let Shape { batch, width } = shape;
             return Err(format!(
@@ -114,10 +115,16 @@ pub fn check_bits(shape: Shape, counts: &[usize]) -> Result<(), String> {
 
 /// The median time of a step on so many threads.
 pub fn train(shape: Shape, threads: usize, budget: Duration) -> Result<Timing, String> {
-    let (mut trainer, x, targets) = shape.trainer(threads, None)?;
-    let step = || trainer.step(&x, &targets).map(drop);
-    let seconds = median(budget, step).map_err(|error| shape.message(error))?;
-    Ok(Timing { threads, seconds })
+    pool(threads)?.install(|| {
+        let (mut trainer, x, targets) = shape.trainer(None)?;
+        let step = || trainer.step(&x, &targets).map(drop);
+        let seconds = median(budget, step).map_err(|error| shape.message(error))?;
+        Ok(Timing { threads, seconds })
+    })
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool, String> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| error.to_string())
 }
 
 /// Seconds of the reference for each row: of fewer rows where a whole batch would take too long.
