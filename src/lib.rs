@@ -68,6 +68,7 @@
 #![warn(missing_docs)]
 
 mod activation;
+mod ahead;
 mod dropout;
 mod element;
 mod error;

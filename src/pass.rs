@@ -2,11 +2,12 @@
 
 use core::ops::Range;
 
+use crate::ahead::Ahead;
 use crate::dropout::Noise;
 use crate::element::Element;
 use crate::kernels::blocking::Plan;
 use crate::kernels::{Kernels, Start};
-use crate::loss::{Classes, Objective};
+use crate::loss::{Classes, Objective, Targets};
 use crate::network::Network;
 use crate::owners::Owners;
 use crate::parallel::{Divide, Split};
@@ -70,6 +71,29 @@ pub struct Shared<'a, T: Element> {
     pub(crate) plan: Plan,
     /// The pass's dropout, if any layer has it.
     pub(crate) noise: Option<Noise>,
+}
+
+impl<'a, T: Element> Shared<'a, T> {
+    /// What a tile after row `end` reads, if one follows and the weights are few: else these come first, and there is no room for
+    /// more in L2.
+    fn ahead(&self, end: usize) -> Ahead<'a, T> {
+        let rows = end..self.batch.min(end + self.tile_rows);
+        if self.plan == Plan::TwoPhase || rows.is_empty() {
+            return Ahead::nothing();
+        }
+        let (layers, inputs, outputs) =
+            (self.network.layers.len(), self.network.inputs(), self.network.outputs());
+        let targets = match self.pass {
+            Pass::Forward => Targets::Values(&[]),
+            Pass::Evaluate(objective) | Pass::Train(objective) => {
+                objective.targets.rows(rows.clone(), outputs)
+            }
+            Pass::Backward(d_outputs) => Targets::Values(d_outputs).rows(rows.clone(), outputs),
+        };
+        // Once before each product.
+        let parts = if self.pass.goes_back() { 3 * layers - 1 } else { layers };
+        Ahead::new(&self.x[rows.start * inputs..rows.end * inputs], targets, parts)
+    }
 }
 
 /// A run of slots, their rows of the batch, and where the results for the caller go.
@@ -227,7 +251,8 @@ impl<T: Element> Slot<T> {
         let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
         let last = network.last().activation();
         let noise = shared.noise.map(|noise| noise.at_row(rows.start));
-        let input = (x, rows.len());
+        let mut ahead = shared.ahead(rows.end);
+        let input = (x, rows.len(), &mut ahead);
         let objective;
         let head = match *pass {
             Pass::Forward => return self.tile.forward(kernels, network, input, (last, noise), Split::Whole),
@@ -251,9 +276,10 @@ impl<T: Element> Slot<T> {
                 Head::Given(&d_outputs[rows.start * network.outputs()..rows.end * network.outputs()])
             }
         };
-        self.tile.backward(kernels, network, owners, head);
+        self.tile.backward(kernels, network, owners, (head, &mut ahead));
         if !self.gradients.is_empty() {
             for (l, layer) in network.layers.iter().enumerate().rev() {
+                ahead.ask();
                 let d_w = &mut self.gradients[layer.lines()];
                 self.tile.weight_gradient(kernels, network, (l, 0), (d_w, start), None);
             }

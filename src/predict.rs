@@ -3,12 +3,14 @@
 use core::fmt;
 use std::sync::Arc;
 
+use crate::ahead::Ahead;
 use crate::element::Element;
 use crate::error::{Error, MAX_BYTES, check_batch, check_length};
 use crate::kernels::Kernels;
 use crate::kernels::blocking::{
-    MAX_SLOTS, PARALLEL_FLOP, counted_rows, predicted_rows, slots_together, tile_rows,
+    MAX_SLOTS, PARALLEL_FLOP, counted_rows, fits_near, predicted_rows, slots_together, tile_rows,
 };
+use crate::loss::Targets;
 use crate::network::{Layer, LayerKind, Network};
 use crate::parallel::{Divide, Parallelism, Split, Threads};
 use crate::small::{SmallBuffers, SmallPrediction};
@@ -230,15 +232,21 @@ impl<T: Element> PredictedRows<'_, T> {
     pub(crate) fn run<K: Kernels<T> + Copy>(&mut self, kernels: K) {
         let (network, last) = (self.network, self.network.last().activation());
         let (inputs, outputs) = (network.inputs(), network.outputs());
+        // Else there is no room beside the weights for the rows of the next tile.
+        let is_near = fits_near::<T>(network.parameters.len());
         // All of a thread's rows in the buffers of one tile, so that they stay near.
         let tile = &mut self.tiles[0];
         let mut row = 0;
         while row < self.rows {
             let rows = self.tile_rows.min(self.rows - row);
+            let next = &self.x[(row + rows) * inputs..];
+            let next = &next[..next.len().min(self.tile_rows * inputs)];
+            let parts = if is_near { network.layers.len() } else { 0 };
+            let mut ahead = Ahead::new(next, Targets::Values(&[]), parts);
             tile.forward(
                 kernels,
                 network,
-                (&self.x[row * inputs..][..rows * inputs], rows),
+                (&self.x[row * inputs..][..rows * inputs], rows, &mut ahead),
                 (last, None),
                 self.split_outputs,
             );

@@ -1,6 +1,7 @@
 //! A tile: some rows of a batch, on their way through the layers and back.
 
 use crate::activation::Activation;
+use crate::ahead::Ahead;
 use crate::dropout::Noise;
 use crate::element::Element;
 use crate::kernels::gemm::Order;
@@ -112,13 +113,13 @@ impl<T: Element> Tile<T> {
 
     /// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the
     /// last layer's activation. With `noise`, layers with dropout leave elements out. The outputs of large layers are shared
-    /// out if `split` says so.
+    /// out if `split` says so. Before each layer a part of what is `ahead` is asked for, as in [`Tile::backward`].
     #[inline(always)]
     pub(crate) fn forward<K: Kernels<T> + Copy>(
         &mut self,
         kernels: K,
         network: &Network<T>,
-        (x, rows): (&[T], usize),
+        (x, rows, ahead): (&[T], usize, &mut Ahead<'_, T>),
         (last, noise): (Activation, Option<Noise>),
         split: Split,
     ) {
@@ -131,6 +132,7 @@ impl<T: Element> Tile<T> {
             kernels.scale(x, Some(means), deviations);
         }
         for (l, layer) in network.layers.iter().enumerate() {
+            ahead.ask();
             let (below, from) = self.layers.split_at_mut(l);
             let x = below.last().map_or(&self.x[..], |below| below.output(noise.is_some()));
             let x = Panels::new(x, self.rows, layer.inputs());
@@ -185,7 +187,7 @@ impl<T: Element> Tile<T> {
         kernels: K,
         network: &Network<T>,
         owners: &Owners<T>,
-        head: Head<'_, T>,
+        (head, ahead): (Head<'_, T>, &mut Ahead<'_, T>),
     ) {
         self.output_gradient(kernels, network, head);
         let Self { rows, order, noise, x, layers, d_x, .. } = self;
@@ -206,6 +208,7 @@ impl<T: Element> Tile<T> {
             };
             let (x, d_z) = (Panels::new(x, *rows, layer.inputs()), Panels::new(d_z, *rows, layer.outputs()));
             let to = PanelsMut::new(d_x, *rows, layer.inputs());
+            ahead.ask();
             match layer.kind() {
                 LayerKind::Dense => {
                     kernels.backward_data(to, d_z, owners.transposed_layer(l), derivative, *order)

@@ -62,8 +62,7 @@ impl TileRows {
         threads: Option<usize>,
     ) -> Self {
         let rows = tile_rows::<T>(max_batch, weights);
-        let sums_depend =
-            fits_depth_first::<T>(parameter_lines) || (is_chained && !rows.is_multiple_of(CHAINED));
+        let sums_depend = fits_near::<T>(parameter_lines) || (is_chained && !rows.is_multiple_of(CHAINED));
         let Some(threads) = threads.filter(|_| !sums_depend) else {
             return Self { least: rows, most: rows };
         };
@@ -216,7 +215,7 @@ impl Plan {
     /// Depth-first if the batch is long enough to fill slots and the parameters fit beside a tile.
     pub fn choose<T: Element>(max_batch: usize, tile_rows: usize, parameter_lines: usize) -> Self {
         let tiles = max_batch.div_ceil(tile_rows);
-        if tiles >= DEPTH_FIRST_TILES && fits_depth_first::<T>(parameter_lines) {
+        if tiles >= DEPTH_FIRST_TILES && fits_near::<T>(parameter_lines) {
             Self::DepthFirst { slots: (tiles / TILES_PER_SLOT).min(MAX_SLOTS) }
         } else {
             Self::TwoPhase
@@ -224,8 +223,8 @@ impl Plan {
     }
 }
 
-/// Whether the depth-first schedule keeps weights, their transposed copy and their gradient beside a tile.
-fn fits_depth_first<T: Element>(parameter_lines: usize) -> bool {
+/// Whether weights, their transposed copy and their gradient stay in L2 beside a tile, as the depth-first schedule needs it.
+pub fn fits_near<T: Element>(parameter_lines: usize) -> bool {
     3 * parameter_lines * size_of::<T::Line>() <= DEPTH_FIRST_BYTES
 }
 

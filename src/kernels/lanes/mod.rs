@@ -17,6 +17,8 @@ pub mod avx2;
 pub mod avx512;
 pub mod portable;
 
+use core::ops::Range;
+
 use crate::element::Sealed as Element;
 
 /// One cache line of elements.
@@ -132,6 +134,14 @@ const fn lowest_exponent<T: Element>() -> f64 {
 /// How [`Eighths`] of the smallest normal `f32` are shifted.
 #[cfg(target_arch = "x86_64")]
 const LOWEST_SHIFTED: f32 = (eighths_shift::<f32>() + lowest_exponent::<f32>()) as f32;
+
+/// Asks for some cache lines of a slice, as far as L2.
+#[inline(always)]
+pub fn ask_for_lines<X>(slice: &[X], lines: Range<usize>) {
+    for line in lines {
+        ask_for(slice, line * size_of::<CacheLine<[f32; 16]>>() / size_of::<X>(), false);
+    }
+}
 
 /// The operations of one instruction set on a line of elements.
 ///
