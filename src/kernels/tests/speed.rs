@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use super::{Check, available, on_every_isa};
 use crate::activation::Activation;
 use crate::element::Sealed as Element;
-use crate::kernels::blocking::{Plan, TileRows, owned_panels, parameter_lines, tile_rows, transposed_lines};
+use crate::kernels::blocking::{
+    Plan, TileRows, owned_panels, parameter_lines, sums_in_chains, transposed_lines,
+};
 use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
@@ -81,10 +83,11 @@ fn lines<T: Element>(count: usize) -> Vec<T::Line> {
     lines
 }
 
-/// Rates of the three products of a layer, batch `m`, `k` inputs, `n` outputs, as a step calls them.
+/// Rates of the three products of a layer, batch `m`, `k` inputs, `n` outputs, in the tiles that a step on one thread has.
 fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize)) -> [f64; 3] {
-    let rows = tile_rows::<T>(m, n * k);
-    let tiles = m / rows;
+    let lines_of_layer = parameter_lines::<T>(k, n).unwrap();
+    let rows = TileRows::choose::<T>(m, n * k, lines_of_layer, sums_in_chains::<T>(k, n), Some(1)).most;
+    let tiles = m.div_ceil(rows);
     let tile = |cols| (0..tiles).map(|_| lines::<T>(rows * panels::<T>(cols))).collect::<Vec<_>>();
     let (x, mut y, mut d_x) = (tile(k), tile(n), tile(k));
     let weights = lines::<T>((1 + k) * panels::<T>(n));
@@ -130,15 +133,29 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
 #[test]
 #[ignore = "a measurement: needs a quiet machine"]
 fn speed_of_products() {
-    for n in [16_usize, 17, 31, 32, 33, 64, 65, 100, 128, 129, 256, 512, 1000, 1024] {
+    for n in [16, 17, 31, 32, 33, 64, 65, 100, 128, 129, 256, 512, 1000, 1024] {
         // For each size anew: the clock moves with what else the machine does.
         on_every_isa!(f32, Peak(Vec::new()) => peaks);
-        for (isa, kernels) in available::<f32>() {
-            let peak = peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1;
-            let rates = rates::<f32>(kernels, (n.max(64).next_multiple_of(64), n, n));
-            let [y, d_x, d_w] = rates.map(|rate| format!("{:6.1} {:4.0} %", rate / 1e9, 100.0 * rate / peak));
-            println!("{n:5}, {isa}: forward {y}, backward {d_x}, gradient {d_w} of {:.1}", peak / 1e9);
-        }
+        print_rates::<f32>(n, &peaks);
+    }
+}
+
+#[test]
+#[ignore = "a measurement: needs a quiet machine"]
+fn speed_of_f64_products() {
+    for n in [16, 32, 64, 100, 128, 256, 512, 1024] {
+        on_every_isa!(f64, Peak(Vec::new()) => peaks);
+        print_rates::<f64>(n, &peaks);
+    }
+}
+
+/// The products of `n` inputs by `n` outputs on every instruction set.
+fn print_rates<T: Element>(n: usize, peaks: &Peak) {
+    for (isa, kernels) in available::<T>() {
+        let peak = peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1;
+        let rates = rates::<T>(kernels, (n.max(64).next_multiple_of(64), n, n));
+        let [y, d_x, d_w] = rates.map(|rate| format!("{:6.1} {:4.0} %", rate / 1e9, 100.0 * rate / peak));
+        println!("{n:5}, {isa}: forward {y}, backward {d_x}, gradient {d_w} of {:.1}", peak / 1e9);
     }
 }
 
