@@ -115,9 +115,6 @@ class Jax:
 
     def __init__(self, job):
         self.job, self.y = job, None
-        if self.COMPILE:
-            # Otherwise the ninth network of a run would no longer be compiled.
-            torch._dynamo.reset()
         self.x, self.targets = jnp.array(job.x), jnp.array(job.targets)
         if job.loss == "ce":
             self.targets = jnp.argmax(self.targets, 1)
