@@ -3,7 +3,7 @@
 use crate::element::{Element, Sealed};
 use crate::error::Error;
 use crate::kernels::lanes::Lanes;
-use crate::kernels::{Isa, math};
+use crate::kernels::{Isa, LineOf, math};
 
 /// The activation function of a layer, applied to each of its sums `z = x W^T + b`.
 ///
@@ -207,13 +207,11 @@ macro_rules! zip {
     };
 }
 
-type Line<L> = <<L as Lanes>::Element as Sealed>::Line;
-
 /// `y = f(y)`, element by element. Softmax, which needs whole rows, is left to its own pass.
 ///
 /// NaN gives NaN: of the larger and the smaller of two, the value that must survive stands second.
 #[inline(always)]
-pub(crate) fn activate<L: Lanes>(l: L, y: &mut [Line<L>], activation: Activation) {
+pub(crate) fn activate<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
     let (zero, one) = (l.zero(), l.constant(1.0));
     match activation {
         Activation::Identity | Activation::Softmax => {}
@@ -266,7 +264,7 @@ pub(crate) fn rectified_derivative<L: Lanes>(l: L, d: L::Vector, y: L::Vector) -
 
 /// `scale z` for `z > 0`, else `scale alpha (e^z - 1)`.
 #[inline(always)]
-fn elu<L: Lanes>(l: L, y: &mut [Line<L>], alpha: f64, scale: f64) {
+fn elu<L: Lanes>(l: L, y: &mut [LineOf<L>], alpha: f64, scale: f64) {
     let (zero, below, above) = (l.zero(), l.constant(alpha * scale), l.constant(scale));
     map!(l, y, z => {
         let negative = l.mul(below, math::exp_m1_negative(l, l.min(zero, z)));
@@ -277,7 +275,12 @@ fn elu<L: Lanes>(l: L, y: &mut [Line<L>], alpha: f64, scale: f64) {
 /// `d = d f'`, element by element, with `f'` from the sums for an activation that keeps them, else from the
 /// outputs `y`, and 0 where the product is denormal. Softmax, which needs whole rows, is left to its own pass.
 #[inline(always)]
-pub(crate) fn multiply_derivative<L: Lanes>(l: L, d: &mut [Line<L>], y: &[Line<L>], activation: Activation) {
+pub(crate) fn multiply_derivative<L: Lanes>(
+    l: L,
+    d: &mut [LineOf<L>],
+    y: &[LineOf<L>],
+    activation: Activation,
+) {
     let (zero, one) = (l.zero(), l.constant(1.0));
     match activation {
         Activation::Identity | Activation::Softmax => {}
@@ -316,14 +319,14 @@ pub(crate) fn multiply_derivative<L: Lanes>(l: L, d: &mut [Line<L>], y: &[Line<L
 
 /// `d scale` for `y > 0`, else `d (y + scale alpha)`.
 #[inline(always)]
-fn elu_derivative<L: Lanes>(l: L, d: &mut [Line<L>], y: &[Line<L>], alpha: f64, scale: f64) {
+fn elu_derivative<L: Lanes>(l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], alpha: f64, scale: f64) {
     let (zero, below, above) = (l.zero(), l.constant(alpha * scale), l.constant(scale));
     zip!(l, d, y, (d, y) => l.mul(d, l.select(l.le(y, zero), l.add(y, below), above)));
 }
 
 /// `d slope` for `y` between both bounds, else 0.
 #[inline(always)]
-fn inside<L: Lanes>(l: L, d: &mut [Line<L>], y: &[Line<L>], (low, high): (f64, f64), slope: f64) {
+fn inside<L: Lanes>(l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], (low, high): (f64, f64), slope: f64) {
     let (zero, low, high, slope) = (l.zero(), l.constant(low), l.constant(high), l.constant(slope));
     zip!(l, d, y, (d, y) => {
         let d = l.select(l.le(y, low), zero, l.mul(d, slope));

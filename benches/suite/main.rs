@@ -9,6 +9,8 @@
 //! ```
 
 mod activations;
+#[path = "../networks.rs"]
+mod networks;
 #[path = "../../examples/common/peak.rs"]
 mod peak;
 mod predict;

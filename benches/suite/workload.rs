@@ -1,34 +1,10 @@
 //! Networks that are trained and run, with their data.
 
-use fuseprop::{
-    Activation, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer, reference,
-};
+use fuseprop::{Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer, reference};
 
-pub struct Workload {
-    pub name: &'static str,
-    pub sizes: &'static [usize],
-    pub hidden: Activation,
-    pub output: Activation,
-    pub batch: usize,
-    pub loss: Loss,
-}
+use crate::networks::step_flop;
 
-const RELU: Activation = Activation::Relu;
-const LINEAR: Activation = Activation::Identity;
-const MSE: Loss = Loss::MeanSquaredError;
-const CE: Loss = Loss::SoftmaxCrossEntropy;
-
-#[rustfmt::skip]
-pub const WORKLOADS: &[Workload] = &[
-    Workload { name: "xor", sizes: &[2, 4, 1], hidden: Activation::Sigmoid, output: Activation::Sigmoid, batch: 4, loss: MSE },
-    Workload { name: "policy", sizes: &[8, 64, 64, 4], hidden: Activation::Tanh, output: LINEAR, batch: 64, loss: MSE },
-    Workload { name: "mnist128", sizes: &[784, 128, 10], hidden: RELU, output: LINEAR, batch: 64, loss: CE },
-    Workload { name: "mnist512", sizes: &[784, 512, 512, 10], hidden: RELU, output: LINEAR, batch: 256, loss: CE },
-    Workload { name: "sq1024", sizes: &[1024, 1024, 1024, 1024], hidden: RELU, output: LINEAR, batch: 1024, loss: MSE },
-    Workload { name: "wide", sizes: &[1024, 4096, 4096, 1024], hidden: RELU, output: LINEAR, batch: 512, loss: MSE },
-    Workload { name: "narrow64", sizes: &[32, 64, 64, 64, 64, 3], hidden: RELU, output: LINEAR, batch: 65_536, loss: MSE },
-    Workload { name: "narrow128", sizes: &[64, 128, 128, 128, 128, 16], hidden: RELU, output: LINEAR, batch: 32_768, loss: MSE },
-];
+pub use crate::networks::{TRAINED as WORKLOADS, TrainedNetwork as Workload};
 
 /// Operations above which a step of the reference takes too long to time.
 const REFERENCE_FLOP: u64 = 100_000_000;
@@ -74,10 +50,9 @@ impl Workload {
         reference::Model::of(&self.network(Isa::Portable))
     }
 
-    /// Floating-point operations of a step: two for each multiply-add, without the first layer's input gradient.
+    /// Floating-point operations of a step.
     pub fn flop(&self) -> u64 {
-        let pairs = self.sizes.windows(2).map(|pair| pair[0] * pair[1]);
-        (self.batch * (6 * pairs.sum::<usize>() - 2 * self.sizes[0] * self.sizes[1])) as u64
+        step_flop(self.sizes, self.batch)
     }
 
     /// All instruction sets for short steps, else the best.

@@ -5,6 +5,8 @@ mod check;
 #[expect(dead_code, reason = "the peak takes turns here")]
 mod fma;
 mod header;
+#[path = "../../networks.rs"]
+mod networks;
 mod options;
 mod peak;
 mod peer;

@@ -3,6 +3,7 @@
 use fuseprop::{Activation, Loss, Network, Targets};
 
 use crate::Result;
+use crate::networks::{self, TRAINED, TrainedNetwork};
 
 /// A network and a batch.
 pub struct Workload {
@@ -16,8 +17,6 @@ pub struct Workload {
 
 const RELU: Activation = Activation::Relu;
 const LINEAR: Activation = Activation::Identity;
-const SIGMOID: Activation = Activation::Sigmoid;
-const MSE: Loss = Loss::MeanSquaredError;
 const CE: Loss = Loss::SoftmaxCrossEntropy;
 
 /// Distance of every sum before a ReLU from 0. Rounding moves a sum of 1,024 such terms by about 1e-7.
@@ -28,18 +27,12 @@ const PRODUCTS: &[usize] = &[64, 128, 256, 512, 1024, 17, 31, 33, 65, 100, 129, 
 
 impl Workload {
     /// Networks whose training step is timed.
-    #[rustfmt::skip]
     pub fn train() -> Vec<Self> {
-        vec![
-            Self::new("xor", &[2, 4, 1], SIGMOID, SIGMOID, 4, MSE),
-            Self::new("policy", &[8, 64, 64, 4], Activation::Tanh, LINEAR, 64, MSE),
-            Self::new("mnist128", &[784, 128, 10], RELU, LINEAR, 64, CE),
-            Self::new("mnist512", &[784, 512, 512, 10], RELU, LINEAR, 256, CE),
-            Self::new("sq1024", &[1024; 4], RELU, LINEAR, 1024, MSE),
-            Self::new("wide", &[1024, 4096, 4096, 1024], RELU, LINEAR, 512, MSE),
-            Self::new("narrow64", &[32, 64, 64, 64, 64, 3], RELU, LINEAR, 65_536, MSE),
-            Self::new("narrow128", &[64, 128, 128, 128, 128, 16], RELU, LINEAR, 32_768, MSE),
-        ]
+        let workload = |network: &TrainedNetwork| {
+            let &TrainedNetwork { name, sizes, hidden, output, batch, loss } = network;
+            Self { name: name.into(), sizes: sizes.into(), hidden, output, batch, loss }
+        };
+        TRAINED.iter().map(workload).collect()
     }
 
     /// Networks whose prediction of one row is timed.
@@ -49,18 +42,15 @@ impl Workload {
 
     /// Square products, as networks of one layer.
     pub fn products() -> Vec<Self> {
-        PRODUCTS.iter().map(|&n| Self::new(&n.to_string(), &[n, n], LINEAR, LINEAR, n, MSE)).collect()
-    }
-
-    fn new(
-        name: &str,
-        sizes: &[usize],
-        hidden: Activation,
-        output: Activation,
-        batch: usize,
-        loss: Loss,
-    ) -> Self {
-        Self { name: name.into(), sizes: sizes.into(), hidden, output, batch, loss }
+        let workload = |&n: &usize| Self {
+            name: n.to_string(),
+            sizes: vec![n, n],
+            hidden: LINEAR,
+            output: LINEAR,
+            batch: n,
+            loss: Loss::MeanSquaredError,
+        };
+        PRODUCTS.iter().map(workload).collect()
     }
 
     /// Inputs, outputs and activation of each layer.
@@ -80,14 +70,14 @@ impl Workload {
         self.sizes[self.sizes.len() - 1]
     }
 
-    /// Floating-point operations of a forward pass: two for each multiply-add.
+    /// Floating-point operations of a forward pass.
     pub fn forward_flop(&self) -> f64 {
-        self.layers().map(|(inputs, outputs, _)| 2.0 * (self.batch * inputs * outputs) as f64).sum()
+        networks::forward_flop(&self.sizes, self.batch) as f64
     }
 
-    /// Of a training step: three products for each layer, but no input gradient for the first.
+    /// Of a training step.
     pub fn step_flop(&self) -> f64 {
-        3.0 * self.forward_flop() - 2.0 * (self.batch * self.sizes[0] * self.sizes[1]) as f64
+        networks::step_flop(&self.sizes, self.batch) as f64
     }
 }
 
