@@ -6,7 +6,7 @@
 
 use core::ops::Range;
 
-use crate::kernels::lanes::ask_for_lines;
+use crate::kernels::lanes::{LINE_BYTES, ask_for_lines};
 use crate::loss::Targets;
 
 /// Rows and targets, and how many parts of them are asked for.
@@ -46,7 +46,7 @@ impl<'a, T> Ahead<'a, T> {
 
     /// The next part of the cache lines of so many bytes.
     fn part(&self, bytes: usize) -> Range<usize> {
-        let lines = bytes.div_ceil(64);
+        let lines = bytes.div_ceil(LINE_BYTES);
         lines * self.asked / self.parts..lines * (self.asked + 1) / self.parts
     }
 }

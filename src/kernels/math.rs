@@ -3,7 +3,7 @@
 //! Errors of the exponential, sigmoid and tanh are at most 2 units in the last place with fused
 //! multiply-adds, denormal results included, and 4 on portable lanes without them. The others say theirs.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, lowest_exponent};
 use crate::element::Sealed as Element;
 
 /// How the arguments of exponentials are reduced in one element type.
@@ -22,8 +22,6 @@ struct Reduction {
     tanh_saturation: f64,
     /// Above it the sigmoid rounds to 1.
     sigmoid_saturation: f64,
-    /// The exponent of the smallest number of full precision.
-    lowest_exponent: f64,
     /// One and a half times the number from which on the last bit is worth 1, and the bias of exponents.
     biased_shift: f64,
 }
@@ -36,7 +34,6 @@ const F32: Reduction = Reduction {
     highest: 89.0,
     tanh_saturation: 9.5,
     sigmoid_saturation: 30.0,
-    lowest_exponent: -126.0,
     biased_shift: 12_582_912.0 + 127.0,
 };
 
@@ -48,7 +45,6 @@ const F64: Reduction = Reduction {
     highest: 710.0,
     tanh_saturation: 20.0,
     sigmoid_saturation: 60.0,
-    lowest_exponent: -1022.0,
     biased_shift: 6_755_399_441_055_744.0 + 1023.0,
 };
 
@@ -93,7 +89,7 @@ fn round_and_exp2<L: Lanes>(l: L, x: L::Vector, factor: f64) -> (L::Vector, L::V
     let c = const { reduction::<L::Element>() };
     let shift = l.constant(c.biased_shift);
     let shifted = l.mul_add(x, l.constant(factor), shift);
-    let lowest = l.constant(c.biased_shift + c.lowest_exponent);
+    let lowest = l.constant(c.biased_shift + lowest_exponent::<L::Element>());
     (l.sub(shifted, shift), l.power_from_low_bits(l.max(lowest, shifted)))
 }
 

@@ -127,7 +127,7 @@ const fn eighths_shift<T: Element>() -> f64 {
 }
 
 /// The exponent of the smallest normal number.
-const fn lowest_exponent<T: Element>() -> f64 {
+pub const fn lowest_exponent<T: Element>() -> f64 {
     if T::LANES == 16 { -126.0 } else { -1022.0 }
 }
 
@@ -135,11 +135,14 @@ const fn lowest_exponent<T: Element>() -> f64 {
 #[cfg(target_arch = "x86_64")]
 const LOWEST_SHIFTED: f32 = (eighths_shift::<f32>() + lowest_exponent::<f32>()) as f32;
 
+/// Bytes of a cache line.
+pub const LINE_BYTES: usize = size_of::<CacheLine<[f32; 16]>>();
+
 /// Asks for some cache lines of a slice, as far as L2.
 #[inline(always)]
 pub fn ask_for_lines<X>(slice: &[X], lines: Range<usize>) {
     for line in lines {
-        ask_for(slice, line * size_of::<CacheLine<[f32; 16]>>() / size_of::<X>(), false);
+        ask_for(slice, line * LINE_BYTES / size_of::<X>(), false);
     }
 }
 
