@@ -179,18 +179,19 @@ impl<T: Element> TrainerBuilder<T> {
         let classes = Classes::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
         let threads = Threads::new(self.parallelism)?.with_threshold(self.parallel_threshold);
         let (count, lines) = (network.parameter_count(), network.parameters.len());
-        // Reports are sums over tiles: they have as many rows then whatever the threads.
-        let sharing = (!self.reports).then(|| threads.sharing(step_flop(max_batch, count)));
+        let sharing = threads.sharing(step_flop(max_batch, count));
         let is_chained =
             network.layers.iter().any(|layer| sums_in_chains::<T>(layer.inputs(), layer.outputs()));
-        let tile_rows = TileRows::choose::<T>(max_batch, count, lines, is_chained, sharing);
+        // Reports are sums over tiles: they have as many rows then whatever the threads.
+        let of_tiles = (!self.reports).then_some(sharing);
+        let tile_rows = TileRows::choose::<T>(max_batch, count, lines, is_chained, of_tiles);
         let plan = Plan::choose::<T>(max_batch, tile_rows.least, lines);
         let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
         let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
         // Reports and gradients of inputs only the general path knows, and to refuse a loss before its gradient is summed.
         let is_general = self.reports || self.input_gradients || guard.finite;
         let first = if self.input_gradients { 0 } else { 1 };
-        let owners = Owners::new(&network, first, threads.sharing(step_flop(max_batch, count)));
+        let owners = Owners::new(&network, first, sharing);
         Ok(Trainer {
             squares: vec![0.0; owners.panels()],
             owners,
