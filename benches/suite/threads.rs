@@ -4,7 +4,8 @@
 use criterion::{BenchmarkId, Criterion};
 use fuseprop::{Activation, Isa, Loss};
 
-use crate::workload::{Workload, doubling_threads, wide};
+use crate::processor::thread_counts;
+use crate::workload::{Workload, cores, wide};
 
 const SQUARE: Workload = Workload {
     name: "square",
@@ -21,7 +22,7 @@ pub fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("threads");
     let data = SQUARE.data();
     let mut losses = Vec::new();
-    for threads in doubling_threads() {
+    for threads in thread_counts(cores()) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         let mut trainer = pool.install(|| SQUARE.trainer(Isa::detect()));
         let mut step = || trainer.step(&data.x, data.targets(SQUARE.loss)).expect("the batch fits");

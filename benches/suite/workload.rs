@@ -123,15 +123,6 @@ pub fn assert_near(name: &str, found: &[f32], expected: &[f64]) {
     }
 }
 
-/// Numbers of threads from one to all, each twice the one before.
-pub fn doubling_threads() -> Vec<usize> {
-    let mut counts: Vec<usize> = (0..=cores().ilog2()).map(|power| 1 << power).collect();
-    if counts.last() != Some(&cores()) {
-        counts.push(cores());
-    }
-    counts
-}
-
 pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }

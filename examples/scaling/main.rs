@@ -62,7 +62,7 @@ fn run(options: &mut Options) -> Result<(), Stop> {
     options.done()?;
     options::make_folder(&out)?;
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let counts = thread_counts(cores);
+    let counts = processor::thread_counts(cores);
     let peaks = Peaks::measure(&counts);
     println!(
         "{}, {cores} threads; fuseprop runs on {}; peak {:.0} GFLOP/s on one and {:.0} on all",
@@ -89,15 +89,6 @@ fn run(options: &mut Options) -> Result<(), Stop> {
 
 fn powers(from: u32, to: u32, step: usize) -> impl Iterator<Item = usize> {
     (from..=to).step_by(step).map(|power| 1usize << power)
-}
-
-/// Powers of two and all: a machine with many cores takes a few points more, not many.
-fn thread_counts(cores: usize) -> Vec<usize> {
-    let mut counts: Vec<usize> = powers(0, cores.ilog2(), 1).collect();
-    if counts.last() != Some(&cores) {
-        counts.push(cores);
-    }
-    counts
 }
 
 /// What is measured: networks of three square layers.
