@@ -11,10 +11,10 @@ pub struct TrainedNetwork {
     pub loss: Loss,
 }
 
-const RELU: Activation = Activation::Relu;
-const LINEAR: Activation = Activation::Identity;
+pub const RELU: Activation = Activation::Relu;
+pub const LINEAR: Activation = Activation::Identity;
 const MSE: Loss = Loss::MeanSquaredError;
-const CE: Loss = Loss::SoftmaxCrossEntropy;
+pub const CE: Loss = Loss::SoftmaxCrossEntropy;
 
 #[rustfmt::skip]
 pub const TRAINED: &[TrainedNetwork] = &[

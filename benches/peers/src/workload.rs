@@ -3,7 +3,7 @@
 use fuseprop::{Activation, Loss, Network, Targets};
 
 use crate::Result;
-use crate::networks::{self, TRAINED, TrainedNetwork};
+use crate::networks::{self, CE, LINEAR, RELU, TRAINED, TrainedNetwork};
 
 /// A network and a batch.
 pub struct Workload {
@@ -14,10 +14,6 @@ pub struct Workload {
     pub batch: usize,
     pub loss: Loss,
 }
-
-const RELU: Activation = Activation::Relu;
-const LINEAR: Activation = Activation::Identity;
-const CE: Loss = Loss::SoftmaxCrossEntropy;
 
 /// Distance of every sum before a ReLU from 0. Rounding moves a sum of 1,024 such terms by about 1e-7.
 const MARGIN: f64 = 1e-5;
