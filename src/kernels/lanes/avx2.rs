@@ -202,19 +202,6 @@ impl Lanes for Avx2<f32> {
         }
     }
     #[inline(always)]
-    fn by_octave(self, a: [__m256; 2], table: &[f32; 8]) -> [__m256; 2] {
-        // SAFETY: the token proves the features; the table has as many elements as are loaded.
-        unsafe {
-            let table = _mm256_loadu_ps(table.as_ptr());
-            let octaves = [
-                _mm256_srli_epi32::<23>(_mm256_castps_si256(a[0])),
-                _mm256_srli_epi32::<23>(_mm256_castps_si256(a[1])),
-            ];
-            // The last three bits of a lane select.
-            [_mm256_permutevar8x32_ps(table, octaves[0]), _mm256_permutevar8x32_ps(table, octaves[1])]
-        }
-    }
-    #[inline(always)]
     fn by_eighth(self, e: &Eighths<[__m256; 2]>, table: &[f32; 8]) -> [__m256; 2] {
         // SAFETY: the token proves the features; the table has as many elements as are loaded.
         unsafe {

@@ -194,19 +194,10 @@ impl Lanes for Avx512<f32> {
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
     }
     #[inline(always)]
-    fn by_octave(self, a: __m512, table: &[f32; 8]) -> __m512 {
-        // SAFETY: the token proves the features; the table has as many elements as are loaded.
-        unsafe {
-            // Twice the table, for the last four bits of a lane select one of sixteen.
-            let table = _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()));
-            _mm512_permutexvar_ps(_mm512_srli_epi32::<23>(_mm512_castps_si512(a)), table)
-        }
-    }
-    #[inline(always)]
     fn by_eighth(self, e: &Eighths<__m512>, table: &[f32; 8]) -> __m512 {
         // SAFETY: the token proves the features; the table has as many elements as are loaded.
         unsafe {
-            // Twice the table, as in `by_octave`.
+            // Twice the table, for the last four bits of a lane select one of sixteen.
             let table = _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()));
             _mm512_permutexvar_ps(_mm512_castps_si512(e.shifted), table)
         }

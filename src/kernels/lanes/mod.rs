@@ -159,7 +159,7 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// Lines of accumulators that a micro-kernel may keep in registers, leaving room for its operands.
     const ACCUMULATORS: usize;
 
-    /// Whether [`Lanes::by_octave`] is one instruction.
+    /// Whether [`Lanes::by_eighth`] is one instruction.
     const LOOKS_UP: bool = false;
 
     /// Whether [`Lanes::div_first_half`] takes less time than a whole division.
@@ -216,18 +216,6 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// `2^n`, where the last bits of `a`, 8 in `f32` and 11 in `f64`, are `n` plus the bias of exponents, and the bit before
     /// them is 0.
     fn power_from_low_bits(self, a: Self::Vector) -> Self::Vector;
-    /// A constant for the octave that each lane is in: of the table's eight the one whose index is the last three bits of the
-    /// biased exponent of `a`, which is normal or NaN. So those of `2^-3`, `1`, `2` and NaN are 4, 7, 0 and 7, in `f32` and `f64`.
-    #[inline(always)]
-    fn by_octave(self, a: Self::Vector, table: &[f32; 8]) -> Self::Vector {
-        let mut line = <Self::Element as Element>::Line::ZERO;
-        self.store(&mut line, a);
-        for lane in line.as_mut_slice() {
-            let exponent = lane.to_f64().to_bits() >> 52;
-            *lane = Self::Element::from_f64(f64::from(table[(exponent % 8) as usize]));
-        }
-        self.load(&line)
-    }
     /// `x factor` rounded to eighths, for products of no more than a few times the range of exponents; garbage beyond.
     ///
     /// Added to a number whose last bit is worth 1/8, the product is rounded to eighths, which stand in the last bits, with the bias of

@@ -207,14 +207,6 @@ impl Operations {
         let shifted: Vec<T> = (lowest..=highest).map(|n| T::from_f64(shift + f64::from(n))).collect();
         self.compare(l, ("power_from_low_bits", isa), &shifted, |[n]| l.power_from_low_bits(n), model);
 
-        let table = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5];
-        let model = |[a]: [T; 1]| T::from_f64(f64::from(table[octave(a.to_f64())]));
-        let normal: Vec<T> =
-            (lowest..highest).flat_map(|n| [1.0, 1.99].map(|a| T::from_f64(a * 2_f64.powi(n)))).collect();
-        self.compare(l, ("by_octave", isa), &normal, |[a]| l.by_octave(a, &table), model);
-        let nan = [T::from_f64(f64::NAN)];
-        self.compare(l, ("by_octave", isa), &nan, |[a]| l.by_octave(a, &table), |_| T::from_f64(7.5));
-
         for a in [1.0, 0.75, 1.414, -1.25].map(T::from_f64) {
             let past: Vec<T> =
                 (lowest - digits - 3..=highest + 3).map(|n| T::from_f64(f64::from(n))).collect();
@@ -263,11 +255,6 @@ impl Operations {
             self.compare(l, ("scale_by_floor", isa), &in_eighths(past, highest + 1, 0.0), scaled, model);
         }
     }
-}
-
-/// Where [`Lanes::by_octave`] looks for the octave of a number: 7 for those from 1 on.
-fn octave(a: f64) -> usize {
-    (a.log2().floor() as i32 + 7).rem_euclid(8) as usize
 }
 
 #[test]
