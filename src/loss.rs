@@ -313,9 +313,13 @@ fn by_element<L: Lanes>(
     losses.fill(0.0);
     for p in 0..y.panels() {
         let (start, width) = (p * lanes, lanes.min(cols - p * lanes));
-        let mask = l.first(width);
+        let (mask, has_next) = (l.first(width), p + 1 < y.panels());
         for (r, ((d, y), loss)) in d.panel(p).iter_mut().zip(y.panel(p)).zip(&mut *losses).enumerate() {
             let t = &targets[r * cols + start..][..width];
+            if has_next {
+                // Of the next panel: a row's worth of targets after the line before, too far for a processor to foresee.
+                l.prefetch_to_l2(t, lanes);
+            }
             let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
             let weight = objective.weight(r);
             let slope = l.mul(l.constant(objective.scale * weight), slope);
