@@ -1,6 +1,6 @@
 //! Passes over lines and rows.
 
-use super::lanes::{Lanes, Line, elements};
+use super::lanes::{Lanes, Line, elements, lines_mut};
 use super::pack::{Panels, PanelsMut};
 use super::{LineOf, math};
 use crate::activation::{Activation, activate, multiply_derivative};
@@ -12,21 +12,17 @@ pub fn activate_slice<L: Lanes>(l: L, y: &mut [L::Element], activation: Activati
     if activation == Activation::Softmax {
         return softmax_slice(l, y);
     }
-    for block in y.chunks_mut(BLOCK_LINES * L::Element::LANES) {
-        let mut lines = [LineOf::<L>::ZERO; BLOCK_LINES];
-        let lines = &mut lines[..block.len().div_ceil(L::Element::LANES)];
-        for (line, y) in lines.iter_mut().zip(block.chunks(L::Element::LANES)) {
-            l.store(line, l.load_slice(y));
-        }
+    let (head, whole, tail) = lines_mut::<L::Element>(y);
+    let mut ends = [LineOf::<L>::ZERO; 2];
+    l.store(&mut ends[0], l.load_slice(head));
+    l.store(&mut ends[1], l.load_slice(tail));
+    // A loop, so that there is one copy of all activations.
+    for lines in [whole, &mut ends] {
         activate(l, lines, activation);
-        for (line, y) in lines.iter().zip(block.chunks_mut(L::Element::LANES)) {
-            l.store_slice(y, l.load(line));
-        }
     }
+    l.store_slice(head, l.load(&ends[0]));
+    l.store_slice(tail, l.load(&ends[1]));
 }
-
-/// Lines that [`activate_slice`] takes at a time: enough to have independent work in flight.
-const BLOCK_LINES: usize = 16;
 
 /// [`softmax`] of one row that is a slice.
 #[inline(always)]

@@ -75,6 +75,13 @@ pub fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
     unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * T::LANES) }
 }
 
+/// The whole lines within a slice, and the elements before and after them, less than a line each.
+#[inline(always)]
+pub fn lines_mut<T: Element>(x: &mut [T]) -> (&mut [T], &mut [T::Line], &mut [T]) {
+    // SAFETY: a line is `LANES` elements without padding, and whatever their bits it is valid.
+    unsafe { x.align_to_mut::<T::Line>() }
+}
+
 /// Lanes of a quad: room for one row of up to four features.
 pub const QUAD: usize = 4;
 
