@@ -14,9 +14,11 @@ use crate::kernels::{Isa, LineOf, math};
 pub enum Activation {
     /// `y = z`, derivative 1.
     Identity,
-    /// The logistic function `y = 1 / (1 + exp(-z))`, derivative `y (1 - y)`. At most 2 ULP from exact.
+    /// The logistic function `y = 1 / (1 + exp(-z))`, derivative `y (1 - y)`. At most 2 ULP from exact
+    /// with fused multiply-adds.
     Sigmoid,
-    /// The hyperbolic tangent `y = tanh z`, derivative `1 - y^2`. At most 2 ULP from exact.
+    /// The hyperbolic tangent `y = tanh z`, derivative `1 - y^2`. At most 2 ULP from exact with fused
+    /// multiply-adds.
     Tanh,
     /// `y = max(z, 0)`, derivative 1 for `z > 0`, else 0 (Nair and Hinton 2010).
     Relu,

@@ -317,7 +317,7 @@ fn by_element<L: Lanes>(
         for (r, ((d, y), loss)) in d.panel(p).iter_mut().zip(y.panel(p)).zip(&mut *losses).enumerate() {
             let t = &targets[r * cols + start..][..width];
             if has_next {
-                // Of the next panel: a row's worth of targets after the line before, too far for a processor to foresee.
+                // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to foresee.
                 l.prefetch_to_l2(t, lanes);
             }
             let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));

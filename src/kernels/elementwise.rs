@@ -16,8 +16,9 @@ pub fn activate_slice<L: Lanes>(l: L, y: &mut [L::Element], activation: Activati
     let mut ends = [LineOf::<L>::ZERO; 2];
     l.store(&mut ends[0], l.load_slice(head));
     l.store(&mut ends[1], l.load_slice(tail));
+    let used = usize::from(head.is_empty())..2 - usize::from(tail.is_empty());
     // A loop, so that there is one copy of all activations.
-    for lines in [whole, &mut ends] {
+    for lines in [whole, &mut ends[used]] {
         activate(l, lines, activation);
     }
     l.store_slice(head, l.load(&ends[0]));
