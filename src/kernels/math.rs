@@ -129,7 +129,7 @@ pub fn exp<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     // NaN survives a comparison as the second operand.
     let x = l.max(l.constant(c.lowest), l.min(l.constant(c.highest), x));
-    if const { by_eighths::<L>() } {
+    if const { looks_up::<L>() } {
         return exp_by_eighths(l, x);
     }
     let (n, e) = reduced_exp_m1(l, x);
@@ -138,7 +138,7 @@ pub fn exp<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 
 /// Whether constants are looked up: powers of two in eighths, as they lie, so that a series needs three terms instead of seven
 /// (Tang 1989), and what tanh needs.
-const fn by_eighths<L: Lanes>() -> bool {
+const fn looks_up<L: Lanes>() -> bool {
     L::Element::LANES == 16 && L::LOOKS_UP
 }
 
@@ -187,7 +187,7 @@ fn exp_by_eighths<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 pub fn tanh<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     let a = l.min(l.constant(c.tanh_saturation), l.abs(x));
-    l.flip_sign(if const { by_eighths::<L>() } { tanh_by_sum(l, a) } else { tanh_by_exponential(l, a) }, x)
+    l.flip_sign(if const { looks_up::<L>() } { tanh_by_sum(l, a) } else { tanh_by_exponential(l, a) }, x)
 }
 
 /// `tanh (c + t) = y + (1 - y^2) t / (t coth t + y t)` for `0 <= c + t <= 9.5`, with the precision of `f32`, where `y = tanh c` is
@@ -289,11 +289,8 @@ fn sigmoid_by<L: Lanes>(
     div: impl FnOnce(L::Vector, L::Vector) -> L::Vector,
 ) -> L::Vector {
     let c = const { reduction::<L::Element>() };
-    let y = if const { by_eighths::<L>() } {
-        sigmoid_by_eighths(l, x, div)
-    } else {
-        sigmoid_by_series(l, x, div)
-    };
+    let y =
+        if const { looks_up::<L>() } { sigmoid_by_eighths(l, x, div) } else { sigmoid_by_series(l, x, div) };
     let y = l.select(l.lt(x, l.constant(c.lowest)), l.zero(), y);
     l.select(l.lt(l.constant(c.sigmoid_saturation), x), l.constant(1.0), y)
 }
