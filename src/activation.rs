@@ -2,7 +2,7 @@
 
 use crate::element::{Element, Sealed};
 use crate::error::Error;
-use crate::kernels::lanes::Lanes;
+use crate::kernels::lanes::{Arithmetic, Lanes, abreast::Abreast};
 use crate::kernels::{Isa, LineOf, math};
 
 /// The activation function of a layer, applied to each of its sums `z = x W^T + b`.
@@ -188,89 +188,109 @@ const SOFTPLUS_THRESHOLD: f64 = 20.0;
 
 /// Replaces every line by the value of an expression of its vector.
 macro_rules! map {
-    ($l:expr, $lines:expr, $z:ident => $value:expr) => {
+    ($lanes:expr, $lines:expr, ($l:ident, $z:ident) => $value:expr) => {{
+        let $l = $lanes;
         for line in $lines {
             let $z = $l.load(line);
             let value = $value;
             $l.store(line, value);
         }
-    };
+    }};
+}
+
+/// The same of a long expression, over any [`Arithmetic`]: some lines abreast where that takes less time.
+macro_rules! map_abreast {
+    ($lanes:expr, $lines:expr, ($l:ident, $z:ident) => $value:expr) => {{
+        let (groups, rest) = if L::GAINS_ABREAST { $lines.as_chunks_mut() } else { (&mut [][..], $lines) };
+        map!(Abreast::<L, ABREAST>($lanes), groups, ($l, $z) => $value);
+        map!($lanes, rest, ($l, $z) => $value);
+    }};
 }
 
 /// Replaces every gradient by the value of an expression of it and of what stands beside it, 0 where that is denormal: else
 /// every product that a fading gradient enters would stall.
 macro_rules! zip {
-    ($l:expr, $lines:expr, $others:expr, ($d:ident, $y:ident) => $value:expr) => {
+    ($lanes:expr, $lines:expr, $others:expr, ($l:ident, $d:ident, $y:ident) => $value:expr) => {{
+        let $l = $lanes;
         for (line, other) in $lines.iter_mut().zip($others) {
             let ($d, $y) = ($l.load(line), $l.load(other));
             let value = $value;
             $l.store(line, $l.flushed(value));
         }
-    };
+    }};
 }
+
+/// The same of a long expression, over any [`Arithmetic`]: some lines abreast where that takes less time.
+macro_rules! zip_abreast {
+    ($lanes:expr, $lines:expr, $others:expr, ($l:ident, $d:ident, $y:ident) => $value:expr) => {{
+        let (groups, rest) = if L::GAINS_ABREAST { $lines.as_chunks_mut() } else { (&mut [][..], $lines) };
+        let (other_groups, other_rest) =
+            if L::GAINS_ABREAST { $others.as_chunks() } else { (&[][..], $others) };
+        zip!(Abreast::<L, ABREAST>($lanes), groups, other_groups, ($l, $d, $y) => $value);
+        zip!($lanes, rest, other_rest, ($l, $d, $y) => $value);
+    }};
+}
+
+/// Lines that are computed abreast: eight would leave the registers.
+const ABREAST: usize = 4;
 
 /// `y = f(y)`, element by element. Softmax, which needs whole rows, is left to its own pass.
 ///
 /// NaN gives NaN: of the larger and the smaller of two, the value that must survive stands second.
 #[inline(always)]
-pub(crate) fn activate<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
-    let (zero, one) = (l.zero(), l.constant(1.0));
+pub(crate) fn activate<L: Lanes>(lanes: L, y: &mut [LineOf<L>], activation: Activation) {
     match activation {
         Activation::Identity | Activation::Softmax => {}
-        Activation::Sigmoid => map!(l, y, z => math::sigmoid(l, z)),
-        Activation::Tanh => map!(l, y, z => math::tanh(l, z)),
-        Activation::Relu => map!(l, y, z => rectified(l, z)),
+        Activation::Sigmoid => map_abreast!(lanes, y, (l, z) => math::sigmoid(l, z)),
+        Activation::Tanh => map_abreast!(lanes, y, (l, z) => math::tanh(l, z)),
+        Activation::Relu => map!(lanes, y, (l, z) => rectified(l, z)),
         Activation::LeakyRelu(slope) => {
-            let slope = l.constant(slope);
-            map!(l, y, z => l.select(l.le(z, zero), l.mul(slope, z), z));
+            map!(lanes, y, (l, z) => l.select(l.le(z, l.zero()), l.mul(l.constant(slope), z), z));
         }
-        Activation::Elu(alpha) => elu(l, y, alpha, 1.0),
-        Activation::Selu => elu(l, y, SELU_ALPHA, SELU_SCALE),
-        Activation::Gelu => map!(l, y, z => math::gelu(l, z)),
-        Activation::GeluTanh => map!(l, y, z => math::gelu_tanh(l, z)),
-        Activation::Silu => map!(l, y, z => l.mul(z, math::sigmoid(l, z))),
-        Activation::Softplus => {
-            let threshold = l.constant(SOFTPLUS_THRESHOLD);
-            map!(l, y, z => l.select(l.lt(threshold, z), z, math::softplus(l, z)));
-        }
-        Activation::HardSigmoid => {
-            let (sixth, half) = (l.constant(1.0 / 6.0), l.constant(0.5));
-            map!(l, y, z => l.max(zero, l.min(one, l.mul_add(z, sixth, half))));
-        }
+        Activation::Elu(alpha) => elu(lanes, y, alpha, 1.0),
+        Activation::Selu => elu(lanes, y, SELU_ALPHA, SELU_SCALE),
+        Activation::Gelu => map_abreast!(lanes, y, (l, z) => math::gelu(l, z)),
+        Activation::GeluTanh => map_abreast!(lanes, y, (l, z) => math::gelu_tanh(l, z)),
+        Activation::Silu => map_abreast!(lanes, y, (l, z) => l.mul(z, math::sigmoid(l, z))),
+        Activation::Softplus => map_abreast!(lanes, y, (l, z) => {
+            l.select(l.lt(l.constant(SOFTPLUS_THRESHOLD), z), z, math::softplus(l, z))
+        }),
+        Activation::HardSigmoid => map!(lanes, y, (l, z) => {
+            let line = l.mul_add(z, l.constant(1.0 / 6.0), l.constant(0.5));
+            l.max(l.zero(), l.min(l.constant(1.0), line))
+        }),
         Activation::HardTanh(minimum, maximum) => {
-            let (minimum, maximum) = (l.constant(minimum), l.constant(maximum));
-            map!(l, y, z => l.max(minimum, l.min(maximum, z)));
+            map!(lanes, y, (l, z) => l.max(l.constant(minimum), l.min(l.constant(maximum), z)));
         }
-        Activation::SquaredClippedRelu => map!(l, y, z => {
-            let clipped = l.max(zero, l.min(one, z));
+        Activation::SquaredClippedRelu => map!(lanes, y, (l, z) => {
+            let clipped = l.max(l.zero(), l.min(l.constant(1.0), z));
             l.mul(clipped, clipped)
         }),
         Activation::Sine(frequency) => {
-            let frequency = l.constant(frequency);
-            map!(l, y, z => math::sin(l, l.mul(frequency, z)));
+            map_abreast!(lanes, y, (l, z) => math::sin(l, l.mul(l.constant(frequency), z)));
         }
     }
 }
 
 /// ReLU.
 #[inline(always)]
-pub(crate) fn rectified<L: Lanes>(l: L, z: L::Vector) -> L::Vector {
+pub(crate) fn rectified<A: Arithmetic>(l: A, z: A::Vector) -> A::Vector {
     l.max(l.zero(), z)
 }
 
 /// `d f'(y)` of ReLU.
 #[inline(always)]
-pub(crate) fn rectified_derivative<L: Lanes>(l: L, d: L::Vector, y: L::Vector) -> L::Vector {
+pub(crate) fn rectified_derivative<A: Arithmetic>(l: A, d: A::Vector, y: A::Vector) -> A::Vector {
     l.select(l.le(y, l.zero()), l.zero(), d)
 }
 
 /// `scale z` for `z > 0`, else `scale alpha (e^z - 1)`.
 #[inline(always)]
-fn elu<L: Lanes>(l: L, y: &mut [LineOf<L>], alpha: f64, scale: f64) {
-    let (zero, below, above) = (l.zero(), l.constant(alpha * scale), l.constant(scale));
-    map!(l, y, z => {
-        let negative = l.mul(below, math::exp_m1_negative(l, l.min(zero, z)));
-        l.select(l.le(z, zero), negative, l.mul(above, z))
+fn elu<L: Lanes>(lanes: L, y: &mut [LineOf<L>], alpha: f64, scale: f64) {
+    map_abreast!(lanes, y, (l, z) => {
+        let below = math::exp_m1_negative(l, l.min(l.zero(), z));
+        let below = l.mul(l.constant(alpha * scale), below);
+        l.select(l.le(z, l.zero()), below, l.mul(l.constant(scale), z))
     });
 }
 
@@ -278,60 +298,59 @@ fn elu<L: Lanes>(l: L, y: &mut [LineOf<L>], alpha: f64, scale: f64) {
 /// outputs `y`, and 0 where the product is denormal. Softmax, which needs whole rows, is left to its own pass.
 #[inline(always)]
 pub(crate) fn multiply_derivative<L: Lanes>(
-    l: L,
+    lanes: L,
     d: &mut [LineOf<L>],
     y: &[LineOf<L>],
     activation: Activation,
 ) {
-    let (zero, one) = (l.zero(), l.constant(1.0));
     match activation {
         Activation::Identity | Activation::Softmax => {}
-        Activation::Sigmoid => zip!(l, d, y, (d, y) => l.mul(d, l.neg_mul_add(y, y, y))),
-        Activation::Tanh => zip!(l, d, y, (d, y) => l.mul(d, l.neg_mul_add(y, y, one))),
-        Activation::Relu => zip!(l, d, y, (d, y) => rectified_derivative(l, d, y)),
+        Activation::Sigmoid => zip!(lanes, d, y, (l, d, y) => l.mul(d, l.neg_mul_add(y, y, y))),
+        Activation::Tanh => zip!(lanes, d, y, (l, d, y) => l.mul(d, l.neg_mul_add(y, y, l.constant(1.0)))),
+        Activation::Relu => zip!(lanes, d, y, (l, d, y) => rectified_derivative(l, d, y)),
         Activation::LeakyRelu(slope) => {
-            let slope = l.constant(slope);
-            zip!(l, d, y, (d, y) => l.select(l.le(y, zero), l.mul(slope, d), d));
+            zip!(lanes, d, y, (l, d, y) => l.select(l.le(y, l.zero()), l.mul(l.constant(slope), d), d));
         }
-        Activation::Elu(alpha) => elu_derivative(l, d, y, alpha, 1.0),
-        Activation::Selu => elu_derivative(l, d, y, SELU_ALPHA, SELU_SCALE),
-        Activation::Gelu => zip!(l, d, y, (d, z) => l.mul(d, math::gelu_derivative(l, z))),
-        Activation::GeluTanh => zip!(l, d, y, (d, z) => l.mul(d, math::gelu_tanh_derivative(l, z))),
-        Activation::Silu => zip!(l, d, y, (d, z) => l.mul(d, math::silu_derivative(l, z))),
-        Activation::Softplus => {
-            let threshold = l.constant(SOFTPLUS_THRESHOLD);
-            zip!(l, d, y, (d, y) => {
-                let slope = l.sub(zero, math::exp_m1_negative(l, l.sub(zero, y)));
-                l.mul(d, l.select(l.lt(threshold, y), one, slope))
-            });
+        Activation::Elu(alpha) => elu_derivative(lanes, d, y, alpha, 1.0),
+        Activation::Selu => elu_derivative(lanes, d, y, SELU_ALPHA, SELU_SCALE),
+        Activation::Gelu => zip_abreast!(lanes, d, y, (l, d, z) => l.mul(d, math::gelu_derivative(l, z))),
+        Activation::GeluTanh => {
+            zip_abreast!(lanes, d, y, (l, d, z) => l.mul(d, math::gelu_tanh_derivative(l, z)))
         }
-        Activation::HardSigmoid => inside(l, d, y, (0.0, 1.0), 1.0 / 6.0),
-        Activation::HardTanh(minimum, maximum) => inside(l, d, y, (minimum, maximum), 1.0),
-        Activation::SquaredClippedRelu => zip!(l, d, y, (d, y) => {
-            let root = l.sqrt(y);
-            let slope = l.select(l.le(y, zero), zero, l.mul(d, l.add(root, root)));
-            l.select(l.le(one, y), zero, slope)
+        Activation::Silu => zip_abreast!(lanes, d, y, (l, d, z) => l.mul(d, math::silu_derivative(l, z))),
+        Activation::Softplus => zip_abreast!(lanes, d, y, (l, d, y) => {
+            let slope = l.sub(l.zero(), math::exp_m1_negative(l, l.sub(l.zero(), y)));
+            let is_linear = l.lt(l.constant(SOFTPLUS_THRESHOLD), y);
+            l.mul(d, l.select(is_linear, l.constant(1.0), slope))
         }),
-        Activation::Sine(frequency) => {
+        Activation::HardSigmoid => inside(lanes, d, y, (0.0, 1.0), 1.0 / 6.0),
+        Activation::HardTanh(minimum, maximum) => inside(lanes, d, y, (minimum, maximum), 1.0),
+        Activation::SquaredClippedRelu => zip!(lanes, d, y, (l, d, y) => {
+            let root = l.sqrt(y);
+            let slope = l.select(l.le(y, l.zero()), l.zero(), l.mul(d, l.add(root, root)));
+            l.select(l.le(l.constant(1.0), y), l.zero(), slope)
+        }),
+        Activation::Sine(frequency) => zip_abreast!(lanes, d, y, (l, d, z) => {
             let frequency = l.constant(frequency);
-            zip!(l, d, y, (d, z) => l.mul(d, l.mul(frequency, math::cos(l, l.mul(frequency, z)))));
-        }
+            l.mul(d, l.mul(frequency, math::cos(l, l.mul(frequency, z))))
+        }),
     }
 }
 
 /// `d scale` for `y > 0`, else `d (y + scale alpha)`.
 #[inline(always)]
-fn elu_derivative<L: Lanes>(l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], alpha: f64, scale: f64) {
-    let (zero, below, above) = (l.zero(), l.constant(alpha * scale), l.constant(scale));
-    zip!(l, d, y, (d, y) => l.mul(d, l.select(l.le(y, zero), l.add(y, below), above)));
+fn elu_derivative<L: Lanes>(lanes: L, d: &mut [LineOf<L>], y: &[LineOf<L>], alpha: f64, scale: f64) {
+    zip!(lanes, d, y, (l, d, y) => {
+        let slope = l.select(l.le(y, l.zero()), l.add(y, l.constant(alpha * scale)), l.constant(scale));
+        l.mul(d, slope)
+    });
 }
 
 /// `d slope` for `y` between both bounds, else 0.
 #[inline(always)]
-fn inside<L: Lanes>(l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], (low, high): (f64, f64), slope: f64) {
-    let (zero, low, high, slope) = (l.zero(), l.constant(low), l.constant(high), l.constant(slope));
-    zip!(l, d, y, (d, y) => {
-        let d = l.select(l.le(y, low), zero, l.mul(d, slope));
-        l.select(l.le(high, y), zero, d)
+fn inside<L: Lanes>(lanes: L, d: &mut [LineOf<L>], y: &[LineOf<L>], (low, high): (f64, f64), slope: f64) {
+    zip!(lanes, d, y, (l, d, y) => {
+        let d = l.select(l.le(y, l.constant(low)), l.zero(), l.mul(d, l.constant(slope)));
+        l.select(l.le(l.constant(high), y), l.zero(), d)
     });
 }

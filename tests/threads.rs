@@ -123,7 +123,7 @@ fn outputs_of_few_rows_have_the_same_bits_on_any_number_of_threads() {
 }
 
 /// Of [`golden_steps`]: a version that changes it changes what a seed trains to, which its changelog must say.
-const GOLDEN: u64 = 0x288a_4ee8_6ef6_69ee;
+const GOLDEN: u64 = 0x59de_69db_4156_6388;
 
 /// Steps of arithmetic alone, without a function that the system's libraries compute.
 fn golden_steps(isa: Isa) -> u64 {

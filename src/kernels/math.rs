@@ -3,7 +3,7 @@
 //! Errors of the exponential, sigmoid and tanh are at most 2 units in the last place with fused
 //! multiply-adds, denormal results included, and 4 on portable lanes without them. The others say theirs.
 
-use super::lanes::{Lanes, lowest_exponent};
+use super::lanes::{Arithmetic, lowest_exponent};
 use crate::element::Sealed as Element;
 
 /// How the arguments of exponentials are reduced in one element type.
@@ -66,14 +66,14 @@ const fn reduction<T: Element>() -> &'static Reduction {
 
 /// `n` and `e^r - 1`, where `x = n ln 2 + r` and `|r| <= ln(2) / 2`.
 #[inline(always)]
-fn reduced_exp_m1<L: Lanes>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
+fn reduced_exp_m1<L: Arithmetic>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
     let (n, r) = reduce(l, x);
     (n, exp_m1_series(l, r))
 }
 
 /// `n` and `r`, where `x = n ln 2 + r` and `|r| <= ln(2) / 2`.
 #[inline(always)]
-fn reduce<L: Lanes>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
+fn reduce<L: Arithmetic>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
     let c = const { reduction::<L::Element>() };
     let n = l.round(l.mul(x, l.constant(core::f64::consts::LOG2_E)));
     let r = l.neg_mul_add(n, l.constant(c.ln2_high), x);
@@ -85,7 +85,7 @@ fn reduce<L: Lanes>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
 /// Added to a number whose last bit is worth 1, the product is rounded to an integer, which stands in the last bits: `n`
 /// with the bias of exponents, if that is in the number too.
 #[inline(always)]
-fn round_and_exp2<L: Lanes>(l: L, x: L::Vector, factor: f64) -> (L::Vector, L::Vector) {
+fn round_and_exp2<L: Arithmetic>(l: L, x: L::Vector, factor: f64) -> (L::Vector, L::Vector) {
     let c = const { reduction::<L::Element>() };
     let shift = l.constant(c.biased_shift);
     let shifted = l.mul_add(x, l.constant(factor), shift);
@@ -95,14 +95,14 @@ fn round_and_exp2<L: Lanes>(l: L, x: L::Vector, factor: f64) -> (L::Vector, L::V
 
 /// `e^r - 1` for `|r| <= ln(2) / 2`.
 #[inline(always)]
-fn exp_m1_series<L: Lanes>(l: L, r: L::Vector) -> L::Vector {
+fn exp_m1_series<L: Arithmetic>(l: L, r: L::Vector) -> L::Vector {
     let (square, q) = series_past_linear(l, r, 0);
     l.mul_add(square, q, r)
 }
 
 /// `r^2` and `(e^(f r) - 1 - f r) / (f r^2)` for `|f r| <= ln(2) / 2`, where `f` is 1 or, of one doubling, 2.
 #[inline(always)]
-fn series_past_linear<L: Lanes>(l: L, r: L::Vector, doublings: usize) -> (L::Vector, L::Vector) {
+fn series_past_linear<L: Arithmetic>(l: L, r: L::Vector, doublings: usize) -> (L::Vector, L::Vector) {
     let c = const { reduction::<L::Element>() };
     let square = l.mul(r, r);
     // In pairs of terms, whose sums do not wait for one another (Estrin 1960): 12 cycles instead of 20.
@@ -117,7 +117,7 @@ fn series_past_linear<L: Lanes>(l: L, r: L::Vector, doublings: usize) -> (L::Vec
 
 /// `f^(k - 1) / k! + r f^k / (k + 1)!`.
 #[inline(always)]
-fn pair<L: Lanes>(l: L, k: usize, r: L::Vector, doublings: usize) -> L::Vector {
+fn pair<L: Arithmetic>(l: L, k: usize, r: L::Vector, doublings: usize) -> L::Vector {
     let power = |k: usize| (1_u64 << (doublings * k)) as f64;
     let (first, second) = (INVERSE_FACTORIAL[k] * power(k - 1), INVERSE_FACTORIAL[k + 1] * power(k));
     l.mul_add(l.constant(second), r, l.constant(first))
@@ -125,7 +125,7 @@ fn pair<L: Lanes>(l: L, k: usize, r: L::Vector, doublings: usize) -> L::Vector {
 
 /// `e^x`. Infinite past the largest number, 0 past the smallest denormal, NaN of NaN.
 #[inline(always)]
-pub fn exp<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn exp<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     // NaN survives a comparison as the second operand.
     let x = l.max(l.constant(c.lowest), l.min(l.constant(c.highest), x));
@@ -138,7 +138,7 @@ pub fn exp<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 
 /// Whether constants are looked up: powers of two in eighths, as they lie, so that a series needs three terms instead of seven
 /// (Tang 1989), and what tanh needs.
-const fn looks_up<L: Lanes>() -> bool {
+const fn looks_up<L: Arithmetic>() -> bool {
     L::Element::LANES == 16 && L::LOOKS_UP
 }
 
@@ -168,7 +168,7 @@ const EXP_M1_OVER: [f64; 2] = [0.166_680_26, 0.041_660_43];
 
 /// `e^x = 2^n 2^(j/8) e^r` for `x` of no more than [`Reduction`]'s range, in `f32`.
 #[inline(always)]
-fn exp_by_eighths<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+fn exp_by_eighths<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let e = l.eighths(x, core::f64::consts::LOG2_E);
     let r = l.neg_mul_add(e.value, l.constant(LN_2_F32), x);
     let whole_r = l.neg_mul_add(e.value, l.constant(LN_2_LOST), r);
@@ -184,7 +184,7 @@ fn exp_by_eighths<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 ///
 /// Within 1.6 units in the last place in `f32` by looking up, otherwise 2 with fused multiply-adds and 2.5 without.
 #[inline(always)]
-pub fn tanh<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     let a = l.min(l.constant(c.tanh_saturation), l.abs(x));
     l.flip_sign(if const { looks_up::<L>() } { tanh_by_sum(l, a) } else { tanh_by_exponential(l, a) }, x)
@@ -195,18 +195,17 @@ pub fn tanh<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 ///
 /// Near 0, where `y` is 0, this is `t / (t coth t)`, with the roundings of the division and the divisor alone.
 #[inline(always)]
-fn tanh_by_sum<L: Lanes>(l: L, a: L::Vector) -> L::Vector {
+fn tanh_by_sum<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
     let nearest = l.eighths(a, TANH_CENTERS / 8.0);
     let [centers, values, slopes] = &TANH;
     let t = l.sub(a, l.by_eighth(&nearest, centers));
     let y = l.by_eighth(&nearest, values);
     let square = l.mul(t, t);
     let [k, k_2, k_4, k_6] = T_COTH_T;
-    // In pairs of terms, as in `series_past_linear`.
-    let high = l.mul_add(square, l.constant(k_6), l.constant(k_4));
-    let low = l.mul_add(square, l.constant(k_2), l.constant(k));
-    let sum = l.mul_add(l.mul(square, square), high, low);
-    let divisor = l.mul_add(square, sum, l.mul_add(y, t, l.constant(1.0)));
+    let q = l.mul_add(square, l.constant(k_6), l.constant(k_4));
+    let q = l.mul_add(square, q, l.constant(k_2));
+    let q = l.mul_add(square, q, l.constant(k));
+    let divisor = l.mul_add(square, q, l.mul_add(y, t, l.constant(1.0)));
     l.mul_add(l.by_eighth(&nearest, slopes), l.div(t, divisor), y)
 }
 
@@ -232,7 +231,7 @@ const T_COTH_T: [f64; 4] = [0.333_333_28, -0.022_221_109, 0.002_108_653_3, -0.00
 /// With `a = n ln(2) / 2 + s` both halves, `(e^2a -+ 1) / 2 = 2^n (e^2s - 1) / 2 + (2^n -+ 1) / 2`, come without
 /// cancellation, for `n` is 0 for small `a`, and with what their roundings lost.
 #[inline(always)]
-fn tanh_by_exponential<L: Lanes>(l: L, a: L::Vector) -> L::Vector {
+fn tanh_by_exponential<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     let (half, one) = (l.constant(0.5), l.constant(1.0));
     let (n, power) = round_and_exp2(l, a, 2.0 * core::f64::consts::LOG2_E);
@@ -251,7 +250,7 @@ fn tanh_by_exponential<L: Lanes>(l: L, a: L::Vector) -> L::Vector {
 
 /// `(e^2s - 1) / 2` for `|s| <= ln(2) / 4`.
 #[inline(always)]
-fn half_exp_m1_of_twice<L: Lanes>(l: L, s: L::Vector) -> L::Vector {
+fn half_exp_m1_of_twice<L: Arithmetic>(l: L, s: L::Vector) -> L::Vector {
     let (square, q) = series_past_linear(l, s, 1);
     l.mul_add(square, q, s)
 }
@@ -261,7 +260,7 @@ fn half_exp_m1_of_twice<L: Lanes>(l: L, s: L::Vector) -> L::Vector {
 /// Where 0 and 1 are nearest they are selected at the end: to limit `x` at the start would take longer, for all that follows
 /// waits for it.
 #[inline(always)]
-pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn sigmoid<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     sigmoid_by(
         l,
         x,
@@ -272,7 +271,7 @@ pub fn sigmoid<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 
 /// [`sigmoid`] in the first half of lanes; garbage in the others.
 #[inline(always)]
-pub fn sigmoid_of_first_half<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn sigmoid_of_first_half<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     sigmoid_by(
         l,
         x,
@@ -283,7 +282,7 @@ pub fn sigmoid_of_first_half<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 
 /// [`sigmoid`] by the given division.
 #[inline(always)]
-fn sigmoid_by<L: Lanes>(
+fn sigmoid_by<L: Arithmetic>(
     l: L,
     x: L::Vector,
     div: impl FnOnce(L::Vector, L::Vector) -> L::Vector,
@@ -301,7 +300,7 @@ fn sigmoid_by<L: Lanes>(
 /// Of what waits for what, both ways to the denominator are equally long: that through the sum of both powers, which comes with
 /// what its rounding lost, and that through the series.
 #[inline(always)]
-fn sigmoid_by_eighths<L: Lanes>(
+fn sigmoid_by_eighths<L: Arithmetic>(
     l: L,
     x: L::Vector,
     div: impl FnOnce(L::Vector, L::Vector) -> L::Vector,
@@ -324,7 +323,7 @@ fn sigmoid_by_eighths<L: Lanes>(
 ///
 /// The denominator comes with what its roundings lost, and its inverse is corrected by the remainder.
 #[inline(always)]
-fn sigmoid_by_series<L: Lanes>(
+fn sigmoid_by_series<L: Arithmetic>(
     l: L,
     x: L::Vector,
     div: impl FnOnce(L::Vector, L::Vector) -> L::Vector,
@@ -352,7 +351,7 @@ fn sigmoid_by_series<L: Lanes>(
 
 /// `large + small` and what its rounding lost, for `large >= small >= 0` (Dekker 1971).
 #[inline(always)]
-fn sum<L: Lanes>(l: L, large: L::Vector, small: L::Vector) -> (L::Vector, L::Vector) {
+fn sum<L: Arithmetic>(l: L, large: L::Vector, small: L::Vector) -> (L::Vector, L::Vector) {
     let sum = l.add(large, small);
     (sum, l.sub(small, l.sub(sum, large)))
 }
@@ -362,7 +361,7 @@ fn sum<L: Lanes>(l: L, large: L::Vector, small: L::Vector) -> (L::Vector, L::Vec
 /// One step of correction by the remainder, which a fused multiply-add gives exactly: without it three
 /// roundings, of numerator, denominator and quotient, add up to more than two units in the last place.
 #[inline(always)]
-fn quotient<L: Lanes>(
+fn quotient<L: Arithmetic>(
     l: L,
     (numerator, numerator_low): (L::Vector, L::Vector),
     (denominator, denominator_low): (L::Vector, L::Vector),
@@ -376,7 +375,7 @@ fn quotient<L: Lanes>(
 
 /// `e^x - 1` for `x <= 0`, within 2 units in the last place. NaN of NaN.
 #[inline(always)]
-pub fn exp_m1_negative<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn exp_m1_negative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     // -1 to the last bit from there on.
     let x = l.max(l.constant(-2.0 * c.tanh_saturation), x);
@@ -389,7 +388,7 @@ pub fn exp_m1_negative<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 ///
 /// `2 artanh(t / (2 + t))`, whose series in the square of at most 1/9 needs no reduction.
 #[inline(always)]
-pub fn log_p1<L: Lanes>(l: L, t: L::Vector) -> L::Vector {
+pub fn log_p1<L: Arithmetic>(l: L, t: L::Vector) -> L::Vector {
     let terms = const { if L::Element::LANES == 16 { 8 } else { 17 } };
     let s = l.div(t, l.add(t, l.constant(2.0)));
     let square = l.mul(s, s);
@@ -403,7 +402,7 @@ pub fn log_p1<L: Lanes>(l: L, t: L::Vector) -> L::Vector {
 
 /// `log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)`, within 4 units in the last place. NaN of NaN.
 #[inline(always)]
-pub fn softplus<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn softplus<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let zero = l.zero();
     l.add(l.max(zero, x), log_p1(l, exp(l, l.sub(zero, l.abs(x)))))
 }
@@ -420,7 +419,7 @@ const PI_F64: &[f64] = &[3.141_592_653_468_251_2, 1.215_420_101_260_793_2e-10, 4
 /// multiply-adds up to 10^6 and 10^15. Past that neighbouring numbers lie far apart on the circle, and `x` counts
 /// as 0.
 #[inline(always)]
-fn periodic<L: Lanes>(l: L, x: L::Vector, quarter: f64) -> L::Vector {
+fn periodic<L: Arithmetic>(l: L, x: L::Vector, quarter: f64) -> L::Vector {
     let single = const { L::Element::LANES == 16 };
     let (parts, limit, terms) = if single { (PI_F32, 1e6, 6) } else { (PI_F64, 1e15, 10) };
     let x = l.select(l.le(l.abs(x), l.constant(limit)), x, l.sub(x, x));
@@ -447,13 +446,13 @@ fn periodic<L: Lanes>(l: L, x: L::Vector, quarter: f64) -> L::Vector {
 
 /// See [`periodic`].
 #[inline(always)]
-pub fn sin<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn sin<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     periodic(l, x, 0.0)
 }
 
 /// See [`periodic`].
 #[inline(always)]
-pub fn cos<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn cos<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     periodic(l, x, 0.5)
 }
 
@@ -518,12 +517,12 @@ const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
 
 /// `e^(-x^2/2)` and `e^(x^2/2) P(Z > |x|)` of a standard normal `Z`.
 #[inline(always)]
-fn normal<L: Lanes>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
+fn normal<L: Arithmetic>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
     if const { L::Element::LANES == 16 } { normal_by(l, x, &TAIL_F32) } else { normal_by(l, x, &TAIL_F64) }
 }
 
 #[inline(always)]
-fn normal_by<L: Lanes, const N: usize>(l: L, x: L::Vector, tail: &Tail<N>) -> (L::Vector, L::Vector) {
+fn normal_by<L: Arithmetic, const N: usize>(l: L, x: L::Vector, tail: &Tail<N>) -> (L::Vector, L::Vector) {
     let a = l.min(l.constant(tail.highest), l.abs(x));
     let shift = l.constant(tail.shift);
     let (shifted, shifted_low) = sum(l, l.max(a, shift), l.min(a, shift));
@@ -551,7 +550,12 @@ fn normal_by<L: Lanes, const N: usize>(l: L, x: L::Vector, tail: &Tail<N>) -> (L
 
 /// `numerator / denominator` rounded once, by an approximate inverse: the remainder is put back.
 #[inline(always)]
-fn divide<L: Lanes>(l: L, numerator: L::Vector, denominator: L::Vector, inverse: L::Vector) -> L::Vector {
+fn divide<L: Arithmetic>(
+    l: L,
+    numerator: L::Vector,
+    denominator: L::Vector,
+    inverse: L::Vector,
+) -> L::Vector {
     let quotient = l.mul(numerator, inverse);
     l.mul_add(l.neg_mul_add(quotient, denominator, numerator), inverse, quotient)
 }
@@ -559,7 +563,7 @@ fn divide<L: Lanes>(l: L, numerator: L::Vector, denominator: L::Vector, inverse:
 /// `x P(Z <= x)` of a standard normal `Z`, the Gaussian error linear unit, within 4 units in the last place
 /// with fused multiply-adds. Without them the error grows as `x^2 / 2` for negative `x`. NaN of NaN.
 #[inline(always)]
-pub fn gelu<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn gelu<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let (density, ratio) = normal(l, x);
     // The small factor comes last, so that only the result is denormal.
     let left = l.mul(l.mul(x, ratio), density);
@@ -571,7 +575,7 @@ pub fn gelu<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 
 /// `(P(Z <= x) - 1/2) / x` for `|x| <= 1`, by Taylor's series: `sum_k (-x^2/2)^k / (k! (2k + 1)) / sqrt(2 pi)`.
 #[inline(always)]
-fn center_slope<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+fn center_slope<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let terms = const { if L::Element::LANES == 16 { 8 } else { 15 } };
     let power = l.mul(l.mul(x, x), l.constant(-0.5));
     let mut sum = l.zero();
@@ -583,7 +587,7 @@ fn center_slope<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 
 /// The derivative of [`gelu`]: `P(Z <= x) + x phi(x)`.
 #[inline(always)]
-pub fn gelu_derivative<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn gelu_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let (density, ratio) = normal(l, x);
     let tail = l.mul(ratio, density);
     let below = l.select(l.lt(x, l.zero()), tail, l.sub(l.constant(1.0), tail));
@@ -594,7 +598,7 @@ pub fn gelu_derivative<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 /// `2 sqrt(2/pi) (x + 0.044715 x^3)` and its derivative: the exponent of the usual approximation of [`gelu`],
 /// `x sigmoid(u) = x/2 (1 + tanh(u/2))`.
 #[inline(always)]
-fn gelu_tanh_exponent<L: Lanes>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
+fn gelu_tanh_exponent<L: Arithmetic>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
     const LINEAR: f64 = 1.595_769_121_605_730_7;
     const CUBIC: f64 = 0.044_715 * LINEAR;
     // Past 100 the sigmoid is 0 or 1, and the cube must not overflow.
@@ -606,13 +610,13 @@ fn gelu_tanh_exponent<L: Lanes>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
 
 /// `x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))`.
 #[inline(always)]
-pub fn gelu_tanh<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn gelu_tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     l.mul(x, sigmoid(l, gelu_tanh_exponent(l, x).0))
 }
 
 /// The derivative of [`gelu_tanh`].
 #[inline(always)]
-pub fn gelu_tanh_derivative<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn gelu_tanh_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let (u, d_u) = gelu_tanh_exponent(l, x);
     let y = sigmoid(l, u);
     let x = l.min(l.constant(100.0), l.max(l.constant(-100.0), x));
@@ -621,7 +625,7 @@ pub fn gelu_tanh_derivative<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
 
 /// The derivative of `x sigmoid(x)`.
 #[inline(always)]
-pub fn silu_derivative<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub fn silu_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let y = sigmoid(l, x);
     let x = l.min(l.constant(1e3), l.max(l.constant(-1e3), x));
     l.mul_add(x, l.neg_mul_add(y, y, y), y)

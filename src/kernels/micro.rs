@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use super::LineOf;
 use super::blocking::{CHAINED, LINES_AHEAD, LINES_ASKED};
-use super::lanes::Lanes;
+use super::lanes::{Arithmetic, Lanes};
 use crate::activation::{rectified, rectified_derivative};
 use crate::element::Sealed as Element;
 
@@ -195,7 +195,7 @@ pub fn accumulate_with_ones<L: Lanes, W: Walk, const MR: usize, const ONES: usiz
 }
 
 /// Sums of a tile of `MR` lines by `NP` panels.
-type Sums<L, const MR: usize, const NP: usize> = [[<L as Lanes>::Vector; NP]; MR];
+type Sums<L, const MR: usize, const NP: usize> = [[<L as Arithmetic>::Vector; NP]; MR];
 
 /// One step of the micro-kernel: from element `first` of `A` on one of each row, times line `k` of each panel.
 ///

@@ -26,7 +26,7 @@ use blocking::TILED_ROWS;
 use gemm::{Blocked, Order, Small};
 use gradient::Descent;
 pub use isa::Isa;
-use lanes::Lanes;
+use lanes::{Arithmetic, Lanes};
 use pack::{Panels, PanelsMut};
 
 use crate::activation::Activation;
@@ -36,7 +36,7 @@ use crate::loss::{self, Classes, Objective};
 use crate::optimizer::{self, MAX_MOMENTS, Update};
 
 /// A cache line of the elements of some lanes.
-pub(crate) type LineOf<L> = <<L as Lanes>::Element as Element>::Line;
+pub(crate) type LineOf<L> = <<L as Arithmetic>::Element as Element>::Line;
 
 /// What a sum over part of a batch starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

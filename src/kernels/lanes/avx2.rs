@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Eighths, LOWEST_SHIFTED, Lanes, QUAD, check_rows, part_of};
+use super::{Arithmetic, CacheLine, Eighths, LOWEST_SHIFTED, Lanes, QUAD, check_rows, part_of};
 
 /// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -51,71 +51,16 @@ impl Avx2<f32> {
     }
 }
 
-impl Lanes for Avx2<f32> {
+impl Arithmetic for Avx2<f32> {
     type Element = f32;
     type Vector = [__m256; 2];
     type Mask = [__m256; 2];
-
-    /// Six pairs are 12 of the 16 registers; the rest hold a row of `B`, a broadcast, and slack.
-    const ACCUMULATORS: usize = 6;
     const LOOKS_UP: bool = true;
-
-    #[inline(always)]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        // SAFETY: the token proves the features.
-        unsafe { inner(f) }
-    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_set1_ps(x); 2] }
-    }
-    #[inline(always)]
-    fn load(self, line: &CacheLine<[f32; 16]>) -> [__m256; 2] {
-        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
-        unsafe {
-            let p = line.0.as_ptr();
-            [_mm256_load_ps(p), _mm256_load_ps(p.add(8))]
-        }
-    }
-    #[inline(always)]
-    fn store(self, line: &mut CacheLine<[f32; 16]>, v: [__m256; 2]) {
-        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
-        unsafe {
-            let p = line.0.as_mut_ptr();
-            _mm256_store_ps(p, v[0]);
-            _mm256_store_ps(p.add(8), v[1]);
-        }
-    }
-    #[inline(always)]
-    fn load_slice(self, x: &[f32]) -> [__m256; 2] {
-        let [low, high] = self.first(x.len());
-        // A high half past the end is masked out entirely, but its address must stay in the slice.
-        let p = x.as_ptr();
-        let q = p.wrapping_add(8.min(x.len()));
-        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe {
-            [
-                _mm256_maskload_ps(p, _mm256_castps_si256(low)),
-                _mm256_maskload_ps(q, _mm256_castps_si256(high)),
-            ]
-        }
-    }
-    #[inline(always)]
-    fn store_slice(self, x: &mut [f32], v: [__m256; 2]) {
-        let [low, high] = self.first(x.len());
-        let p = x.as_mut_ptr();
-        let q = p.wrapping_add(8.min(x.len()));
-        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe {
-            _mm256_maskstore_ps(p, _mm256_castps_si256(low), v[0]);
-            _mm256_maskstore_ps(q, _mm256_castps_si256(high), v[1]);
-        }
     }
     #[inline(always)]
     fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
@@ -238,6 +183,68 @@ impl Lanes for Avx2<f32> {
         unsafe { [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])] }
     }
     #[inline(always)]
+    fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_blendv_ps(b[0], a[0], mask[0]), _mm256_blendv_ps(b[1], a[1], mask[1])] }
+    }
+}
+
+impl Lanes for Avx2<f32> {
+    /// Six pairs are 12 of the 16 registers; the rest hold a row of `B`, a broadcast, and slack.
+    const ACCUMULATORS: usize = 6;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves the features.
+        unsafe { inner(f) }
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f32; 16]>) -> [__m256; 2] {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe {
+            let p = line.0.as_ptr();
+            [_mm256_load_ps(p), _mm256_load_ps(p.add(8))]
+        }
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f32; 16]>, v: [__m256; 2]) {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe {
+            let p = line.0.as_mut_ptr();
+            _mm256_store_ps(p, v[0]);
+            _mm256_store_ps(p.add(8), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f32]) -> [__m256; 2] {
+        let [low, high] = self.first(x.len());
+        // A high half past the end is masked out entirely, but its address must stay in the slice.
+        let p = x.as_ptr();
+        let q = p.wrapping_add(8.min(x.len()));
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe {
+            [
+                _mm256_maskload_ps(p, _mm256_castps_si256(low)),
+                _mm256_maskload_ps(q, _mm256_castps_si256(high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f32], v: [__m256; 2]) {
+        let [low, high] = self.first(x.len());
+        let p = x.as_mut_ptr();
+        let q = p.wrapping_add(8.min(x.len()));
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe {
+            _mm256_maskstore_ps(p, _mm256_castps_si256(low), v[0]);
+            _mm256_maskstore_ps(q, _mm256_castps_si256(high), v[1]);
+        }
+    }
+    #[inline(always)]
     fn first(self, n: usize) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe {
@@ -249,11 +256,6 @@ impl Lanes for Avx2<f32> {
                 _mm256_castsi256_ps(_mm256_cmpgt_epi32(n, high)),
             ]
         }
-    }
-    #[inline(always)]
-    fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_blendv_ps(b[0], a[0], mask[0]), _mm256_blendv_ps(b[1], a[1], mask[1])] }
     }
 
     #[inline(always)]
@@ -443,69 +445,15 @@ impl Avx2<f64> {
     }
 }
 
-impl Lanes for Avx2<f64> {
+impl Arithmetic for Avx2<f64> {
     type Element = f64;
     type Vector = [__m256d; 2];
     type Mask = [__m256d; 2];
-
-    const ACCUMULATORS: usize = 6;
-
-    #[inline(always)]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        // SAFETY: the token proves the features.
-        unsafe { inner(f) }
-    }
 
     #[inline(always)]
     fn splat(self, x: f64) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_set1_pd(x); 2] }
-    }
-    #[inline(always)]
-    fn load(self, line: &CacheLine<[f64; 8]>) -> [__m256d; 2] {
-        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
-        unsafe {
-            let p = line.0.as_ptr();
-            [_mm256_load_pd(p), _mm256_load_pd(p.add(4))]
-        }
-    }
-    #[inline(always)]
-    fn store(self, line: &mut CacheLine<[f64; 8]>, v: [__m256d; 2]) {
-        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
-        unsafe {
-            let p = line.0.as_mut_ptr();
-            _mm256_store_pd(p, v[0]);
-            _mm256_store_pd(p.add(4), v[1]);
-        }
-    }
-    #[inline(always)]
-    fn load_slice(self, x: &[f64]) -> [__m256d; 2] {
-        let [low, high] = self.first(x.len());
-        // A high half past the end is masked out entirely, but its address must stay in the slice.
-        let p = x.as_ptr();
-        let q = p.wrapping_add(4.min(x.len()));
-        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe {
-            [
-                _mm256_maskload_pd(p, _mm256_castpd_si256(low)),
-                _mm256_maskload_pd(q, _mm256_castpd_si256(high)),
-            ]
-        }
-    }
-    #[inline(always)]
-    fn store_slice(self, x: &mut [f64], v: [__m256d; 2]) {
-        let [low, high] = self.first(x.len());
-        let p = x.as_mut_ptr();
-        let q = p.wrapping_add(4.min(x.len()));
-        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe {
-            _mm256_maskstore_pd(p, _mm256_castpd_si256(low), v[0]);
-            _mm256_maskstore_pd(q, _mm256_castpd_si256(high), v[1]);
-        }
     }
     #[inline(always)]
     fn add(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
@@ -607,6 +555,67 @@ impl Lanes for Avx2<f64> {
         unsafe { [_mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])] }
     }
     #[inline(always)]
+    fn select(self, mask: [__m256d; 2], a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
+        // SAFETY: the token proves the features.
+        unsafe { [_mm256_blendv_pd(b[0], a[0], mask[0]), _mm256_blendv_pd(b[1], a[1], mask[1])] }
+    }
+}
+
+impl Lanes for Avx2<f64> {
+    const ACCUMULATORS: usize = 6;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves the features.
+        unsafe { inner(f) }
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f64; 8]>) -> [__m256d; 2] {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe {
+            let p = line.0.as_ptr();
+            [_mm256_load_pd(p), _mm256_load_pd(p.add(4))]
+        }
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f64; 8]>, v: [__m256d; 2]) {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe {
+            let p = line.0.as_mut_ptr();
+            _mm256_store_pd(p, v[0]);
+            _mm256_store_pd(p.add(4), v[1]);
+        }
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f64]) -> [__m256d; 2] {
+        let [low, high] = self.first(x.len());
+        // A high half past the end is masked out entirely, but its address must stay in the slice.
+        let p = x.as_ptr();
+        let q = p.wrapping_add(4.min(x.len()));
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe {
+            [
+                _mm256_maskload_pd(p, _mm256_castpd_si256(low)),
+                _mm256_maskload_pd(q, _mm256_castpd_si256(high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f64], v: [__m256d; 2]) {
+        let [low, high] = self.first(x.len());
+        let p = x.as_mut_ptr();
+        let q = p.wrapping_add(4.min(x.len()));
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe {
+            _mm256_maskstore_pd(p, _mm256_castpd_si256(low), v[0]);
+            _mm256_maskstore_pd(q, _mm256_castpd_si256(high), v[1]);
+        }
+    }
+    #[inline(always)]
     fn first(self, n: usize) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe {
@@ -618,11 +627,6 @@ impl Lanes for Avx2<f64> {
                 _mm256_castsi256_pd(_mm256_cmpgt_epi64(n, high)),
             ]
         }
-    }
-    #[inline(always)]
-    fn select(self, mask: [__m256d; 2], a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_blendv_pd(b[0], a[0], mask[0]), _mm256_blendv_pd(b[1], a[1], mask[1])] }
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::{CacheLine, Eighths, LOWEST_SHIFTED, Lanes, QUAD, check_rows, part_of};
+use super::{Arithmetic, CacheLine, Eighths, LOWEST_SHIFTED, Lanes, QUAD, check_rows, part_of};
 
 /// Proof that the CPU has AVX-512; only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -67,51 +67,16 @@ impl Avx512<f32> {
     }
 }
 
-impl Lanes for Avx512<f32> {
+impl Arithmetic for Avx512<f32> {
     type Element = f32;
     type Vector = __m512;
     type Mask = __mmask16;
-
-    /// Of 32 registers, 24 hold sums; the rest hold one row of `B` (up to 4), a broadcast, and slack.
-    const ACCUMULATORS: usize = 24;
-    /// One row through 2-4-1 on an Intel Xeon: 38 ns instead of 41.
-    const DIVIDES_HALVES: bool = true;
     const LOOKS_UP: bool = true;
-
-    #[inline(always)]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        // SAFETY: the token proves the features.
-        unsafe { inner(f) }
-    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_set1_ps(x) }
-    }
-    #[inline(always)]
-    fn load(self, line: &CacheLine<[f32; 16]>) -> __m512 {
-        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
-        unsafe { _mm512_load_ps(line.0.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, line: &mut CacheLine<[f32; 16]>, v: __m512) {
-        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
-        unsafe { _mm512_store_ps(line.0.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn load_slice(self, x: &[f32]) -> __m512 {
-        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe { _mm512_maskz_loadu_ps(self.first(x.len()), x.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store_slice(self, x: &mut [f32], v: __m512) {
-        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()), v) }
     }
 
     #[inline(always)]
@@ -239,11 +204,6 @@ impl Lanes for Avx512<f32> {
         unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
     }
     #[inline(always)]
-    fn first(self, n: usize) -> __mmask16 {
-        // A shift by the full width would wrap; clamped to 16 lanes it never does.
-        ((1u32 << n.min(16)) - 1) as __mmask16
-    }
-    #[inline(always)]
     fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_mask_blend_ps(mask, b, a) }
@@ -254,6 +214,50 @@ impl Lanes for Avx512<f32> {
         unsafe {
             _mm512_mask_mov_ps(a, _mm512_fpclass_ps_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_ps())
         }
+    }
+}
+
+impl Lanes for Avx512<f32> {
+    /// Of 32 registers, 24 hold sums; the rest hold one row of `B` (up to 4), a broadcast, and slack.
+    const ACCUMULATORS: usize = 24;
+    /// One row through 2-4-1 on an Intel Xeon: 38 ns instead of 41.
+    const DIVIDES_HALVES: bool = true;
+    /// With two registers for each line, as on AVX2, some lines would leave them.
+    const GAINS_ABREAST: bool = true;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves the features.
+        unsafe { inner(f) }
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f32; 16]>) -> __m512 {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe { _mm512_load_ps(line.0.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f32; 16]>, v: __m512) {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe { _mm512_store_ps(line.0.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f32]) -> __m512 {
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe { _mm512_maskz_loadu_ps(self.first(x.len()), x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f32], v: __m512) {
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()), v) }
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> __mmask16 {
+        // A shift by the full width would wrap; clamped to 16 lanes it never does.
+        ((1u32 << n.min(16)) - 1) as __mmask16
     }
 
     #[inline(always)]
@@ -368,49 +372,15 @@ impl Avx512<f64> {
     }
 }
 
-impl Lanes for Avx512<f64> {
+impl Arithmetic for Avx512<f64> {
     type Element = f64;
     type Vector = __m512d;
     type Mask = __mmask8;
-
-    const ACCUMULATORS: usize = 24;
-    /// As in `f32`; not timed.
-    const DIVIDES_HALVES: bool = true;
-
-    #[inline(always)]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        // SAFETY: the token proves the features.
-        unsafe { inner(f) }
-    }
 
     #[inline(always)]
     fn splat(self, x: f64) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe { _mm512_set1_pd(x) }
-    }
-    #[inline(always)]
-    fn load(self, line: &CacheLine<[f64; 8]>) -> __m512d {
-        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
-        unsafe { _mm512_load_pd(line.0.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store(self, line: &mut CacheLine<[f64; 8]>, v: __m512d) {
-        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
-        unsafe { _mm512_store_pd(line.0.as_mut_ptr(), v) }
-    }
-    #[inline(always)]
-    fn load_slice(self, x: &[f64]) -> __m512d {
-        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe { _mm512_maskz_loadu_pd(self.first(x.len()), x.as_ptr()) }
-    }
-    #[inline(always)]
-    fn store_slice(self, x: &mut [f64], v: __m512d) {
-        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe { _mm512_mask_storeu_pd(x.as_mut_ptr(), self.first(x.len()), v) }
     }
 
     #[inline(always)]
@@ -514,11 +484,6 @@ impl Lanes for Avx512<f64> {
         unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b) }
     }
     #[inline(always)]
-    fn first(self, n: usize) -> __mmask8 {
-        // A shift by the full width would wrap; clamped to 8 lanes it never does.
-        ((1u32 << n.min(8)) - 1) as __mmask8
-    }
-    #[inline(always)]
     fn select(self, mask: __mmask8, a: __m512d, b: __m512d) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe { _mm512_mask_blend_pd(mask, b, a) }
@@ -529,6 +494,48 @@ impl Lanes for Avx512<f64> {
         unsafe {
             _mm512_mask_mov_pd(a, _mm512_fpclass_pd_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_pd())
         }
+    }
+}
+
+impl Lanes for Avx512<f64> {
+    const GAINS_ABREAST: bool = true;
+    const ACCUMULATORS: usize = 24;
+    /// As in `f32`; not timed.
+    const DIVIDES_HALVES: bool = true;
+
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: the token proves the features.
+        unsafe { inner(f) }
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f64; 8]>) -> __m512d {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe { _mm512_load_pd(line.0.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f64; 8]>, v: __m512d) {
+        // SAFETY: the token proves the features; a line is 64 bytes, aligned to 64.
+        unsafe { _mm512_store_pd(line.0.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f64]) -> __m512d {
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe { _mm512_maskz_loadu_pd(self.first(x.len()), x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f64], v: __m512d) {
+        // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+        unsafe { _mm512_mask_storeu_pd(x.as_mut_ptr(), self.first(x.len()), v) }
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> __mmask8 {
+        // A shift by the full width would wrap; clamped to 8 lanes it never does.
+        ((1u32 << n.min(8)) - 1) as __mmask8
     }
 
     #[inline(always)]

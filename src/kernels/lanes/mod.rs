@@ -11,6 +11,7 @@
 //! instructions only inside [`Lanes::vectorize`]; every function between it and a lane method must be
 //! `#[inline(always)]`, or it loses the features and each operation becomes a call.
 
+pub mod abreast;
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -153,46 +154,20 @@ pub fn ask_for_lines<X>(slice: &[X], lines: Range<usize>) {
     }
 }
 
-/// The operations of one instruction set on a line of elements.
+/// What is done lane by lane, whatever a vector is: a line, or several beside one another ([`Abreast`]).
 ///
 /// Each is the IEEE operation in every lane, rounded once, with the same result on every machine.
-/// Only [`Lanes::mul_add`] and [`Lanes::neg_mul_add`] round twice where there is no fused instruction
+/// Only [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused instruction
 /// (portable lanes on x86-64).
-pub trait Lanes: Copy + Send + Sync + 'static {
+pub trait Arithmetic: Copy {
     type Element: Element;
     type Vector: Copy;
     type Mask: Copy;
 
-    /// Lines of accumulators that a micro-kernel may keep in registers, leaving room for its operands.
-    const ACCUMULATORS: usize;
-
-    /// Whether [`Lanes::by_eighth`] is one instruction.
+    /// Whether [`Arithmetic::by_eighth`] is one instruction.
     const LOOKS_UP: bool = false;
 
-    /// Whether [`Lanes::div_first_half`] takes less time than a whole division.
-    const DIVIDES_HALVES: bool = false;
-
-    /// Runs `f` compiled for this instruction set. `f` must be `#[inline(always)]`.
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
-
-    /// Asks for the line of an element that may soon be needed, and may lie past the end of the slice.
-    #[inline(always)]
-    fn prefetch<X>(self, slice: &[X], index: usize) {
-        ask_for(slice, index, true);
-    }
-    /// The same for what is needed later: as far as L2, so that nothing in use leaves L1 for it.
-    #[inline(always)]
-    fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
-        ask_for(slice, index, false);
-    }
-
     fn splat(self, x: Self::Element) -> Self::Vector;
-    fn load(self, line: &<Self::Element as Element>::Line) -> Self::Vector;
-    fn store(self, line: &mut <Self::Element as Element>::Line, v: Self::Vector);
-    /// Loads up to a line of elements; lanes past the slice are 0.
-    fn load_slice(self, x: &[Self::Element]) -> Self::Vector;
-    /// Stores as many lanes as the slice has elements, at most a line.
-    fn store_slice(self, x: &mut [Self::Element], v: Self::Vector);
 
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -236,20 +211,20 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     /// For each lane the one of the table's eight whose index is the number of eighths past the next integer below.
     #[inline(always)]
     fn by_eighth(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
-        let mut line = <Self::Element as Element>::Line::ZERO;
-        self.store(&mut line, e.value);
-        for lane in line.as_mut_slice() {
-            let eighths = (8.0 * lane.to_f64()) as i64;
-            *lane = Self::Element::from_f64(f64::from(table[(eighths & 7) as usize]));
+        let eighths = self.sub(e.value, self.floor(e));
+        let mut value = self.constant(f64::from(table[0]));
+        for (i, &element) in table.iter().enumerate().skip(1) {
+            let reached = self.le(self.constant(0.125 * i as f64), eighths);
+            value = self.select(reached, self.constant(f64::from(element)), value);
         }
-        self.load(&line)
+        value
     }
     /// `2^n` for the next integer `n` below, where that is normal; no more than the smallest normal number where it is less.
     #[inline(always)]
     fn exp2_floor(self, e: &Eighths<Self::Vector>) -> Self::Vector {
         self.exp2i(self.max(self.constant(const { lowest_exponent::<Self::Element>() }), self.floor(e)))
     }
-    /// [`Lanes::scale`] by the next integer below.
+    /// [`Arithmetic::scale`] by the next integer below.
     #[inline(always)]
     fn scale_by_floor(self, a: Self::Vector, e: &Eighths<Self::Vector>) -> Self::Vector {
         self.scale(a, self.floor(e))
@@ -274,8 +249,6 @@ pub trait Lanes: Copy + Send + Sync + 'static {
     fn le(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;
     /// `a == b`; false if either is NaN.
     fn eq(self, a: Self::Vector, b: Self::Vector) -> Self::Mask;
-    /// The first `n` lanes.
-    fn first(self, n: usize) -> Self::Mask;
     /// `a` where the mask is set, `b` elsewhere.
     fn select(self, mask: Self::Mask, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
@@ -286,6 +259,51 @@ pub trait Lanes: Copy + Send + Sync + 'static {
         let smallest = self.splat(Self::Element::MIN_NORMAL);
         self.select(self.lt(self.abs(a), smallest), self.zero(), a)
     }
+
+    #[inline(always)]
+    fn zero(self) -> Self::Vector {
+        self.splat(Self::Element::ZERO)
+    }
+
+    /// The element nearest to a constant, in every lane.
+    #[inline(always)]
+    fn constant(self, x: f64) -> Self::Vector {
+        self.splat(Self::Element::from_f64(x))
+    }
+}
+
+/// The operations of one instruction set on a line of elements.
+pub trait Lanes: Arithmetic + Send + Sync + 'static {
+    /// Lines of accumulators that a micro-kernel may keep in registers, leaving room for its operands.
+    const ACCUMULATORS: usize;
+
+    /// Whether [`Arithmetic::div_first_half`] takes less time than a whole division.
+    const DIVIDES_HALVES: bool = false;
+
+    /// Whether functions take less time for several lines [`abreast`].
+    const GAINS_ABREAST: bool = false;
+
+    /// Runs `f` compiled for this instruction set. `f` must be `#[inline(always)]`.
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// Asks for the line of an element that may soon be needed, and may lie past the end of the slice.
+    #[inline(always)]
+    fn prefetch<X>(self, slice: &[X], index: usize) {
+        ask_for(slice, index, true);
+    }
+    /// The same for what is needed later: as far as L2, so that nothing in use leaves L1 for it.
+    #[inline(always)]
+    fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
+        ask_for(slice, index, false);
+    }
+    fn load(self, line: &<Self::Element as Element>::Line) -> Self::Vector;
+    fn store(self, line: &mut <Self::Element as Element>::Line, v: Self::Vector);
+    /// Loads up to a line of elements; lanes past the slice are 0.
+    fn load_slice(self, x: &[Self::Element]) -> Self::Vector;
+    /// Stores as many lanes as the slice has elements, at most a line.
+    fn store_slice(self, x: &mut [Self::Element], v: Self::Vector);
+    /// The first `n` lanes.
+    fn first(self, n: usize) -> Self::Mask;
 
     /// The sum of all lanes in the canonical order: halves are added until one lane is left, so that
     /// lane `i` first meets lane `i + LANES/2`.
@@ -373,16 +391,5 @@ pub trait Lanes: Copy + Send + Sync + 'static {
                 *x = lane;
             }
         }
-    }
-
-    #[inline(always)]
-    fn zero(self) -> Self::Vector {
-        self.splat(Self::Element::ZERO)
-    }
-
-    /// The element nearest to a constant, in every lane.
-    #[inline(always)]
-    fn constant(self, x: f64) -> Self::Vector {
-        self.splat(Self::Element::from_f64(x))
     }
 }

@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 
 use wide::{f32x16, f64x8};
 
-use super::{CacheLine, Lanes};
+use super::{Arithmetic, CacheLine, Lanes};
 
 /// The lanes that need no proof.
 #[derive(Clone, Copy)]
@@ -19,45 +19,14 @@ impl<T: 'static> Portable<T> {
     }
 }
 
-impl Lanes for Portable<f32> {
+impl Arithmetic for Portable<f32> {
     type Element = f32;
     type Vector = f32x16;
     type Mask = f32x16;
 
-    /// SSE2 has 16 registers and a line takes four: two lines of sums, one of `B`, a broadcast.
-    const ACCUMULATORS: usize = 2;
-
-    // Not always: a product would become one function of 200 KB.
-    #[inline]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        f()
-    }
-
     #[inline(always)]
     fn splat(self, x: f32) -> f32x16 {
         f32x16::splat(x)
-    }
-    #[inline(always)]
-    fn load(self, line: &CacheLine<[f32; 16]>) -> f32x16 {
-        f32x16::new(line.0)
-    }
-    #[inline(always)]
-    fn store(self, line: &mut CacheLine<[f32; 16]>, v: f32x16) {
-        line.0 = v.to_array();
-    }
-    #[inline(always)]
-    fn load_slice(self, x: &[f32]) -> f32x16 {
-        let mut lanes = [0.0; 16];
-        for (lane, &x) in lanes.iter_mut().zip(x) {
-            *lane = x;
-        }
-        f32x16::new(lanes)
-    }
-    #[inline(always)]
-    fn store_slice(self, x: &mut [f32], v: f32x16) {
-        for (x, lane) in x.iter_mut().zip(v.to_array()) {
-            *x = lane;
-        }
     }
     #[inline(always)]
     fn add(self, a: f32x16, b: f32x16) -> f32x16 {
@@ -130,12 +99,45 @@ impl Lanes for Portable<f32> {
         a.simd_eq(b)
     }
     #[inline(always)]
-    fn first(self, n: usize) -> f32x16 {
-        f32x16::new(core::array::from_fn(|i| f32::from_bits(if i < n { u32::MAX } else { 0 })))
-    }
-    #[inline(always)]
     fn select(self, mask: f32x16, a: f32x16, b: f32x16) -> f32x16 {
         mask.select(a, b)
+    }
+}
+
+impl Lanes for Portable<f32> {
+    /// SSE2 has 16 registers and a line takes four: two lines of sums, one of `B`, a broadcast.
+    const ACCUMULATORS: usize = 2;
+
+    // Not always: a product would become one function of 200 KB.
+    #[inline]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f32; 16]>) -> f32x16 {
+        f32x16::new(line.0)
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f32; 16]>, v: f32x16) {
+        line.0 = v.to_array();
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f32]) -> f32x16 {
+        let mut lanes = [0.0; 16];
+        for (lane, &x) in lanes.iter_mut().zip(x) {
+            *lane = x;
+        }
+        f32x16::new(lanes)
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f32], v: f32x16) {
+        for (x, lane) in x.iter_mut().zip(v.to_array()) {
+            *x = lane;
+        }
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> f32x16 {
+        f32x16::new(core::array::from_fn(|i| f32::from_bits(if i < n { u32::MAX } else { 0 })))
     }
 
     #[inline(always)]
@@ -158,43 +160,14 @@ impl Lanes for Portable<f32> {
     }
 }
 
-impl Lanes for Portable<f64> {
+impl Arithmetic for Portable<f64> {
     type Element = f64;
     type Vector = f64x8;
     type Mask = f64x8;
 
-    const ACCUMULATORS: usize = 2;
-
-    #[inline]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        f()
-    }
-
     #[inline(always)]
     fn splat(self, x: f64) -> f64x8 {
         f64x8::splat(x)
-    }
-    #[inline(always)]
-    fn load(self, line: &CacheLine<[f64; 8]>) -> f64x8 {
-        f64x8::new(line.0)
-    }
-    #[inline(always)]
-    fn store(self, line: &mut CacheLine<[f64; 8]>, v: f64x8) {
-        line.0 = v.to_array();
-    }
-    #[inline(always)]
-    fn load_slice(self, x: &[f64]) -> f64x8 {
-        let mut lanes = [0.0; 8];
-        for (lane, &x) in lanes.iter_mut().zip(x) {
-            *lane = x;
-        }
-        f64x8::new(lanes)
-    }
-    #[inline(always)]
-    fn store_slice(self, x: &mut [f64], v: f64x8) {
-        for (x, lane) in x.iter_mut().zip(v.to_array()) {
-            *x = lane;
-        }
     }
     #[inline(always)]
     fn add(self, a: f64x8, b: f64x8) -> f64x8 {
@@ -267,12 +240,43 @@ impl Lanes for Portable<f64> {
         a.simd_eq(b)
     }
     #[inline(always)]
-    fn first(self, n: usize) -> f64x8 {
-        f64x8::new(core::array::from_fn(|i| f64::from_bits(if i < n { u64::MAX } else { 0 })))
-    }
-    #[inline(always)]
     fn select(self, mask: f64x8, a: f64x8, b: f64x8) -> f64x8 {
         mask.select(a, b)
+    }
+}
+
+impl Lanes for Portable<f64> {
+    const ACCUMULATORS: usize = 2;
+
+    #[inline]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+    #[inline(always)]
+    fn load(self, line: &CacheLine<[f64; 8]>) -> f64x8 {
+        f64x8::new(line.0)
+    }
+    #[inline(always)]
+    fn store(self, line: &mut CacheLine<[f64; 8]>, v: f64x8) {
+        line.0 = v.to_array();
+    }
+    #[inline(always)]
+    fn load_slice(self, x: &[f64]) -> f64x8 {
+        let mut lanes = [0.0; 8];
+        for (lane, &x) in lanes.iter_mut().zip(x) {
+            *lane = x;
+        }
+        f64x8::new(lanes)
+    }
+    #[inline(always)]
+    fn store_slice(self, x: &mut [f64], v: f64x8) {
+        for (x, lane) in x.iter_mut().zip(v.to_array()) {
+            *x = lane;
+        }
+    }
+    #[inline(always)]
+    fn first(self, n: usize) -> f64x8 {
+        f64x8::new(core::array::from_fn(|i| f64::from_bits(if i < n { u64::MAX } else { 0 })))
     }
 
     #[inline(always)]

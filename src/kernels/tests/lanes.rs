@@ -4,7 +4,7 @@ use super::math::times_exp2;
 use super::{Check, on_every_isa};
 use crate::element::Sealed as Element;
 use crate::kernels::Isa;
-use crate::kernels::lanes::{Lanes, Line, QUAD};
+use crate::kernels::lanes::{Arithmetic, Lanes, Line, QUAD, abreast::Abreast};
 
 /// The arithmetic of one number.
 pub(super) trait Scalar: Element {
@@ -443,4 +443,92 @@ fn largest<T: Scalar>(values: &[T]) -> T {
 fn lanes_are_joined_in_one_order_and_parts_of_lines_end_where_they_should() {
     on_every_isa!(f32, Across => _done);
     on_every_isa!(f64, Across => _done);
+}
+
+/// Lines abreast.
+struct Together;
+
+const TOGETHER: usize = 4;
+
+/// Some operation on lines abreast, and on each of them by itself.
+macro_rules! same_together {
+    ($l:ident, $isa:ident, $operands:expr, $($operation:ident($($operand:ident),+ => $value:expr);)+) => {$(
+        let [$($operand),+, ..] = $operands;
+        let mut found = [<L::Element as Element>::Line::ZERO; TOGETHER];
+        let mut expected = found;
+        $l.vectorize(
+            #[inline(always)]
+            || {
+                for i in 0..TOGETHER {
+                    let $operation = $l;
+                    $(let $operand = $l.load(&$operand[i]);)+
+                    $l.store(&mut expected[i], $value);
+                }
+                let $operation = Abreast::<L, TOGETHER>($l);
+                $(let $operand = $operation.load(&$operand);)+
+                $operation.store(&mut found, $value);
+            },
+        );
+        for i in 0..TOGETHER {
+            for (found, expected) in found[i].as_slice().iter().zip(expected[i].as_slice()) {
+                assert_eq!(found.bits(), expected.bits(), "line {i} of {} on {}", stringify!($value), $isa);
+            }
+        }
+    )+};
+}
+
+impl<T: Scalar> Check<T> for Together {
+    fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        for shift in 0..T::SPECIAL.len() {
+            // Other values in every line and operand.
+            let operand = |n: usize| -> [T::Line; TOGETHER] {
+                core::array::from_fn(|i| {
+                    let value = |lane| T::SPECIAL[(shift + (5 * n + 1) * lane + 3 * i) % T::SPECIAL.len()];
+                    line_of::<T>(&(0..T::LANES).map(value).collect::<Vec<_>>())
+                })
+            };
+            same_together! { l, isa, [operand(0), operand(1), operand(2)],
+                l(a, b => l.add(a, b));
+                l(a, b => l.sub(a, b));
+                l(a, b => l.mul(a, b));
+                l(a, b => l.div(a, b));
+                l(a, b, c => l.mul_add(a, b, c));
+                l(a, b, c => l.neg_mul_add(a, b, c));
+                l(a, b => l.max(a, b));
+                l(a, b => l.min(a, b));
+                l(a => l.abs(a));
+                l(a, b => l.flip_sign(a, b));
+                l(a => l.sqrt(a));
+                l(a => l.round(a));
+                l(a => l.flushed(a));
+                l(a, b, c => l.select(l.lt(a, b), b, c));
+                l(a, b, c => l.select(l.le(a, b), b, c));
+                l(a, b, c => l.select(l.eq(a, b), b, c));
+            }
+            // Eighths, and what is done by them.
+            let exponents = |n: usize| -> [T::Line; TOGETHER] {
+                core::array::from_fn(|i| {
+                    let value =
+                        |lane| T::from_f64(((shift + 7 * lane + 3 * n + 5 * i) % 97) as f64 / 8.0 - 6.0);
+                    line_of::<T>(&(0..T::LANES).map(value).collect::<Vec<_>>())
+                })
+            };
+            let table = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5];
+            same_together! { l, isa, [exponents(0), exponents(1)],
+                l(a => l.eighths(a, 1.0).value);
+                l(a => l.by_eighth(&l.eighths(a, 1.0), &table));
+                l(a => l.exp2_floor(&l.eighths(a, 1.0)));
+                l(a, b => l.scale_by_floor(b, &l.eighths(a, 1.0)));
+                l(a, b => l.scale(b, l.round(a)));
+                l(a => l.exp2i(l.round(a)));
+                l(a => l.power_from_low_bits(l.eighths(a, 1.0).value));
+            }
+        }
+    }
+}
+
+#[test]
+fn lines_abreast_have_the_bits_of_each_by_itself() {
+    on_every_isa!(f32, Together => _done);
+    on_every_isa!(f64, Together => _done);
 }
