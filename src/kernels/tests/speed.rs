@@ -6,15 +6,16 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::{Check, available, on_every_isa};
-use crate::activation::Activation;
+use crate::activation::{Activation, activate};
 use crate::element::Sealed as Element;
 use crate::kernels::blocking::{
-    Plan, TileRows, owned_panels, parameter_lines, sums_in_chains, transposed_lines,
+    Plan, TileRows, most_owned_panels, owned_panels, parameter_lines, sums_in_chains, transposed_lines,
 };
 use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, LineOf, Start, math};
+use crate::parallel::{Divide, Parallelism, Split, Threads};
 
 /// Seconds of one call: the best of some runs of a few milliseconds.
 fn seconds(mut f: impl FnMut()) -> f64 {
@@ -185,9 +186,18 @@ impl Check<f32> for Limits {
         let block = black_box(lines::<f32>(64));
         let added = seconds(|| _ = black_box(added_up(l, black_box(&block), 1000))) / 4000.0;
         println!("{isa}: the lanes of 16 lines added up {:.1} ns", added * 1e9);
-        let (exp, sigmoid, tanh) =
-            (of_lines(l, math::exp), of_lines(l, math::sigmoid), of_lines(l, math::tanh));
-        println!("{isa}: 16 exponentials {exp:.2} ns, sigmoids {sigmoid:.2}, tanhs {tanh:.2}");
+        let [exp, sigmoid, tanh, gelu] = [
+            of_lines(l, math::exp),
+            of_lines(l, math::sigmoid),
+            of_lines(l, math::tanh),
+            of_lines(l, math::gelu),
+        ];
+        println!(
+            "{isa}: 16 exponentials {exp:.2} ns, sigmoids {sigmoid:.2}, tanhs {tanh:.2}, GELUs {gelu:.2}"
+        );
+        let [sigmoid, tanh, gelu] =
+            [Activation::Sigmoid, Activation::Tanh, Activation::Gelu].map(|of| of_a_layer(l, of));
+        println!("{isa}: in a layer 16 sigmoids {sigmoid:.2} ns, tanhs {tanh:.2}, GELUs {gelu:.2}");
         let [scalar, wide] = exponentials_of_others();
         println!("16 exponentials of the standard library {scalar:.1} ns, of wide {wide:.1}");
         for layers in [vec![784, 128, 10], vec![784, 512, 512, 10]] {
@@ -256,6 +266,21 @@ fn of_lines<L: Lanes<Element = f32>>(l: L, function: impl Fn(L, L::Vector) -> L:
         );
     });
     black_box(to);
+    all / 128.0 * 1e9
+}
+
+/// The same of an activation as a layer computes it, in place, some lines abreast. Its operand is 8 KiB and copied each time.
+fn of_a_layer<L: Lanes<Element = f32>>(l: L, activation: Activation) -> f64 {
+    let (from, mut to) = (black_box(lines::<f32>(128)), lines::<f32>(128));
+    let all = seconds(|| {
+        l.vectorize(
+            #[inline(always)]
+            || {
+                to.copy_from_slice(black_box(&from));
+                activate(l, black_box(&mut to), activation);
+            },
+        );
+    });
     all / 128.0 * 1e9
 }
 
@@ -341,23 +366,27 @@ struct Step {
     weights: Vec<Vec<Line32>>,
     transposed: Vec<Vec<Line32>>,
     gradients: Vec<Vec<Line32>>,
-    /// For each tile its rows as they come in, and each layer's outputs; and the gradients of them.
-    tiles: Vec<[Vec<Vec<Line32>>; 2]>,
+    tiles: Vec<Tile>,
     order: Order,
+    /// Most panels of a gradient that one thread owns together.
+    most_owned: Vec<usize>,
 }
 
 type Line32 = <f32 as Element>::Line;
 
+/// The rows of a tile as they come in, and each layer's outputs; and the gradients of them.
+type Tile = [Vec<Vec<Line32>>; 2];
+
 impl Step {
-    /// Cut into tiles as one thread does, of at most `batch` rows.
-    fn new(sizes: &[usize], max_batch: usize, batch: usize) -> Self {
+    /// Cut into tiles as so many threads do, of at most `batch` rows.
+    fn new(sizes: &[usize], max_batch: usize, batch: usize, threads: usize) -> Self {
         let of_layers = |count: fn(usize, usize) -> Option<usize>| -> Vec<Vec<Line32>> {
             sizes.windows(2).map(|ends| lines::<f32>(count(ends[0], ends[1]).unwrap())).collect()
         };
         let weights = sizes.windows(2).map(|ends| (1 + ends[0]) * ends[1]).sum();
         let parameters = of_layers(parameter_lines::<f32>);
         let count = parameters.iter().map(Vec::len).sum();
-        let tile_rows = TileRows::choose::<f32>(max_batch, weights, count, false, Some(1));
+        let tile_rows = TileRows::choose::<f32>(max_batch, weights, count, false, Some(threads));
         let rows = tile_rows.most;
         let tile =
             |_| -> Vec<_> { sizes.iter().map(|&size| lines::<f32>(rows * panels::<f32>(size))).collect() };
@@ -370,6 +399,7 @@ impl Step {
             gradients: of_layers(parameter_lines::<f32>),
             tiles: (0..batch / rows).map(|t| [tile(t), tile(t)]).collect(),
             order: Order::Ascending,
+            most_owned: sizes.iter().map(|inputs| most_owned_panels(count, 1 + inputs, threads)).collect(),
         }
     }
 
@@ -379,47 +409,131 @@ impl Step {
     }
 
     /// Every product of a step, in its order, and nothing else.
-    fn products(&mut self, kernels: &dyn Kernels<f32>) {
-        let Self { sizes, rows, plan, weights, transposed, gradients, tiles, order } = self;
-        let (rows, layers) = (*rows, sizes.len() - 1);
-        *order = order.reverse();
-        let count = if *plan == Plan::TwoPhase { tiles.len() } else { 1 };
+    fn products(&mut self, kernels: &dyn Kernels<f32>, split: Split) {
+        self.order = self.order.reverse();
+        let mut tiles = core::mem::take(&mut self.tiles);
+        let mut gradients = core::mem::take(&mut self.gradients);
+        let count = if self.plan == Plan::TwoPhase { tiles.len() } else { 1 };
         for tiles in tiles.chunks_mut(count) {
-            for [y, d] in &mut *tiles {
-                for l in 0..layers {
-                    let (x, y) = y.split_at_mut(l + 1);
-                    let to = PanelsMut::new(&mut y[0], rows, sizes[l + 1]);
-                    let identity: (_, &mut [_]) = (Activation::Identity, &mut []);
-                    kernels.forward(to, Panels::new(&x[l], rows, sizes[l]), &weights[l], identity, *order);
-                }
-                for l in (1..layers).rev() {
-                    let (d_x, d_z) = d.split_at_mut(l + 1);
-                    let to = PanelsMut::new(&mut d_x[l], rows, sizes[l]);
-                    let d_z = Panels::new(&d_z[0], rows, sizes[l + 1]);
-                    kernels.backward_data(to, d_z, &transposed[l], None, *order);
-                }
+            split.for_each(Pieces(tiles), &|tiles| {
+                tiles.0.iter_mut().for_each(|tile| self.passes(kernels, tile));
+            });
+            split.for_each(Pieces(&mut self.owned(&mut gradients)), &|owned| {
+                owned.0.iter_mut().for_each(|owned| self.gradient(kernels, tiles, owned));
+            });
+        }
+        (self.tiles, self.gradients) = (tiles, gradients);
+    }
+
+    /// Both passes of a tile.
+    fn passes(&self, kernels: &dyn Kernels<f32>, [y, d]: &mut Tile) {
+        let (sizes, rows, layers) = (&self.sizes, self.rows, self.weights.len());
+        for l in 0..layers {
+            let (x, y) = y.split_at_mut(l + 1);
+            let to = PanelsMut::new(&mut y[0], rows, sizes[l + 1]);
+            let identity: (_, &mut [_]) = (Activation::Identity, &mut []);
+            kernels.forward(to, Panels::new(&x[l], rows, sizes[l]), &self.weights[l], identity, self.order);
+        }
+        for l in (1..layers).rev() {
+            let (d_x, d_z) = d.split_at_mut(l + 1);
+            let to = PanelsMut::new(&mut d_x[l], rows, sizes[l]);
+            let d_z = Panels::new(&d_z[0], rows, sizes[l + 1]);
+            kernels.backward_data(to, d_z, &self.transposed[l], None, self.order);
+        }
+    }
+
+    /// The gradients, as they are owned.
+    fn owned<'a>(&self, gradients: &'a mut [Vec<Line32>]) -> Vec<OwnedPanels<'a>> {
+        let mut all = Vec::new();
+        for (layer, gradient) in gradients.iter_mut().enumerate() {
+            let (mut rest, mut first) = (&mut gradient[..], 0);
+            while !rest.is_empty() {
+                let left = panels::<f32>(self.sizes[layer + 1]) - first;
+                let count = owned_panels(left, self.most_owned[layer]);
+                let lines;
+                (lines, rest) = rest.split_at_mut(count * (1 + self.sizes[layer]));
+                all.push(OwnedPanels { layer, first, lines });
+                first += count;
             }
-            for (l, gradient) in gradients.iter_mut().enumerate() {
-                let (mut rest, mut first) = (&mut gradient[..], 0);
-                while !rest.is_empty() {
-                    let owned;
-                    let count = owned_panels(panels::<f32>(sizes[l + 1]) - first, usize::MAX);
-                    (owned, rest) = rest.split_at_mut(count * (1 + sizes[l]));
-                    let mut start = Start::Zero;
-                    for [y, d] in &*tiles {
-                        let x = Panels::new(&y[l], rows, sizes[l]);
-                        let d_z = Panels::new(&d[l + 1], rows, sizes[l + 1]);
-                        kernels.weight_gradient(owned, x, d_z, first, start, None);
-                        start = Start::Accumulate;
-                    }
-                    first += count;
-                }
-            }
+        }
+        all
+    }
+
+    /// The gradient of some panels, over all tiles.
+    fn gradient(&self, kernels: &dyn Kernels<f32>, tiles: &[Tile], owned: &mut OwnedPanels<'_>) {
+        let mut start = Start::Zero;
+        for [y, d] in tiles {
+            let x = Panels::new(&y[owned.layer], self.rows, self.sizes[owned.layer]);
+            let d_z = Panels::new(&d[owned.layer + 1], self.rows, self.sizes[owned.layer + 1]);
+            kernels.weight_gradient(owned.lines, x, d_z, owned.first, start, None);
+            start = Start::Accumulate;
         }
     }
 }
 
-/// The share of the peak that a step would have if it were its products alone: no step of such products has more.
+/// Panels of a layer's gradient, from one on.
+struct OwnedPanels<'a> {
+    layer: usize,
+    first: usize,
+    lines: &'a mut [Line32],
+}
+
+/// What a piece of work is long.
+trait Length {
+    fn length(&self) -> usize;
+}
+
+impl Length for Tile {
+    fn length(&self) -> usize {
+        1
+    }
+}
+
+impl Length for OwnedPanels<'_> {
+    fn length(&self) -> usize {
+        self.lines.len()
+    }
+}
+
+/// A run of pieces of work.
+struct Pieces<'a, P>(&'a mut [P]);
+
+impl<P: Length + Send> Divide for Pieces<'_, P> {
+    fn pieces(&self) -> usize {
+        self.0.len()
+    }
+
+    fn middle(&self) -> usize {
+        let all: usize = self.0.iter().map(P::length).sum();
+        let mut before = 0;
+        let is_left = |piece: &&P| {
+            let middle = 2 * before + piece.length();
+            before += piece.length();
+            middle <= all
+        };
+        self.0.iter().take_while(is_left).count().clamp(1, self.0.len() - 1)
+    }
+
+    fn divide(self, left: usize) -> (Self, Self) {
+        let (left, right) = self.0.split_at_mut(left);
+        (Self(left), Self(right))
+    }
+}
+
+/// Operations per second of a loop in registers on each of so many threads at the same time, all together.
+fn peak_of_threads(isa: Isa, threads: usize) -> f64 {
+    let one = || {
+        on_every_isa!(f32, Peak(Vec::new()) => peaks);
+        peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    })
+}
+
+/// The share of the peak that a step would have if it were its products alone: no step of such products has more. On one
+/// thread, and on all of them where rows and parameters are shared out.
 #[test]
 #[ignore = "a measurement: needs a quiet machine"]
 fn speed_of_steps() {
@@ -433,17 +547,29 @@ fn speed_of_steps() {
         ("narrow128", &[64, 128, 128, 128, 128, 16], 32_768, 1024),
     ];
     let (isa, kernels) = available::<f32>().pop().unwrap();
+    let all = Threads::new(Parallelism::Auto).unwrap();
+    let all = all.sharing(usize::MAX);
+    let counts = if all > 1 { vec![1, all] } else { vec![1] };
     for (name, sizes, max_batch, batch) in steps {
-        let mut step = Step::new(sizes, max_batch, batch);
-        // In turns, for the clock moves with what else the machine does.
-        let turn = |_| {
-            on_every_isa!(f32, Peak(Vec::new()) => peaks);
-            let rate = step.flop() / seconds(|| step.products(kernels));
-            rate / peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1
-        };
-        let mut shares: Vec<f64> = (0..7).map(turn).collect();
-        shares.sort_by(f64::total_cmp);
-        let [least, median, most] = [0, 3, 6].map(|i| 100.0 * shares[i]);
-        println!("{name}, {isa}: products alone {median:.1} % of the peak ({least:.1} to {most:.1})");
+        for &threads in &counts {
+            let mut step = Step::new(sizes, max_batch, batch, threads);
+            if threads > 1 && step.plan != Plan::TwoPhase {
+                continue;
+            }
+            let parallelism = if threads > 1 { Parallelism::Auto } else { Parallelism::Serial };
+            let pool = Threads::new(parallelism).unwrap();
+            // In turns, for the clock moves with what else the machine does.
+            let turn = |_| {
+                let rate =
+                    step.flop() / pool.enter(usize::MAX, |split| seconds(|| step.products(kernels, split)));
+                rate / peak_of_threads(isa, threads)
+            };
+            let mut shares: Vec<f64> = (0..7).map(turn).collect();
+            shares.sort_by(f64::total_cmp);
+            let [least, median, most] = [0, 3, 6].map(|i| 100.0 * shares[i]);
+            println!(
+                "{name}, {isa}, {threads} threads: products alone {median:.1} % of the peak ({least:.1} to {most:.1})"
+            );
+        }
     }
 }
