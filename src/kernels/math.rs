@@ -3,7 +3,7 @@
 //! Errors of the exponential, sigmoid and tanh are at most 2 units in the last place with fused
 //! multiply-adds, denormal results included, and 4 on portable lanes without them. The others say theirs.
 
-use super::lanes::{Arithmetic, lowest_exponent};
+use super::lanes::{Arithmetic, biased_shift, lowest_exponent};
 use crate::element::Sealed as Element;
 
 /// How the arguments of exponentials are reduced in one element type.
@@ -22,8 +22,6 @@ struct Reduction {
     tanh_saturation: f64,
     /// Above it the sigmoid rounds to 1.
     sigmoid_saturation: f64,
-    /// One and a half times the number from which on the last bit is worth 1, and the bias of exponents.
-    biased_shift: f64,
 }
 
 const F32: Reduction = Reduction {
@@ -34,7 +32,6 @@ const F32: Reduction = Reduction {
     highest: 89.0,
     tanh_saturation: 9.5,
     sigmoid_saturation: 30.0,
-    biased_shift: 12_582_912.0 + 127.0,
 };
 
 const F64: Reduction = Reduction {
@@ -45,7 +42,6 @@ const F64: Reduction = Reduction {
     highest: 710.0,
     tanh_saturation: 20.0,
     sigmoid_saturation: 60.0,
-    biased_shift: 6_755_399_441_055_744.0 + 1023.0,
 };
 
 /// `1 / k!`: Taylor's coefficients of the exponential and the sine.
@@ -86,10 +82,9 @@ fn reduce<L: Arithmetic>(l: L, x: L::Vector) -> (L::Vector, L::Vector) {
 /// with the bias of exponents, if that is in the number too.
 #[inline(always)]
 fn round_and_exp2<L: Arithmetic>(l: L, x: L::Vector, factor: f64) -> (L::Vector, L::Vector) {
-    let c = const { reduction::<L::Element>() };
-    let shift = l.constant(c.biased_shift);
+    let shift = l.constant(const { biased_shift::<L::Element>() });
     let shifted = l.mul_add(x, l.constant(factor), shift);
-    let lowest = l.constant(c.biased_shift + lowest_exponent::<L::Element>());
+    let lowest = l.constant(const { biased_shift::<L::Element>() + lowest_exponent::<L::Element>() });
     (l.sub(shifted, shift), l.power_from_low_bits(l.max(lowest, shifted)))
 }
 

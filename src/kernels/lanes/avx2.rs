@@ -132,10 +132,6 @@ impl Arithmetic for Avx2<f32> {
         unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }
     }
     #[inline(always)]
-    fn exp2i(self, n: [__m256; 2]) -> [__m256; 2] {
-        [exp2i_ps(self, n[0]), exp2i_ps(self, n[1])]
-    }
-    #[inline(always)]
     fn power_from_low_bits(self, a: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe {
@@ -386,17 +382,7 @@ impl Lanes for Avx2<f32> {
     }
 }
 
-/// `2^n` by writing the biased exponent.
-#[inline(always)]
-fn exp2i_ps(_: Avx2<f32>, n: __m256) -> __m256 {
-    // SAFETY: the token proves the features.
-    unsafe {
-        let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-        _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-    }
-}
-
-/// [`Lanes::exp2_floor`] of half a line.
+/// [`Arithmetic::exp2_floor`] of half a line.
 #[inline(always)]
 fn exp2_floor_ps(_: Avx2<f32>, shifted: __m256) -> __m256 {
     // SAFETY: the token proves the features.
@@ -407,7 +393,7 @@ fn exp2_floor_ps(_: Avx2<f32>, shifted: __m256) -> __m256 {
     }
 }
 
-/// [`Lanes::scale_by_floor`] of half a line.
+/// [`Arithmetic::scale_by_floor`] of half a line.
 #[inline(always)]
 fn scale_by_floor_ps(_: Avx2<f32>, a: __m256, shifted: __m256) -> __m256 {
     // SAFETY: the token proves the features.
@@ -523,10 +509,6 @@ impl Arithmetic for Avx2<f64> {
     fn round(self, a: [__m256d; 2]) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_round_pd::<NEAREST>(a[0]), _mm256_round_pd::<NEAREST>(a[1])] }
-    }
-    #[inline(always)]
-    fn exp2i(self, n: [__m256d; 2]) -> [__m256d; 2] {
-        [exp2i_pd(self, n[0]), exp2i_pd(self, n[1])]
     }
     #[inline(always)]
     fn power_from_low_bits(self, a: [__m256d; 2]) -> [__m256d; 2] {
@@ -724,19 +706,6 @@ impl Lanes for Avx2<f64> {
                 _ => [_mm256_permute4x64_pd::<0xff>(a[0]), _mm256_permute4x64_pd::<0xff>(a[1])],
             }
         }
-    }
-}
-
-/// `1.5 * 2^52`: added to an integer-valued number, it leaves the integer in the low bits.
-const INTEGER_BITS: f64 = 6_755_399_441_055_744.0;
-
-/// `2^n` by writing the biased exponent; AVX2 has no conversion to 64-bit integers.
-#[inline(always)]
-fn exp2i_pd(_: Avx2<f64>, n: __m256d) -> __m256d {
-    // SAFETY: the token proves the features.
-    unsafe {
-        let biased = _mm256_add_pd(n, _mm256_set1_pd(INTEGER_BITS + 1023.0));
-        _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(biased)))
     }
 }
 

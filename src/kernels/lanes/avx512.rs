@@ -24,7 +24,7 @@ impl<T: 'static> Avx512<T> {
 /// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`, which `roundscale` takes with scale 0.
 const NEAREST: i32 = 8;
 
-/// The categories of `fpclass` that [`Lanes::flushed`] makes 0.
+/// The categories of `fpclass` that [`Arithmetic::flushed`] makes 0.
 const DENORMAL_OR_MINUS_ZERO: i32 = 0x20 | 0x04;
 
 /// The first `cols` lanes of each of the first `rows` quads.
@@ -145,14 +145,6 @@ impl Arithmetic for Avx512<f32> {
         unsafe { _mm512_roundscale_ps::<NEAREST>(a) }
     }
 
-    #[inline(always)]
-    fn exp2i(self, n: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
-        }
-    }
     #[inline(always)]
     fn power_from_low_bits(self, a: __m512) -> __m512 {
         // SAFETY: the token proves the features.
@@ -449,14 +441,6 @@ impl Arithmetic for Avx512<f64> {
         unsafe { _mm512_roundscale_pd::<NEAREST>(a) }
     }
 
-    #[inline(always)]
-    fn exp2i(self, n: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let biased = _mm512_add_epi64(_mm512_cvtpd_epi64(n), _mm512_set1_epi64(1023));
-            _mm512_castsi512_pd(_mm512_slli_epi64::<52>(biased))
-        }
-    }
     #[inline(always)]
     fn power_from_low_bits(self, a: __m512d) -> __m512d {
         // SAFETY: the token proves the features.

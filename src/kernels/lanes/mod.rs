@@ -122,16 +122,31 @@ fn ask_for<X>(slice: &[X], index: usize, into_l1: bool) {
     }
 }
 
-/// Multiples of 1/8, from [`Lanes::eighths`]: as they are, and in the last bits of another number.
+/// Multiples of 1/8, from [`Arithmetic::eighths`]: as they are, and in the last bits of another number.
 #[derive(Clone, Copy)]
 pub struct Eighths<V> {
     pub value: V,
     shifted: V,
 }
 
+/// One and a half times the number from which on the last bit is worth 1: what is added to it is rounded to an integer.
+const fn shift<T: Element>() -> f64 {
+    if T::LANES == 16 { 12_582_912.0 } else { 6_755_399_441_055_744.0 }
+}
+
+/// The bias of exponents.
+const fn bias<T: Element>() -> f64 {
+    if T::LANES == 16 { 127.0 } else { 1023.0 }
+}
+
+/// One and a half times the number from which on the last bit is worth 1, and the bias of exponents.
+pub const fn biased_shift<T: Element>() -> f64 {
+    shift::<T>() + bias::<T>()
+}
+
 /// One and a half times the number from which on the last bit is worth 1/8, and the bias of exponents.
 const fn eighths_shift<T: Element>() -> f64 {
-    if T::LANES == 16 { 1_572_864.0 + 127.0 } else { 844_424_930_131_968.0 + 1023.0 }
+    shift::<T>() / 8.0 + bias::<T>()
 }
 
 /// The exponent of the smallest normal number.
@@ -154,7 +169,7 @@ pub fn ask_for_lines<X>(slice: &[X], lines: Range<usize>) {
     }
 }
 
-/// What is done lane by lane, whatever a vector is: a line, or several beside one another ([`Abreast`]).
+/// What is done lane by lane, whatever a vector is: a line, or several beside one another ([`abreast::Abreast`]).
 ///
 /// Each is the IEEE operation in every lane, rounded once, with the same result on every machine.
 /// Only [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused instruction
@@ -190,11 +205,18 @@ pub trait Arithmetic: Copy {
     /// `magnitude` with its sign flipped where `sign` is negative: `copysign` for magnitudes >= 0.
     fn flip_sign(self, magnitude: Self::Vector, sign: Self::Vector) -> Self::Vector;
     fn sqrt(self, a: Self::Vector) -> Self::Vector;
-    /// The nearest integer, ties to even.
-    fn round(self, a: Self::Vector) -> Self::Vector;
+    /// The nearest integer, ties to even, of numbers up to 2^22 in `f32` and 2^51 in `f64`; garbage beyond. 0 has either sign.
+    #[inline(always)]
+    fn round(self, a: Self::Vector) -> Self::Vector {
+        let shift = self.constant(const { shift::<Self::Element>() });
+        self.sub(self.add(a, shift), shift)
+    }
 
     /// `2^n` for integers `n` whose power is a normal number.
-    fn exp2i(self, n: Self::Vector) -> Self::Vector;
+    #[inline(always)]
+    fn exp2i(self, n: Self::Vector) -> Self::Vector {
+        self.power_from_low_bits(self.add(n, self.constant(const { biased_shift::<Self::Element>() })))
+    }
     /// `2^n`, where the last bits of `a`, 8 in `f32` and 11 in `f64`, are `n` plus the bias of exponents, and the bit before
     /// them is 0.
     fn power_from_low_bits(self, a: Self::Vector) -> Self::Vector;

@@ -73,16 +73,6 @@ impl Arithmetic for Portable<f32> {
         a.sqrt()
     }
     #[inline(always)]
-    fn round(self, a: f32x16) -> f32x16 {
-        // Where there is no instruction for it, a negative number that rounds to 0 loses its sign.
-        let rounded = a.round_ties_even();
-        rounded | (a & f32x16::splat(-0.0))
-    }
-    #[inline(always)]
-    fn exp2i(self, n: f32x16) -> f32x16 {
-        f32x16::new(n.to_array().map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23)))
-    }
-    #[inline(always)]
     fn power_from_low_bits(self, a: f32x16) -> f32x16 {
         f32x16::new(a.to_array().map(|a| f32::from_bits(a.to_bits() << 23)))
     }
@@ -212,16 +202,6 @@ impl Arithmetic for Portable<f64> {
     #[inline(always)]
     fn sqrt(self, a: f64x8) -> f64x8 {
         a.sqrt()
-    }
-    #[inline(always)]
-    fn round(self, a: f64x8) -> f64x8 {
-        // Where there is no instruction for it, a negative number that rounds to 0 loses its sign.
-        let rounded = a.round_ties_even();
-        rounded | (a & f64x8::splat(-0.0))
-    }
-    #[inline(always)]
-    fn exp2i(self, n: f64x8) -> f64x8 {
-        f64x8::new(n.to_array().map(|n| f64::from_bits(((n as i64 + 1023) as u64) << 52)))
     }
     #[inline(always)]
     fn power_from_low_bits(self, a: f64x8) -> f64x8 {

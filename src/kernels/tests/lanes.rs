@@ -191,11 +191,17 @@ impl Operations {
         self.compare(l, ("flip_sign", isa), special, |[a, b]| l.flip_sign(a, b), model);
 
         let digits = if size_of::<T>() == 4 { 24 } else { 53 };
-        let whole = 2_f64.powi(digits - 1);
-        let ties = [0.5, 1.5, 2.5, 0.499_999_97, 1.0, 3.7, whole - 0.5, whole, whole + 1.0, 2e9, 1e300];
-        let ties: Vec<T> =
-            ties.iter().flat_map(|&x| [x, -x]).map(T::from_f64).chain(special.iter().copied()).collect();
-        self.compare(l, ("round", isa), &ties, |[a]| l.round(a), |[a]| a.nearest());
+        let most = 2_f64.powi(digits - 2);
+        let ties = [0.0, 0.5, 1.5, 2.5, 0.499_999_97, 1.0, 3.7, most / 2.0 - 0.5, most / 2.0 - 0.25, most];
+        let ties: Vec<T> = ties.iter().flat_map(|&x| [x, -x]).chain([f64::NAN]).map(T::from_f64).collect();
+        // Zero has either sign.
+        let (round, model) = (|[a]: [L::Vector; 1]| l.abs(l.round(a)), |[a]: [T; 1]| a.nearest().magnitude());
+        self.compare(l, ("round", isa), &ties, round, model);
+        let (round, model) = (
+            |[a]: [L::Vector; 1]| l.add(l.round(a), l.constant(0.25)),
+            |[a]: [T; 1]| T::from_f64(a.nearest().to_f64() + 0.25),
+        );
+        self.compare(l, ("round, with its sign", isa), &ties, round, model);
 
         let (lowest, highest) = if digits == 24 { (-126, 127) } else { (-1022, 1023) };
         let powers: Vec<T> = (lowest..=highest).map(|n| T::from_f64(f64::from(n))).collect();
