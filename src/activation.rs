@@ -256,8 +256,8 @@ pub(crate) fn activate<L: Lanes>(lanes: L, y: &mut [LineOf<L>], activation: Acti
             l.select(l.lt(l.constant(SOFTPLUS_THRESHOLD), z), z, math::softplus(l, z))
         }),
         Activation::HardSigmoid => map!(lanes, y, (l, z) => {
-            let line = l.mul_add(z, l.constant(1.0 / 6.0), l.constant(0.5));
-            l.max(l.zero(), l.min(l.constant(1.0), line))
+            let linear = l.mul_add(z, l.constant(1.0 / 6.0), l.constant(0.5));
+            l.max(l.zero(), l.min(l.constant(1.0), linear))
         }),
         Activation::HardTanh(minimum, maximum) => {
             map!(lanes, y, (l, z) => l.max(l.constant(minimum), l.min(l.constant(maximum), z)));
@@ -274,13 +274,13 @@ pub(crate) fn activate<L: Lanes>(lanes: L, y: &mut [LineOf<L>], activation: Acti
 
 /// ReLU.
 #[inline(always)]
-pub(crate) fn rectified<A: Arithmetic>(l: A, z: A::Vector) -> A::Vector {
+pub(crate) fn rectified<L: Lanes>(l: L, z: L::Vector) -> L::Vector {
     l.max(l.zero(), z)
 }
 
 /// `d f'(y)` of ReLU.
 #[inline(always)]
-pub(crate) fn rectified_derivative<A: Arithmetic>(l: A, d: A::Vector, y: A::Vector) -> A::Vector {
+pub(crate) fn rectified_derivative<L: Lanes>(l: L, d: L::Vector, y: L::Vector) -> L::Vector {
     l.select(l.le(y, l.zero()), l.zero(), d)
 }
 
@@ -303,6 +303,7 @@ pub(crate) fn multiply_derivative<L: Lanes>(
     y: &[LineOf<L>],
     activation: Activation,
 ) {
+    debug_assert_eq!(d.len(), y.len(), "a line of outputs beside each of gradients");
     match activation {
         Activation::Identity | Activation::Softmax => {}
         Activation::Sigmoid => zip!(lanes, d, y, (l, d, y) => l.mul(d, l.neg_mul_add(y, y, y))),

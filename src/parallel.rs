@@ -38,6 +38,18 @@ pub(crate) trait Divide: Sized + Send {
     fn divide(self, left: usize) -> (Self, Self);
 }
 
+/// The cut nearest to the middle of several pieces of such lengths, which leaves none empty.
+pub(crate) fn middle_of(lengths: impl ExactSizeIterator<Item = usize> + Clone) -> usize {
+    let (pieces, all) = (lengths.len(), lengths.clone().sum::<usize>());
+    let mut before = 0;
+    let is_left = |&length: &usize| {
+        let middle = 2 * before + length;
+        before += length;
+        middle <= all
+    };
+    lengths.take_while(is_left).count().clamp(1, pieces - 1)
+}
+
 /// Whether to cut a run of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Split {

@@ -11,7 +11,7 @@ use crate::kernels::{Kernels, Start};
 use crate::network::{LayerKind, Network};
 use crate::optimizer::{MAX_MOMENTS, Update};
 use crate::owners::{Group, Owners, renew};
-use crate::parallel::{Divide, Split};
+use crate::parallel::{Divide, Split, middle_of};
 use crate::pass::{Slot, half};
 
 /// What the second half of a step does.
@@ -304,17 +304,9 @@ impl<T: Element> Divide for Owned<'_, T> {
         self.groups.len()
     }
 
-    /// The cut nearest to the middle of all lines: groups of one layer are longer than those of another.
+    /// By lines: groups of one layer are longer than those of another.
     fn middle(&self) -> usize {
-        let lines = self.lines.parameters.len();
-        let mut before = 0;
-        let is_left = |group: &&Group| {
-            let middle = 2 * before + group.lines;
-            before += group.lines;
-            middle <= lines
-        };
-        let count = self.groups.iter().take_while(is_left).count();
-        count.clamp(1, self.groups.len() - 1)
+        middle_of(self.groups.iter().map(|group| group.lines))
     }
 
     fn divide(self, left: usize) -> (Self, Self) {

@@ -3,7 +3,7 @@
 //! Errors of the exponential, sigmoid and tanh are at most 2 units in the last place with fused
 //! multiply-adds, denormal results included, and 4 on portable lanes without them. The others say theirs.
 
-use super::lanes::{Arithmetic, biased_shift, lowest_exponent};
+use super::lanes::{Arithmetic, Lanes, biased_shift, lowest_exponent};
 use crate::element::Sealed as Element;
 
 /// How the arguments of exponentials are reduced in one element type.
@@ -197,6 +197,7 @@ fn tanh_by_sum<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
     let y = l.by_eighth(&nearest, values);
     let square = l.mul(t, t);
     let [k, k_2, k_4, k_6] = T_COTH_T;
+    // By Horner's rule: one multiplication less than in pairs, and lines abreast hide its wait.
     let q = l.mul_add(square, l.constant(k_6), l.constant(k_4));
     let q = l.mul_add(square, q, l.constant(k_2));
     let q = l.mul_add(square, q, l.constant(k));
@@ -266,7 +267,7 @@ pub fn sigmoid<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
 
 /// [`sigmoid`] in the first half of lanes; garbage in the others.
 #[inline(always)]
-pub fn sigmoid_of_first_half<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub fn sigmoid_of_first_half<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     sigmoid_by(
         l,
         x,

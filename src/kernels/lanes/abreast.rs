@@ -55,6 +55,8 @@ macro_rules! compare_each {
     )+};
 }
 
+/// What an instruction set does in its own way is done so for every line; all else is made of that. Loops, not closures over
+/// arrays, which would not be inlined.
 #[allow(clippy::needless_range_loop, reason = "several arrays have the same index")]
 impl<L: Lanes, const N: usize> Arithmetic for Abreast<L, N> {
     type Element = L::Element;
@@ -81,7 +83,6 @@ impl<L: Lanes, const N: usize> Arithmetic for Abreast<L, N> {
         flip_sign(magnitude, sign);
         sqrt(a);
         round(a);
-        exp2i(n);
         power_from_low_bits(a);
         scale(a, n);
         flushed(a);

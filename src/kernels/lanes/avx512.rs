@@ -100,11 +100,6 @@ impl Arithmetic for Avx512<f32> {
         unsafe { _mm512_div_ps(a, b) }
     }
     #[inline(always)]
-    fn div_first_half(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_zextps256_ps512(_mm256_div_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b))) }
-    }
-    #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_fmadd_ps(a, b, c) }
@@ -214,7 +209,7 @@ impl Lanes for Avx512<f32> {
     const ACCUMULATORS: usize = 24;
     /// One row through 2-4-1 on an Intel Xeon: 38 ns instead of 41.
     const DIVIDES_HALVES: bool = true;
-    /// With two registers for each line, as on AVX2, some lines would leave them.
+    /// A line is one register here, and what is known of four lines at a time fits. With AVX2 it would not.
     const GAINS_ABREAST: bool = true;
 
     #[inline(always)]
@@ -245,6 +240,11 @@ impl Lanes for Avx512<f32> {
     fn store_slice(self, x: &mut [f32], v: __m512) {
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
         unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()), v) }
+    }
+    #[inline(always)]
+    fn div_first_half(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_zextps256_ps512(_mm256_div_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b))) }
     }
     #[inline(always)]
     fn first(self, n: usize) -> __mmask16 {
@@ -396,11 +396,6 @@ impl Arithmetic for Avx512<f64> {
         unsafe { _mm512_div_pd(a, b) }
     }
     #[inline(always)]
-    fn div_first_half(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_zextpd256_pd512(_mm256_div_pd(_mm512_castpd512_pd256(a), _mm512_castpd512_pd256(b))) }
-    }
-    #[inline(always)]
     fn mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe { _mm512_fmadd_pd(a, b, c) }
@@ -482,8 +477,8 @@ impl Arithmetic for Avx512<f64> {
 }
 
 impl Lanes for Avx512<f64> {
-    const GAINS_ABREAST: bool = true;
     const ACCUMULATORS: usize = 24;
+    const GAINS_ABREAST: bool = true;
     /// As in `f32`; not timed.
     const DIVIDES_HALVES: bool = true;
 
@@ -515,6 +510,11 @@ impl Lanes for Avx512<f64> {
     fn store_slice(self, x: &mut [f64], v: __m512d) {
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
         unsafe { _mm512_mask_storeu_pd(x.as_mut_ptr(), self.first(x.len()), v) }
+    }
+    #[inline(always)]
+    fn div_first_half(self, a: __m512d, b: __m512d) -> __m512d {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_zextpd256_pd512(_mm256_div_pd(_mm512_castpd512_pd256(a), _mm512_castpd512_pd256(b))) }
     }
     #[inline(always)]
     fn first(self, n: usize) -> __mmask8 {

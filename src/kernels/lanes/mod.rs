@@ -131,7 +131,7 @@ pub struct Eighths<V> {
 
 /// One and a half times the number from which on the last bit is worth 1: what is added to it is rounded to an integer.
 const fn shift<T: Element>() -> f64 {
-    if T::LANES == 16 { 12_582_912.0 } else { 6_755_399_441_055_744.0 }
+    1.5 / if T::LANES == 16 { f32::EPSILON as f64 } else { f64::EPSILON }
 }
 
 /// The bias of exponents.
@@ -139,7 +139,7 @@ const fn bias<T: Element>() -> f64 {
     if T::LANES == 16 { 127.0 } else { 1023.0 }
 }
 
-/// One and a half times the number from which on the last bit is worth 1, and the bias of exponents.
+/// [`shift`] and [`bias`]: what an integer is added to so that the last bits are its power of two.
 pub const fn biased_shift<T: Element>() -> f64 {
     shift::<T>() + bias::<T>()
 }
@@ -151,7 +151,7 @@ const fn eighths_shift<T: Element>() -> f64 {
 
 /// The exponent of the smallest normal number.
 pub const fn lowest_exponent<T: Element>() -> f64 {
-    if T::LANES == 16 { -126.0 } else { -1022.0 }
+    1.0 - bias::<T>()
 }
 
 /// How [`Eighths`] of the smallest normal `f32` are shifted.
@@ -171,9 +171,9 @@ pub fn ask_for_lines<X>(slice: &[X], lines: Range<usize>) {
 
 /// What is done lane by lane, whatever a vector is: a line, or several beside one another ([`abreast::Abreast`]).
 ///
-/// Each is the IEEE operation in every lane, rounded once, with the same result on every machine.
-/// Only [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused instruction
-/// (portable lanes on x86-64).
+/// Each is the IEEE operation in every lane, rounded once, with the same result on every machine, but for two:
+/// [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused instruction (portable lanes on
+/// x86-64), and what [`Arithmetic::round`] gives for 0 and for large numbers is open.
 pub trait Arithmetic: Copy {
     type Element: Element;
     type Vector: Copy;
@@ -188,11 +188,6 @@ pub trait Arithmetic: Copy {
     fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn div(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// The same in the first half of lanes; garbage in the others.
-    #[inline(always)]
-    fn div_first_half(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
-        self.div(a, b)
-    }
     /// `a b + c`.
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `c - a b`.
@@ -257,7 +252,7 @@ pub trait Arithmetic: Copy {
         self.round(self.sub(e.value, self.constant(7.0 / 16.0)))
     }
     /// `a 2^n` for integers `n`, rounded once, if `a` is near 1 and the result at most a few times past the
-    /// range of numbers, on either side.
+    /// range of numbers, on either side; garbage beyond.
     #[inline(always)]
     fn scale(self, a: Self::Vector, n: Self::Vector) -> Self::Vector {
         // In two factors: neither is denormal or infinite, and only the last product rounds.
@@ -299,7 +294,7 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// Lines of accumulators that a micro-kernel may keep in registers, leaving room for its operands.
     const ACCUMULATORS: usize;
 
-    /// Whether [`Arithmetic::div_first_half`] takes less time than a whole division.
+    /// Whether [`Lanes::div_first_half`] takes less time than a whole division.
     const DIVIDES_HALVES: bool = false;
 
     /// Whether functions take less time for several lines [`abreast`].
@@ -326,6 +321,12 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     fn store_slice(self, x: &mut [Self::Element], v: Self::Vector);
     /// The first `n` lanes.
     fn first(self, n: usize) -> Self::Mask;
+
+    /// [`Arithmetic::div`] in the first half of lanes; garbage in the others.
+    #[inline(always)]
+    fn div_first_half(self, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        self.div(a, b)
+    }
 
     /// The sum of all lanes in the canonical order: halves are added until one lane is left, so that
     /// lane `i` first meets lane `i + LANES/2`.

@@ -103,7 +103,7 @@ fn is_past_circle<T: Scalar>(activation: Activation, x: T) -> bool {
     matches!(activation, Activation::Sine(_)) && x.magnitude() == T::SPECIAL[7]
 }
 
-/// Every activation of slices of every length up to two lines, wherever they start.
+/// Every activation of slices of every length up to two lines, and of some more, wherever they start.
 fn check_activations<T: Scalar>() -> usize {
     let mut checked = 0;
     for activation in ACTIVATIONS {
@@ -120,7 +120,8 @@ fn check_activations<T: Scalar>() -> usize {
                 assert!(is_past_circle || found == expected, "{activation:?} of {x} on {isa}: {found:?}");
             }
             fused.check(isa, bits(&alone));
-            for len in 1..=2 * T::LANES + 1 {
+            // Past five lines some are computed abreast.
+            for len in (1..=2 * T::LANES + 1).chain([5 * T::LANES + 3, 9 * T::LANES]) {
                 // From every element of a line on.
                 for shift in 0..16 {
                     let beside = T::from_f64(-0.25);
@@ -155,7 +156,8 @@ fn slope_far_out<T: Scalar>(activation: Activation, z: T) -> Option<f64> {
 /// Every derivative, of special sums times special gradients.
 fn check_derivatives<T: Scalar>() -> usize {
     let mut checked = 0;
-    let cols = 2 * T::LANES + 3;
+    // Six lines: some that are computed abreast, and others.
+    let cols = 5 * T::LANES + 3;
     for activation in ACTIVATIONS {
         for shift in 0..144 {
             let pairs = (0..cols).map(|i| (shift + i) % 144);

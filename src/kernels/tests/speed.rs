@@ -15,7 +15,7 @@ use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
 use crate::kernels::{Isa, Kernels, LineOf, Start, math};
-use crate::parallel::{Divide, Parallelism, Split, Threads};
+use crate::parallel::{Divide, Parallelism, Split, Threads, middle_of};
 
 /// Seconds of one call: the best of some runs of a few milliseconds.
 fn seconds(mut f: impl FnMut()) -> f64 {
@@ -30,18 +30,25 @@ fn seconds(mut f: impl FnMut()) -> f64 {
     (0..15).map(run).fold(Duration::MAX, Duration::min).as_secs_f64()
 }
 
-/// Operations per second of a loop that does nothing but multiply and add in registers.
-struct Peak(Vec<(Isa, f64)>);
+/// Operations per second of a loop that does nothing but multiply and add in registers, on each instruction set or one alone.
+#[derive(Default)]
+struct Peak {
+    only: Option<Isa>,
+    rates: Vec<(Isa, f64)>,
+}
 
 impl<T: Element> Check<T> for Peak {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+        if self.only.is_some_and(|only| only != isa) {
+            return;
+        }
         // As many sums as hide the latency, or as there are registers for.
         let rate = match L::ACCUMULATORS {
             12.. => peak::<L, 12>(l),
             6.. => peak::<L, 6>(l),
             _ => peak::<L, 3>(l),
         };
-        self.0.push((isa, rate));
+        self.rates.push((isa, rate));
     }
 }
 
@@ -136,7 +143,7 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
 fn speed_of_products() {
     for n in [16, 17, 31, 32, 33, 64, 65, 100, 128, 129, 256, 512, 1000, 1024] {
         // For each size anew: the clock moves with what else the machine does.
-        on_every_isa!(f32, Peak(Vec::new()) => peaks);
+        on_every_isa!(f32, Peak::default() => peaks);
         print_rates::<f32>(n, &peaks);
     }
 }
@@ -145,7 +152,7 @@ fn speed_of_products() {
 #[ignore = "a measurement: needs a quiet machine"]
 fn speed_of_f64_products() {
     for n in [16, 32, 64, 100, 128, 256, 512, 1024] {
-        on_every_isa!(f64, Peak(Vec::new()) => peaks);
+        on_every_isa!(f64, Peak::default() => peaks);
         print_rates::<f64>(n, &peaks);
     }
 }
@@ -153,7 +160,7 @@ fn speed_of_f64_products() {
 /// The products of `n` inputs by `n` outputs on every instruction set.
 fn print_rates<T: Element>(n: usize, peaks: &Peak) {
     for (isa, kernels) in available::<T>() {
-        let peak = peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1;
+        let peak = peaks.rates.iter().find(|(other, _)| *other == isa).unwrap().1;
         let rates = rates::<T>(kernels, (n.max(64).next_multiple_of(64), n, n));
         let [y, d_x, d_w] = rates.map(|rate| format!("{:6.1} {:4.0} %", rate / 1e9, 100.0 * rate / peak));
         println!("{n:5}, {isa}: forward {y}, backward {d_x}, gradient {d_w} of {:.1}", peak / 1e9);
@@ -269,19 +276,23 @@ fn of_lines<L: Lanes<Element = f32>>(l: L, function: impl Fn(L, L::Vector) -> L:
     all / 128.0 * 1e9
 }
 
-/// The same of an activation as a layer computes it, in place, some lines abreast. Its operand is 8 KiB and copied each time.
+/// The same of an activation as a layer computes it, in place, some lines abreast, over 8 KiB. Its operand is renewed now and
+/// then, lest it fade away.
 fn of_a_layer<L: Lanes<Element = f32>>(l: L, activation: Activation) -> f64 {
+    const TIMES: usize = 12;
     let (from, mut to) = (black_box(lines::<f32>(128)), lines::<f32>(128));
     let all = seconds(|| {
         l.vectorize(
             #[inline(always)]
             || {
                 to.copy_from_slice(black_box(&from));
-                activate(l, black_box(&mut to), activation);
+                for _ in 0..TIMES {
+                    activate(l, black_box(&mut to), activation);
+                }
             },
         );
     });
-    all / 128.0 * 1e9
+    all / (128 * TIMES) as f64 * 1e9
 }
 
 /// The lanes of each line added up, four lines at a time, again and again: what a column of a last panel takes at least beside its
@@ -415,10 +426,10 @@ impl Step {
         let mut gradients = core::mem::take(&mut self.gradients);
         let count = if self.plan == Plan::TwoPhase { tiles.len() } else { 1 };
         for tiles in tiles.chunks_mut(count) {
-            split.for_each(Pieces(tiles), &|tiles| {
+            split.for_each(Pieces(tiles, |_| 1), &|tiles| {
                 tiles.0.iter_mut().for_each(|tile| self.passes(kernels, tile));
             });
-            split.for_each(Pieces(&mut self.owned(&mut gradients)), &|owned| {
+            split.for_each(Pieces(&mut self.owned(&mut gradients), |owned| owned.lines.len()), &|owned| {
                 owned.0.iter_mut().for_each(|owned| self.gradient(kernels, tiles, owned));
             });
         }
@@ -478,53 +489,31 @@ struct OwnedPanels<'a> {
     lines: &'a mut [Line32],
 }
 
-/// What a piece of work is long.
-trait Length {
-    fn length(&self) -> usize;
-}
+/// A run of pieces of work, and how long each is.
+struct Pieces<'a, P>(&'a mut [P], fn(&P) -> usize);
 
-impl Length for Tile {
-    fn length(&self) -> usize {
-        1
-    }
-}
-
-impl Length for OwnedPanels<'_> {
-    fn length(&self) -> usize {
-        self.lines.len()
-    }
-}
-
-/// A run of pieces of work.
-struct Pieces<'a, P>(&'a mut [P]);
-
-impl<P: Length + Send> Divide for Pieces<'_, P> {
+impl<P: Send> Divide for Pieces<'_, P> {
     fn pieces(&self) -> usize {
         self.0.len()
     }
 
     fn middle(&self) -> usize {
-        let all: usize = self.0.iter().map(P::length).sum();
-        let mut before = 0;
-        let is_left = |piece: &&P| {
-            let middle = 2 * before + piece.length();
-            before += piece.length();
-            middle <= all
-        };
-        self.0.iter().take_while(is_left).count().clamp(1, self.0.len() - 1)
+        middle_of(self.0.iter().map(self.1))
     }
 
     fn divide(self, left: usize) -> (Self, Self) {
         let (left, right) = self.0.split_at_mut(left);
-        (Self(left), Self(right))
+        (Self(left, self.1), Self(right, self.1))
     }
 }
 
 /// Operations per second of a loop in registers on each of so many threads at the same time, all together.
 fn peak_of_threads(isa: Isa, threads: usize) -> f64 {
+    let all_are_there = std::sync::Barrier::new(threads);
     let one = || {
-        on_every_isa!(f32, Peak(Vec::new()) => peaks);
-        peaks.0.iter().find(|(other, _)| *other == isa).unwrap().1
+        all_are_there.wait();
+        on_every_isa!(f32, Peak { only: Some(isa), rates: Vec::new() } => peak);
+        peak.rates[0].1
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
@@ -532,8 +521,8 @@ fn peak_of_threads(isa: Isa, threads: usize) -> f64 {
     })
 }
 
-/// The share of the peak that a step would have if it were its products alone: no step of such products has more. On one
-/// thread, and on all of them where rows and parameters are shared out.
+/// The share of the peak that a step would have if it were its products alone. On one thread no step of such products has more;
+/// on all of them, where rows and parameters are shared out, none has more than now and then.
 #[test]
 #[ignore = "a measurement: needs a quiet machine"]
 fn speed_of_steps() {
@@ -547,8 +536,7 @@ fn speed_of_steps() {
         ("narrow128", &[64, 128, 128, 128, 128, 16], 32_768, 1024),
     ];
     let (isa, kernels) = available::<f32>().pop().unwrap();
-    let all = Threads::new(Parallelism::Auto).unwrap();
-    let all = all.sharing(usize::MAX);
+    let all = Threads::new(Parallelism::Auto).unwrap().sharing(usize::MAX);
     let counts = if all > 1 { vec![1, all] } else { vec![1] };
     for (name, sizes, max_batch, batch) in steps {
         for &threads in &counts {
