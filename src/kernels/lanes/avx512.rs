@@ -1,5 +1,6 @@
 //! AVX-512 (F, VL, DQ, BW): a line is one 512-bit register.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
@@ -244,7 +245,7 @@ impl Lanes for Avx512<f32> {
     #[inline(always)]
     fn div_first_half(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves the features.
-        unsafe { _mm512_zextps256_ps512(_mm256_div_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b))) }
+        unsafe { _mm512_zextps256_ps512(div_half_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b))) }
     }
     #[inline(always)]
     fn first(self, n: usize) -> __mmask16 {
@@ -514,7 +515,7 @@ impl Lanes for Avx512<f64> {
     #[inline(always)]
     fn div_first_half(self, a: __m512d, b: __m512d) -> __m512d {
         // SAFETY: the token proves the features.
-        unsafe { _mm512_zextpd256_pd512(_mm256_div_pd(_mm512_castpd512_pd256(a), _mm512_castpd512_pd256(b))) }
+        unsafe { _mm512_zextpd256_pd512(div_half_pd(_mm512_castpd512_pd256(a), _mm512_castpd512_pd256(b))) }
     }
     #[inline(always)]
     fn first(self, n: usize) -> __mmask8 {
@@ -618,4 +619,28 @@ impl Lanes for Avx512<f64> {
         let rows_together = unsafe { _mm512_maskz_compress_pd(of_rows(rows, cols) as __mmask8, v) };
         self.store_slice(&mut x[..rows * cols], rows_together);
     }
+}
+
+/// `a / b`, and no whole line of quotients: of the intrinsic the compiler makes one, where it has seen another of the same lines.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn div_half_ps(a: __m256, b: __m256) -> __m256 {
+    let quotient;
+    // SAFETY: AVX-512 has the instruction, which reads and writes registers alone.
+    unsafe {
+        asm!("vdivps {}, {}, {}", out(ymm_reg) quotient, in(ymm_reg) a, in(ymm_reg) b, options(pure, nomem, nostack));
+    }
+    quotient
+}
+
+/// The same in `f64`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn div_half_pd(a: __m256d, b: __m256d) -> __m256d {
+    let quotient;
+    // SAFETY: AVX-512 has the instruction, which reads and writes registers alone.
+    unsafe {
+        asm!("vdivpd {}, {}, {}", out(ymm_reg) quotient, in(ymm_reg) a, in(ymm_reg) b, options(pure, nomem, nostack));
+    }
+    quotient
 }
