@@ -207,37 +207,42 @@ impl Check<f32> for Limits {
         println!("{isa}: in a layer 16 sigmoids {sigmoid:.2} ns, tanhs {tanh:.2}, GELUs {gelu:.2}");
         let [scalar, wide] = exponentials_of_others();
         println!("16 exponentials of the standard library {scalar:.1} ns, of wide {wide:.1}");
-        for layers in [vec![784, 128, 10], vec![784, 512, 512, 10]] {
-            let weights: usize = layers.windows(2).map(|ends| (1 + ends[0]) * panels::<f32>(ends[1])).sum();
-            let all = black_box(lines::<f32>(weights));
-            let forth = seconds(|| _ = black_box(read(l, black_box(&all[..]).chunks_exact(4))));
-            let mut order = Order::Ascending;
-            let in_turns = seconds(|| {
-                let chunks = black_box(&all[..]).chunks_exact(4);
-                black_box(match order {
-                    Order::Ascending => read(l, chunks),
-                    Order::Descending => read(l, chunks.rev()),
-                });
-                order = order.reverse();
+        reading_of_weights(l, isa);
+    }
+}
+
+/// What it takes to read as many weights as two networks have, in several orders.
+fn reading_of_weights<L: Lanes<Element = f32>>(l: L, isa: Isa) {
+    for layers in [vec![784, 128, 10], vec![784, 512, 512, 10]] {
+        let weights: usize = layers.windows(2).map(|ends| (1 + ends[0]) * panels::<f32>(ends[1])).sum();
+        let all = black_box(lines::<f32>(weights));
+        let forth = seconds(|| _ = black_box(read(l, black_box(&all[..]).chunks_exact(4))));
+        let mut order = Order::Ascending;
+        let in_turns = seconds(|| {
+            let chunks = black_box(&all[..]).chunks_exact(4);
+            black_box(match order {
+                Order::Ascending => read(l, chunks),
+                Order::Descending => read(l, chunks.rev()),
             });
-            let by_panels = |read: fn(L, &[LineOf<L>], usize) -> LineOf<L>| {
-                seconds(|| {
-                    let mut rest = black_box(&all[..]);
-                    for ends in layers.windows(2) {
-                        let of_layer;
-                        (of_layer, rest) = rest.split_at((1 + ends[0]) * panels::<f32>(ends[1]));
-                        black_box(read(l, of_layer, 1 + ends[0]));
-                    }
-                })
-            };
-            let (of_eight, of_two) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, 2>));
-            let [forth, in_turns, of_eight, of_two] =
-                [forth, in_turns, of_eight, of_two].map(|time| format!("{:.1} us", time * 1e6));
-            println!(
-                "{isa}: the weights of {layers:?} read in {forth}, from either end {in_turns}, eight panels at a time \
-                 {of_eight}, two {of_two}"
-            );
-        }
+            order = order.reverse();
+        });
+        let by_panels = |read: fn(L, &[LineOf<L>], usize) -> LineOf<L>| {
+            seconds(|| {
+                let mut rest = black_box(&all[..]);
+                for ends in layers.windows(2) {
+                    let of_layer;
+                    (of_layer, rest) = rest.split_at((1 + ends[0]) * panels::<f32>(ends[1]));
+                    black_box(read(l, of_layer, 1 + ends[0]));
+                }
+            })
+        };
+        let (of_eight, of_two) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, 2>));
+        let [forth, in_turns, of_eight, of_two] =
+            [forth, in_turns, of_eight, of_two].map(|time| format!("{:.1} us", time * 1e6));
+        println!(
+            "{isa}: the weights of {layers:?} read in {forth}, from either end {in_turns}, eight panels at a time \
+             {of_eight}, two {of_two}"
+        );
     }
 }
 
