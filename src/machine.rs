@@ -7,7 +7,7 @@
 
 use crate::element::Element;
 use crate::kernels::Kernels;
-use crate::kernels::lanes::Lanes;
+use crate::kernels::lanes::{Lanes, QUAD};
 use crate::pass::Rows;
 use crate::predict::PredictedRows;
 use crate::small::{Arrangement, Quads, SmallPrediction, SmallStep, WholeLines};
@@ -49,9 +49,8 @@ impl<T: Element, L: Lanes<Element = T>> Machine<T> for L {
         );
     }
 
-    // A block of one line, of which the compiler knows that it is one, has no loops and stays in registers. The second copy
-    // of the code takes a step of 2-4-1 from 122 to 103 ns and one row through it from 63 to 42; with more rows than a line
-    // holds it gains nothing.
+    // A block of one line, of which the compiler knows that it is one, has no loops. The second copy of the code takes a step of
+    // 2-4-1 from 122 to 103 ns; with more rows than a line holds it gains nothing.
     fn run_small(&self, step: &mut SmallStep<'_, T>) -> f64 {
         let in_quads = <Quads as Arrangement<L>>::lines(step.rows);
         match step.suits_quads() {
@@ -71,15 +70,14 @@ impl<T: Element, L: Lanes<Element = T>> Machine<T> for L {
     }
 
     fn predict_small(&self, rows: &mut SmallPrediction<'_, T>) {
-        let in_quads = <Quads as Arrangement<L>>::lines(rows.rows);
         match rows.suits_quads() {
-            true if in_quads == 1 => self.vectorize(
+            true if QUAD * rows.rows <= T::LANES => self.vectorize(
                 #[inline(always)]
-                || rows.run::<_, Quads>(*self, 1),
+                || rows.run_line(*self),
             ),
             true => self.vectorize(
                 #[inline(always)]
-                || rows.run::<_, Quads>(*self, in_quads),
+                || rows.run::<_, Quads>(*self, <Quads as Arrangement<L>>::lines(rows.rows)),
             ),
             false if rows.rows == 1 => self.vectorize(
                 #[inline(always)]

@@ -126,11 +126,25 @@ impl<T: Element> Network<T> {
         }
         let batch = check_batch("inputs", x.len(), self.inputs(), workspace.max_batch)?;
         check_length("outputs", batch * self.outputs(), y.len())?;
-        let Workspace { tiles, small, tile_rows, threads, .. } = workspace;
-        if let Some(buffers) = small.as_mut().filter(|small| small.suit(self, batch)) {
-            self.kernels.predict_small(&mut SmallPrediction { buffers, network: self, x, y, rows: batch });
-            return Ok(());
+        match workspace.small.as_mut().filter(|small| small.suit(self, batch)) {
+            Some(buffers) => {
+                self.kernels.predict_small(&mut SmallPrediction {
+                    buffers,
+                    network: self,
+                    x,
+                    y,
+                    rows: batch,
+                });
+            }
+            None => self.predict_tiles(x, y, batch, workspace),
         }
+        Ok(())
+    }
+
+    /// [`Network::predict_into`] of a batch that is sound. A function of its own, so that small networks save no registers for it.
+    #[inline(never)]
+    fn predict_tiles(&self, x: &[T], y: &mut [T], batch: usize, workspace: &mut Workspace<T>) {
+        let Workspace { tiles, tile_rows, threads, .. } = workspace;
         let (rows_each, used) = shares(batch, *tile_rows, tiles.len());
         let tiles = &mut tiles[..used];
         let predict = |split: Split| {
@@ -152,7 +166,6 @@ impl<T: Element> Network<T> {
         };
         let counted = if used == 1 && threads.share_with_caller() { counted_rows(batch) } else { batch };
         threads.enter(counted.saturating_mul(2 * self.parameter_count()), predict);
-        Ok(())
     }
 }
 

@@ -191,6 +191,24 @@ impl<T: Element> SmallPrediction<'_, T> {
         self.buffers.quads && self.network.last().activation() != Activation::Softmax
     }
 
+    /// Rows of one line of quads: it stays in registers from the inputs to the outputs.
+    #[inline(always)]
+    pub(crate) fn run_line<L: Lanes<Element = T>>(&mut self, l: L) {
+        let (network, rows) = (self.network, self.rows);
+        let (layers, mut parameters) = (&network.layers[..], &network.parameters[..]);
+        let mut x = [T::Line::ZERO];
+        <Quads as Arrangement<L>>::pack(l, &mut x, self.x, (rows, layers[0].inputs()));
+        for layer in layers {
+            let weights;
+            (weights, parameters) = parameters.split_at(1 + layer.inputs());
+            let mut y = [T::Line::ZERO];
+            let shape_and_activation = (Shape::of(layer, rows), layer.activation());
+            <Quads as Arrangement<L>>::forward(l, (&mut y, &mut []), &x, weights, shape_and_activation);
+            x = y;
+        }
+        <Quads as Arrangement<L>>::unpack(l, self.y, &x, (rows, network.outputs()));
+    }
+
     /// Blocks are of `size` lines.
     #[inline(always)]
     pub(crate) fn run<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L, size: usize) {

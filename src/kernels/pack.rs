@@ -87,6 +87,12 @@ impl<'a, T: Element> PanelsMut<'a, T> {
 #[inline(always)]
 pub fn pack_rows<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
     let (cols, lanes) = (to.cols, L::Element::LANES);
+    if to.rows == 1 {
+        for (line, from) in to.lines.iter_mut().zip(from.chunks(lanes)) {
+            l.store(line, l.flushed(l.load_few(from)));
+        }
+        return;
+    }
     let mut first = 0;
     while first < to.rows {
         let rows = first..to.rows.min(first + PACKED_ROWS);
@@ -115,6 +121,12 @@ fn pack_panel<L: Lanes>(l: L, panel: &mut [LineOf<L>], from: &[L::Element], cols
 #[inline(always)]
 pub fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::Element>) {
     let (cols, lanes) = (from.cols, L::Element::LANES);
+    if from.rows == 1 {
+        for (to, line) in to.chunks_mut(lanes).zip(from.lines) {
+            l.store_few(to, l.load(line));
+        }
+        return;
+    }
     let mut first = 0;
     while first < from.rows {
         let rows = first..from.rows.min(first + PACKED_ROWS);

@@ -28,13 +28,16 @@ const fn rows_per_line<T: Element>() -> usize {
     T::LANES / QUAD
 }
 
-/// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0.
+/// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0. Quads past the last row become 0 too, or, if it
+/// is alone in its line, copies of it.
 #[inline(always)]
 pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], (rows, cols): (usize, usize)) {
     let per_line = const { rows_per_line::<L::Element>() };
     for (i, line) in to.iter_mut().enumerate() {
         let rows = per_line.min(rows - i * per_line);
-        l.store(line, l.flushed(l.load_rows(&x[i * per_line * cols..], (rows, cols))));
+        let x = &x[i * per_line * cols..];
+        let v = if rows == 1 { l.load_in_quads(&x[..cols]) } else { l.load_rows(x, (rows, cols)) };
+        l.store(line, l.flushed(v));
     }
 }
 
@@ -44,7 +47,12 @@ pub fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: &[LineOf<L>], (rows, c
     let per_line = const { rows_per_line::<L::Element>() };
     for (i, line) in from.iter().enumerate() {
         let rows = per_line.min(rows - i * per_line);
-        l.store_rows(&mut x[i * per_line * cols..], (rows, cols), l.load(line));
+        let x = &mut x[i * per_line * cols..];
+        if rows == 1 {
+            l.store_from_quad(&mut x[..cols], l.load(line));
+        } else {
+            l.store_rows(x, (rows, cols), l.load(line));
+        }
     }
 }
 

@@ -28,13 +28,51 @@ const NEAREST: i32 = 8;
 /// The categories of `fpclass` that [`Arithmetic::flushed`] makes 0.
 const DENORMAL_OR_MINUS_ZERO: i32 = 0x20 | 0x04;
 
-/// The first `cols` lanes of each of the first `rows` quads.
-#[inline(always)]
-fn of_rows(rows: usize, cols: usize) -> u32 {
-    (0x1111 * ((1_u32 << cols) - 1)) & ((1_u32 << (QUAD * rows)) - 1)
+/// For rows of `cols` elements that follow one another, which of them belongs in each lane of a line of quads; past a row,
+/// the last one, which is 0 where there are such lanes.
+const fn into_quads<const LANES: usize>() -> [[u8; LANES]; QUAD + 1] {
+    let mut from = [[LANES as u8 - 1; LANES]; QUAD + 1];
+    let mut cols = 1;
+    while cols <= QUAD {
+        let mut i = 0;
+        while i < LANES {
+            if i % QUAD < cols {
+                from[cols][i] = (i / QUAD * cols + i % QUAD) as u8;
+            }
+            i += 1;
+        }
+        cols += 1;
+    }
+    from
+}
+
+/// The other way round: which lane of a line of quads belongs in each place of the rows; garbage past them.
+const fn out_of_quads<const LANES: usize>() -> [[u8; LANES]; QUAD + 1] {
+    let mut from = [[0; LANES]; QUAD + 1];
+    let mut cols = 1;
+    while cols <= QUAD {
+        let mut i = 0;
+        while i < LANES {
+            from[cols][i] = (i / cols * QUAD + i % cols) as u8;
+            i += 1;
+        }
+        cols += 1;
+    }
+    from
 }
 
 impl Avx512<f32> {
+    /// In each lane that one of `a` which row `cols` of the table says. Expanding and compressing do it without a table, but
+    /// wait for what was in their result's register before.
+    #[inline(always)]
+    fn permuted(self, from: &[[u8; 16]; QUAD + 1], cols: usize, a: __m512) -> __m512 {
+        // SAFETY: the token proves the features; a row of the table is as long as what is loaded.
+        unsafe {
+            let from = _mm512_cvtepu8_epi32(_mm_loadu_si128(from[cols].as_ptr().cast()));
+            _mm512_permutexvar_ps(from, a)
+        }
+    }
+
     /// A quad, from lane `first` on, of a line and of the fourth, eighth and twelfth after it; 0 where there is none.
     #[inline(always)]
     fn load_quads(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m512 {
@@ -243,6 +281,28 @@ impl Lanes for Avx512<f32> {
         unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()), v) }
     }
     #[inline(always)]
+    fn load_few(self, x: &[f32]) -> __m512 {
+        match x.len() {
+            0..=QUAD => self.select(self.first(QUAD), self.load_in_quads(x), self.zero()),
+            // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+            5..=8 => unsafe {
+                _mm512_zextps256_ps512(_mm256_maskz_loadu_ps(self.first(x.len()) as u8, x.as_ptr()))
+            },
+            _ => self.load_slice(x),
+        }
+    }
+    #[inline(always)]
+    fn store_few(self, x: &mut [f32], v: __m512) {
+        match x.len() {
+            0..=QUAD => self.store_from_quad(x, v),
+            // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
+            5..=8 => unsafe {
+                _mm256_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()) as u8, _mm512_castps512_ps256(v))
+            },
+            _ => self.store_slice(x, v),
+        }
+    }
+    #[inline(always)]
     fn div_first_half(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_zextps256_ps512(div_half_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b))) }
@@ -338,20 +398,27 @@ impl Lanes for Avx512<f32> {
     #[inline(always)]
     fn load_rows(self, x: &[f32], (rows, cols): (usize, usize)) -> __m512 {
         check_rows(x, (rows, cols));
-        let mask = of_rows(rows, cols) as __mmask16;
-        // SAFETY: the token proves the features; as many elements are loaded as the mask has lanes, at most `rows * cols`.
-        unsafe { _mm512_maskz_expandloadu_ps(mask, x.as_ptr()) }
+        self.permuted(const { &into_quads() }, cols, self.load_few(&x[..rows * cols]))
     }
     #[inline(always)]
     fn store_rows(self, x: &mut [f32], (rows, cols): (usize, usize), v: __m512) {
         check_rows(x, (rows, cols));
-        // SAFETY: the token proves the features.
-        let rows_together = unsafe { _mm512_maskz_compress_ps(of_rows(rows, cols) as __mmask16, v) };
-        self.store_slice(&mut x[..rows * cols], rows_together);
+        self.store_few(&mut x[..rows * cols], self.permuted(const { &out_of_quads() }, cols, v));
     }
 }
 
 impl Avx512<f64> {
+    /// In each lane that one of `a` which row `cols` of the table says. Expanding and compressing do it without a table, but
+    /// wait for what was in their result's register before.
+    #[inline(always)]
+    fn permuted(self, from: &[[u8; 8]; QUAD + 1], cols: usize, a: __m512d) -> __m512d {
+        // SAFETY: the token proves the features; a row of the table is as long as what is loaded.
+        unsafe {
+            let from = _mm512_cvtepu8_epi64(_mm_loadl_epi64(from[cols].as_ptr().cast()));
+            _mm512_permutexvar_pd(from, a)
+        }
+    }
+
     /// A quad, from lane `first` on, of a line and of the second after it; 0 where there is none.
     #[inline(always)]
     fn load_quads(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m512d {
@@ -608,16 +675,12 @@ impl Lanes for Avx512<f64> {
     #[inline(always)]
     fn load_rows(self, x: &[f64], (rows, cols): (usize, usize)) -> __m512d {
         check_rows(x, (rows, cols));
-        let mask = of_rows(rows, cols) as __mmask8;
-        // SAFETY: the token proves the features; as many elements are loaded as the mask has lanes, at most `rows * cols`.
-        unsafe { _mm512_maskz_expandloadu_pd(mask, x.as_ptr()) }
+        self.permuted(const { &into_quads() }, cols, self.load_few(&x[..rows * cols]))
     }
     #[inline(always)]
     fn store_rows(self, x: &mut [f64], (rows, cols): (usize, usize), v: __m512d) {
         check_rows(x, (rows, cols));
-        // SAFETY: the token proves the features.
-        let rows_together = unsafe { _mm512_maskz_compress_pd(of_rows(rows, cols) as __mmask8, v) };
-        self.store_slice(&mut x[..rows * cols], rows_together);
+        self.store_few(&mut x[..rows * cols], self.permuted(const { &out_of_quads() }, cols, v));
     }
 }
 

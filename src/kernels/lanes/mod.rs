@@ -319,6 +319,23 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     fn load_slice(self, x: &[Self::Element]) -> Self::Vector;
     /// Stores as many lanes as the slice has elements, at most a line.
     fn store_slice(self, x: &mut [Self::Element], v: Self::Vector);
+    /// [`Lanes::load_slice`] of what may just have been stored, or lie beside what has: a wide load waits until what was stored in
+    /// parts is in the cache, and a masked one until all is that lies within its whole width.
+    #[inline(always)]
+    fn load_few(self, x: &[Self::Element]) -> Self::Vector {
+        if x.len() <= QUAD {
+            return self.select(self.first(QUAD), self.load_in_quads(x), self.zero());
+        }
+        self.load_slice(x)
+    }
+    /// [`Lanes::store_slice`] of what may soon be loaded, or lie beside what will.
+    #[inline(always)]
+    fn store_few(self, x: &mut [Self::Element], v: Self::Vector) {
+        if x.len() <= QUAD {
+            return self.store_from_quad(x, v);
+        }
+        self.store_slice(x, v);
+    }
     /// The first `n` lanes.
     fn first(self, n: usize) -> Self::Mask;
 
@@ -375,6 +392,39 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
             to.copy_from_slice(quad);
         }
         self.load(&line)
+    }
+    /// Up to four elements in every quad, each loaded by itself; lanes past them are 0.
+    ///
+    /// # Panics
+    /// If there are more.
+    #[inline(always)]
+    fn load_in_quads(self, x: &[Self::Element]) -> Self::Vector {
+        let zero = Self::Element::ZERO;
+        match *x {
+            [] => self.zero(),
+            [a] => self.load_quad(&[a, zero, zero, zero]),
+            [a, b] => self.load_quad(&[a, b, zero, zero]),
+            [a, b, c] => self.load_quad(&[a, b, c, zero]),
+            [a, b, c, d] => self.load_quad(&[a, b, c, d]),
+            _ => panic!("a quad has four lanes"),
+        }
+    }
+    /// Stores up to four lanes of the first quad, each by itself.
+    ///
+    /// # Panics
+    /// If there are more.
+    #[inline(always)]
+    fn store_from_quad(self, x: &mut [Self::Element], v: Self::Vector) {
+        let mut line = <Self::Element as Element>::Line::ZERO;
+        self.store(&mut line, v);
+        match (x, line.as_slice()) {
+            ([], _) => {}
+            ([a], &[v, ..]) => *a = v,
+            ([a, b], &[v, w, ..]) => (*a, *b) = (v, w),
+            ([a, b, c], &[v, w, x, ..]) => (*a, *b, *c) = (v, w, x),
+            ([a, b, c, d], &[v, w, x, y, ..]) => (*a, *b, *c, *d) = (v, w, x, y),
+            _ => panic!("a quad has four lanes"),
+        }
     }
     /// Lane `k < 4` of each quad in all four of its lanes.
     #[inline(always)]

@@ -286,6 +286,7 @@ impl<T: Scalar> Check<T> for Across {
         self.sums(l, isa);
         self.columns(l, isa);
         self.parts(l, isa);
+        self.rows(l, isa);
         self.constants(l, isa);
     }
 }
@@ -376,20 +377,23 @@ impl Across {
         }
     }
 
-    /// Slices of every length, and masks of as many lanes, with something beside them that must stay.
+    /// Slices of every length, loaded and stored in either way, and masks of as many lanes, with something beside them that must
+    /// stay.
     fn parts<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
         let lanes = T::LANES;
         let values = ordinary::<T>(lanes);
         let (marker, full) = (T::from_f64(-77.0), line_of::<T>(&values));
         for len in 0..=lanes + 2 {
             let slice = &values[..len.min(lanes)];
-            let mut stored = vec![marker; lanes + 2];
-            let (mut loaded, mut masked) = (T::Line::ZERO, T::Line::ZERO);
+            let (mut stored, mut stored_few) = (vec![marker; lanes + 2], vec![marker; lanes + 2]);
+            let (mut loaded, mut loaded_few, mut masked) = (T::Line::ZERO, T::Line::ZERO, T::Line::ZERO);
             l.vectorize(
                 #[inline(always)]
                 || {
                     l.store(&mut loaded, l.load_slice(slice));
                     l.store_slice(&mut stored[1..1 + slice.len()], l.load(&full));
+                    l.store(&mut loaded_few, l.load_few(slice));
+                    l.store_few(&mut stored_few[1..1 + slice.len()], l.load(&full));
                     let mask = l.first(len);
                     l.store(&mut masked, l.select(mask, l.load(&full), l.splat(marker)));
                 },
@@ -403,6 +407,47 @@ impl Across {
                 assert_eq!(stored[1 + lane], expected, "store_slice of {len} on {isa}");
             }
             assert_eq!((stored[0], stored[lanes + 1]), (marker, marker), "store_slice of {len} on {isa}");
+            assert_eq!(loaded_few.as_slice(), loaded.as_slice(), "load_few of {len} on {isa}");
+            assert_eq!(stored_few, stored, "store_few of {len} on {isa}");
+        }
+    }
+
+    /// Rows of every length and number that a line of quads has room for, and single ones.
+    fn rows<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+        let values = ordinary::<T>(T::LANES);
+        let (marker, full) = (T::from_f64(-77.0), line_of::<T>(&values));
+        for (rows, cols) in (0..=T::LANES / QUAD).flat_map(|rows| (0..=QUAD).map(move |cols| (rows, cols))) {
+            let count = rows * cols;
+            let (mut stored, mut stored_row) = (vec![marker; T::LANES + 1], vec![marker; QUAD + 1]);
+            let (mut loaded, mut loaded_row) = (T::Line::ZERO, T::Line::ZERO);
+            l.vectorize(
+                #[inline(always)]
+                || {
+                    l.store(&mut loaded, l.load_rows(&values[..count], (rows, cols)));
+                    l.store_rows(&mut stored[..count], (rows, cols), l.load(&full));
+                    l.store(&mut loaded_row, l.load_in_quads(&values[..cols]));
+                    l.store_from_quad(&mut stored_row[..cols], l.load(&full));
+                },
+            );
+            let what = format!("{rows} rows of {cols} on {isa}");
+            for lane in 0..T::LANES {
+                let (row, col) = (lane / QUAD, lane % QUAD);
+                let expected = if row < rows && col < cols { values[row * cols + col] } else { T::ZERO };
+                assert_eq!(loaded.as_slice()[lane], expected, "load_rows, lane {lane} of {what}");
+                let expected = if col < cols { values[col] } else { T::ZERO };
+                assert_eq!(loaded_row.as_slice()[lane], expected, "load_in_quads, lane {lane} of {what}");
+            }
+            for (i, &stored) in stored.iter().enumerate() {
+                let expected = if i < count { values[i / cols * QUAD + i % cols] } else { marker };
+                assert_eq!(stored, expected, "store_rows, {i} of {what}");
+            }
+            for (i, &stored) in stored_row.iter().enumerate() {
+                assert_eq!(
+                    stored,
+                    if i < cols { values[i] } else { marker },
+                    "store_from_quad, {i} of {what}"
+                );
+            }
         }
     }
 
