@@ -272,18 +272,23 @@ pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> u
     }
 }
 
-/// Whether a tile does so little with each line that it waits for them where they come from beyond L2. With four panels at
-/// a time, as AVX2 takes them, asking ahead makes it slower (32.4 to 34.7 microseconds for the row below).
+/// Whether a tile does so little with each line that it waits for them where they come from beyond L2. With as few registers
+/// as AVX2 has, asking ahead makes it slower (32.4 to 34.7 microseconds for the row below).
 #[inline(always)]
-pub const fn waits_for_lines(mr: usize, np: usize) -> bool {
-    mr <= 2 && np == 8
+pub const fn waits_for_lines(mr: usize, np: usize, accumulators: usize) -> bool {
+    mr <= 2 && np == FAR_PANELS && accumulators >= 24
 }
 
 /// Lines of weights of which some are beyond L2: half of an L2 of 1 MiB.
 pub const FAR_LINES: usize = 8192;
 
-/// How far ahead of its use such a line is asked for. The machine asks for what follows by itself, but in each of eight
-/// panels and not past the end of a page. One row through 784-512-512-10, 2.7 MB of weights: without 30.7 microseconds, 8
+/// The most panels that a tile takes where lines are beyond L2. Eight hide the latency of every multiply-add, but the lines of
+/// four come sooner. On a Zen 5, eight, four and two: one row through 784-512-512-10, 2.7 MB of weights, 25.6, 24.5 and 24.7
+/// microseconds, two rows 26.6, 23.9 and 25.5; one row through 1024-4096-4096-1024 2.57, 2.37 and 2.59 milliseconds.
+pub const FAR_PANELS: usize = 4;
+
+/// How far ahead of its use such a line is asked for. The machine asks for what follows by itself, but in each of the
+/// panels and not past the end of a page. That row, eight panels at a time on a Zen 4: without 30.7 microseconds, 8
 /// lines ahead 30.5, 12 29.3, 16 29.7, 24 29.8, 40 32.6.
 pub const LINES_AHEAD: usize = 12;
 

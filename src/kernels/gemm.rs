@@ -23,7 +23,7 @@
 use core::ops::Range;
 
 use super::blocking::{
-    FAR_LINES, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows, next_tiles,
+    FAR_LINES, FAR_PANELS, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows, next_tiles,
     panels_per_tile, rows_per_tile, segments_of_block, sums_along_lanes, transposed_stride, waits_for_lines,
 };
 use super::lanes::{Lanes, elements};
@@ -245,6 +245,7 @@ fn panels_as_they_lie<L: Lanes>(
             let mut left = of_block.clone();
             while !left.is_empty() {
                 let np = panels_per_tile(left.len(), rows, L::ACCUMULATORS);
+                let np = if b.lines.len() >= FAR_LINES { np.min(FAR_PANELS) } else { np };
                 let group = order.take(&mut left, np);
                 // What is read next: of these panels, else of the next block of `k`, else of the next panels.
                 let next = if !left.is_empty() {
@@ -385,7 +386,7 @@ impl<T: Element> Tiles<'_, '_, T> {
                     let segments = segments.asking(ahead);
                     let mut sums = self.start::<L, MR, NP>(l, m);
                     let a = elements::<T>(&a[m..]);
-                    if waits_for_lines(MR, NP) && self.b.lines.len() >= FAR_LINES {
+                    if waits_for_lines(MR, NP, L::ACCUMULATORS) && self.b.lines.len() >= FAR_LINES {
                         accumulate::<L, RowsDownFar, MR, NP>(l, &mut sums, a, b, segments);
                     } else {
                         accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, segments);

@@ -9,7 +9,8 @@ use super::{Check, available, on_every_isa};
 use crate::activation::{Activation, activate};
 use crate::element::Sealed as Element;
 use crate::kernels::blocking::{
-    Plan, TileRows, most_owned_panels, owned_panels, parameter_lines, sums_in_chains, transposed_lines,
+    LINES_AHEAD, Plan, TileRows, most_owned_panels, owned_panels, parameter_lines, sums_in_chains,
+    transposed_lines,
 };
 use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
@@ -236,12 +237,13 @@ fn reading_of_weights<L: Lanes<Element = f32>>(l: L, isa: Isa) {
                 }
             })
         };
-        let (of_eight, of_two) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, 2>));
-        let [forth, in_turns, of_eight, of_two] =
-            [forth, in_turns, of_eight, of_two].map(|time| format!("{:.1} us", time * 1e6));
+        let (of_eight, of_four) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, 4>));
+        let of_two = by_panels(read_panels::<L, 2>);
+        let [forth, in_turns, of_eight, of_four, of_two] =
+            [forth, in_turns, of_eight, of_four, of_two].map(|time| format!("{:.1} us", time * 1e6));
         println!(
             "{isa}: the weights of {layers:?} read in {forth}, from either end {in_turns}, eight panels at a time \
-             {of_eight}, two {of_two}"
+             {of_eight}, four {of_four}, two {of_two}"
         );
     }
 }
@@ -342,7 +344,7 @@ fn read<'a, L: Lanes<Element = f32>>(l: L, chunks: impl Iterator<Item = &'a [Lin
 }
 
 /// The sum of the lines of a layer's whole groups of `STREAMS` panels, line by line, as one row reads them, with those asked for
-/// that come 24 lines later.
+/// that come [`LINES_AHEAD`] lines later.
 fn read_panels<L: Lanes<Element = f32>, const STREAMS: usize>(
     l: L,
     weights: &[LineOf<L>],
@@ -356,7 +358,7 @@ fn read_panels<L: Lanes<Element = f32>, const STREAMS: usize>(
             for group in weights.chunks_exact(panel * STREAMS) {
                 for k in 0..panel {
                     for (p, sum) in sums.iter_mut().enumerate() {
-                        l.prefetch(group, p * panel + k + 24);
+                        l.prefetch(group, p * panel + k + LINES_AHEAD);
                         *sum = l.add(*sum, l.load(&group[p * panel + k]));
                     }
                 }
