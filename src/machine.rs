@@ -7,7 +7,8 @@
 
 use crate::element::Element;
 use crate::kernels::Kernels;
-use crate::kernels::lanes::{Lanes, QUAD};
+use crate::kernels::lanes::Lanes;
+use crate::kernels::quads;
 use crate::pass::Rows;
 use crate::predict::PredictedRows;
 use crate::small::{Arrangement, Quads, SmallPrediction, SmallStep, WholeLines};
@@ -23,7 +24,7 @@ pub trait Machine<T: Element>: Kernels<T> {
     fn run_owned(&self, owned: &mut Owned<'_, T>, work: &Work<'_, T>);
     /// See [`SmallStep::run`].
     fn run_small(&self, step: &mut SmallStep<'_, T>) -> f64;
-    /// See [`SmallPrediction::run`].
+    /// See [`SmallPrediction::run`] and [`SmallPrediction::run_line`].
     fn predict_small(&self, rows: &mut SmallPrediction<'_, T>);
 }
 
@@ -52,15 +53,14 @@ impl<T: Element, L: Lanes<Element = T>> Machine<T> for L {
     // A block of one line, of which the compiler knows that it is one, has no loops. The second copy of the code takes a step of
     // 2-4-1 from 122 to 103 ns; with more rows than a line holds it gains nothing.
     fn run_small(&self, step: &mut SmallStep<'_, T>) -> f64 {
-        let in_quads = <Quads as Arrangement<L>>::lines(step.rows);
         match step.suits_quads() {
-            true if in_quads == 1 => self.vectorize(
+            true if quads::fit_a_line::<T>(step.rows) => self.vectorize(
                 #[inline(always)]
                 || step.run::<_, Quads>(*self, 1),
             ),
             true => self.vectorize(
                 #[inline(always)]
-                || step.run::<_, Quads>(*self, in_quads),
+                || step.run::<_, Quads>(*self, <Quads as Arrangement<L>>::lines(step.rows)),
             ),
             false => self.vectorize(
                 #[inline(always)]
@@ -71,7 +71,7 @@ impl<T: Element, L: Lanes<Element = T>> Machine<T> for L {
 
     fn predict_small(&self, rows: &mut SmallPrediction<'_, T>) {
         match rows.suits_quads() {
-            true if QUAD * rows.rows <= T::LANES => self.vectorize(
+            true if quads::fit_a_line::<T>(rows.rows) => self.vectorize(
                 #[inline(always)]
                 || rows.run_line(*self),
             ),

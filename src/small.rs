@@ -2,7 +2,7 @@
 //!
 //! Through at most 16 features a layer (8 in `f64`) a few rows are some hundred instructions of arithmetic, and a tile, a
 //! slot and an owner for each would take several times as many to find their operands. Here all of them lie in one
-//! buffer, at distances that follow from the number of rows. The operations, and the order of every sum, are those of
+//! buffer, at distances that follow from the number of rows, or, of a line that is all there is, in registers. The operations, and the order of every sum, are those of
 //! `tile.rs` and `update.rs`, and so are the bits: which of both takes a batch never shows.
 
 use crate::activation::{Activation, activate, multiply_derivative};
@@ -191,10 +191,11 @@ impl<T: Element> SmallPrediction<'_, T> {
         self.buffers.quads && self.network.last().activation() != Activation::Softmax
     }
 
-    /// Rows of one line of quads: it stays in registers from the inputs to the outputs.
+    /// [`SmallPrediction::run`] of rows that fit in one line of quads: it stays in registers from the inputs to the outputs.
     #[inline(always)]
     pub(crate) fn run_line<L: Lanes<Element = T>>(&mut self, l: L) {
         let (network, rows) = (self.network, self.rows);
+        debug_assert!(quads::fit_a_line::<T>(rows), "one line holds them all");
         let (layers, mut parameters) = (&network.layers[..], &network.parameters[..]);
         let mut x = [T::Line::ZERO];
         <Quads as Arrangement<L>>::pack(l, &mut x, self.x, (rows, layers[0].inputs()));

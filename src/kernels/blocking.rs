@@ -199,7 +199,7 @@ pub fn shares_outputs(rows: usize, weights: usize) -> bool {
 /// See [`shares_outputs`].
 const LAYER_FLOP: usize = 2_000_000;
 
-/// Fewest panels of outputs that a thread takes: as many as one row takes at a time.
+/// Fewest panels of outputs that a thread takes: a multiple of what one row takes at a time.
 pub const OWN_PANELS: usize = 8;
 
 /// How the rows of a batch become a gradient.
@@ -282,13 +282,20 @@ pub const fn waits_for_lines(mr: usize, np: usize, accumulators: usize) -> bool 
 /// Lines of weights of which some are beyond L2: half of an L2 of 1 MiB.
 pub const FAR_LINES: usize = 8192;
 
-/// The most panels that a tile takes where lines are beyond L2. Eight hide the latency of every multiply-add, but the lines of
+/// [`panels_per_tile`] where lines are beyond L2.
+#[inline(always)]
+pub const fn far_panels_per_tile(left: usize, rows: usize, accumulators: usize) -> usize {
+    let np = panels_per_tile(left, rows, accumulators);
+    if np > FAR_PANELS { FAR_PANELS } else { np }
+}
+
+/// The most panels that a tile takes there. Eight hide the latency of every multiply-add, but the lines of
 /// four come sooner. On a Zen 5, eight, four and two: one row through 784-512-512-10, 2.7 MB of weights, 25.6, 24.5 and 24.7
 /// microseconds, two rows 26.6, 23.9 and 25.5; one row through 1024-4096-4096-1024 2.57, 2.37 and 2.59 milliseconds.
 pub const FAR_PANELS: usize = 4;
 
-/// How far ahead of its use such a line is asked for. The machine asks for what follows by itself, but in each of the
-/// panels and not past the end of a page. That row, eight panels at a time on a Zen 4: without 30.7 microseconds, 8
+/// How far ahead of its use such a line is asked for. The machine asks for what follows by itself, but within each panel, and
+/// not past the end of a page. That row, when it took eight panels at a time, on a Zen 4: without 30.7 microseconds, 8
 /// lines ahead 30.5, 12 29.3, 16 29.7, 24 29.8, 40 32.6.
 pub const LINES_AHEAD: usize = 12;
 

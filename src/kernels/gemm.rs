@@ -23,8 +23,9 @@
 use core::ops::Range;
 
 use super::blocking::{
-    FAR_LINES, FAR_PANELS, LINES_ASKED, NC_PANELS, asks_for_next, fits_in_registers, next_rows, next_tiles,
-    panels_per_tile, rows_per_tile, segments_of_block, sums_along_lanes, transposed_stride, waits_for_lines,
+    FAR_LINES, LINES_ASKED, NC_PANELS, asks_for_next, far_panels_per_tile, fits_in_registers, next_rows,
+    next_tiles, panels_per_tile, rows_per_tile, segments_of_block, sums_along_lanes, transposed_stride,
+    waits_for_lines,
 };
 use super::lanes::{Lanes, elements};
 use super::micro::{
@@ -189,12 +190,18 @@ struct Operand<'a, T: Element> {
 }
 
 impl<T: Element> Operand<'_, T> {
+    /// Whether some of its lines are beyond L2.
+    #[inline(always)]
+    fn is_far(&self) -> bool {
+        self.lines.len() >= FAR_LINES
+    }
+
     /// How many lines behind the first of panel and segment `from` that of `to` lies; `None` if there is none, or if all lines
     /// are near anyway.
     #[inline(always)]
     fn ahead(&self, from: (usize, usize), to: Option<(usize, usize)>) -> Option<usize> {
         let line = |(panel, segment)| panel * self.panel + segment * self.segment;
-        to.filter(|_| self.lines.len() >= FAR_LINES).map(|to| line(to).wrapping_sub(line(from)))
+        to.filter(|_| self.is_far()).map(|to| line(to).wrapping_sub(line(from)))
     }
 }
 
@@ -244,8 +251,11 @@ fn panels_as_they_lie<L: Lanes>(
             let block = s..segments.min(s + most_segments);
             let mut left = of_block.clone();
             while !left.is_empty() {
-                let np = panels_per_tile(left.len(), rows, L::ACCUMULATORS);
-                let np = if b.lines.len() >= FAR_LINES { np.min(FAR_PANELS) } else { np };
+                let np = if b.is_far() {
+                    far_panels_per_tile(left.len(), rows, L::ACCUMULATORS)
+                } else {
+                    panels_per_tile(left.len(), rows, L::ACCUMULATORS)
+                };
                 let group = order.take(&mut left, np);
                 // What is read next: of these panels, else of the next block of `k`, else of the next panels.
                 let next = if !left.is_empty() {
@@ -386,7 +396,7 @@ impl<T: Element> Tiles<'_, '_, T> {
                     let segments = segments.asking(ahead);
                     let mut sums = self.start::<L, MR, NP>(l, m);
                     let a = elements::<T>(&a[m..]);
-                    if waits_for_lines(MR, NP, L::ACCUMULATORS) && self.b.lines.len() >= FAR_LINES {
+                    if waits_for_lines(MR, NP, L::ACCUMULATORS) && self.b.is_far() {
                         accumulate::<L, RowsDownFar, MR, NP>(l, &mut sums, a, b, segments);
                     } else {
                         accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, segments);

@@ -17,6 +17,12 @@ pub const fn lines<T: Element>(rows: usize) -> usize {
     rows.div_ceil(rows_per_line::<T>())
 }
 
+/// Whether so many rows take one line.
+#[inline(always)]
+pub const fn fit_a_line<T: Element>(rows: usize) -> bool {
+    rows <= rows_per_line::<T>()
+}
+
 /// Whether so many rows take the first half of a line, or less.
 #[inline(always)]
 pub const fn fit_half_a_line<T: Element>(rows: usize) -> bool {
@@ -28,15 +34,15 @@ const fn rows_per_line<T: Element>() -> usize {
     T::LANES / QUAD
 }
 
-/// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0. Quads past the last row become 0 too, or, if it
-/// is alone in its line, copies of it.
+/// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0. Quads past the last row are 0 or copies of it.
 #[inline(always)]
 pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], (rows, cols): (usize, usize)) {
     let per_line = const { rows_per_line::<L::Element>() };
     for (i, line) in to.iter_mut().enumerate() {
         let rows = per_line.min(rows - i * per_line);
         let x = &x[i * per_line * cols..];
-        let v = if rows == 1 { l.load_in_quads(&x[..cols]) } else { l.load_rows(x, (rows, cols)) };
+        // A row by itself needs no permutation.
+        let v = if rows == 1 { l.load_row(&x[..cols]) } else { l.load_rows(x, (rows, cols)) };
         l.store(line, l.flushed(v));
     }
 }
@@ -49,7 +55,7 @@ pub fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: &[LineOf<L>], (rows, c
         let rows = per_line.min(rows - i * per_line);
         let x = &mut x[i * per_line * cols..];
         if rows == 1 {
-            l.store_from_quad(&mut x[..cols], l.load(line));
+            l.store_row(&mut x[..cols], l.load(line));
         } else {
             l.store_rows(x, (rows, cols), l.load(line));
         }

@@ -28,8 +28,8 @@ const NEAREST: i32 = 8;
 /// The categories of `fpclass` that [`Arithmetic::flushed`] makes 0.
 const DENORMAL_OR_MINUS_ZERO: i32 = 0x20 | 0x04;
 
-/// For rows of `cols` elements that follow one another, which of them belongs in each lane of a line of quads; past a row,
-/// the last one, which is 0 where there are such lanes.
+/// For rows of `cols` elements that follow one another, which of them belongs in each lane of a line of quads; in lanes past a
+/// row the last element of the vector, which is 0 where there are such lanes.
 const fn into_quads<const LANES: usize>() -> [[u8; LANES]; QUAD + 1] {
     let mut from = [[LANES as u8 - 1; LANES]; QUAD + 1];
     let mut cols = 1;
@@ -246,7 +246,7 @@ impl Arithmetic for Avx512<f32> {
 impl Lanes for Avx512<f32> {
     /// Of 32 registers, 24 hold sums; the rest hold one row of `B` (up to 4), a broadcast, and slack.
     const ACCUMULATORS: usize = 24;
-    /// One row through 2-4-1 on an Intel Xeon: 38 ns instead of 41.
+    /// One row through 2-4-1 on an Intel Xeon, when this came: 38 ns instead of 41.
     const DIVIDES_HALVES: bool = true;
     /// A line is one register here, and what is known of four lines at a time fits. With AVX2 it would not.
     const GAINS_ABREAST: bool = true;
@@ -283,7 +283,7 @@ impl Lanes for Avx512<f32> {
     #[inline(always)]
     fn load_few(self, x: &[f32]) -> __m512 {
         match x.len() {
-            0..=QUAD => self.select(self.first(QUAD), self.load_in_quads(x), self.zero()),
+            0..=QUAD => self.select(self.first(QUAD), self.load_row(x), self.zero()),
             // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
             5..=8 => unsafe {
                 _mm512_zextps256_ps512(_mm256_maskz_loadu_ps(self.first(x.len()) as u8, x.as_ptr()))
@@ -294,7 +294,7 @@ impl Lanes for Avx512<f32> {
     #[inline(always)]
     fn store_few(self, x: &mut [f32], v: __m512) {
         match x.len() {
-            0..=QUAD => self.store_from_quad(x, v),
+            0..=QUAD => self.store_row(x, v),
             // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
             5..=8 => unsafe {
                 _mm256_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()) as u8, _mm512_castps512_ps256(v))

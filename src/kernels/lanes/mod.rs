@@ -320,11 +320,11 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// Stores as many lanes as the slice has elements, at most a line.
     fn store_slice(self, x: &mut [Self::Element], v: Self::Vector);
     /// [`Lanes::load_slice`] of what may just have been stored, or lie beside what has: a wide load waits until what was stored in
-    /// parts is in the cache, and a masked one until all is that lies within its whole width.
+    /// parts is in the cache, and a masked one until all is that was stored within its whole width.
     #[inline(always)]
     fn load_few(self, x: &[Self::Element]) -> Self::Vector {
         if x.len() <= QUAD {
-            return self.select(self.first(QUAD), self.load_in_quads(x), self.zero());
+            return self.select(self.first(QUAD), self.load_row(x), self.zero());
         }
         self.load_slice(x)
     }
@@ -332,7 +332,7 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     #[inline(always)]
     fn store_few(self, x: &mut [Self::Element], v: Self::Vector) {
         if x.len() <= QUAD {
-            return self.store_from_quad(x, v);
+            return self.store_row(x, v);
         }
         self.store_slice(x, v);
     }
@@ -393,12 +393,12 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
         }
         self.load(&line)
     }
-    /// Up to four elements in every quad, each loaded by itself; lanes past them are 0.
+    /// One row of up to four elements in every quad, each loaded by itself; lanes past them are 0.
     ///
     /// # Panics
     /// If there are more.
     #[inline(always)]
-    fn load_in_quads(self, x: &[Self::Element]) -> Self::Vector {
+    fn load_row(self, x: &[Self::Element]) -> Self::Vector {
         let zero = Self::Element::ZERO;
         match *x {
             [] => self.zero(),
@@ -409,20 +409,20 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
             _ => panic!("a quad has four lanes"),
         }
     }
-    /// Stores up to four lanes of the first quad, each by itself.
+    /// Stores the first quad's row of up to four elements, each by itself.
     ///
     /// # Panics
     /// If there are more.
     #[inline(always)]
-    fn store_from_quad(self, x: &mut [Self::Element], v: Self::Vector) {
+    fn store_row(self, x: &mut [Self::Element], v: Self::Vector) {
         let mut line = <Self::Element as Element>::Line::ZERO;
         self.store(&mut line, v);
         match (x, line.as_slice()) {
             ([], _) => {}
-            ([a], &[v, ..]) => *a = v,
-            ([a, b], &[v, w, ..]) => (*a, *b) = (v, w),
-            ([a, b, c], &[v, w, x, ..]) => (*a, *b, *c) = (v, w, x),
-            ([a, b, c, d], &[v, w, x, y, ..]) => (*a, *b, *c, *d) = (v, w, x, y),
+            ([a], &[p, ..]) => *a = p,
+            ([a, b], &[p, q, ..]) => (*a, *b) = (p, q),
+            ([a, b, c], &[p, q, r, ..]) => (*a, *b, *c) = (p, q, r),
+            ([a, b, c, d], &[p, q, r, s, ..]) => (*a, *b, *c, *d) = (p, q, r, s),
             _ => panic!("a quad has four lanes"),
         }
     }

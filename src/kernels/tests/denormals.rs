@@ -157,8 +157,7 @@ struct Packing(usize);
 
 impl<T: Scalar> Check<T> for Packing {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
-        for cols in 1..=2 * T::LANES + 1 {
-            let rows = 5;
+        for (rows, cols) in (1..=2 * T::LANES + 1).flat_map(|cols| [(1, cols), (5, cols)]) {
             let x: Vec<T> = (0..rows * cols).map(|i| T::SPECIAL[i % 12]).collect();
             let mut lines = nan_lines::<T>(rows * panels::<T>(cols));
             l.pack(PanelsMut::new(&mut lines, rows, cols), &x);

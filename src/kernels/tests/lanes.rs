@@ -381,7 +381,7 @@ impl Across {
     /// stay.
     fn parts<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
         let lanes = T::LANES;
-        let values = ordinary::<T>(lanes);
+        let values = ordinary::<T>(1 + lanes).split_off(1);
         let (marker, full) = (T::from_f64(-77.0), line_of::<T>(&values));
         for len in 0..=lanes + 2 {
             let slice = &values[..len.min(lanes)];
@@ -414,7 +414,7 @@ impl Across {
 
     /// Rows of every length and number that a line of quads has room for, and single ones.
     fn rows<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
-        let values = ordinary::<T>(T::LANES);
+        let values = ordinary::<T>(1 + T::LANES).split_off(1);
         let (marker, full) = (T::from_f64(-77.0), line_of::<T>(&values));
         for (rows, cols) in (0..=T::LANES / QUAD).flat_map(|rows| (0..=QUAD).map(move |cols| (rows, cols))) {
             let count = rows * cols;
@@ -425,8 +425,8 @@ impl Across {
                 || {
                     l.store(&mut loaded, l.load_rows(&values[..count], (rows, cols)));
                     l.store_rows(&mut stored[..count], (rows, cols), l.load(&full));
-                    l.store(&mut loaded_row, l.load_in_quads(&values[..cols]));
-                    l.store_from_quad(&mut stored_row[..cols], l.load(&full));
+                    l.store(&mut loaded_row, l.load_row(&values[..cols]));
+                    l.store_row(&mut stored_row[..cols], l.load(&full));
                 },
             );
             let what = format!("{rows} rows of {cols} on {isa}");
@@ -435,18 +435,14 @@ impl Across {
                 let expected = if row < rows && col < cols { values[row * cols + col] } else { T::ZERO };
                 assert_eq!(loaded.as_slice()[lane], expected, "load_rows, lane {lane} of {what}");
                 let expected = if col < cols { values[col] } else { T::ZERO };
-                assert_eq!(loaded_row.as_slice()[lane], expected, "load_in_quads, lane {lane} of {what}");
+                assert_eq!(loaded_row.as_slice()[lane], expected, "load_row, lane {lane} of {what}");
             }
             for (i, &stored) in stored.iter().enumerate() {
                 let expected = if i < count { values[i / cols * QUAD + i % cols] } else { marker };
                 assert_eq!(stored, expected, "store_rows, {i} of {what}");
             }
             for (i, &stored) in stored_row.iter().enumerate() {
-                assert_eq!(
-                    stored,
-                    if i < cols { values[i] } else { marker },
-                    "store_from_quad, {i} of {what}"
-                );
+                assert_eq!(stored, if i < cols { values[i] } else { marker }, "store_row, {i} of {what}");
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::kernels::{Isa, Kernels, Start};
 use crate::optimizer::{Optimizer, Update};
 
 /// Shapes past the cube: ragged in every block, sums longer than a block of `k`, and more than a block of panels.
-const RAGGED: [(usize, usize, usize); 24] = [
+const RAGGED: [(usize, usize, usize); 26] = [
     (31, 33, 65),
     (33, 31, 129),
     (65, 100, 31),
@@ -24,6 +24,9 @@ const RAGGED: [(usize, usize, usize); 24] = [
     (129, 17, 300),
     (2, 129, 300),
     (1, 300, 129),
+    // Lines beyond L2 for a row or two.
+    (1, 270, 530),
+    (2, 270, 530),
     (64, 64, 256),
     (64, 48, 257),
     (5, 66, 600),

@@ -9,8 +9,8 @@ use super::{Check, available, on_every_isa};
 use crate::activation::{Activation, activate};
 use crate::element::Sealed as Element;
 use crate::kernels::blocking::{
-    LINES_AHEAD, Plan, TileRows, most_owned_panels, owned_panels, parameter_lines, sums_in_chains,
-    transposed_lines,
+    FAR_PANELS, LINES_AHEAD, Plan, TileRows, most_owned_panels, owned_panels, parameter_lines,
+    sums_in_chains, transposed_lines,
 };
 use crate::kernels::gemm::Order;
 use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
@@ -237,7 +237,7 @@ fn reading_of_weights<L: Lanes<Element = f32>>(l: L, isa: Isa) {
                 }
             })
         };
-        let (of_eight, of_four) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, 4>));
+        let (of_eight, of_four) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, FAR_PANELS>));
         let of_two = by_panels(read_panels::<L, 2>);
         let [forth, in_turns, of_eight, of_four, of_two] =
             [forth, in_turns, of_eight, of_four, of_two].map(|time| format!("{:.1} us", time * 1e6));
@@ -343,8 +343,8 @@ fn read<'a, L: Lanes<Element = f32>>(l: L, chunks: impl Iterator<Item = &'a [Lin
     kept
 }
 
-/// The sum of the lines of a layer's whole groups of `STREAMS` panels, line by line, as one row reads them, with those asked for
-/// that come [`LINES_AHEAD`] lines later.
+/// The sum of the lines of a layer's whole groups of `STREAMS` panels, line by line, with those asked for that come
+/// [`LINES_AHEAD`] lines later: with AVX-512 a row reads far weights so, [`FAR_PANELS`] at a time.
 fn read_panels<L: Lanes<Element = f32>, const STREAMS: usize>(
     l: L,
     weights: &[LineOf<L>],
