@@ -34,7 +34,7 @@ const fn rows_per_line<T: Element>() -> usize {
     T::LANES / QUAD
 }
 
-/// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0. Quads past the last row are 0 or copies of it.
+/// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0, and so do lanes without an element.
 #[inline(always)]
 pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], (rows, cols): (usize, usize)) {
     let per_line = const { rows_per_line::<L::Element>() };
@@ -42,7 +42,7 @@ pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], (rows, cols)
         let rows = per_line.min(rows - i * per_line);
         let x = &x[i * per_line * cols..];
         // A row by itself needs no permutation.
-        let v = if rows == 1 { l.load_row(&x[..cols]) } else { l.load_rows(x, (rows, cols)) };
+        let v = if rows == 1 { l.load_few(&x[..cols]) } else { l.load_rows(x, (rows, cols)) };
         l.store(line, l.flushed(v));
     }
 }

@@ -64,9 +64,8 @@ impl<T: Element> Check<T> for Moves {
             l.vectorize(|| quads::pack(l, &mut lines, x, (rows, cols)));
             for (i, &lane) in elements::<T>(&lines).iter().enumerate() {
                 let (r, c) = (i / QUAD, i % QUAD);
-                let of = |r: usize| if c < cols { x[r * cols + c] } else { T::ZERO };
-                let right = if r < rows { lane == of(r) } else { lane == T::ZERO || lane == of(rows - 1) };
-                assert!(right, "{isa}, lane {i} of [{rows}, {cols}]: {lane}");
+                let right = if r < rows && c < cols { x[r * cols + c] } else { T::ZERO };
+                assert_eq!(lane, right, "{isa}, lane {i} of [{rows}, {cols}]");
             }
             let mut back = vec![T::from_f64(f64::NAN); rows * cols];
             l.vectorize(|| quads::unpack(l, &mut back, &lines, (rows, cols)));
