@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::kernels::Isa;
+use crate::simd::isa::Isa;
 
 /// Why a call was refused. Nothing has changed when one is returned, except as [`Error::NonFinite`] and
 /// [`Trainer::fit`](crate::Trainer::fit) say.
@@ -43,7 +43,7 @@ pub enum Error {
     NoInputGradients,
     /// Reports were not asked for when the trainer was built.
     NoReport,
-    /// The workspace was made for a network of other shapes.
+    /// The workspace was made for a network of other shapes or of another instruction set.
     Workspace,
     /// A setting was made that has no effect with what else was chosen.
     Unused { what: &'static str, by: &'static str },
@@ -91,7 +91,10 @@ impl fmt::Display for Error {
                 write!(f, "there are no input gradients: ask for them by TrainerBuilder::input_gradients")
             }
             Self::NoReport => write!(f, "there are no reports: ask for them by TrainerBuilder::report"),
-            Self::Workspace => write!(f, "the workspace was made for a network of other shapes"),
+            Self::Workspace => write!(
+                f,
+                "the workspace was made for a network of other shapes or of another instruction set"
+            ),
             Self::NonFinite { what, step, layer: Some(layer) } => {
                 write!(f, "the {what} of layer {layer} is not finite at step {step}")
             }

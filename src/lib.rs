@@ -67,58 +67,41 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 #![warn(missing_docs)]
 
-mod activation;
-mod ahead;
-mod dropout;
-mod element;
+mod engine;
 mod error;
 #[cfg(feature = "files")]
 mod files;
-mod fit;
-mod gradient_check;
-mod init;
-// The kernels' items are public for the sealed trait's signatures, not for callers: the module is private.
+// The kernels' items are public for the engine's signatures, not for callers: the module is private.
 #[allow(missing_docs)]
 mod kernels;
-mod loss;
-mod machine;
 pub mod metrics;
 mod network;
-mod optimizer;
-mod outputs;
-mod owners;
-mod parallel;
-mod pass;
 mod predict;
 pub mod reference;
-mod report;
-mod scaler;
-mod schedule;
-mod small;
-mod tile;
+#[allow(missing_docs)]
+mod simd;
 mod train;
-mod trainer_builder;
-mod update;
 
-pub use activation::Activation;
-pub use element::Element;
+pub use engine::parallel::Parallelism;
 pub use error::Error;
 #[cfg(feature = "files")]
 pub use files::Names;
-pub use fit::{Data, Epoch, Evaluation, Fit, Outcome};
-pub use gradient_check::GradientCheck;
-pub use init::Init;
-pub use kernels::Isa;
-pub use loss::{Loss, Reduction, Targets};
+pub use kernels::ops::activation::Activation;
+pub use kernels::ops::loss::{Loss, Reduction};
+pub use kernels::ops::optimizer::Optimizer;
+pub use kernels::ops::targets::Targets;
+pub use network::init::Init;
+pub use network::scaler::Scaler;
 pub use network::{Layer, LayerKind, Network, NetworkBuilder};
-pub use optimizer::Optimizer;
-pub use parallel::Parallelism;
 pub use predict::Workspace;
-pub use report::LayerReport;
-pub use scaler::Scaler;
-pub use schedule::{Plateau, Schedule};
-pub use train::Trainer;
-pub use trainer_builder::TrainerBuilder;
+pub use simd::isa::Isa;
+pub use simd::scalar::Element;
+pub use train::builder::TrainerBuilder;
+pub use train::fit::{Data, Epoch, Evaluation, Fit, Outcome};
+pub use train::gradient_check::GradientCheck;
+pub use train::layer_stats::LayerReport;
+pub use train::schedule::{Plateau, Schedule};
+pub use train::trainer::Trainer;
 
 /// The README's program, compiled and run as a test.
 #[cfg(doctest)]

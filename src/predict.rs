@@ -1,23 +1,28 @@
 //! Forward only.
 
+use crate::engine::dispatch::Engine;
+use crate::engine::dispatch::engine;
+use crate::engine::prediction::PredictedRows;
+use crate::engine::prediction::check_max_batch;
+use crate::engine::prediction::shares;
+use crate::simd::isa::Isa;
 use core::fmt;
 use std::sync::Arc;
 
-use crate::ahead::Ahead;
-use crate::element::Element;
-use crate::error::{Error, MAX_BYTES, check_batch, check_length};
-use crate::kernels::Kernels;
-use crate::kernels::blocking::{
-    MAX_SLOTS, PARALLEL_FLOP, counted_rows, fits_near, predicted_rows, slots_together, tile_rows,
-};
-use crate::loss::Targets;
+use crate::engine::micro_batch::{Purpose, Tile};
+use crate::engine::parallel::{PARALLEL_FLOP, counted_rows};
+use crate::engine::parallel::{Parallelism, Split, Threads};
+use crate::engine::plan::{MAX_SLOTS, predicted_rows, slots_together, tile_rows};
+use crate::engine::single_panel::{SmallBuffers, SmallPrediction};
+use crate::error::{Error, check_batch, check_length};
 use crate::network::{Layer, LayerKind, Network};
-use crate::parallel::{Divide, Parallelism, Split, Threads};
-use crate::small::{SmallBuffers, SmallPrediction};
-use crate::tile::{Purpose, Tile};
+use crate::simd::scalar::Element;
 
 /// The buffers that predictions need. Each thread that predicts at the same time has its own.
 pub struct Workspace<T: Element> {
+    engine: &'static dyn Engine<T>,
+    /// That of the engine.
+    isa: Isa,
     tiles: Vec<Tile<T>>,
     /// For batches that need no tiles, if the network is small.
     small: Option<SmallBuffers<T>>,
@@ -91,11 +96,15 @@ impl<T: Element> Network<T> {
     /// the buffers of at most 64 tiles, tile by tile.
     ///
     /// # Errors
-    /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory.
+    /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory, [`Error::Isa`] if the network's
+    /// instruction set is not here.
     pub fn workspace(&self, max_batch: usize) -> Result<Workspace<T>, Error> {
         check_max_batch(self, max_batch)?;
         let tile_rows = tile_rows::<T>(max_batch, self.parameter_count());
+        let isa = self.isa();
         let workspace = Workspace {
+            engine: engine(isa).ok_or(Error::Isa { isa })?,
+            isa,
             tiles: Vec::new(),
             small: SmallBuffers::new(self, tile_rows),
             tile_rows: 0,
@@ -117,10 +126,11 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than the
     /// workspace was built for; [`Error::Length`] for `y` of another batch; [`Error::Workspace`] for a
-    /// workspace of a network of other shapes. `y` is untouched then.
+    /// workspace of a network of other shapes or of another instruction set. `y` is untouched then.
     pub fn predict_into(&self, x: &[T], y: &mut [T], workspace: &mut Workspace<T>) -> Result<(), Error> {
         if !Arc::ptr_eq(&self.layers, &workspace.layers)
             && !shapes(&self.layers).eq(shapes(&workspace.layers))
+            || self.isa() != workspace.isa
         {
             return Err(Error::Workspace);
         }
@@ -128,7 +138,7 @@ impl<T: Element> Network<T> {
         check_length("outputs", batch * self.outputs(), y.len())?;
         match workspace.small.as_mut().filter(|small| small.suit(self, batch)) {
             Some(buffers) => {
-                self.kernels.predict_small(&mut SmallPrediction {
+                workspace.engine.predict_small(&mut SmallPrediction {
                     buffers,
                     network: self,
                     x,
@@ -144,7 +154,7 @@ impl<T: Element> Network<T> {
     /// [`Network::predict_into`] of a batch that is sound. A function of its own, so that small networks save no registers for it.
     #[inline(never)]
     fn predict_tiles(&self, x: &[T], y: &mut [T], batch: usize, workspace: &mut Workspace<T>) {
-        let Workspace { tiles, tile_rows, threads, .. } = workspace;
+        let Workspace { engine, tiles, tile_rows, threads, .. } = workspace;
         let (rows_each, used) = shares(batch, *tile_rows, tiles.len());
         let tiles = &mut tiles[..used];
         let predict = |split: Split| {
@@ -162,7 +172,7 @@ impl<T: Element> Network<T> {
                 split_outputs,
                 together: slots_together(used, split.threads()),
             };
-            split.for_each(rows, &|rows| self.kernels.predict_rows(rows));
+            split.for_each(rows, &|rows| engine.predict_rows(rows));
         };
         let counted = if used == 1 && threads.share_with_caller() { counted_rows(batch) } else { batch };
         threads.enter(counted.saturating_mul(2 * self.parameter_count()), predict);
@@ -174,107 +184,12 @@ fn shapes(layers: &[Layer]) -> impl Iterator<Item = (LayerKind, usize, usize)> {
     layers.iter().map(|layer| (layer.kind(), layer.inputs(), layer.outputs()))
 }
 
-/// Shares a batch out in whole tiles among at most so many slots: the rows of each, and how many there are.
-pub(crate) fn shares(batch: usize, tile_rows: usize, slots: usize) -> (usize, usize) {
-    if batch <= tile_rows {
-        return (tile_rows, batch.min(1));
-    }
-    let rows_each = batch.div_ceil(tile_rows).div_ceil(slots) * tile_rows;
-    (rows_each, batch.div_ceil(rows_each))
-}
-
-/// Refuses batches whose buffers would not fit in the address space.
-pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize) -> Result<(), Error> {
-    if max_batch == 0 {
-        return Err(Error::Zero { what: "the largest batch" });
-    }
-    let features = network.layers.iter().try_fold(network.inputs() + T::LANES, |sum, layer| {
-        sum.checked_add(layer.outputs().checked_add(T::LANES)?)
-    });
-    // Outputs, sums, their gradients and what dropout leaves, of every layer, and as much for the caller's rows; a tile
-    // rounds the rows up by less than a batch or 64.
-    let bytes = features
-        .and_then(|features| features.checked_mul(6 * size_of::<T>()))
-        .and_then(|bytes| bytes.checked_mul(max_batch.checked_add(64)?));
-    match bytes {
-        Some(bytes) if bytes <= MAX_BYTES => Ok(()),
-        _ => Err(Error::Overflow { what: "the buffers of the largest batch" }),
-    }
-}
-
-/// Rows of a prediction, and a tile for every `rows_each` of them, so that each thread has one.
-pub struct PredictedRows<'a, T: Element> {
-    network: &'a Network<T>,
-    tiles: &'a mut [Tile<T>],
-    tile_rows: usize,
-    rows_each: usize,
-    rows: usize,
-    x: &'a [T],
-    y: &'a mut [T],
-    /// How the outputs of large layers are shared out.
-    split_outputs: Split,
-    /// Tiles that are not shared out any further.
-    together: usize,
-}
-
-impl<T: Element> Divide for PredictedRows<'_, T> {
-    fn pieces(&self) -> usize {
-        self.tiles.len()
-    }
-
-    fn together(&self) -> usize {
-        self.together
-    }
-
-    fn divide(self, left: usize) -> (Self, Self) {
-        let rows = left * self.rows_each;
-        let rows_right = self.rows - rows;
-        let (x, x_right) = self.x.split_at(rows * self.network.inputs());
-        let (y, y_right) = self.y.split_at_mut(rows * self.network.outputs());
-        let (tiles, tiles_right) = self.tiles.split_at_mut(left);
-        (
-            Self { tiles, rows, x, y, ..self },
-            Self { tiles: tiles_right, rows: rows_right, x: x_right, y: y_right, ..self },
-        )
-    }
-}
-
-impl<T: Element> PredictedRows<'_, T> {
-    /// Every row, tile by tile.
-    #[inline(always)]
-    pub(crate) fn run<K: Kernels<T> + Copy>(&mut self, kernels: K) {
-        let (network, last) = (self.network, self.network.last().activation());
-        let (inputs, outputs) = (network.inputs(), network.outputs());
-        // Else there is no room beside the weights for the rows of the next tile.
-        let is_near = fits_near::<T>(network.parameters.len());
-        // All of a thread's rows in the buffers of one tile, so that they stay near.
-        let tile = &mut self.tiles[0];
-        let mut row = 0;
-        while row < self.rows {
-            let rows = self.tile_rows.min(self.rows - row);
-            let next = &self.x[(row + rows) * inputs..];
-            let next = &next[..next.len().min(self.tile_rows * inputs)];
-            let parts = if is_near { network.layers.len() } else { 0 };
-            let mut ahead = Ahead::new(next, Targets::Values(&[]), parts);
-            tile.forward(
-                kernels,
-                network,
-                (&self.x[row * inputs..][..rows * inputs], rows, &mut ahead),
-                (last, None),
-                self.split_outputs,
-            );
-            tile.read_outputs(kernels, network, &mut self.y[row * outputs..][..rows * outputs]);
-            row += rows;
-        }
-    }
-}
-
 #[cfg(test)]
 #[cfg(feature = "rayon")]
 mod tests {
     use super::*;
     use crate::Activation;
-    use crate::parallel::tests::parts;
+    use crate::engine::parallel::tests::parts;
 
     #[test]
     fn one_thread_takes_the_panels_of_its_tiles_in_turns_from_either_end() {

@@ -20,17 +20,18 @@
 
 use std::path::Path;
 
-use super::header::{self, Header, parse_word};
-use super::tensors::{Writer, read_parameters};
-use super::{STATE, canonical, header_text, names, parse, read};
-use crate::element::Element;
 use crate::error::Error;
-use crate::fit::{Epoch, Evaluation, Outcome, Progress};
-use crate::kernels::lanes::Line;
+use crate::files::header;
+use crate::files::header::{Header, parse_word};
+use crate::files::tensors::{Writer, read_parameters};
+use crate::files::{STATE, canonical, header_text, names, parse, read};
+use crate::kernels::ops::optimizer::Optimizer;
 use crate::network::{Network, read_canonical, write_canonical};
-use crate::optimizer::Optimizer;
-use crate::schedule::Plateau;
-use crate::train::Trainer;
+use crate::simd::scalar::Element;
+use crate::simd::scalar::Line;
+use crate::train::fit::{Epoch, Evaluation, Outcome, Progress};
+use crate::train::schedule::Plateau;
+use crate::train::trainer::Trainer;
 
 impl<T: Element> Trainer<T> {
     /// Writes all that training has come to: the network, the optimizer's running sums, the learning rate, the numbers

@@ -11,11 +11,11 @@
 //! A layer has its kind, its activation and the share of its dropout. Means and deviations are there if the network
 //! has a scaler. A checkpoint has more. It is one entry of the file's metadata, whose entries have no order.
 
-use crate::activation::Activation;
-use crate::element::Element;
 use crate::error::Error;
+use crate::kernels::ops::activation::Activation;
+use crate::network::scaler::Scaler;
 use crate::network::{Layer, LayerKind, Network};
-use crate::scaler::Scaler;
+use crate::simd::scalar::Element;
 
 /// The entry of the metadata.
 pub const KEY: &str = "fuseprop";

@@ -11,10 +11,10 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::element::Element;
 use crate::error::Error;
-use crate::init::Init;
+use crate::network::init::Init;
 use crate::network::{LayerKind, Network};
+use crate::simd::scalar::Element;
 use header::{Header, LayerLine};
 pub use names::Names;
 use tensors::{Writer, describe, is_read, read_parameters};

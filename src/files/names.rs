@@ -2,7 +2,7 @@
 
 use safetensors::SafeTensors;
 
-use crate::activation::Activation;
+use crate::kernels::ops::activation::Activation;
 use crate::network::{Layer, LayerKind};
 
 /// Where [`Network::import`](crate::Network::import) looks for the tensors of each layer.

@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::names::{Pair, sequential};
-use super::{header, malformed};
-use crate::element::Element;
 use crate::error::Error;
+use crate::files::names::{Pair, sequential};
+use crate::files::{header, malformed};
 use crate::network::{Layer, LayerKind};
+use crate::simd::scalar::Element;
 
 /// Gathers the tensors of a file.
 pub struct Writer {

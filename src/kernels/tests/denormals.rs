@@ -2,18 +2,24 @@
 //! small it becomes: sums that fade away (`m = 0.9 m` when no gradient comes) would else stay denormal for good, and slow
 //! every later step.
 
-use super::lanes::Scalar;
-use super::products::{Random, at, nan_lines, packed, transposed};
-use super::{Check, available, on_every_isa};
-use crate::activation::Activation;
-use crate::element::Sealed as Element;
-use crate::kernels::gemm::Order;
-use crate::kernels::gradient::Descent;
-use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
-use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Isa, Kernels, Start, quads};
-use crate::loss::{self, Classes, Loss, Objective, Targets};
-use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use super::Kernels;
+use crate::kernels::gemm::packed4 as quads;
+use crate::kernels::gemm::products::Order;
+use crate::kernels::gemm::weight_gradient::Descent;
+use crate::kernels::matrix::Start;
+use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
+use crate::kernels::ops::activation::Activation;
+use crate::kernels::ops::loss;
+use crate::kernels::ops::loss::{Classes, Loss, Objective};
+use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use crate::kernels::ops::targets::Targets;
+use crate::kernels::tests::lanes::Scalar;
+use crate::kernels::tests::products::{Random, at, nan_lines, packed, transposed};
+use crate::kernels::tests::{Check, available, on_every_isa};
+use crate::simd::isa::Isa;
+use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::scalar::Element;
+use crate::simd::scalar::{Line, elements, elements_mut};
 
 const STEPS: u64 = 100_000;
 

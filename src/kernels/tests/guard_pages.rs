@@ -1,17 +1,23 @@
 //! Every kernel with every buffer between two pages that cannot be touched: reading or writing one byte past either end
 //! ends the process. Each buffer has pages of its own, so that none hides the overflow of another.
 
-use super::{Check, available, on_every_isa};
-use crate::activation::Activation;
-use crate::dropout::Noise;
-use crate::element::Sealed as Element;
-use crate::kernels::blocking::transposed_stride;
-use crate::kernels::gemm::Order;
-use crate::kernels::lanes::{Lanes, QUAD, elements_mut};
-use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Isa, Kernels, Start, quads};
-use crate::loss::{self, Classes, Loss, Objective, Targets};
-use crate::optimizer::{Optimizer, Update};
+use super::Kernels;
+use crate::kernels::gemm::packed4 as quads;
+use crate::kernels::gemm::products::Order;
+use crate::kernels::matrix::Start;
+use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
+use crate::kernels::matrix::transpose::transposed_stride;
+use crate::kernels::ops::activation::Activation;
+use crate::kernels::ops::dropout::Noise;
+use crate::kernels::ops::loss;
+use crate::kernels::ops::loss::{Classes, Loss, Objective};
+use crate::kernels::ops::optimizer::{Optimizer, Update};
+use crate::kernels::ops::targets::Targets;
+use crate::kernels::tests::{Check, available, on_every_isa};
+use crate::simd::isa::Isa;
+use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::scalar::Element;
+use crate::simd::scalar::elements_mut;
 
 const ROWS: [usize; 11] = [1, 2, 3, 5, 8, 12, 13, 17, 25, 33, 64];
 const FEATURES: [usize; 13] = [1, 2, 7, 8, 9, 15, 16, 17, 18, 33, 49, 65, 129];
@@ -65,7 +71,7 @@ impl Fence {
 
     /// Lines whose elements are all a quarter.
     fn lines<T: Element>(&mut self, count: usize, side: Side) -> &mut [T::Line] {
-        let lines = self.slice(count, side, <T::Line as crate::kernels::lanes::Line<T>>::ZERO);
+        let lines = self.slice(count, side, <T::Line as crate::simd::scalar::Line<T>>::ZERO);
         elements_mut::<T>(lines).fill(T::from_f64(0.25));
         lines
     }

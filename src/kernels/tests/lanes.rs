@@ -1,10 +1,12 @@
 //! The operations of lanes against scalar arithmetic, bit for bit: special values in every lane and every combination.
 
-use super::math::times_exp2;
-use super::{Check, on_every_isa};
-use crate::element::Sealed as Element;
-use crate::kernels::Isa;
-use crate::kernels::lanes::{Arithmetic, Lanes, Line, QUAD, abreast::Abreast};
+use crate::kernels::tests::math::times_exp2;
+use crate::kernels::tests::{Check, on_every_isa};
+use crate::simd::interleaved::Abreast;
+use crate::simd::isa::Isa;
+use crate::simd::lanes::{Arithmetic, Lanes, QUAD};
+use crate::simd::scalar::Element;
+use crate::simd::scalar::Line;
 
 /// The arithmetic of one number.
 pub(super) trait Scalar: Element {
@@ -109,13 +111,13 @@ impl Operations {
         };
         for shift in 0..combinations {
             let of_lane = |lane: usize| combination((shift + lane) % combinations);
-            let mut lines = [<L::Element as Element>::Line::ZERO; N];
+            let mut lines = [<L::Element as crate::simd::scalar::Scalar>::Line::ZERO; N];
             for (n, line) in lines.iter_mut().enumerate() {
                 for (lane, to) in line.as_mut_slice().iter_mut().enumerate() {
                     *to = of_lane(lane)[n];
                 }
             }
-            let mut found = <L::Element as Element>::Line::ZERO;
+            let mut found = <L::Element as crate::simd::scalar::Scalar>::Line::ZERO;
             l.vectorize(
                 #[inline(always)]
                 || {

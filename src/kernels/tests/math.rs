@@ -3,10 +3,13 @@
 //! For `f32` the standard library's `f64` functions are as good as exact. For `f64` they are computed in
 //! double-double arithmetic (Dekker 1971), good to 2^-90.
 
-use super::{Check, available, on_every_isa};
-use crate::element::Sealed as Element;
-use crate::kernels::lanes::{Lanes, Line, elements, elements_mut};
-use crate::kernels::{Isa, math};
+use crate::kernels::tests::{Check, available, on_every_isa};
+use crate::simd::isa::Isa;
+use crate::simd::lanes::Lanes;
+use crate::simd::math;
+use crate::simd::scalar::Element;
+use crate::simd::scalar::Scalar;
+use crate::simd::scalar::{Line, elements, elements_mut};
 
 #[derive(Clone, Copy, Debug)]
 enum Function {
@@ -26,7 +29,7 @@ const FUNCTIONS: &[Function] = &[Exp, Sigmoid, Tanh, ExpM1, Softplus, Gelu];
 
 impl Function {
     /// Replaces every element by its image.
-    fn apply<L: Lanes>(self, l: L, lines: &mut [<L::Element as Element>::Line]) {
+    fn apply<L: Lanes>(self, l: L, lines: &mut [<L::Element as Scalar>::Line]) {
         l.vectorize(
             #[inline(always)]
             || {
@@ -558,7 +561,7 @@ impl Check<f64> for GeluInF64 {
         // Half a unit for the rounding of the table; the square of 37.5 without fused multiply-adds.
         let bound = if isa == Isa::Portable { 8.0 + 37.5 * 37.5 / 2.0 } else { 4.5 };
         for &(x, exact) in GELU {
-            let mut lines = [<f64 as Element>::Line::ZERO];
+            let mut lines = [<f64 as Scalar>::Line::ZERO];
             elements_mut::<f64>(&mut lines).fill(x);
             Gelu.apply(l, &mut lines);
             for &y in elements::<f64>(&lines) {
@@ -583,7 +586,7 @@ impl Check<f32> for Circle {
         let reach = if isa == Isa::Portable { 12e3 } else { 1e6 };
         for i in 0..200_000 {
             let x = (reach * (f64::from(i) / 1e5 - 1.0).powi(3)) as f32;
-            let mut lines = [<f32 as Element>::Line::ZERO; 2];
+            let mut lines = [<f32 as Scalar>::Line::ZERO; 2];
             elements_mut::<f32>(&mut lines).fill(x);
             l.vectorize(
                 #[inline(always)]

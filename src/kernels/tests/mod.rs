@@ -13,15 +13,18 @@ mod products;
 mod quads;
 mod special;
 mod speed;
+mod table;
 
-use super::lanes::Lanes;
-use super::{Isa, Kernels};
-use crate::element::Sealed as Element;
+use table::{Kernels, kernels};
+
+use crate::simd::isa::Isa;
+use crate::simd::lanes::Lanes;
+use crate::simd::scalar::Element;
 
 /// The kernels at hand; says which instruction sets are missing. One that the environment requires must be there.
 fn available<T: Element>() -> Vec<(Isa, &'static dyn Kernels<T>)> {
     let all = [Isa::Portable, Isa::Avx2, Isa::Avx512];
-    let entry = |isa| Some((isa, T::kernels(isa)? as &dyn Kernels<T>));
+    let entry = |isa| Some((isa, kernels::<T>(isa)?));
     let found: Vec<_> = all.into_iter().filter(|&isa| is_wanted(isa)).filter_map(entry).collect();
     for isa in all.into_iter().filter(|isa| found.iter().all(|(other, _)| other != isa)) {
         println!("not tested here: {isa}");
@@ -50,19 +53,19 @@ trait Check<T> {
 macro_rules! on_every_isa {
     ($element:ty, $start:expr => $check:ident) => {
         let mut $check = $start;
-        if let Some(&l) = $crate::kernels::lanes::portable::Portable::<$element>::detect()
+        if let Some(&l) = $crate::simd::portable::Portable::<$element>::detect()
             && $crate::kernels::tests::is_wanted(Isa::Portable)
         {
             Check::<$element>::run(&mut $check, l, Isa::Portable);
         }
         #[cfg(target_arch = "x86_64")]
-        if let Some(&l) = $crate::kernels::lanes::avx2::Avx2::<$element>::detect()
+        if let Some(&l) = $crate::simd::avx2::Avx2::<$element>::detect()
             && $crate::kernels::tests::is_wanted(Isa::Avx2)
         {
             Check::<$element>::run(&mut $check, l, Isa::Avx2);
         }
         #[cfg(target_arch = "x86_64")]
-        if let Some(&l) = $crate::kernels::lanes::avx512::Avx512::<$element>::detect()
+        if let Some(&l) = $crate::simd::avx512::Avx512::<$element>::detect()
             && $crate::kernels::tests::is_wanted(Isa::Avx512)
         {
             Check::<$element>::run(&mut $check, l, Isa::Avx512);

@@ -1,12 +1,12 @@
 //! Layer norms against the reference, on every instruction set, with something in the padding.
 
-use super::available;
-use crate::activation::Activation;
-use crate::element::Sealed as Element;
-use crate::kernels::Start;
-use crate::kernels::lanes::{Line, elements_mut};
-use crate::kernels::pack::{Panels, PanelsMut, panels};
+use crate::kernels::matrix::Start;
+use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
+use crate::kernels::ops::activation::Activation;
+use crate::kernels::tests::available;
 use crate::reference;
+use crate::simd::scalar::Element;
+use crate::simd::scalar::{Line, elements_mut};
 
 /// Numbers between -1 and 1.
 fn numbers(count: usize, step: usize) -> Vec<f64> {

@@ -1,10 +1,10 @@
 //! Rows on their way into panels and back, element by element.
 
-use super::available;
-use crate::element::Sealed as Element;
-use crate::kernels::blocking::PACKED_ROWS;
-use crate::kernels::lanes::{Line, elements_mut};
-use crate::kernels::pack::{Panels, PanelsMut, panels};
+use crate::kernels::matrix::pack::PACKED_ROWS;
+use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
+use crate::kernels::tests::available;
+use crate::simd::scalar::Element;
+use crate::simd::scalar::{Line, elements_mut};
 
 /// Rows that end within a block of them, with it, and blocks later; columns that do so with panels.
 fn rows_are_packed_and_unpacked<T: Element>() {

@@ -4,16 +4,19 @@
 //! products is within `gamma_(k+2) (|c0| + sum |a| |b|)` of the exact one, `gamma_n = n u / (1 - n u)`.
 //! The expected sums are compensated (Ogita, Rump and Oishi 2005, algorithm Dot2), as good as exact.
 
-use super::available;
-use crate::activation::Activation;
-use crate::element::Sealed as Element;
-use crate::kernels::blocking::{CHAINED, transposed_stride};
-use crate::kernels::gemm::Order;
-use crate::kernels::gradient::Descent;
-use crate::kernels::lanes::{Line, elements, elements_mut};
-use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Isa, Kernels, Start};
-use crate::optimizer::{Optimizer, Update};
+use super::Kernels;
+use crate::kernels::gemm::blocking::CHAINED;
+use crate::kernels::gemm::products::Order;
+use crate::kernels::gemm::weight_gradient::Descent;
+use crate::kernels::matrix::Start;
+use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
+use crate::kernels::matrix::transpose::transposed_stride;
+use crate::kernels::ops::activation::Activation;
+use crate::kernels::ops::optimizer::{Optimizer, Update};
+use crate::kernels::tests::available;
+use crate::simd::isa::Isa;
+use crate::simd::scalar::Element;
+use crate::simd::scalar::{Line, elements, elements_mut};
 
 /// Shapes past the cube: ragged in every block, sums longer than a block of `k`, and more than a block of panels.
 const RAGGED: [(usize, usize, usize); 26] = [
@@ -178,7 +181,7 @@ pub(super) fn transposed<T: Element>(weights: &[f64], outputs: usize) -> Vec<T::
     to
 }
 
-/// What [`crate::kernels::pack::transpose_panel`] must write.
+/// What [`crate::kernels::matrix::transpose::transpose_panel`] must write.
 fn transpose<T: Element>(to: &mut [T::Line], weights: &[T::Line], outputs: usize) {
     for (block, rows) in to.chunks_exact_mut(T::LANES).zip(weights.chunks(T::LANES)) {
         for (j, line) in block.iter_mut().enumerate().take(outputs) {

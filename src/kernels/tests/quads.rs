@@ -1,12 +1,18 @@
 //! Rows in quads against plain loops: the moves bit for bit, the sums of integers exactly, with NaN in every lane that
 //! should not count.
 
-use super::{Check, on_every_isa};
-use crate::element::Sealed as Element;
-use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
-use crate::kernels::pack::{Panels, PanelsMut};
-use crate::kernels::{Isa, Start, quads};
-use crate::loss::{self, Classes, Loss, Objective, Targets};
+use crate::kernels::gemm::packed4 as quads;
+use crate::kernels::matrix::Start;
+use crate::kernels::matrix::panels::{Panels, PanelsMut};
+use crate::kernels::ops::loss;
+use crate::kernels::ops::loss::RowLosses;
+use crate::kernels::ops::loss::{Classes, Loss, Objective};
+use crate::kernels::ops::targets::Targets;
+use crate::kernels::tests::{Check, on_every_isa};
+use crate::simd::isa::Isa;
+use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::scalar::Element;
+use crate::simd::scalar::{Line, elements, elements_mut};
 
 /// Every number of rows of up to four lines, and every number of columns.
 fn shapes<T: Element>() -> impl Iterator<Item = (usize, usize)> {
@@ -180,7 +186,9 @@ impl<T: Element> Check<T> for Losses {
             let classes = Classes::new(loss, cols, None, 0.0).unwrap();
             let (to, from) = (PanelsMut::new(&mut d_lines, rows, cols), Panels::new(&lines, rows, cols));
             let mut of_rows = vec![f64::NAN; rows];
-            l.vectorize(|| loss::evaluate(l, (to, &mut of_rows), from, &objective, &classes));
+            l.vectorize(|| {
+                loss::evaluate(l, RowLosses { d_y: to, losses: &mut of_rows }, from, &objective, &classes)
+            });
             let right = of_rows.iter().sum::<f64>() * objective.scale;
             assert_eq!(found.to_bits(), right.to_bits(), "{isa}, {loss:?} of [{rows}, {cols}]");
             assert!(right.abs() > 0.0);

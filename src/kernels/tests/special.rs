@@ -1,17 +1,20 @@
 //! Zeros, denormals, the ends of the range, infinities and NaN in every lane of every operation on layers: what kind of
 //! number comes out is what the reference says, on every instruction set, and neighbours are left alone.
 
-use super::available;
-use super::lanes::{Scalar, halved, mul_add};
-use crate::activation::Activation;
-use crate::kernels::blocking::{CHAINED, chains, sums_along_lanes};
-use crate::kernels::gemm::Order;
-use crate::kernels::lanes::Line;
-use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Isa, Kernels, Start};
-use crate::loss::{Classes, Loss, Objective, Reduction, Targets};
-use crate::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use super::Kernels;
+use crate::kernels::gemm::blocking::{CHAINED, chains, sums_along_lanes};
+use crate::kernels::gemm::products::Order;
+use crate::kernels::matrix::Start;
+use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
+use crate::kernels::ops::activation::Activation;
+use crate::kernels::ops::loss::{Classes, Loss, Objective, Reduction};
+use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use crate::kernels::ops::targets::Targets;
+use crate::kernels::tests::available;
+use crate::kernels::tests::lanes::{Scalar, halved, mul_add};
 use crate::reference;
+use crate::simd::isa::Isa;
+use crate::simd::scalar::Line;
 
 const ACTIVATIONS: [Activation; 15] = [
     Activation::Identity,

@@ -2,21 +2,27 @@
 //!
 //! `cargo test --release --lib speed -- --ignored --nocapture`, on a quiet machine. Rates are in GFLOP/s.
 
+use super::Kernels;
+use crate::simd::scalar::Scalar;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::{Check, available, on_every_isa};
-use crate::activation::{Activation, activate};
-use crate::element::Sealed as Element;
-use crate::kernels::blocking::{
-    FAR_PANELS, LINES_AHEAD, Plan, TileRows, most_owned_panels, owned_panels, parameter_lines,
-    sums_in_chains, transposed_lines,
-};
-use crate::kernels::gemm::Order;
-use crate::kernels::lanes::{Lanes, Line, QUAD, elements, elements_mut};
-use crate::kernels::pack::{Panels, PanelsMut, panels};
-use crate::kernels::{Isa, Kernels, LineOf, Start, math};
-use crate::parallel::{Divide, Parallelism, Split, Threads, middle_of};
+use crate::engine::parallel::{Divide, Parallelism, Split, Threads, middle_of};
+use crate::engine::partition::{most_owned_panels, owned_panels};
+use crate::engine::plan::{Plan, TileRows};
+use crate::kernels::gemm::blocking::{FAR_PANELS, LINES_AHEAD, sums_in_chains};
+use crate::kernels::gemm::products::Order;
+use crate::kernels::matrix::Start;
+use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
+use crate::kernels::matrix::transpose::{parameter_lines, transposed_lines};
+use crate::kernels::ops::activation::{Activation, activate};
+use crate::kernels::tests::{Check, available, on_every_isa};
+use crate::simd::isa::Isa;
+use crate::simd::lanes::LineOf;
+use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::math;
+use crate::simd::scalar::Element;
+use crate::simd::scalar::{Line, elements, elements_mut};
 
 /// Seconds of one call: the best of some runs of a few milliseconds.
 fn seconds(mut f: impl FnMut()) -> f64 {
@@ -390,7 +396,7 @@ struct Step {
     most_owned: Vec<usize>,
 }
 
-type Line32 = <f32 as Element>::Line;
+type Line32 = <f32 as Scalar>::Line;
 
 /// The rows of a tile as they come in, and each layer's outputs; and the gradients of them.
 type Tile = [Vec<Vec<Line32>>; 2];

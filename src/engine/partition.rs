@@ -1,0 +1,143 @@
+//! Who owns which parameters, so that one task updates them and renews their transposed copy.
+
+use core::ops::Range;
+
+use crate::engine::dispatch::Engine;
+use crate::kernels::matrix::panels::panels;
+use crate::kernels::matrix::transpose::{transpose_panel, transposed_lines, transposed_stride};
+use crate::network::{LayerKind, Network};
+use crate::simd::lanes::Lanes;
+use crate::simd::scalar::Element;
+use crate::simd::scalar::Line;
+
+/// Some adjacent panels of one layer's outputs: the unit of ownership.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    pub(crate) layer: usize,
+    pub(crate) first_panel: usize,
+    /// Where the group's lines start among the network's parameters, and how many they are.
+    pub(crate) first_line: usize,
+    pub(crate) lines: usize,
+    pub(crate) panels: usize,
+    /// Lines of the group in the transposed copy: none if no backward pass reads it.
+    pub(crate) transposed: usize,
+    /// Lines of weights in each panel.
+    pub(crate) columns: usize,
+    /// Outputs of the layer from the group's first on, those of later groups too.
+    pub(crate) outputs: usize,
+}
+
+impl Group {
+    /// The group's lines among the network's parameters.
+    pub(crate) fn lines(&self) -> Range<usize> {
+        self.first_line..self.first_line + self.lines
+    }
+}
+
+/// Who owns which parameters, and the transposed weights that backward passes read.
+#[derive(Clone, Debug)]
+pub(crate) struct Owners<T: Element> {
+    pub(crate) groups: Vec<Group>,
+    pub(crate) transposed: Vec<T::Line>,
+    /// Where each layer's transposed lines lie.
+    layers: Vec<Range<usize>>,
+}
+
+impl<T: Element> Owners<T> {
+    /// As many as keep so many threads busy. Transposes the layers from `first` on: those whose input gradient is needed.
+    pub(crate) fn new(network: &Network<T>, engine: &dyn Engine<T>, first: usize, threads: usize) -> Self {
+        let mut owners = Self { groups: Vec::new(), transposed: Vec::new(), layers: Vec::new() };
+        let mut end = 0;
+        for (l, layer) in network.layers.iter().enumerate() {
+            let start = end;
+            let stride = 1 + layer.columns();
+            // Only products have a use for transposed weights.
+            let is_read = l >= first && layer.kind() == LayerKind::Dense;
+            let count = panels::<T>(layer.outputs());
+            let most = most_owned_panels(network.parameters.len(), stride, threads);
+            let mut first_panel = 0;
+            while first_panel < count {
+                let owned = owned_panels(count - first_panel, most);
+                let per_panel = if is_read { transposed_stride::<T>(layer.inputs()) } else { 0 };
+                owners.groups.push(Group {
+                    layer: l,
+                    first_panel,
+                    first_line: layer.first_line + first_panel * stride,
+                    lines: owned * stride,
+                    panels: owned,
+                    transposed: owned * per_panel,
+                    columns: layer.columns(),
+                    outputs: layer.outputs() - first_panel * T::LANES,
+                });
+                end += owned * per_panel;
+                first_panel += owned;
+            }
+            debug_assert!(
+                !is_read || Some(end - start) == transposed_lines::<T>(layer.inputs(), layer.outputs())
+            );
+            owners.layers.push(start..end);
+        }
+        owners.transposed = vec![T::Line::ZERO; end];
+        owners.renew(network, engine);
+        owners
+    }
+
+    /// Transposes the parameters as they are now.
+    pub(crate) fn renew(&mut self, network: &Network<T>, engine: &dyn Engine<T>) {
+        let mut rest = &mut self.transposed[..];
+        for group in &self.groups {
+            let lines;
+            (lines, rest) = rest.split_at_mut(group.transposed);
+            engine.transpose_block(group, lines, &network.parameters[group.lines()]);
+        }
+    }
+
+    /// The transposed weights of one layer.
+    pub(crate) fn transposed_layer(&self, l: usize) -> &[T::Line] {
+        &self.transposed[self.layers[l].clone()]
+    }
+
+    /// Panels of all groups.
+    pub(crate) fn panels(&self) -> usize {
+        self.groups.iter().map(|group| group.panels).sum()
+    }
+}
+
+/// Copies a group's weights to their place in the transposed copy.
+pub(crate) fn renew<T: Element, L: Lanes<Element = T>>(
+    l: L,
+    group: &Group,
+    to: &mut [T::Line],
+    parameters: &[T::Line],
+) {
+    if to.is_empty() {
+        return;
+    }
+    let (blocks, stride) = (transposed_stride::<T>(group.columns), 1 + group.columns);
+    let (mut to, mut panels, mut outputs) = (to, parameters, group.outputs);
+    while let (Some((first, others)), Some((panel, rest))) =
+        (to.split_at_mut_checked(blocks), panels.split_at_checked(stride))
+    {
+        transpose_panel(l, first, &panel[1..], outputs);
+        (to, panels, outputs) = (others, rest, outputs.saturating_sub(T::LANES));
+    }
+}
+
+/// Panels of one layer's outputs, of those left, that are the next unit of ownership in the update: as many as a tile takes,
+/// so that the inputs are read once for all of them. The last eight are four and four, so that two threads have as much to
+/// do each, and four are not three and one.
+///
+/// Fewer if they are more than [`most_owned_panels`]: to read the inputs more often is better than to wait for another thread.
+pub fn owned_panels(left: usize, most: usize) -> usize {
+    let together = match left {
+        ..=4 => left,
+        7 | 8 => 4,
+        _ => 3,
+    };
+    together.min(most)
+}
+
+/// Panels, of so many lines each, that are no more than one thread's part of all parameters.
+pub fn most_owned_panels(parameter_lines: usize, panel_lines: usize, threads: usize) -> usize {
+    (parameter_lines / threads / panel_lines).max(1)
+}

@@ -1,0 +1,195 @@
+//! The last panel of a product where it has few columns: with the sum's index along the lanes instead.
+//!
+//! As it lies in memory, lanes past its columns work for nothing. Here each element of `C` is `LANES` sums, every `LANES`th
+//! product in the same one, which are added up in the canonical order at the end: a line of `A` as it lies times a column of
+//! `B`, which is transposed once for all rows. [`sums_along_lanes`](super::blocking::sums_along_lanes) says where; it is a question of shapes alone, so
+//! that a row has the same bits in any company and on any machine.
+
+use core::ops::Range;
+
+use crate::kernels::gemm::blocking::{LANE_SEGMENTS, lane_rows};
+use crate::kernels::gemm::micro_kernel::with_rows;
+use crate::kernels::matrix::panels::Panels;
+use crate::simd::lanes::LineOf;
+use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::scalar::Element;
+use crate::simd::scalar::Line;
+
+/// The right-hand side of a [`product`], and where its sums start.
+pub struct Operand<'a, T: Element> {
+    /// The panel, from the first line of `B` on.
+    pub lines: &'a [T::Line],
+    /// Lines from one segment of `LANES` rows to the next.
+    pub segment: usize,
+    /// A line of what every row of `C` starts from; else 0.
+    pub start: Option<&'a T::Line>,
+}
+
+/// `C = start + A B`, for a last panel `c` of so many columns: its padding becomes 0.
+#[inline(always)]
+pub fn product<L: Lanes>(
+    l: L,
+    (c, cols): (&mut [LineOf<L>], usize),
+    a: Panels<'_, L::Element>,
+    b: Operand<'_, L::Element>,
+) {
+    let mut s = 0;
+    while s < a.panels() {
+        let segments = s..a.panels().min(s + LANE_SEGMENTS);
+        for first in (0..cols).step_by(QUAD) {
+            let block = Block { cols, first, segments: segments.clone(), a, b: &b };
+            with_rows!(QUAD.min(cols - first), NC => block.add::<L, NC>(l, c), 1 2 3 4);
+        }
+        s = segments.end;
+    }
+}
+
+/// The products of some segments of `k` with at most four columns, from `first` on.
+struct Block<'a, T: Element> {
+    cols: usize,
+    first: usize,
+    segments: Range<usize>,
+    a: Panels<'a, T>,
+    b: &'a Operand<'a, T>,
+}
+
+impl<T: Element> Block<'_, T> {
+    /// Adds `NC` columns to `c`: several rows at a time, so that enough sums are in flight, and those left one by one.
+    #[inline(always)]
+    fn add<L: Lanes<Element = T>, const NC: usize>(&self, l: L, c: &mut [T::Line]) {
+        l.vectorize(
+            #[inline(always)]
+            || {
+                let mut columns = [[T::Line::ZERO; NC]; LANE_SEGMENTS];
+                self.transpose(l, &mut columns);
+                let most = lane_rows(NC, L::ACCUMULATORS);
+                let m = with_rows!(most, MR => self.rows::<L, MR, NC>(l, c, &columns, 0), 1 2 4 8 16);
+                let m = with_rows!(most.min(4), MR => self.rows::<L, MR, NC>(l, c, &columns, m), 1 2 4);
+                self.rows::<L, 1, NC>(l, c, &columns, m);
+            },
+        );
+    }
+
+    /// The columns of `B` along lines: one of each for every segment.
+    #[inline(always)]
+    fn transpose<L: Lanes<Element = T>, const NC: usize>(
+        &self,
+        l: L,
+        columns: &mut [[T::Line; NC]; LANE_SEGMENTS],
+    ) {
+        for (columns, s) in columns.iter_mut().zip(self.segments.clone()) {
+            let lines = &self.b.lines[s * self.b.segment..];
+            let lines = &lines[..T::LANES.min(self.a.cols - s * T::LANES)];
+            for (line, column) in columns.iter_mut().zip(l.columns(lines, self.first)) {
+                l.store(line, column);
+            }
+        }
+    }
+
+    /// Adds to `MR` rows at a time, from row `m` on, and says which row is the next.
+    #[inline(always)]
+    fn rows<L: Lanes<Element = T>, const MR: usize, const NC: usize>(
+        &self,
+        l: L,
+        c: &mut [T::Line],
+        columns: &[[T::Line; NC]; LANE_SEGMENTS],
+        mut m: usize,
+    ) -> usize {
+        let columns = &columns[..self.segments.len()];
+        let is_first = self.segments.start == 0 && self.first == 0;
+        let start = self.start(l);
+        let (others, these) = (l.first(self.first), l.first(self.first + NC));
+        while m + MR <= self.a.rows {
+            let sums = self.sums::<L, MR, NC>(l, columns, m);
+            add_totals(
+                l,
+                (sums, self.first),
+                &mut c[m..][..MR],
+                #[inline(always)]
+                |line, totals| {
+                    if is_first {
+                        return l.store(line, l.select(l.first(NC), l.add(start, totals), start));
+                    }
+                    let before = l.load(line);
+                    let after = l.select(these, l.add(before, totals), before);
+                    l.store(line, l.select(others, before, after));
+                },
+            );
+            m += MR;
+        }
+        m
+    }
+
+    /// What every row starts from.
+    #[inline(always)]
+    fn start<L: Lanes<Element = T>>(&self, l: L) -> L::Vector {
+        match self.b.start {
+            Some(start) => l.select(l.first(self.cols), l.load(start), l.zero()),
+            None => l.zero(),
+        }
+    }
+
+    /// `LANES` sums for each of `MR` rows and `NC` columns.
+    #[inline(always)]
+    fn sums<L: Lanes<Element = T>, const MR: usize, const NC: usize>(
+        &self,
+        l: L,
+        columns: &[[T::Line; NC]],
+        m: usize,
+    ) -> [[L::Vector; NC]; MR] {
+        let mut sums = [[l.zero(); NC]; MR];
+        let (last, whole) = columns.split_last().expect("a block has segments");
+        let mut lines = &self.a.lines[self.segments.start * self.a.rows + m..];
+        for columns in whole {
+            for (sums, line) in sums.iter_mut().zip(&lines[..MR]) {
+                let line = l.load(line);
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = l.mul_add(line, l.load(column), *sum);
+                }
+            }
+            lines = &lines[self.a.rows..];
+        }
+        // What is in padding lanes might not be finite.
+        let mask = l.first(self.a.cols - (self.segments.end - 1) * T::LANES);
+        for (sums, line) in sums.iter_mut().zip(&lines[..MR]) {
+            let line = l.select(mask, l.load(line), l.zero());
+            for (sum, column) in sums.iter_mut().zip(last) {
+                *sum = l.mul_add(line, l.load(column), *sum);
+            }
+        }
+        sums
+    }
+}
+
+/// Calls `add` with each row's line and its totals in lanes from `first` on.
+#[inline(always)]
+fn add_totals<L: Lanes, const MR: usize, const NC: usize>(
+    l: L,
+    (sums, first): ([[L::Vector; NC]; MR], usize),
+    lines: &mut [LineOf<L>],
+    mut add: impl FnMut(&mut LineOf<L>, L::Vector),
+) {
+    // As many rows as make four sums.
+    if NC == 1 && MR >= 4 {
+        for r in (0..MR).step_by(4) {
+            let totals = l.sums([sums[r][0], sums[r + 1][0], sums[r + 2][0], sums[r + 3][0]]);
+            for i in 0..4 {
+                add(&mut lines[r + i], l.splat_in_quads(totals, i));
+            }
+        }
+    } else if NC == 2 && MR >= 2 {
+        for r in (0..MR).step_by(2) {
+            let totals = l.sums([sums[r][0], sums[r][1], sums[r + 1][0], sums[r + 1][1]]);
+            add(&mut lines[r], totals);
+            let second =
+                l.select(l.first(first + 1), l.splat_in_quads(totals, 2), l.splat_in_quads(totals, 3));
+            add(&mut lines[r + 1], second);
+        }
+    } else {
+        for (line, sums) in lines.iter_mut().zip(&sums) {
+            let mut four = [l.zero(); QUAD];
+            four[..NC].copy_from_slice(sums);
+            add(line, l.sums(four));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The three matrix products of backpropagation.
+
+pub mod blocking;
+pub mod dot_product;
+#[allow(unsafe_code, reason = "reads without bounds checks, which its assertions have made already")]
+pub mod micro_kernel;
+pub mod packed4;
+pub mod products;
+pub mod weight_gradient;

@@ -1,0 +1,174 @@
+//! Products of layers of at most four features in and out, several rows to a line.
+//!
+//! A line has four quads of four lanes each (two in `f64`), and a row of so few features needs one: line `i` holds rows `4i`
+//! to `4i + 3` (`2i` and `2i + 1`). So a batch of four rows through 2-4-1 is one line in every layer, where a line for each row would be a
+//! quarter full. The sums are those of [`super::gemm`], a chain of fused multiply-adds for each element in the same order,
+//! and so are the bits.
+//!
+//! Lanes past the last feature, and quads past the last row, are garbage: no sum takes them in.
+
+use crate::kernels::matrix::Start;
+use crate::simd::lanes::LineOf;
+use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::scalar::Element;
+use crate::simd::scalar::{Line, elements};
+
+/// Lines of so many rows.
+#[inline(always)]
+pub const fn lines<T: Element>(rows: usize) -> usize {
+    rows.div_ceil(rows_per_line::<T>())
+}
+
+/// Whether so many rows take one line.
+#[inline(always)]
+pub const fn fit_a_line<T: Element>(rows: usize) -> bool {
+    rows <= rows_per_line::<T>()
+}
+
+/// Whether so many rows take the first half of a line, or less.
+#[inline(always)]
+pub const fn fit_half_a_line<T: Element>(rows: usize) -> bool {
+    2 * rows <= rows_per_line::<T>()
+}
+
+/// Rows of a line.
+const fn rows_per_line<T: Element>() -> usize {
+    T::LANES / QUAD
+}
+
+/// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0, and so do lanes without an element.
+#[inline(always)]
+pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], (rows, cols): (usize, usize)) {
+    let per_line = const { rows_per_line::<L::Element>() };
+    for (i, line) in to.iter_mut().enumerate() {
+        let rows = per_line.min(rows - i * per_line);
+        let x = &x[i * per_line * cols..];
+        // A row by itself needs no permutation.
+        let v = if rows == 1 { l.load_few(&x[..cols]) } else { l.load_rows(x, (rows, cols)) };
+        l.store(line, l.flushed(v));
+    }
+}
+
+/// Unpacks lines of quads into row-major `[rows, cols]`.
+#[inline(always)]
+pub fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: &[LineOf<L>], (rows, cols): (usize, usize)) {
+    let per_line = const { rows_per_line::<L::Element>() };
+    for (i, line) in from.iter().enumerate() {
+        let rows = per_line.min(rows - i * per_line);
+        let x = &mut x[i * per_line * cols..];
+        if rows == 1 {
+            l.store_row(&mut x[..cols], l.load(line));
+        } else {
+            l.store_rows(x, (rows, cols), l.load(line));
+        }
+    }
+}
+
+/// `C = start + A B`: `a` and `c` are lines of quads, `b` a line for each column of `A`, of which the first quad counts, and
+/// so is `start`, 0 if there is none.
+#[inline(always)]
+pub fn product<L: Lanes>(
+    l: L,
+    c: &mut [LineOf<L>],
+    a: &[LineOf<L>],
+    b: &[LineOf<L>],
+    start: Option<&LineOf<L>>,
+) {
+    let start = start.map_or(
+        l.zero(),
+        #[inline(always)]
+        |line| first_quad(l, line),
+    );
+    match b {
+        [b0] => product_of(l, c, a, [b0], start),
+        [b0, b1] => product_of(l, c, a, [b0, b1], start),
+        [b0, b1, b2] => product_of(l, c, a, [b0, b1, b2], start),
+        [b0, b1, b2, b3] => product_of(l, c, a, [b0, b1, b2, b3], start),
+        _ => unreachable!("a quad has four lanes"),
+    }
+}
+
+#[inline(always)]
+fn product_of<L: Lanes, const K: usize>(
+    l: L,
+    c: &mut [LineOf<L>],
+    a: &[LineOf<L>],
+    b: [&LineOf<L>; K],
+    start: L::Vector,
+) {
+    let b = b.map(
+        #[inline(always)]
+        |b| first_quad(l, b),
+    );
+    for (c, a) in c.iter_mut().zip(a) {
+        let a = l.load(a);
+        let mut sum = start;
+        for (k, &b) in b.iter().enumerate() {
+            sum = l.mul_add(l.splat_in_quads(a, k), b, sum);
+        }
+        l.store(c, sum);
+    }
+}
+
+/// The first four lanes of a line in every quad.
+#[inline(always)]
+fn first_quad<L: Lanes>(l: L, line: &LineOf<L>) -> L::Vector {
+    match line.as_slice().first_chunk() {
+        Some(quad) => l.load_quad(quad),
+        None => unreachable!("a line has at least four lanes"),
+    }
+}
+
+/// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, in the layout of parameters: `d_w` is a line for the biases, then
+/// one for each input. Lanes past the last of `outputs` become 0.
+#[inline(always)]
+pub fn weight_gradient<L: Lanes>(
+    l: L,
+    d_w: &mut [LineOf<L>],
+    x: &[LineOf<L>],
+    d_z: &[LineOf<L>],
+    (rows, outputs): (usize, usize),
+    start: Start,
+) {
+    let (x, _) = elements::<L::Element>(x).as_chunks();
+    let (d_z, _) = elements::<L::Element>(d_z).as_chunks();
+    let (x, d_z) = (&x[..rows], &d_z[..rows]);
+    let mask = l.first(outputs);
+    match d_w.len() {
+        2 => weight_gradient_of::<L, 1>(l, d_w, x, d_z, mask, start),
+        3 => weight_gradient_of::<L, 2>(l, d_w, x, d_z, mask, start),
+        4 => weight_gradient_of::<L, 3>(l, d_w, x, d_z, mask, start),
+        5 => weight_gradient_of::<L, 4>(l, d_w, x, d_z, mask, start),
+        _ => unreachable!("a quad has four lanes"),
+    }
+}
+
+#[inline(always)]
+fn weight_gradient_of<L: Lanes, const I: usize>(
+    l: L,
+    d_w: &mut [LineOf<L>],
+    x: &[[L::Element; QUAD]],
+    d_z: &[[L::Element; QUAD]],
+    mask: L::Mask,
+    start: Start,
+) {
+    let one = l.constant(1.0);
+    let (mut biases, mut weights) = (l.zero(), [l.zero(); I]);
+    if start == Start::Accumulate {
+        biases = l.load(&d_w[0]);
+        for (sum, line) in weights.iter_mut().zip(&d_w[1..]) {
+            *sum = l.load(line);
+        }
+    }
+    for (x, d_z) in x.iter().zip(d_z) {
+        let d_z = l.load_quad(d_z);
+        biases = l.mul_add(one, d_z, biases);
+        for (sum, &x) in weights.iter_mut().zip(x) {
+            *sum = l.mul_add(l.splat(x), d_z, *sum);
+        }
+    }
+    l.store(&mut d_w[0], l.select(mask, biases, l.zero()));
+    for (line, sum) in d_w[1..].iter_mut().zip(weights) {
+        l.store(line, l.select(mask, sum, l.zero()));
+    }
+}

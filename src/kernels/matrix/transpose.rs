@@ -1,0 +1,135 @@
+//! Transposed weights, and where they lie.
+
+use crate::kernels::matrix::panels::panels;
+use crate::simd::lanes::{Lanes, LineOf, QUAD};
+use crate::simd::scalar::Scalar;
+use crate::simd::scalar::{Element, Line, elements};
+
+/// Lines that a layer's parameters take: a line of biases and `inputs` lines of weights in each panel.
+pub fn parameter_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
+    inputs.checked_add(1)?.checked_mul(panels::<T>(outputs))
+}
+
+/// Lines that a layer's transposed weights take.
+pub fn transposed_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
+    panels::<T>(outputs).checked_mul(transposed_stride::<T>(inputs))
+}
+
+/// Lines from the blocks of one panel of outputs to those of the next: an odd number of blocks. A product goes down
+/// through blocks at this distance, 16 of them before it comes back, and if it were a multiple of 4096 bytes all of them
+/// would share a few sets of each cache: 64 blocks of 1024 bytes are 64 KiB, in which L1 has room for 8 lines and L2 for
+/// 16.
+#[inline(always)]
+pub fn transposed_stride<T: Element>(inputs: usize) -> usize {
+    (panels::<T>(inputs) | 1).saturating_mul(T::LANES)
+}
+
+/// The transposed copy of one panel of weights, as square blocks of lines.
+///
+/// `to` is `[I / LANES][LANES][LANES]`, the block row of `W^T` that belongs to this panel's outputs:
+/// line `j` of block `p` holds the weights from inputs `p LANES ..` to output `j`. `weights` is the
+/// panel's `[I][LANES]`, of which `outputs` columns are in use (more than a line counts as a line). Inputs
+/// past the end are 0; lines of outputs past the end are left as they are, for no product reads them.
+///
+/// The blocks of one panel are contiguous, so whoever owns a panel of outputs owns its transpose too.
+pub fn transpose_panel<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[LineOf<L>], outputs: usize) {
+    l.vectorize(
+        #[inline(always)]
+        || transpose_panel_inline(l, to, weights, outputs),
+    );
+}
+
+/// [`transpose_panel`] beneath a crossing.
+#[inline(always)]
+pub fn transpose_panel_inline<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[LineOf<L>], outputs: usize) {
+    let lanes = L::Element::LANES;
+    let outputs = outputs.min(lanes);
+    for (block, rows) in to.chunks_exact_mut(lanes).zip(weights.chunks(lanes)) {
+        if rows.len() * outputs < FEW_ELEMENTS {
+            transpose_few::<L::Element>(&mut block[..outputs], rows);
+        } else {
+            transpose_block(l, &mut block[..outputs], rows);
+        }
+    }
+}
+
+/// Elements of a block that are faster moved one by one.
+const FEW_ELEMENTS: usize = 32;
+
+#[inline(always)]
+fn transpose_few<T: Element>(to: &mut [T::Line], rows: &[T::Line]) {
+    for (j, line) in to.iter_mut().enumerate() {
+        let line = line.as_mut_slice();
+        for (i, row) in rows.iter().enumerate() {
+            line[i] = row.as_slice()[j];
+        }
+        line[rows.len()..].fill(T::ZERO);
+    }
+}
+
+/// Columns of at most `LANES` rows, as many as there are lines in `to`: lane `i` of line `j` becomes lane `j` of row `i`, and 0
+/// where there is no row. Not inlined: it is long, and used in many places.
+#[inline(never)]
+pub fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
+    l.vectorize(
+        #[inline(always)]
+        || {
+            for (i, to) in to.chunks_mut(QUAD).enumerate() {
+                for (to, column) in to.iter_mut().zip(l.columns(rows, i * QUAD)) {
+                    l.store(to, column);
+                }
+            }
+        },
+    );
+}
+
+/// Stores the elements of at most `LANES` rows as lines: lane `i` of vector `j` becomes lane `j` of row `i`. Lanes past the
+/// vectors become 0.
+#[inline(always)]
+pub fn store_columns<L: Lanes, const MR: usize>(l: L, rows: &mut [LineOf<L>], columns: [L::Vector; MR]) {
+    let lanes = L::Element::LANES;
+    let mut packed = [LineOf::<L>::ZERO; 8];
+    let mask = l.first(MR);
+    if MR == 1 {
+        l.store(&mut packed[0], columns[0]);
+        for (row, &x) in rows.iter_mut().zip(packed[0].as_slice()) {
+            l.store(row, l.select(mask, l.splat(x), l.zero()));
+        }
+    } else if MR <= QUAD {
+        pack_columns::<L, MR, QUAD>(l, &mut packed, columns);
+        let (quads, _) = elements::<L::Element>(&packed[..QUAD]).as_chunks::<QUAD>();
+        for (row, quad) in rows.iter_mut().zip(&quads[..lanes]) {
+            l.store(row, l.select(mask, l.load_quad(quad), l.zero()));
+        }
+    } else {
+        pack_columns::<L, MR, 8>(l, &mut packed, columns);
+        for (row, from) in rows.iter_mut().zip(elements::<L::Element>(&packed).chunks_exact(8)) {
+            l.store(row, l.zero());
+            row.as_mut_slice()[..8].copy_from_slice(from);
+        }
+    }
+}
+
+/// Numbers of elements `[column][row]`, one after the other, become `[row][column]` if their bits are rotated by as many as
+/// a column's has; each interleaving of lines with those half of all further on rotates them by one (Stone 1971, the perfect
+/// shuffle).
+#[inline(always)]
+fn pack_columns<L: Lanes, const MR: usize, const Q: usize>(
+    l: L,
+    packed: &mut [LineOf<L>; 8],
+    columns: [L::Vector; MR],
+) {
+    let mut lines = [l.zero(); Q];
+    for (line, column) in lines.iter_mut().zip(columns) {
+        *line = column;
+    }
+    for _ in 0..const { Q.ilog2() } {
+        let before = lines;
+        for i in 0..Q / 2 {
+            (lines[2 * i], lines[2 * i + 1]) = l.interleave(before[i], before[i + Q / 2]);
+        }
+    }
+    for (packed, line) in packed.iter_mut().zip(lines) {
+        l.store(packed, line);
+    }
+}

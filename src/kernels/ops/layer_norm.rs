@@ -1,0 +1,166 @@
+//! Layer normalisation: `z = w xhat + b`, `xhat = (x - mean x) / sqrt(var x + 1e-5)`, row by row.
+//!
+//! | pass | |
+//! |---|---|
+//! | [`forward`] | `y = f(z)`; mean and `1 / sqrt(var x + 1e-5)` of each row are kept |
+//! | [`backward_data`] | `d_x = (g - mean g - xhat mean(g xhat)) / sqrt(var x + 1e-5)`, `g = d_z w` |
+//! | [`weight_gradient`] | `d_w = sum over rows of d_z xhat`, `d_b = sum over rows of d_z` |
+
+use crate::kernels::matrix::Start;
+use crate::kernels::matrix::panels::clear_padding;
+use crate::kernels::matrix::panels::{Panels, PanelsMut};
+use crate::kernels::matrix::rows::Row;
+use crate::kernels::ops::activation::{Activation, Derivative, activate, activate_rows, multiply_derivative};
+use crate::simd::lanes::Lanes;
+use crate::simd::scalar::Element;
+
+/// PyTorch's default.
+const EPSILON: f64 = 1e-5;
+
+/// `y = f(z)`, and unless it is empty `pre_activation = z`. Overwrites the statistics too.
+pub fn forward<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
+    l.vectorize(
+        #[inline(always)]
+        || normalize(l, norm),
+    );
+}
+
+/// Operands of a layer norm.
+pub struct LayerNorm<'a, T: Element> {
+    /// `[B, features]`.
+    pub y: PanelsMut<'a, T>,
+    /// `z`, `[B, features]`, or empty if nothing needs it.
+    pub pre_activation: &'a mut [T::Line],
+    /// `[B, features]`.
+    pub x: Panels<'a, T>,
+    /// Panels of a line of biases and a line of weights.
+    pub weights: &'a [T::Line],
+    /// Two lines for each row: its mean and what its deviations are multiplied by, in every lane.
+    pub statistics: &'a mut [T::Line],
+    pub activation: Activation,
+}
+
+/// Operands of the backward pass through a layer norm.
+pub struct LayerNormBackward<'a, T: Element> {
+    /// `[B, features]`.
+    pub d_x: PanelsMut<'a, T>,
+    pub x: Panels<'a, T>,
+    pub d_z: Panels<'a, T>,
+    pub weights: &'a [T::Line],
+    /// As [`forward`] left them.
+    pub statistics: &'a [T::Line],
+    /// The layer below, if there is one.
+    pub below: Option<Derivative<'a, T>>,
+}
+
+/// Operands of a layer norm's weight gradient.
+pub struct LayerNormGradient<'a, T: Element> {
+    /// Panels of a line of biases and a line of weights.
+    pub d_w: &'a mut [T::Line],
+    pub x: Panels<'a, T>,
+    pub d_z: Panels<'a, T>,
+    /// As [`forward`] left them.
+    pub statistics: &'a [T::Line],
+    /// The panel of `d_z` that the first of `d_w` belongs to.
+    pub first_panel: usize,
+    /// Whether `d_w` is overwritten or added to.
+    pub start: Start,
+}
+
+#[inline(always)]
+fn normalize<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
+    let LayerNorm { y, pre_activation: sums, x, weights, statistics, activation } = norm;
+    let n = l.constant(x.cols as f64);
+    for (r, statistics) in statistics.chunks_exact_mut(2).enumerate().take(x.rows) {
+        let row = Row::of(r, x);
+        let mut sum = l.zero();
+        for (p, i) in row.lines().enumerate() {
+            sum = l.add(sum, l.select(row.mask(l, p), l.load(&x.lines[i]), l.zero()));
+        }
+        let mean = l.div(l.splat(l.sum(sum)), n);
+        let mut squares = l.zero();
+        for (p, i) in row.lines().enumerate() {
+            let deviation = l.select(row.mask(l, p), l.sub(l.load(&x.lines[i]), mean), l.zero());
+            squares = l.mul_add(deviation, deviation, squares);
+        }
+        let variance = l.div(l.splat(l.sum(squares)), n);
+        let scale = l.div(l.constant(1.0), l.sqrt(l.add(variance, l.constant(EPSILON))));
+        l.store(&mut statistics[0], mean);
+        l.store(&mut statistics[1], scale);
+        for (i, weights) in row.lines().zip(weights.chunks_exact(2)) {
+            let normal = l.mul(l.sub(l.load(&x.lines[i]), mean), scale);
+            l.store(&mut y.lines[i], l.mul_add(normal, l.load(&weights[1]), l.load(&weights[0])));
+        }
+    }
+    if !sums.is_empty() {
+        sums[..y.lines.len()].copy_from_slice(y.lines);
+    }
+    activate(l, y.lines, activation);
+    activate_rows(l, y, activation);
+}
+
+/// `d_x`, times `f'` of the layer below, if there is one, from its output or the sums it keeps. Padding lanes become
+/// 0, as they are in `d_z` and in the weights; those of `x` are finite where their row is, so that they add nothing.
+pub fn backward_data<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Element>) {
+    l.vectorize(
+        #[inline(always)]
+        || input_gradient(l, norm),
+    );
+}
+
+#[inline(always)]
+fn input_gradient<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Element>) {
+    let LayerNormBackward { d_x, x, d_z, weights, statistics, below } = norm;
+    let n = l.constant(x.cols as f64);
+    for (r, statistics) in statistics.chunks_exact(2).enumerate().take(x.rows) {
+        let row = Row::of(r, x);
+        let (mean, scale) = (l.load(&statistics[0]), l.load(&statistics[1]));
+        let (mut sum, mut products) = (l.zero(), l.zero());
+        for (i, weights) in row.lines().zip(weights.chunks_exact(2)) {
+            let g = l.mul(l.load(&d_z.lines[i]), l.load(&weights[1]));
+            let normal = l.mul(l.sub(l.load(&x.lines[i]), mean), scale);
+            sum = l.add(sum, g);
+            products = l.mul_add(g, normal, products);
+        }
+        let mean_g = l.div(l.splat(l.sum(sum)), n);
+        let mean_product = l.div(l.splat(l.sum(products)), n);
+        for (i, weights) in row.lines().zip(weights.chunks_exact(2)) {
+            let g = l.mul(l.load(&d_z.lines[i]), l.load(&weights[1]));
+            let normal = l.mul(l.sub(l.load(&x.lines[i]), mean), scale);
+            let centred = l.neg_mul_add(normal, mean_product, l.sub(g, mean_g));
+            l.store(&mut d_x.lines[i], l.mul(centred, scale));
+        }
+    }
+    if let Some(Derivative { from, activation }) = below {
+        multiply_derivative(l, d_x.lines, from.lines, activation);
+    }
+    clear_padding(l, d_x);
+}
+
+/// `d_w` and `d_b` of the panels from `first` on, each a line of biases and a line of weights; overwritten or added
+/// to, as `start` says.
+pub fn weight_gradient<L: Lanes>(l: L, norm: LayerNormGradient<'_, L::Element>) {
+    l.vectorize(
+        #[inline(always)]
+        || parameter_gradient(l, norm),
+    );
+}
+
+#[inline(always)]
+fn parameter_gradient<L: Lanes>(l: L, norm: LayerNormGradient<'_, L::Element>) {
+    let LayerNormGradient { d_w, x, d_z, statistics, first_panel: first, start } = norm;
+    for (p, lines) in d_w.chunks_exact_mut(2).enumerate() {
+        let (mut d_b, mut d_w) = match start {
+            Start::Zero => (l.zero(), l.zero()),
+            Start::Accumulate => (l.load(&lines[0]), l.load(&lines[1])),
+        };
+        let rows = x.panel(first + p).iter().zip(d_z.panel(first + p)).zip(statistics.chunks_exact(2));
+        for ((x, d_z), statistics) in rows {
+            let normal = l.mul(l.sub(l.load(x), l.load(&statistics[0])), l.load(&statistics[1]));
+            d_b = l.add(d_b, l.load(d_z));
+            d_w = l.mul_add(l.load(d_z), normal, d_w);
+        }
+        l.store(&mut lines[0], d_b);
+        l.store(&mut lines[1], d_w);
+    }
+}

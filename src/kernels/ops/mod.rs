@@ -1,0 +1,10 @@
+//! One file per formula.
+
+pub mod activation;
+pub mod dropout;
+pub mod elementwise;
+pub mod layer_norm;
+pub mod loss;
+pub mod optimizer;
+pub mod softmax;
+pub mod targets;

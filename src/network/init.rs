@@ -1,0 +1,305 @@
+//! Where training starts: the initial weights.
+
+use crate::Error;
+use crate::kernels::ops::activation::Activation;
+use crate::simd::scalar::Element;
+
+/// The distribution of a layer's initial weights, with `I` inputs and `O` outputs. Biases start at 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Init {
+    /// [`Init::HeNormal`] for rectifiers (ReLU and its smooth relatives), [`Init::LecunNormal`] for SELU,
+    /// [`Init::XavierUniform`] for the rest.
+    #[default]
+    Auto,
+    /// Normal with variance `2 / I` (He, Zhang, Ren and Sun 2015, equation 10).
+    HeNormal,
+    /// Uniform with variance `2 / I`: `U(-a, a)`, `a = sqrt(6 / I)`.
+    HeUniform,
+    /// Normal with variance `2 / (I + O)` (Glorot and Bengio 2010).
+    XavierNormal,
+    /// Uniform with variance `2 / (I + O)`: `a = sqrt(6 / (I + O))` (Glorot and Bengio 2010, equation 16).
+    XavierUniform,
+    /// Normal with variance `1 / I` (LeCun, Bottou, Orr and Müller 1998, section 4.6).
+    LecunNormal,
+    /// Uniform with variance `1 / I`: `a = sqrt(3 / I)`.
+    LecunUniform,
+    /// Normal with mean 0 and this standard deviation.
+    Normal {
+        /// At least 0.
+        deviation: f64,
+    },
+    /// Uniform in `(-limit, limit)`.
+    Uniform {
+        /// At least 0.
+        limit: f64,
+    },
+    /// Rows, or columns if there are fewer of them, that are orthogonal and `gain` long (Saxe, McClelland and
+    /// Ganguli 2014), as `torch.nn.init.orthogonal_`. Takes `I O min(I, O)` multiply-adds.
+    Orthogonal {
+        /// At least 0; PyTorch's is 1 by default.
+        gain: f64,
+    },
+    /// For networks of sines with this frequency: uniform, `a = 1 / I` in the first layer and
+    /// `a = sqrt(6 / I) / frequency` in the others (Sitzmann et al. 2020, section 3.2).
+    Siren {
+        /// Above 0; 30 in the paper. That of [`Activation::Sine`].
+        frequency: f64,
+    },
+    /// All 0: for a last layer, or weights that will be written.
+    Zeros,
+}
+
+/// A distribution with its parameter worked out.
+enum Distribution {
+    Normal(f64),
+    Uniform(f64),
+}
+
+impl Init {
+    /// Whether every weight drawn is a finite number of the element type: none lies further than 9 deviations from 0, for
+    /// [`Random`] has 2^53 numbers, and none of Siren's further than `sqrt(6)` over the frequency.
+    pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
+        match self {
+            Self::Normal { deviation: value }
+            | Self::Uniform { limit: value }
+            | Self::Orthogonal { gain: value }
+                if !(value >= 0.0 && T::holds(9.0 * value)) =>
+            {
+                Err(Error::Setting { what: "the spread of the initial weights", value })
+            }
+            Self::Siren { frequency: value }
+                if !(value > 0.0 && value.is_finite() && T::holds(2.5 / value)) =>
+            {
+                Err(Error::Setting { what: "the frequency of the initial weights", value })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Calls `set` with the next weight until it says that there is none left to set.
+    pub(crate) fn fill(
+        self,
+        (inputs, outputs, activation): (usize, usize, Activation),
+        is_first: bool,
+        random: &mut Random,
+        mut set: impl FnMut(f64),
+    ) {
+        if let Self::Orthogonal { gain } = self {
+            let vectors = orthonormal(inputs.min(outputs), inputs.max(outputs), random);
+            let weight = |j: usize, i: usize| if outputs <= inputs { vectors[j][i] } else { vectors[i][j] };
+            (0..outputs * inputs).for_each(|index| set(gain * weight(index / inputs, index % inputs)));
+            return;
+        }
+        let distribution = match self {
+            Self::Siren { .. } if is_first => Distribution::Uniform(1.0 / inputs as f64),
+            _ => self.distribution(inputs as f64, outputs as f64, activation),
+        };
+        for _ in 0..inputs * outputs {
+            set(match distribution {
+                Distribution::Normal(deviation) => deviation * random.normal(),
+                Distribution::Uniform(limit) => limit * (2.0 * random.uniform() - 1.0),
+            });
+        }
+    }
+
+    fn distribution(self, inputs: f64, outputs: f64, activation: Activation) -> Distribution {
+        use Distribution::{Normal, Uniform};
+        match self {
+            Self::Auto if activation.is_rectifier() => Normal((2.0 / inputs).sqrt()),
+            Self::Auto if activation == Activation::Selu => Normal((1.0 / inputs).sqrt()),
+            Self::HeNormal => Normal((2.0 / inputs).sqrt()),
+            Self::HeUniform => Uniform((6.0 / inputs).sqrt()),
+            Self::XavierNormal => Normal((2.0 / (inputs + outputs)).sqrt()),
+            Self::Auto | Self::XavierUniform => Uniform((6.0 / (inputs + outputs)).sqrt()),
+            Self::LecunNormal => Normal((1.0 / inputs).sqrt()),
+            Self::LecunUniform => Uniform((3.0 / inputs).sqrt()),
+            Self::Normal { deviation } => Normal(deviation),
+            Self::Uniform { limit } => Uniform(limit),
+            Self::Siren { frequency } => Uniform((6.0 / inputs).sqrt() / frequency),
+            Self::Orthogonal { .. } | Self::Zeros => Uniform(0.0),
+        }
+    }
+}
+
+/// So many orthonormal vectors of a length, at least as large: those of a normal distribution, each made orthogonal to
+/// the ones before, twice (Giraud, Langou and Rozložník 2005).
+fn orthonormal(count: usize, len: usize, random: &mut Random) -> Vec<Vec<f64>> {
+    let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
+    while vectors.len() < count {
+        let mut v: Vec<f64> = (0..len).map(|_| random.normal()).collect();
+        for other in vectors.iter().chain(&vectors) {
+            let along: f64 = v.iter().zip(other).map(|(a, b)| a * b).sum();
+            v.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
+        }
+        let norm = v.iter().map(|a| a * a).sum::<f64>().sqrt();
+        // A vector in the span of the others, which chance never draws, is drawn again.
+        if norm > 1e-8 {
+            vectors.push(v.into_iter().map(|a| a / norm).collect());
+        }
+    }
+    vectors
+}
+
+/// The crate's own generator, so that a seed means the same numbers in every version of every dependency.
+///
+/// SplitMix64 (Steele, Lea and Flood 2014).
+pub(crate) struct Random {
+    state: u64,
+    spare: Option<f64>,
+}
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { state: seed, spare: None }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `(0, 1)`: the middles of 2^53 equal intervals.
+    pub(crate) fn uniform(&mut self) -> f64 {
+        ((self.next() >> 11) as f64 + 0.5) * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// Uniform in `0..n`, by the high bits of a product; the bias is below `n / 2^64` (Lemire 2019).
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.next()) * n as u128) >> 64) as usize
+    }
+
+    /// Standard normal (Box and Muller 1958).
+    pub(crate) fn normal(&mut self) -> f64 {
+        if let Some(spare) = self.spare.take() {
+            return spare;
+        }
+        let radius = (-2.0 * self.uniform().ln()).sqrt();
+        let (sin, cos) = (2.0 * core::f64::consts::PI * self.uniform()).sin_cos();
+        self.spare = Some(radius * sin);
+        radius * cos
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orthogonal_weights_keep_lengths_up_to_their_gain() {
+        for (inputs, outputs) in [(1, 1), (7, 7), (5, 20), (20, 5), (1, 9), (64, 48)] {
+            let mut weights = Vec::new();
+            let init = Init::Orthogonal { gain: 2.0 };
+            init.fill((inputs, outputs, Activation::Identity), true, &mut Random::new(3), |w| {
+                weights.push(w)
+            });
+            assert_eq!(weights.len(), inputs * outputs);
+            let weight = |short: usize, long: usize| match outputs <= inputs {
+                true => weights[short * inputs + long],
+                false => weights[long * inputs + short],
+            };
+            let (short, long) = (inputs.min(outputs), inputs.max(outputs));
+            for a in 0..short {
+                for b in 0..short {
+                    let product: f64 = (0..long).map(|i| weight(a, i) * weight(b, i)).sum();
+                    let expected = if a == b { 4.0 } else { 0.0 };
+                    assert!((product - expected).abs() < 1e-13, "{inputs}-{outputs}: {a}, {b}: {product}");
+                }
+            }
+        }
+    }
+
+    /// The initial weights of one layer.
+    fn weights(init: Init, (inputs, outputs): (usize, usize), activation: Activation) -> Vec<f64> {
+        let mut weights = Vec::new();
+        init.fill((inputs, outputs, activation), false, &mut Random::new(5), |w| weights.push(w));
+        assert_eq!(weights.len(), inputs * outputs);
+        weights
+    }
+
+    #[test]
+    fn every_distribution_has_the_spread_of_its_paper() {
+        // Of 120 inputs and 360 outputs; a uniform distribution's deviation is its limit by the root of 3.
+        let of_uniform = |limit: f64| (limit, limit / 3f64.sqrt());
+        let cases = [
+            (Init::HeNormal, Activation::Identity, None, (2.0_f64 / 120.0).sqrt()),
+            (Init::LecunNormal, Activation::Identity, None, (1.0_f64 / 120.0).sqrt()),
+            (Init::XavierNormal, Activation::Identity, None, (2.0_f64 / 480.0).sqrt()),
+            (Init::Normal { deviation: 0.3 }, Activation::Identity, None, 0.3),
+            (Init::Auto, Activation::Relu, None, (2.0_f64 / 120.0).sqrt()),
+            (Init::Auto, Activation::Gelu, None, (2.0_f64 / 120.0).sqrt()),
+            (Init::Auto, Activation::Selu, None, (1.0_f64 / 120.0).sqrt()),
+        ];
+        let uniform = [
+            (Init::HeUniform, Activation::Identity, (6.0_f64 / 120.0).sqrt()),
+            (Init::LecunUniform, Activation::Identity, (3.0_f64 / 120.0).sqrt()),
+            (Init::XavierUniform, Activation::Identity, (6.0_f64 / 480.0).sqrt()),
+            (Init::Uniform { limit: 0.3 }, Activation::Identity, 0.3),
+            (Init::Auto, Activation::Tanh, (6.0_f64 / 480.0).sqrt()),
+        ];
+        let uniform = uniform.map(|(init, activation, limit)| {
+            let (limit, deviation) = of_uniform(limit);
+            (init, activation, Some(limit), deviation)
+        });
+        for (init, activation, limit, deviation) in cases.into_iter().chain(uniform) {
+            let weights = weights(init, (120, 360), activation);
+            let n = weights.len() as f64;
+            let mean = weights.iter().sum::<f64>() / n;
+            let moment = |k: i32| weights.iter().map(|w| (w / deviation).powi(k)).sum::<f64>() / n;
+            // Five standard errors of 43,200 draws.
+            assert!(mean.abs() < 0.024 * deviation, "{init:?}: mean {mean}");
+            assert!((moment(2) - 1.0).abs() < 0.034, "{init:?}: {} of the variance", moment(2));
+            let (fourth, of_normal) = (moment(4), limit.is_none());
+            let expected = if of_normal { 3.0 } else { 1.8 };
+            assert!((fourth - expected).abs() < 0.08 * expected, "{init:?}: fourth moment {fourth}");
+            let largest = weights.iter().fold(0.0_f64, |largest, w| largest.max(w.abs()));
+            match limit {
+                Some(limit) => assert!(largest <= limit && largest > 0.999 * limit, "{init:?}: {largest}"),
+                None => assert!((4.0..5.5).contains(&(largest / deviation)), "{init:?}: {largest}"),
+            }
+        }
+        assert!(weights(Init::Zeros, (3, 4), Activation::Tanh).iter().all(|&w| w == 0.0));
+    }
+
+    #[test]
+    fn random_numbers_are_those_of_splitmix_and_independent() {
+        // Of its authors' implementation.
+        let mut random = Random::new(1_234_567);
+        assert_eq!(
+            [random.next(), random.next(), random.next()],
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423,]
+        );
+        // The middle of an interval: of the first number's upper 53 bits, an odd number of halves.
+        let halves = 2 * (6_457_827_717_110_365_317_u64 >> 11) + 1;
+        assert_eq!(Random::new(1_234_567).uniform(), halves as f64 / (1_u64 << 54) as f64);
+        let mut counts = [0; 7];
+        (0..70_000).for_each(|_| counts[random.below(7)] += 1);
+        assert!(counts.iter().all(|&count: &i32| (count - 10_000).abs() < 500), "{counts:?}");
+        // Normal numbers come in pairs.
+        let pairs: Vec<(f64, f64)> = (0..40_000).map(|_| (random.normal(), random.normal())).collect();
+        let along = pairs.iter().map(|(a, b)| a * b).sum::<f64>() / 4e4;
+        let of_squares = pairs.iter().map(|(a, b)| (a * a - 1.0) * (b * b - 1.0)).sum::<f64>() / 4e4;
+        assert!(along.abs() < 0.025 && of_squares.abs() < 0.05, "{along}, {of_squares}");
+        let seconds = pairs.iter().map(|(_, b)| b * b).sum::<f64>() / 4e4;
+        assert!((seconds - 1.0).abs() < 0.035, "{seconds}");
+        let numbers: Vec<f64> = (0..40_000).map(|_| random.uniform()).collect();
+        let (lowest, highest) =
+            numbers.iter().fold((1.0_f64, 0.0_f64), |(low, high), &x| (low.min(x), high.max(x)));
+        assert!(lowest > 0.0 && lowest < 1e-3 && highest < 1.0 && highest > 0.999);
+        assert!((numbers.iter().sum::<f64>() / 4e4 - 0.5).abs() < 0.008);
+    }
+
+    #[test]
+    fn siren_spreads_the_first_layer_over_its_inputs_and_the_others_by_frequency() {
+        let init = Init::Siren { frequency: 30.0 };
+        for (is_first, limit) in [(true, 1.0 / 50.0), (false, (6.0f64 / 50.0).sqrt() / 30.0)] {
+            let mut weights = Vec::new();
+            init.fill((50, 200, Activation::Sine(30.0)), is_first, &mut Random::new(3), |w| weights.push(w));
+            let largest = weights.iter().fold(0.0f64, |largest, w| largest.max(w.abs()));
+            assert!(largest <= limit && largest > 0.99 * limit, "{largest} of {limit}");
+        }
+    }
+}

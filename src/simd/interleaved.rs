@@ -1,0 +1,137 @@
+//! Several lines abreast, operation by operation.
+//!
+//! Most operations of a function wait for the one before. A processor begins with other lines meanwhile, but only as far
+//! ahead as it looks: where each operation is done for all lines before the next, it need not look far.
+
+use crate::simd::float_bits::Eighths;
+use crate::simd::lanes::{Arithmetic, Lanes};
+use crate::simd::scalar::Scalar;
+
+/// `N` lines of some lanes, each with the bits that it has by itself.
+#[derive(Clone, Copy)]
+pub struct Abreast<L, const N: usize>(pub L);
+
+impl<L: Lanes, const N: usize> Abreast<L, N> {
+    #[inline(always)]
+    pub fn load(self, lines: &[<L::Element as Scalar>::Line; N]) -> [L::Vector; N] {
+        let mut v = self.zero();
+        for (v, line) in v.iter_mut().zip(lines) {
+            *v = self.0.load(line);
+        }
+        v
+    }
+    #[inline(always)]
+    pub fn store(self, lines: &mut [<L::Element as Scalar>::Line; N], v: [L::Vector; N]) {
+        for (line, v) in lines.iter_mut().zip(v) {
+            self.0.store(line, v);
+        }
+    }
+}
+
+/// Operations on every line.
+macro_rules! each {
+    ($($name:ident($($operand:ident),+);)+) => {$(
+        #[inline(always)]
+        fn $name(self, $($operand: Self::Vector),+) -> Self::Vector {
+            let mut result = self.zero();
+            for i in 0..N {
+                result[i] = self.0.$name($($operand[i]),+);
+            }
+            result
+        }
+    )+};
+}
+
+/// Comparisons of every line.
+macro_rules! compare_each {
+    ($($name:ident;)+) => {$(
+        #[inline(always)]
+        fn $name(self, a: Self::Vector, b: Self::Vector) -> Self::Mask {
+            let mut mask = [self.0.$name(a[0], b[0]); N];
+            for i in 1..N {
+                mask[i] = self.0.$name(a[i], b[i]);
+            }
+            mask
+        }
+    )+};
+}
+
+/// What an instruction set does in its own way is done so for every line; all else is made of that. Loops, not closures over
+/// arrays, which would not be inlined.
+#[allow(clippy::needless_range_loop, reason = "several arrays have the same index")]
+impl<L: Lanes, const N: usize> Arithmetic for Abreast<L, N> {
+    type Element = L::Element;
+    type Vector = [L::Vector; N];
+    type Mask = [L::Mask; N];
+
+    const LOOKS_UP: bool = L::LOOKS_UP;
+
+    #[inline(always)]
+    fn splat(self, x: L::Element) -> Self::Vector {
+        [self.0.splat(x); N]
+    }
+
+    each! {
+        add(a, b);
+        sub(a, b);
+        mul(a, b);
+        div(a, b);
+        mul_add(a, b, c);
+        neg_mul_add(a, b, c);
+        max(a, b);
+        min(a, b);
+        abs(a);
+        flip_sign(magnitude, sign);
+        sqrt(a);
+        round(a);
+        power_from_low_bits(a);
+        scale(a, n);
+        flushed(a);
+    }
+
+    compare_each! {
+        lt;
+        le;
+        eq;
+    }
+
+    #[inline(always)]
+    fn select(self, mask: Self::Mask, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        let mut result = b;
+        for i in 0..N {
+            result[i] = self.0.select(mask[i], a[i], b[i]);
+        }
+        result
+    }
+    #[inline(always)]
+    fn by_eighth(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
+        let mut result = e.value;
+        for i in 0..N {
+            result[i] = self.0.by_eighth(&e.of_line(i), table);
+        }
+        result
+    }
+    #[inline(always)]
+    fn exp2_floor(self, e: &Eighths<Self::Vector>) -> Self::Vector {
+        let mut result = e.value;
+        for i in 0..N {
+            result[i] = self.0.exp2_floor(&e.of_line(i));
+        }
+        result
+    }
+    #[inline(always)]
+    fn scale_by_floor(self, a: Self::Vector, e: &Eighths<Self::Vector>) -> Self::Vector {
+        let mut result = a;
+        for i in 0..N {
+            result[i] = self.0.scale_by_floor(a[i], &e.of_line(i));
+        }
+        result
+    }
+}
+
+impl<V: Copy, const N: usize> Eighths<[V; N]> {
+    #[inline(always)]
+    fn of_line(&self, i: usize) -> Eighths<V> {
+        Eighths { value: self.value[i], shifted: self.shifted[i] }
+    }
+}

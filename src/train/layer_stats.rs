@@ -1,0 +1,68 @@
+//! What a step did to each layer, in norms: whether gradients vanish or explode on their way down.
+
+use crate::error::Error;
+use crate::simd::scalar::Element;
+use crate::train::trainer::Trainer;
+
+/// One layer in the last step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LayerReport {
+    /// The root mean square of its outputs, before dropout.
+    pub activations: f64,
+    /// The Euclidean norm of the gradient of its parameters, before clipping.
+    pub gradient: f64,
+    /// The Euclidean norm of its parameters, after the update.
+    pub parameters: f64,
+}
+
+impl<T: Element> Trainer<T> {
+    /// A report on each layer, first to last, of the last [`Trainer::step`], [`Trainer::compute_gradients`] or pair of
+    /// [`Trainer::forward`] and [`Trainer::backward`]. All sums are in `f64`.
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network, Trainer};
+    ///
+    /// let mut builder = Network::<f32>::builder(4);
+    /// for _ in 0..12 {
+    ///     builder = builder.dense(4, Activation::Sigmoid);
+    /// }
+    /// let mut trainer = Trainer::builder(builder.seed(1).build()?).report().build()?;
+    /// trainer.step(&[0.5; 4], &[0.0; 4])?;
+    /// let gradients: Vec<f64> = trainer.reports()?.map(|layer| layer.gradient).collect();
+    /// assert!(gradients[0] < 1e-4 * gradients[11]); // they vanish
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoReport`] unless [`TrainerBuilder::report`](crate::TrainerBuilder::report) asked for it.
+    pub fn reports(&self) -> Result<impl Iterator<Item = LayerReport> + '_, Error> {
+        if !self.reports {
+            return Err(Error::NoReport);
+        }
+        Ok((0..self.network.layers.len()).map(|l| self.report_on(l)))
+    }
+
+    fn report_on(&self, l: usize) -> LayerReport {
+        let layer = self.network.layers[l];
+        let layer_of_panel =
+            self.owners.groups.iter().flat_map(|group| core::iter::repeat_n(group.layer, group.panels));
+        let panels = layer_of_panel.zip(&self.squares);
+        let gradient: f64 = panels.filter(|&(layer, _)| layer == l).map(|(_, square)| square).sum();
+        let outputs = (self.reported_rows * layer.outputs()).max(1) as f64;
+        let activations: f64 = self.slots.iter().map(|slot| slot.squares[l]).sum();
+        LayerReport {
+            activations: (activations / outputs).sqrt(),
+            gradient: gradient.sqrt(),
+            parameters: self.engine.sum_of_squares(self.network.layer_lines(l)).sqrt(),
+        }
+    }
+
+    /// Starts the report on another batch.
+    pub(crate) fn start_report(&mut self, rows: usize) {
+        if self.reports {
+            self.reported_rows = rows;
+            self.slots.iter_mut().for_each(|slot| slot.squares.fill(0.0));
+        }
+    }
+}
