@@ -42,7 +42,7 @@ pub enum Error {
     /// Input gradients were not asked for when the trainer was built.
     NoInputGradients,
     /// Reports were not asked for when the trainer was built.
-    NoReport,
+    NoLayerStats,
     /// The workspace was made for a network of other shapes or of another instruction set.
     Workspace,
     /// A setting was made that has no effect with what else was chosen.
@@ -90,7 +90,9 @@ impl fmt::Display for Error {
             Self::NoInputGradients => {
                 write!(f, "there are no input gradients: ask for them by TrainerBuilder::input_gradients")
             }
-            Self::NoReport => write!(f, "there are no reports: ask for them by TrainerBuilder::report"),
+            Self::NoLayerStats => {
+                write!(f, "there are no reports: ask for them by TrainerBuilder::layer_stats")
+            }
             Self::Workspace => write!(
                 f,
                 "the workspace was made for a network of other shapes or of another instruction set"

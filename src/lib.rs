@@ -85,7 +85,7 @@ mod train;
 pub use engine::parallel::Parallelism;
 pub use error::Error;
 #[cfg(feature = "files")]
-pub use files::Names;
+pub use files::TensorNames;
 pub use kernels::ops::activation::Activation;
 pub use kernels::ops::loss::{Loss, Reduction};
 pub use kernels::ops::optimizer::Optimizer;
@@ -97,10 +97,10 @@ pub use predict::Workspace;
 pub use simd::isa::Isa;
 pub use simd::scalar::Element;
 pub use train::builder::TrainerBuilder;
-pub use train::fit::{Data, Epoch, Evaluation, Fit, Outcome};
+pub use train::fit::{Dataset, EpochReport, Evaluation, FitOptions, FitReport};
 pub use train::gradient_check::GradientCheck;
-pub use train::layer_stats::LayerReport;
-pub use train::schedule::{Plateau, Schedule};
+pub use train::layer_stats::LayerStats;
+pub use train::schedule::{ReduceOnPlateau, Schedule};
 pub use train::trainer::Trainer;
 
 /// The README's program, compiled and run as a test.

@@ -9,7 +9,7 @@
 use crate::Element;
 
 /// The index of the largest output of a row; the first of equals, and NaN counts as lowest.
-pub fn largest<T: Element>(row: &[T]) -> usize {
+pub fn argmax<T: Element>(row: &[T]) -> usize {
     let mut best = 0;
     for (i, value) in row.iter().enumerate() {
         if *value > row[best] || (is_nan(row[best]) && !is_nan(*value)) {
@@ -21,11 +21,11 @@ pub fn largest<T: Element>(row: &[T]) -> usize {
 
 /// The share of rows whose largest output is that of their class.
 pub fn accuracy<T: Element>(outputs: &[T], classes: &[u32]) -> f64 {
-    top_k(outputs, classes, 1)
+    top_k_accuracy(outputs, classes, 1)
 }
 
 /// The share of rows in which fewer than `k` outputs are larger than that of their class.
-pub fn top_k<T: Element>(outputs: &[T], classes: &[u32], k: usize) -> f64 {
+pub fn top_k_accuracy<T: Element>(outputs: &[T], classes: &[u32], k: usize) -> f64 {
     hits(outputs, classes, k) as f64 / classes.len() as f64
 }
 
@@ -40,11 +40,11 @@ pub(crate) fn hits<T: Element>(outputs: &[T], classes: &[u32], k: usize) -> usiz
 }
 
 /// `counts[class][prediction]`: how often a row of one class has its largest output at another.
-pub fn confusion<T: Element>(outputs: &[T], classes: &[u32]) -> Vec<Vec<usize>> {
+pub fn confusion_matrix<T: Element>(outputs: &[T], classes: &[u32]) -> Vec<Vec<usize>> {
     let n = if classes.is_empty() { 0 } else { outputs.len() / classes.len() };
     let mut counts = vec![vec![0; n]; n];
     for (row, &class) in rows(outputs, classes.len()).zip(classes) {
-        counts[class as usize][largest(row)] += 1;
+        counts[class as usize][argmax(row)] += 1;
     }
     counts
 }
@@ -56,7 +56,7 @@ pub fn mean_absolute_error<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
 
 /// The coefficient of determination, `1 - sum (y - t)^2 / sum (t - mean t)^2` over all elements: 1 is perfect, 0 as
 /// good as the mean.
-pub fn r2<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
+pub fn r2_score<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
     distances(outputs, targets).r2()
 }
 
@@ -121,29 +121,29 @@ mod tests {
 
     #[test]
     fn the_largest_is_the_first_of_equals_and_never_nan() {
-        assert_eq!(OUTPUTS.chunks(3).map(largest).collect::<Vec<_>>(), [1, 0, 1]);
-        assert_eq!(largest(&[f32::NAN, f32::NEG_INFINITY]), 1);
+        assert_eq!(OUTPUTS.chunks(3).map(argmax).collect::<Vec<_>>(), [1, 0, 1]);
+        assert_eq!(argmax(&[f32::NAN, f32::NEG_INFINITY]), 1);
     }
 
     #[test]
     fn accuracy_counts_rows_and_top_k_places() {
         assert_eq!(accuracy(&OUTPUTS, &[1, 0, 1]), 1.0);
         assert_eq!(accuracy(&OUTPUTS, &[1, 2, 1]), 2.0 / 3.0);
-        assert_eq!(top_k(&OUTPUTS, &[2, 2, 1], 2), 1.0);
-        assert_eq!(top_k(&OUTPUTS, &[0, 1, 0], 2), 0.0);
-        assert_eq!(top_k(&OUTPUTS, &[0, 1, 0], 3), 2.0 / 3.0);
+        assert_eq!(top_k_accuracy(&OUTPUTS, &[2, 2, 1], 2), 1.0);
+        assert_eq!(top_k_accuracy(&OUTPUTS, &[0, 1, 0], 2), 0.0);
+        assert_eq!(top_k_accuracy(&OUTPUTS, &[0, 1, 0], 3), 2.0 / 3.0);
     }
 
     #[test]
     fn a_confusion_matrix_has_classes_down_and_predictions_across() {
-        assert_eq!(confusion(&OUTPUTS, &[1, 2, 1]), [[0, 0, 0], [0, 2, 0], [1, 0, 0]]);
+        assert_eq!(confusion_matrix(&OUTPUTS, &[1, 2, 1]), [[0, 0, 0], [0, 2, 0], [1, 0, 0]]);
     }
 
     #[test]
     fn regression_is_measured_by_distance_and_by_explained_variance() {
         let (y, t) = ([1.0_f32, 2.0, 3.0, 6.0], [1.0, 2.0, 4.0, 5.0]);
         assert_eq!(mean_absolute_error(&y, &t), 0.5);
-        assert_eq!(r2(&y, &t), 1.0 - 2.0 / 10.0);
-        assert_eq!(r2(&t, &t), 1.0);
+        assert_eq!(r2_score(&y, &t), 1.0 - 2.0 / 10.0);
+        assert_eq!(r2_score(&t, &t), 1.0);
     }
 }

@@ -2,18 +2,18 @@
 
 use crate::engine::dispatch::Engine;
 use crate::engine::dispatch::engine;
-use crate::engine::prediction::PredictedRows;
+use crate::engine::prediction::PredictionRange;
 use crate::engine::prediction::check_max_batch;
 use crate::engine::prediction::shares;
 use crate::simd::isa::Isa;
 use core::fmt;
 use std::sync::Arc;
 
-use crate::engine::micro_batch::{Purpose, Tile};
+use crate::engine::micro_batch::{MicroBatch, Purpose};
 use crate::engine::parallel::{PARALLEL_FLOP, counted_rows};
 use crate::engine::parallel::{Parallelism, Split, Threads};
-use crate::engine::plan::{MAX_SLOTS, predicted_rows, slots_together, tile_rows};
-use crate::engine::single_panel::{SmallBuffers, SmallPrediction};
+use crate::engine::plan::{MAX_SHARDS, micro_batch_rows, prediction_rows, shard_grain};
+use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelPrediction};
 use crate::error::{Error, check_batch, check_length};
 use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
@@ -23,10 +23,10 @@ pub struct Workspace<T: Element> {
     engine: &'static dyn Engine<T>,
     /// That of the engine.
     isa: Isa,
-    tiles: Vec<Tile<T>>,
-    /// For batches that need no tiles, if the network is small.
-    small: Option<SmallBuffers<T>>,
-    tile_rows: usize,
+    micro_batches: Vec<MicroBatch<T>>,
+    /// For batches that need no micro_batches, if the network is small.
+    small: Option<SinglePanelBuffers<T>>,
+    micro_batch_rows: usize,
     /// Those of the network that it was made for.
     layers: Arc<[Layer]>,
     max_batch: usize,
@@ -52,7 +52,7 @@ impl<T: Element> Workspace<T> {
     /// [`Error::Zero`] for no threads, [`Error::System`] if the system gives none.
     pub fn parallelism(mut self, parallelism: Parallelism) -> Result<Self, Error> {
         self.threads = Threads::new(parallelism)?.with_threshold(self.threshold);
-        Ok(self.with_tiles())
+        Ok(self.with_micro_batches())
     }
 
     /// The floating-point operations (two for each weight and row) from which on a prediction is shared out among
@@ -67,20 +67,21 @@ impl<T: Element> Workspace<T> {
     pub fn parallel_threshold(mut self, flop: usize) -> Self {
         self.threshold = flop;
         self.threads = self.threads.with_threshold(flop);
-        self.with_tiles()
+        self.with_micro_batches()
     }
 
     /// With tiles of as many rows as suit the threads.
-    fn with_tiles(mut self) -> Self {
+    fn with_micro_batches(mut self) -> Self {
         let parameters = self.layers.iter().map(Layer::parameter_count).fold(0, usize::saturating_add);
         let threads = self.threads.sharing(self.max_batch.saturating_mul(2 * parameters));
         let widest = self.layers.iter().map(Layer::outputs).max().unwrap_or(0);
-        let tile_rows = predicted_rows::<T>(self.max_batch, parameters, widest, threads);
-        if tile_rows != self.tile_rows {
-            let slots = self.max_batch.div_ceil(tile_rows).min(MAX_SLOTS);
-            self.tiles =
-                (0..slots).map(|n| Tile::new(&self.layers, tile_rows, Purpose::Predict, n)).collect();
-            self.tile_rows = tile_rows;
+        let micro_batch_rows = prediction_rows::<T>(self.max_batch, parameters, widest, threads);
+        if micro_batch_rows != self.micro_batch_rows {
+            let shards = self.max_batch.div_ceil(micro_batch_rows).min(MAX_SHARDS);
+            self.micro_batches = (0..shards)
+                .map(|n| MicroBatch::new(&self.layers, micro_batch_rows, Purpose::Predict, n))
+                .collect();
+            self.micro_batch_rows = micro_batch_rows;
         }
         self
     }
@@ -93,27 +94,27 @@ impl<T: Element> Workspace<T> {
 
 impl<T: Element> Network<T> {
     /// Buffers for predictions of up to `max_batch` rows. They do not grow with it without end: long batches go through
-    /// the buffers of at most 64 tiles, tile by tile.
+    /// the buffers of at most 64 micro_batches, tile by micro_batch.
     ///
     /// # Errors
     /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory, [`Error::Isa`] if the network's
     /// instruction set is not here.
     pub fn workspace(&self, max_batch: usize) -> Result<Workspace<T>, Error> {
         check_max_batch(self, max_batch)?;
-        let tile_rows = tile_rows::<T>(max_batch, self.parameter_count());
+        let micro_batch_rows = micro_batch_rows::<T>(max_batch, self.parameter_count());
         let isa = self.isa();
         let workspace = Workspace {
             engine: engine(isa).ok_or(Error::Isa { isa })?,
             isa,
-            tiles: Vec::new(),
-            small: SmallBuffers::new(self, tile_rows),
-            tile_rows: 0,
+            micro_batches: Vec::new(),
+            small: SinglePanelBuffers::new(self, micro_batch_rows),
+            micro_batch_rows: 0,
             layers: self.layers.clone(),
             max_batch,
             threshold: PARALLEL_FLOP,
             threads: Threads::new(Parallelism::Auto)?,
         };
-        Ok(workspace.with_tiles())
+        Ok(workspace.with_micro_batches())
     }
 
     /// Computes the outputs `y` `[batch, outputs]` of the inputs `x` `[batch, inputs]`, both row-major.
@@ -138,7 +139,7 @@ impl<T: Element> Network<T> {
         check_length("outputs", batch * self.outputs(), y.len())?;
         match workspace.small.as_mut().filter(|small| small.suit(self, batch)) {
             Some(buffers) => {
-                workspace.engine.predict_small(&mut SmallPrediction {
+                workspace.engine.predict_single_panel(&mut SinglePanelPrediction {
                     buffers,
                     network: self,
                     x,
@@ -146,33 +147,33 @@ impl<T: Element> Network<T> {
                     rows: batch,
                 });
             }
-            None => self.predict_tiles(x, y, batch, workspace),
+            None => self.predict_micro_batches(x, y, batch, workspace),
         }
         Ok(())
     }
 
     /// [`Network::predict_into`] of a batch that is sound. A function of its own, so that small networks save no registers for it.
     #[inline(never)]
-    fn predict_tiles(&self, x: &[T], y: &mut [T], batch: usize, workspace: &mut Workspace<T>) {
-        let Workspace { engine, tiles, tile_rows, threads, .. } = workspace;
-        let (rows_each, used) = shares(batch, *tile_rows, tiles.len());
-        let tiles = &mut tiles[..used];
+    fn predict_micro_batches(&self, x: &[T], y: &mut [T], batch: usize, workspace: &mut Workspace<T>) {
+        let Workspace { engine, micro_batches, micro_batch_rows, threads, .. } = workspace;
+        let (rows_each, used) = shares(batch, *micro_batch_rows, micro_batches.len());
+        let micro_batches = &mut micro_batches[..used];
         let predict = |split: Split| {
-            let tile_rows = *tile_rows;
-            // Rows of one tile are not shared out, but outputs are.
+            let micro_batch_rows = *micro_batch_rows;
+            // BatchRange of one tile are not shared out, but outputs are.
             let split_outputs = if used == 1 { split } else { Split::Whole };
-            let rows = PredictedRows {
+            let rows = PredictionRange {
                 network: self,
-                tiles,
-                tile_rows,
+                micro_batches,
+                micro_batch_rows,
                 rows_each,
                 rows: batch,
                 x,
                 y,
                 split_outputs,
-                together: slots_together(used, split.threads()),
+                grain: shard_grain(used, split.threads()),
             };
-            split.for_each(rows, &|rows| engine.predict_rows(rows));
+            split.for_each(rows, &|rows| engine.predict_range(rows));
         };
         let counted = if used == 1 && threads.share_with_caller() { counted_rows(batch) } else { batch };
         threads.enter(counted.saturating_mul(2 * self.parameter_count()), predict);
@@ -195,8 +196,9 @@ mod tests {
     fn one_thread_takes_the_panels_of_its_tiles_in_turns_from_either_end() {
         let network = Network::<f32>::builder(3).dense(20, Activation::Tanh).seed(1).build().unwrap();
         let mut workspace = network.workspace(150).unwrap();
-        let orders =
-            |workspace: &Workspace<f32>| workspace.tiles.iter().map(|tile| tile.order).collect::<Vec<_>>();
+        let orders = |workspace: &Workspace<f32>| {
+            workspace.micro_batches.iter().map(|micro_batch| micro_batch.sweep).collect::<Vec<_>>()
+        };
         let mut expected = orders(&workspace);
         assert!(expected.windows(2).all(|pair| pair[1] == pair[0].reverse()), "{expected:?}");
         for rows in [64, 128, 150, 1] {
@@ -212,25 +214,27 @@ mod tests {
     #[test]
     fn a_prediction_is_shared_out_tile_by_tile() {
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
-        let Workspace { mut tiles, tile_rows, .. } = network.workspace(150).unwrap();
-        assert_eq!((tile_rows, tiles.len()), (64, 3));
+        let Workspace { mut micro_batches, micro_batch_rows, .. } = network.workspace(150).unwrap();
+        assert_eq!((micro_batch_rows, micro_batches.len()), (64, 3));
         let (x, mut y) = ([0.0; 150 * 3], [0.0; 150 * 2]);
         let x = &x;
-        for (together, expected) in [(1, vec![(22, 1), (64, 1), (64, 1)]), (2, vec![(64, 1), (86, 2)])] {
-            let rows = PredictedRows {
+        for (grain, expected) in [(1, vec![(22, 1), (64, 1), (64, 1)]), (2, vec![(64, 1), (86, 2)])] {
+            let rows = PredictionRange {
                 network: &network,
-                tiles: &mut tiles,
-                tile_rows,
+                micro_batches: &mut micro_batches,
+                micro_batch_rows,
                 rows_each: 64,
                 rows: 150,
                 x,
                 y: &mut y,
                 split_outputs: Split::Whole,
-                together,
+                grain,
             };
-            let of_part =
-                |part: &PredictedRows<'_, f32>| (part.rows, part.tiles.len(), part.x.len(), part.y.len());
-            let expected = expected.into_iter().map(|(rows, tiles)| (rows, tiles, rows * 3, rows * 2));
+            let of_part = |part: &PredictionRange<'_, f32>| {
+                (part.rows, part.micro_batches.len(), part.x.len(), part.y.len())
+            };
+            let expected =
+                expected.into_iter().map(|(rows, micro_batches)| (rows, micro_batches, rows * 3, rows * 2));
             assert_eq!(parts(Split::Pieces, rows, of_part), expected.collect::<Vec<_>>());
         }
     }

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::isas;
-use fuseprop::{Activation, Data, Fit, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+use fuseprop::{Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 
 struct Counting;
 
@@ -50,7 +50,7 @@ fn allocations(f: impl FnOnce()) -> usize {
 #[test]
 fn steps_and_predictions_allocate_nothing() {
     assert!(allocations(|| drop(std::hint::black_box(Box::new(1)))) > 0, "the counter counts");
-    // Kept to the end: threads of a pool that is dropped free their memory when they like.
+    // ForwardCache to the end: threads of a pool that is dropped free their memory when they like.
     let pools = [1, 2, 3, 8].map(|size| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(size).build().unwrap();
         // Threads allocate while they start; those that answer have started.
@@ -137,8 +137,13 @@ fn steps_of_every_kind(isa: Isa) -> usize {
                 .seed(1);
             let builder =
                 Trainer::builder(network.build().unwrap()).loss(loss).optimizer(optimizer).max_batch(16);
-            let mut trainer =
-                builder.clip_norm(1.0).clip_value(0.1).check_finite(true).report().build().unwrap();
+            let mut trainer = builder
+                .clip_grad_norm(1.0)
+                .clip_grad_value(0.1)
+                .check_finite(true)
+                .layer_stats()
+                .build()
+                .unwrap();
             count += allocations(|| {
                 for _ in 0..400 {
                     trainer.step_weighted(&x, &targets, &weights).unwrap();
@@ -159,11 +164,11 @@ fn epochs(pool: &rayon::ThreadPool, isa: Isa) -> usize {
     let mut trainer = trainer(&[100, 64, 100], isa, 96, Parallelism::Auto);
     let x = vec![0.5; 100 * 500];
     let classes: Vec<u32> = (0..500).map(|r| r % 3).collect();
-    let validation = Data::new(&x[..100 * 150], &classes[..150]);
+    let validation = Dataset::new(&x[..100 * 150], &classes[..150]);
     let mut counts = [0; 60];
-    let how = Fit::new(60, 96).validation(validation).stop_early(60);
+    let how = FitOptions::new(60, 96).validation(validation).early_stopping(60);
     let outcome = pool.install(|| {
-        trainer.fit(Data::new(&x, &classes), &how, |epoch| {
+        trainer.fit(Dataset::new(&x, &classes), &how, |epoch| {
             counts[epoch.number - 1] = CALLS.load(Ordering::Relaxed);
             std::ops::ControlFlow::Continue(())
         })

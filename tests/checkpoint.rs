@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::isas;
 use fuseprop::{
-    Activation, Data, Element, Epoch, Error, Fit, Isa, Loss, Network, Optimizer, Plateau, Scaler, Schedule,
-    Trainer,
+    Activation, Dataset, Element, EpochReport, Error, FitOptions, Isa, Loss, Network, Optimizer,
+    ReduceOnPlateau, Scaler, Schedule, Trainer,
 };
 
 const INPUTS: usize = 6;
@@ -49,7 +49,7 @@ fn trainer<T: Element + From<f32>>(isa: Isa, optimizer: Optimizer) -> Trainer<T>
     let mut network = builder.dense(33, Activation::Tanh).dense(2, Activation::Identity).build().unwrap();
     network.set_scaler(Some(Scaler::fit(&rows(50).0, INPUTS).unwrap())).unwrap();
     let builder = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy).optimizer(optimizer);
-    builder.clip_norm(1.0).seed(9).max_batch(32).build().unwrap()
+    builder.clip_grad_norm(1.0).seed(9).max_batch(32).build().unwrap()
 }
 
 fn rows<T: From<f32>>(n: usize) -> (Vec<T>, Vec<u32>) {
@@ -61,19 +61,19 @@ fn rows<T: From<f32>>(n: usize) -> (Vec<T>, Vec<u32>) {
 /// Fits until `stop`, from the checkpoint if there is one; every epoch seen.
 fn fit<T: Element + From<f32>>(trainer: &mut Trainer<T>, path: &Path, stop: usize) -> Vec<Epoch> {
     let ((x, classes), (valid_x, valid_classes)) = (rows::<T>(150), rows::<T>(40));
-    let how = Fit::new(EPOCHS, 32)
+    let how = FitOptions::new(EPOCHS, 32)
         .seed(3)
         .schedule(Schedule::cosine(EPOCHS, 1e-4).warm_up(3, 0.1))
-        .plateau(Plateau::new(0.5, 1))
-        .validation(Data::new(&valid_x, &valid_classes))
-        .stop_early(EPOCHS)
+        .reduce_on_plateau(ReduceOnPlateau::new(0.5, 1))
+        .validation(Dataset::new(&valid_x, &valid_classes))
+        .early_stopping(EPOCHS)
         .checkpoint(path, 1);
     let mut epochs = Vec::new();
-    let each = |epoch: &Epoch| {
+    let each = |epoch: &EpochReport| {
         epochs.push(*epoch);
         if epoch.number == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    trainer.fit(Data::new(&x, &classes), &how, each).unwrap();
+    trainer.fit(Dataset::new(&x, &classes), &how, each).unwrap();
     epochs
 }
 
@@ -89,7 +89,7 @@ fn compare<T: Element + From<f32>>(isa: Isa, optimizer: Optimizer) {
     for stop in CUTS.into_iter().chain([EPOCHS]) {
         let mut trainer = trainer::<T>(isa, optimizer);
         if stop > 1 {
-            trainer.resume(&parts.0).unwrap();
+            trainer.load_checkpoint(&parts.0).unwrap();
         }
         found.extend(fit(&mut trainer, &parts.0, stop));
         last = Some(trainer);
@@ -125,7 +125,7 @@ fn a_resumed_small_network_takes_over_the_scaler_and_goes_on_in_the_same_bits() 
         uninterrupted.step(&x, &classes).unwrap();
         uninterrupted.save_checkpoint(&path.0).unwrap();
         let mut resumed = trainer(network());
-        resumed.resume(&path.0).unwrap();
+        resumed.load_checkpoint(&path.0).unwrap();
         for _ in 0..3 {
             let losses =
                 [&mut uninterrupted, &mut resumed].map(|trainer| trainer.step(&x, &classes).unwrap());
@@ -162,7 +162,7 @@ fn steps_go_on_in_the_same_bits() {
         }
         let mut resumed = trainer::<f32>(Isa::detect(), optimizer);
         resumed.step(&x, &classes).unwrap();
-        resumed.resume(&path.0).unwrap();
+        resumed.load_checkpoint(&path.0).unwrap();
         assert_eq!(resumed.steps(), 7);
         for _ in 7..20 {
             resumed.step(&x, &classes).unwrap();
@@ -183,14 +183,14 @@ fn a_checkpoint_of_another_training_is_refused_and_nothing_changes() {
 
     let mut other = trainer::<f32>(isa, Optimizer::adam(0.01).betas(0.8, 0.9));
     let before = other.network().to_bytes().unwrap();
-    assert!(matches!(other.resume(&path.0), Err(Error::Format { .. })));
+    assert!(matches!(other.load_checkpoint(&path.0), Err(Error::Format { .. })));
     let layers = Network::<f32>::builder(INPUTS).dense(2, Activation::Tanh).seed(1).build().unwrap();
     let mut smaller = Trainer::builder(layers).optimizer(Optimizer::adam(0.01)).build().unwrap();
-    assert!(matches!(smaller.resume(&path.0), Err(Error::Format { .. })));
-    assert!(matches!(smaller.resume("/no such file"), Err(Error::File { .. })));
+    assert!(matches!(smaller.load_checkpoint(&path.0), Err(Error::Format { .. })));
+    assert!(matches!(smaller.load_checkpoint("/no such file"), Err(Error::File { .. })));
     // A network without the state of a training.
     saved.network().save(&path.0).unwrap();
-    assert!(matches!(other.resume(&path.0), Err(Error::Format { .. })));
+    assert!(matches!(other.load_checkpoint(&path.0), Err(Error::Format { .. })));
     assert_eq!(other.network().to_bytes().unwrap(), before);
     assert_eq!(other.steps(), 0);
 }
@@ -207,7 +207,7 @@ fn every_truncation_and_flipped_byte_of_the_header_is_refused_or_harmless() {
     let mut trainer = trainer::<f32>(Isa::detect(), Optimizer::adam(0.01));
     for len in (0..header).step_by(7).chain([bytes.len() - 1]) {
         std::fs::write(&path.0, &bytes[..len]).unwrap();
-        assert!(trainer.resume(&path.0).is_err(), "cut to {len} bytes");
+        assert!(trainer.load_checkpoint(&path.0).is_err(), "cut to {len} bytes");
     }
     for i in (0..header).step_by(3) {
         let mut flipped = bytes.clone();
@@ -215,7 +215,7 @@ fn every_truncation_and_flipped_byte_of_the_header_is_refused_or_harmless() {
         std::fs::write(&path.0, &flipped).unwrap();
         let before = trainer.network().to_bytes().unwrap();
         // A number may have become another number; then training goes on from it.
-        match trainer.resume(&path.0) {
+        match trainer.load_checkpoint(&path.0) {
             Ok(()) => drop(trainer.step(&x, &classes).unwrap()),
             Err(_) => assert_eq!(trainer.network().to_bytes().unwrap(), before, "byte {i}"),
         }
@@ -242,7 +242,7 @@ fn counts_and_rates_that_cannot_be_are_refused() {
     for (key, replacement) in cases {
         std::fs::write(&path.0, with_line(&bytes, key, replacement)).unwrap();
         let mut other = trainer::<f32>(isa, Optimizer::adam(0.01));
-        let error = other.resume(&path.0).unwrap_err();
+        let error = other.load_checkpoint(&path.0).unwrap_err();
         assert!(matches!(error, Error::Format { .. } | Error::Setting { .. }), "{key}: {error}");
         assert_eq!(other.steps(), 0);
     }
@@ -251,7 +251,7 @@ fn counts_and_rates_that_cannot_be_are_refused() {
     {
         std::fs::write(&path.0, with_line(&bytes, "steps", replacement)).unwrap();
         let mut other = trainer::<f32>(isa, Optimizer::adam(0.01));
-        other.resume(&path.0).unwrap();
+        other.load_checkpoint(&path.0).unwrap();
         assert_eq!(other.steps(), steps);
     }
 }
@@ -310,15 +310,15 @@ fn checkpoints_are_written_every_so_many_epochs_and_after_the_last_before_its_ca
     // An epoch is a step.
     let (x, y) = ([1.0, 2.0], [3.0, 1.0]);
     let mut saved = Vec::new();
-    let each = |_: &Epoch| {
+    let each = |_: &EpochReport| {
         saved.push(path.0.exists().then(|| {
             let mut trainer = build();
-            trainer.resume(&path.0).unwrap();
+            trainer.load_checkpoint(&path.0).unwrap();
             trainer.steps()
         }));
         ControlFlow::Continue(())
     };
-    build().fit(Data::new(&x, &y), &Fit::new(5, 2).checkpoint(&path.0, 2), each).unwrap();
+    build().fit(Dataset::new(&x, &y), &FitOptions::new(5, 2).checkpoint(&path.0, 2), each).unwrap();
     assert_eq!(saved, [None, Some(2), Some(2), Some(4), Some(5)]);
 }
 
@@ -329,21 +329,23 @@ fn early_stopping_that_starts_late_returns_to_what_it_has_seen() {
     // A rate at which the loss grows from the first epoch on.
     let build = || Trainer::builder(network()).optimizer(Optimizer::sgd(1.5)).build().unwrap();
     let (x, y) = ([1.0, 2.0], [3.0, 1.0]);
-    let go_on = |_: &Epoch| ControlFlow::Continue(());
-    let first = build().fit(Data::new(&x, &y), &Fit::new(6, 2).checkpoint(&path.0, 1), go_on).unwrap();
+    let go_on = |_: &EpochReport| ControlFlow::Continue(());
+    let first =
+        build().fit(Dataset::new(&x, &y), &FitOptions::new(6, 2).checkpoint(&path.0, 1), go_on).unwrap();
     assert!(first.best.number == 1 && !first.last.is_best);
     let resumed = || {
         let mut trainer = build();
-        trainer.resume(&path.0).unwrap();
+        trainer.load_checkpoint(&path.0).unwrap();
         trainer
     };
     // Where no epoch is left the fit ends as it did, but for a best epoch whose parameters are not there.
-    let again = resumed().fit(Data::new(&x, &y), &Fit::new(6, 2), go_on).unwrap();
+    let again = resumed().fit(Dataset::new(&x, &y), &FitOptions::new(6, 2), go_on).unwrap();
     assert_eq!(again, first);
-    let again = resumed().fit(Data::new(&x, &y), &Fit::new(6, 2).stop_early(2), go_on).unwrap();
+    let again = resumed().fit(Dataset::new(&x, &y), &FitOptions::new(6, 2).early_stopping(2), go_on).unwrap();
     assert!(again.best == again.last && again.last.is_best && again.last.number == 6);
     let mut trainer = resumed();
-    let outcome = trainer.fit(Data::new(&x, &y), &Fit::new(12, 2).stop_early(2), go_on).unwrap();
+    let outcome =
+        trainer.fit(Dataset::new(&x, &y), &FitOptions::new(12, 2).early_stopping(2), go_on).unwrap();
     assert_eq!((outcome.best.number, outcome.last.number), (6, 8));
     let best = Network::<f32>::load(&path.0).unwrap();
     assert_eq!(trainer.network().to_bytes().unwrap(), best.to_bytes().unwrap());
@@ -358,7 +360,7 @@ fn child_that_fits_from_its_checkpoint() {
     if let Some(path) = std::env::var_os(CHILD) {
         let mut trainer = trainer::<f32>(Isa::detect(), Optimizer::adam(0.01));
         if Path::new(&path).exists() {
-            trainer.resume(&path).unwrap();
+            trainer.load_checkpoint(&path).unwrap();
         }
         fit(&mut trainer, Path::new(&path), EPOCHS);
     }
@@ -387,7 +389,7 @@ fn killed_fit(name: &str, seed: u64) -> usize {
         child.wait().unwrap();
         kills += 1;
         if killed.0.exists() {
-            trainer::<f32>(Isa::detect(), Optimizer::adam(0.01)).resume(&killed.0).unwrap();
+            trainer::<f32>(Isa::detect(), Optimizer::adam(0.01)).load_checkpoint(&killed.0).unwrap();
         }
     }
     assert_eq!(std::fs::read(&killed.0).unwrap(), std::fs::read(&whole.0).unwrap());

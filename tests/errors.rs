@@ -332,8 +332,8 @@ fn optimizers_refuse_settings_that_do_not_fit() {
     assert!(refused(Optimizer::adam(0.1).epsilon(0.0)));
     for bad in [0.0, -1.0, f64::NAN] {
         let builder = || Trainer::builder(network());
-        assert!(matches!(builder().clip_norm(bad).build().err(), Some(Error::Setting { .. })), "{bad}");
-        assert!(matches!(builder().clip_value(bad).build().err(), Some(Error::Setting { .. })), "{bad}");
+        assert!(matches!(builder().clip_grad_norm(bad).build().err(), Some(Error::Setting { .. })), "{bad}");
+        assert!(matches!(builder().clip_grad_value(bad).build().err(), Some(Error::Setting { .. })), "{bad}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use fuseprop::{Activation, Element, Error, Names, Network, Scaler};
+use fuseprop::{Activation, Element, Error, Network, Scaler, TensorNames};
 use safetensors::tensor::{Dtype, TensorView};
 
 const ACTIVATIONS: [Activation; 16] = [
@@ -128,7 +128,7 @@ fn layer_norms_dropout_and_the_scaler_are_saved_too() {
     // The same by discovery, for a network with layer norms.
     let mut other = network.clone();
     other.write_parameters(&vec![0.0; network.parameter_count()]).unwrap();
-    other.import_bytes(&bytes, Names::Discover).unwrap();
+    other.import_bytes(&bytes, TensorNames::Discover).unwrap();
     assert_equal(&other, &network);
 }
 
@@ -192,7 +192,7 @@ fn what_pytorch_wrote_is_read_by_any_names() {
             .unwrap()
     };
     let list = [("0.weight", "0.bias"), ("2.weight", "2.bias"), ("4.weight", "4.bias")];
-    let check = |file: &str, names: Names<'_>| {
+    let check = |file: &str, names: TensorNames<'_>| {
         let mut network = build();
         network.import_bytes(&fixture(file), names).unwrap();
         let io = fixture("mlp_io");
@@ -209,19 +209,19 @@ fn what_pytorch_wrote_is_read_by_any_names() {
         }
     };
     for file in ["mlp_f64", "mlp_f32", "mlp_f16", "mlp_bf16"] {
-        check(file, Names::Sequential);
-        check(file, Names::List(&list));
-        check(file, Names::Discover);
+        check(file, TensorNames::Sequential);
+        check(file, TensorNames::List(&list));
+        check(file, TensorNames::Discover);
     }
-    check("mlp_prefixed", Names::Prefix("model.policy."));
-    check("mlp_prefixed", Names::Discover);
+    check("mlp_prefixed", TensorNames::Prefix("model.policy."));
+    check("mlp_prefixed", TensorNames::Discover);
     // From the file itself.
     let (mut imported, mut expected) = (build(), build());
     let path = format!("{}/tests/fixtures/mlp_f64.safetensors", env!("CARGO_MANIFEST_DIR"));
-    imported.import(&path, Names::Sequential).unwrap();
-    expected.import_bytes(&fixture("mlp_f64"), Names::Sequential).unwrap();
+    imported.import(&path, TensorNames::Sequential).unwrap();
+    expected.import_bytes(&fixture("mlp_f64"), TensorNames::Sequential).unwrap();
     assert_equal(&imported, &expected);
-    let missing = imported.import(path + ".missing", Names::Sequential);
+    let missing = imported.import(path + ".missing", TensorNames::Sequential);
     assert!(matches!(missing, Err(Error::File { operation: "read", .. })));
 }
 
@@ -272,7 +272,7 @@ fn discovery_follows_numbers_in_names_and_passes_over_what_is_no_layer() {
             };
         }
         let mut network = builder.build().unwrap();
-        network.import_bytes(&file_of(&tensors, None), Names::Discover).unwrap();
+        network.import_bytes(&file_of(&tensors, None), TensorNames::Discover).unwrap();
         let expected: Vec<f32> = (0..2 * stems.len()).map(|i| i as f32).collect();
         assert_eq!(parameters(&network), expected, "{shape:?}");
     }
@@ -305,7 +305,7 @@ fn a_layer_whose_numbers_are_not_all_there_is_named_before_a_network_is_made() {
 #[test]
 fn tensors_that_do_not_fit_are_listed_and_nothing_has_changed() {
     let bytes = network::<f32>(&[Activation::Relu, Activation::Identity]).to_bytes().unwrap();
-    let refused = |other: &[Activation], names: Names<'_>| {
+    let refused = |other: &[Activation], names: TensorNames<'_>| {
         let mut network = network::<f32>(other);
         let before = parameters(&network);
         let error = network.import_bytes(&bytes, names).unwrap_err();
@@ -316,22 +316,22 @@ fn tensors_that_do_not_fit_are_listed_and_nothing_has_changed() {
         }
     };
     // Too few layers: the others are extra. Too many: they are missing.
-    let (expected, found) = refused(&[Activation::Relu], Names::Sequential);
+    let (expected, found) = refused(&[Activation::Relu], TensorNames::Sequential);
     assert_eq!(expected, ["0.weight [1, 5]", "0.bias [1]"]);
     assert_eq!(found, ["0.bias [1] F32", "0.weight [1, 5] F32", "2.bias [2] F32", "2.weight [2, 1] F32"]);
-    let (expected, _) = refused(&[Activation::Relu; 3], Names::Discover);
+    let (expected, _) = refused(&[Activation::Relu; 3], TensorNames::Discover);
     assert_eq!(expected[4..], ["(weights of layer 2) [3, 2]", "(biases of layer 2) [3]"]);
     // Counted otherwise, and looked for elsewhere.
-    refused(&[Activation::Identity, Activation::Relu], Names::Sequential);
-    refused(&[Activation::Relu, Activation::Identity], Names::Prefix("model."));
-    refused(&[Activation::Relu, Activation::Identity], Names::List(&[("0.weight", "0.bias")]));
+    refused(&[Activation::Identity, Activation::Relu], TensorNames::Sequential);
+    refused(&[Activation::Relu, Activation::Identity], TensorNames::Prefix("model."));
+    refused(&[Activation::Relu, Activation::Identity], TensorNames::List(&[("0.weight", "0.bias")]));
     refused(
         &[Activation::Relu, Activation::Identity],
-        Names::List(&[("2.weight", "2.bias"), ("0.weight", "0.bias")]),
+        TensorNames::List(&[("2.weight", "2.bias"), ("0.weight", "0.bias")]),
     );
     assert!(
         network::<f32>(&[Activation::Relu])
-            .import_bytes(&bytes, Names::List(&[("0.weight", "0.bias")]))
+            .import_bytes(&bytes, TensorNames::List(&[("0.weight", "0.bias")]))
             .is_ok()
     );
 }

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use common::isas;
 use fuseprop::{
-    Activation, Data, Epoch, Error, Fit, Loss, Network, Optimizer, Parallelism, Plateau, Reduction, Schedule,
-    Trainer, metrics,
+    Activation, Dataset, EpochReport, Error, FitOptions, Loss, Network, Optimizer, Parallelism,
+    ReduceOnPlateau, Reduction, Schedule, Trainer, metrics,
 };
 
 const INPUTS: usize = 3;
@@ -33,7 +33,7 @@ fn rows(n: usize) -> (Vec<f32>, Vec<u32>, Vec<f32>) {
     (x, classes, values)
 }
 
-fn go_on(_: &Epoch) -> ControlFlow<()> {
+fn go_on(_: &EpochReport) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
@@ -49,7 +49,8 @@ fn a_fit_in_order_is_its_steps() {
     for reduction in [Reduction::Mean, Reduction::Sum] {
         let mut fitted = trainer(Loss::SoftmaxCrossEntropy, reduction, Parallelism::Serial);
         let mut stepped = trainer(Loss::SoftmaxCrossEntropy, reduction, Parallelism::Serial);
-        let outcome = fitted.fit(Data::new(&x, &classes), &Fit::new(3, 16).in_order(), go_on).unwrap();
+        let outcome =
+            fitted.fit(Dataset::new(&x, &classes), &FitOptions::new(3, 16).shuffle(false), go_on).unwrap();
         let mut loss = 0.0;
         for _ in 0..3 {
             loss = 0.0;
@@ -70,9 +71,9 @@ fn a_fit_learns_and_every_epoch_is_seen() {
     let (x, classes, values) = rows(400);
     let mut classifier = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Auto);
     let mut numbers = Vec::new();
-    let validation = Data::new(&x[..90], &classes[..30]);
-    let how = Fit::new(40, 16).seed(2).validation(validation);
-    let outcome = classifier.fit(Data::new(&x, &classes), &how, |epoch| {
+    let validation = Dataset::new(&x[..90], &classes[..30]);
+    let how = FitOptions::new(40, 16).seed(2).validation(validation);
+    let outcome = classifier.fit(Dataset::new(&x, &classes), &how, |epoch| {
         numbers.push(epoch.number);
         ControlFlow::Continue(())
     });
@@ -80,7 +81,7 @@ fn a_fit_learns_and_every_epoch_is_seen() {
     assert!(outcome.unwrap().last.validation.unwrap().accuracy.unwrap() > 0.95);
 
     let mut regressor = trainer(Loss::MeanSquaredError, Reduction::Mean, Parallelism::Auto);
-    let outcome = regressor.fit(Data::new(&x, &values), &Fit::new(60, 16), go_on).unwrap();
+    let outcome = regressor.fit(Dataset::new(&x, &values), &FitOptions::new(60, 16), go_on).unwrap();
     assert!(outcome.last.loss < 0.01, "{outcome:?}");
     assert_eq!(outcome.last.validation, None);
 }
@@ -90,7 +91,7 @@ fn the_seed_alone_decides_the_order() {
     let (x, classes, _) = rows(100);
     let fit = |seed, parallelism| {
         let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, parallelism);
-        trainer.fit(Data::new(&x, &classes), &Fit::new(3, 16).seed(seed), go_on).unwrap();
+        trainer.fit(Dataset::new(&x, &classes), &FitOptions::new(3, 16).seed(seed), go_on).unwrap();
         parameters(&trainer)
     };
     assert_eq!(fit(1, Parallelism::Serial), fit(1, Parallelism::Threads(3)));
@@ -112,12 +113,12 @@ fn an_evaluation_is_the_loss_over_all_rows_at_once() {
             let close = |a: f64, b: f64| assert!((a - b).abs() <= 1e-6 * b.abs(), "{a} is not {b}");
             let loss = Loss::Huber(0.4);
             let at_once = build(loss, 50).compute_gradients_weighted(&x, &values, &weights).unwrap();
-            let data = Data::new(&x, &values).weights(&weights);
+            let data = Dataset::new(&x, &values).weights(&weights);
             close(build(loss, 7).evaluate(data).unwrap().loss, at_once);
             let loss = Loss::SoftmaxCrossEntropy;
             let at_once = build(loss, 50).compute_gradients(&x, &classes).unwrap();
             let mut trainer = build(loss, 7);
-            let evaluation = trainer.evaluate(Data::new(&x, &classes)).unwrap();
+            let evaluation = trainer.evaluate(Dataset::new(&x, &classes)).unwrap();
             close(evaluation.loss, at_once);
             let (network, mut y) = (trainer.network(), vec![0.0; 50 * OUTPUTS]);
             network.predict_into(&x, &mut y, &mut network.workspace(50).unwrap()).unwrap();
@@ -132,11 +133,11 @@ fn an_evaluation_is_the_loss_over_all_rows_at_once() {
 fn an_evaluation_of_values_measures_distances() {
     let (x, _, values) = rows(50);
     let mut trainer = trainer(Loss::MeanSquaredError, Reduction::Mean, Parallelism::Serial);
-    let found = trainer.evaluate(Data::new(&x, &values)).unwrap();
+    let found = trainer.evaluate(Dataset::new(&x, &values)).unwrap();
     let mut y = vec![0.0; values.len()];
     let network = trainer.network();
     network.predict_into(&x, &mut y, &mut network.workspace(50).unwrap()).unwrap();
-    let (mae, r2) = (metrics::mean_absolute_error(&y, &values), metrics::r2(&y, &values));
+    let (mae, r2) = (metrics::mean_absolute_error(&y, &values), metrics::r2_score(&y, &values));
     assert!((found.mean_absolute_error.unwrap() - mae).abs() < 1e-12 && mae > 0.1);
     assert!((found.r2.unwrap() - r2).abs() < 1e-12 && r2.abs() > 0.01);
     assert_eq!(found.accuracy, None);
@@ -149,21 +150,21 @@ fn the_rates_of_a_fit_are_numbers_to_its_last_epoch() {
     for (epochs, is_right) in [(4, true), (5, false)] {
         let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
         trainer.set_learning_rate(10.0).unwrap();
-        let how = Fit::new(epochs, 10).schedule(Schedule::exponential(1e10));
-        assert_eq!(trainer.fit(Data::new(&x, &classes), &how, go_on).is_ok(), is_right);
+        let how = FitOptions::new(epochs, 10).schedule(Schedule::exponential(1e10));
+        assert_eq!(trainer.fit(Dataset::new(&x, &classes), &how, go_on).is_ok(), is_right);
     }
 }
 
 #[test]
 fn early_stopping_returns_to_the_best_parameters() {
     let (x, classes, _) = rows(60);
-    // Noise cannot be learnt: the loss of the other rows rises soon.
+    // DropoutRng cannot be learnt: the loss of the other rows rises soon.
     let noise: Vec<u32> = (0..30).map(|r| (r * 7 % 5 % 2) as u32).collect();
     let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
-    let validation = Data::new(&x[90..], &noise);
-    let data = Data::new(&x[..90], &classes[..30]);
+    let validation = Dataset::new(&x[90..], &noise);
+    let data = Dataset::new(&x[..90], &classes[..30]);
     let mut seen = Vec::new();
-    let how = Fit::new(500, 8).validation(validation).stop_early(5);
+    let how = FitOptions::new(500, 8).validation(validation).early_stopping(5);
     let outcome = trainer.fit(data, &how, |epoch| {
         seen.push(epoch.watched_loss());
         ControlFlow::Continue(())
@@ -189,8 +190,8 @@ fn a_fit_ends_on_request_and_follows_its_schedule() {
     let (x, classes, _) = rows(40);
     let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
     let mut rates = Vec::new();
-    let how = Fit::new(100, 16).schedule(Schedule::step(2, 0.5));
-    let outcome = trainer.fit(Data::new(&x, &classes), &how, |epoch| {
+    let how = FitOptions::new(100, 16).schedule(Schedule::step(2, 0.5));
+    let outcome = trainer.fit(Dataset::new(&x, &classes), &how, |epoch| {
         rates.push(epoch.learning_rate);
         if epoch.number == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -204,26 +205,29 @@ fn what_does_not_fit_is_refused_before_the_first_step() {
     let (x, classes, values) = rows(40);
     let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
     let before = parameters(&trainer);
-    let data = Data::new(&x, &classes);
-    let mut refused = |data, how: Fit<'_, f32>| trainer.fit(data, &how, go_on).unwrap_err();
-    assert_eq!(refused(data, Fit::new(0, 16)), Error::Zero { what: "the number of epochs" });
-    assert_eq!(refused(data, Fit::new(1, 0)), Error::Zero { what: "the rows of a batch" });
-    assert_eq!(refused(data, Fit::new(1, 17)), Error::Batch { max: 16, found: 17 });
-    assert!(matches!(refused(Data::new(&x[1..], &classes), Fit::new(1, 16)), Error::Rows { .. }));
-    assert!(matches!(refused(Data::new(&[], &classes), Fit::new(1, 16)), Error::Rows { .. }));
-    assert!(matches!(refused(Data::new(&x, &classes[1..]), Fit::new(1, 16)), Error::Length { .. }));
-    assert!(matches!(refused(Data::new(&x, &values[1..]), Fit::new(1, 16)), Error::Length { .. }));
-    assert!(matches!(refused(Data::new(&x, &[2; 40]), Fit::new(1, 16)), Error::Class { .. }));
-    assert!(matches!(refused(data.weights(&values), Fit::new(1, 16)), Error::Length { .. }));
-    let validation = Data::new(&x, &classes[1..]);
-    assert!(matches!(refused(data, Fit::new(1, 16).validation(validation)), Error::Length { .. }));
+    let data = Dataset::new(&x, &classes);
+    let mut refused = |data, how: FitOptions<'_, f32>| trainer.fit(data, &how, go_on).unwrap_err();
+    assert_eq!(refused(data, FitOptions::new(0, 16)), Error::Zero { what: "the number of epochs" });
+    assert_eq!(refused(data, FitOptions::new(1, 0)), Error::Zero { what: "the rows of a batch" });
+    assert_eq!(refused(data, FitOptions::new(1, 17)), Error::Batch { max: 16, found: 17 });
+    assert!(matches!(refused(Dataset::new(&x[1..], &classes), FitOptions::new(1, 16)), Error::Rows { .. }));
+    assert!(matches!(refused(Dataset::new(&[], &classes), FitOptions::new(1, 16)), Error::Rows { .. }));
+    assert!(matches!(refused(Dataset::new(&x, &classes[1..]), FitOptions::new(1, 16)), Error::Length { .. }));
+    assert!(matches!(refused(Dataset::new(&x, &values[1..]), FitOptions::new(1, 16)), Error::Length { .. }));
+    assert!(matches!(refused(Dataset::new(&x, &[2; 40]), FitOptions::new(1, 16)), Error::Class { .. }));
+    assert!(matches!(refused(data.weights(&values), FitOptions::new(1, 16)), Error::Length { .. }));
+    let validation = Dataset::new(&x, &classes[1..]);
+    assert!(matches!(refused(data, FitOptions::new(1, 16).validation(validation)), Error::Length { .. }));
     for schedule in [Schedule::step(0, 0.5), Schedule::cosine(0, 0.5)] {
-        assert!(matches!(refused(data, Fit::new(1, 16).schedule(schedule)), Error::Zero { .. }));
+        assert!(matches!(refused(data, FitOptions::new(1, 16).schedule(schedule)), Error::Zero { .. }));
     }
     for bad in [-1.0, f64::NAN, f64::INFINITY] {
         let schedules = [Schedule::step(1, bad), Schedule::exponential(bad), Schedule::cosine(1, bad)];
         for schedule in schedules.into_iter().chain([Schedule::constant().warm_up(3, bad)]) {
-            assert!(matches!(refused(data, Fit::new(1, 16).schedule(schedule)), Error::Setting { .. }));
+            assert!(matches!(
+                refused(data, FitOptions::new(1, 16).schedule(schedule)),
+                Error::Setting { .. }
+            ));
         }
     }
     assert_eq!(parameters(&trainer), before);
@@ -232,12 +236,12 @@ fn what_does_not_fit_is_refused_before_the_first_step() {
 
 #[test]
 fn a_plateau_waits_for_its_patience() {
-    let mut plateau = Plateau::new(0.5, 1);
+    let mut plateau = ReduceOnPlateau::new(0.5, 1);
     let factors: Vec<f64> =
         [3.0, 2.0, 2.0, 1.9999, 1.0, f64::NAN, 5.0, 0.5].map(|loss| plateau.factor(loss)).to_vec();
     assert_eq!(factors, [1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.5, 1.0]);
     // A loss is lower below the threshold, not at it.
-    let mut plateau = Plateau::new(0.5, 0);
+    let mut plateau = ReduceOnPlateau::new(0.5, 0);
     let factors = [1.0, 1.0 - 1e-4, (1.0_f64 - 1e-4).next_down()].map(|loss| plateau.factor(loss));
     assert_eq!(factors, [1.0, 0.5, 1.0]);
 }

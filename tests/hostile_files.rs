@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use fuseprop::{
-    Activation, Data, Element, Error, Fit, Loss, Names, Network, Optimizer, Plateau, Scaler, Trainer,
+    Activation, Dataset, Element, Error, FitOptions, Loss, Network, Optimizer, ReduceOnPlateau, Scaler,
+    TensorNames, Trainer,
 };
 
 /// Counts the bytes that this thread holds, and the most it has held.
@@ -123,7 +124,9 @@ fn read_as<T: Element + From<f32> + Into<f64>>(bytes: &[u8], tally: &mut Tally, 
     }
     let pairs =
         [("0.weight", "0.bias"), ("3.weight", "3.bias"), ("5.weight", "5.bias"), ("7.weight", "7.bias")];
-    for names in [Names::Sequential, Names::Discover, Names::Prefix(""), Names::List(&pairs)] {
+    for names in
+        [TensorNames::Sequential, TensorNames::Discover, TensorNames::Prefix(""), TensorNames::List(&pairs)]
+    {
         let mut into = network::<T>();
         let before = parameters(&into);
         let (imported, held) = peak(|| into.import_bytes(bytes, names));
@@ -248,12 +251,15 @@ fn trainer() -> Trainer<f32> {
 }
 
 fn fit(trainer: &mut Trainer<f32>, path: &Path, epochs: usize) -> Result<(), Error> {
-    let how = Fit::new(epochs, 8).plateau(Plateau::new(0.5, 1)).stop_early(50).checkpoint(path, 1);
-    trainer.fit(Data::new(&X, &CLASSES), &how, |_| ControlFlow::Continue(())).map(drop)
+    let how = FitOptions::new(epochs, 8)
+        .reduce_on_plateau(ReduceOnPlateau::new(0.5, 1))
+        .early_stopping(50)
+        .checkpoint(path, 1);
+    trainer.fit(Dataset::new(&X, &CLASSES), &how, |_| ControlFlow::Continue(())).map(drop)
 }
 
 /// Resumes from a file: if that is refused nothing has changed, else training goes on.
-fn resume(file: &[u8], path: &Path, tally: &mut Tally, what: &str) {
+fn load_checkpoint(file: &[u8], path: &Path, tally: &mut Tally, what: &str) {
     std::fs::write(path, file).unwrap();
     let mut resumed = trainer();
     resumed.step(&X[..24], &CLASSES[..8]).unwrap();
@@ -261,7 +267,7 @@ fn resume(file: &[u8], path: &Path, tally: &mut Tally, what: &str) {
         (parameters(trainer.network()), trainer.gradients().to_vec(), trainer.steps())
     };
     let before = state(&resumed);
-    let (result, held) = peak(|| resumed.resume(path));
+    let (result, held) = peak(|| resumed.load_checkpoint(path));
     tally.note(result.is_ok(), held, file.len(), what);
     if result.is_err() {
         assert!(state(&resumed) == before, "{what}: half resumed");

@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 
 use fuseprop::{
-    Activation, Data, Error, Fit, Init, Loss, Network, Optimizer, Parallelism, Reduction, Scaler, Schedule,
-    Trainer, Workspace,
+    Activation, Dataset, Error, FitOptions, Init, Loss, Network, Optimizer, Parallelism, Reduction, Scaler,
+    Schedule, Trainer, Workspace,
 };
 
 const INPUTS: usize = 3;
@@ -57,7 +57,7 @@ impl Subject {
             network.read_parameters(&mut parameters).unwrap();
             numbers.extend(parameters);
             let scaler = network.scaler();
-            numbers.extend(scaler.iter().flat_map(|scaler| scaler.means().iter().chain(scaler.deviations())));
+            numbers.extend(scaler.iter().flat_map(|scaler| scaler.means().iter().chain(scaler.stds())));
         }
         numbers.extend(trainers.iter().flat_map(|trainer| trainer.gradients()));
         let mut state: Vec<u64> = numbers.iter().map(|x| x.to_bits().into()).collect();
@@ -99,7 +99,7 @@ fn is_batch(lengths: &[usize]) -> bool {
     lengths[0] > 0 && lengths[0].is_multiple_of(INPUTS) && lengths[0] <= MAX_BATCH * INPUTS
 }
 
-fn go_on(_: &fuseprop::Epoch) -> ControlFlow<()> {
+fn go_on(_: &fuseprop::EpochReport) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
@@ -145,18 +145,18 @@ fn functions() -> Vec<Function> {
             is_batch,
         ),
         function("evaluate", &[x, ROWS], |s, n| {
-            s.classifier.evaluate(Data::new(&X[..n[0]], &CLASSES[..n[1]])).map(drop)
+            s.classifier.evaluate(Dataset::new(&X[..n[0]], &CLASSES[..n[1]])).map(drop)
         }),
         function("evaluate with weights", &[x, values, ROWS], |s, n| {
-            s.regressor.evaluate(Data::new(&X[..n[0]], &X[..n[1]]).weights(&X[..n[2]])).map(drop)
+            s.regressor.evaluate(Dataset::new(&X[..n[0]], &X[..n[1]]).weights(&X[..n[2]])).map(drop)
         }),
         function("fit", &[x, values], |s, n| {
-            s.regressor.fit(Data::new(&X[..n[0]], &X[..n[1]]), &Fit::new(1, 2), go_on).map(drop)
+            s.regressor.fit(Dataset::new(&X[..n[0]], &X[..n[1]]), &FitOptions::new(1, 2), go_on).map(drop)
         }),
         function("fit with validation", &[x, values], |s, n| {
-            let validation = Data::new(&X[..n[0]], &X[..n[1]]);
-            let how = Fit::new(1, 2).validation(validation);
-            s.regressor.fit(Data::new(&X[..INPUTS], &X[..OUTPUTS]), &how, go_on).map(drop)
+            let validation = Dataset::new(&X[..n[0]], &X[..n[1]]);
+            let how = FitOptions::new(1, 2).validation(validation);
+            s.regressor.fit(Dataset::new(&X[..INPUTS], &X[..OUTPUTS]), &how, go_on).map(drop)
         }),
         function("predict_into", &[x, values], |s, n| {
             s.network.predict_into(&X[..n[0]], &mut s.buffer[..n[1]], &mut s.workspace)
@@ -180,7 +180,11 @@ fn functions() -> Vec<Function> {
             |s, n| s.scaler.apply(&mut s.buffer[..n[0]]),
             |n| n[0] % INPUTS == 0,
         ),
-        function_of_rows("Scaler::undo", |s, n| s.scaler.undo(&mut s.buffer[..n[0]]), |n| n[0] % INPUTS == 0),
+        function_of_rows(
+            "Scaler::inverse",
+            |s, n| s.scaler.inverse(&mut s.buffer[..n[0]]),
+            |n| n[0] % INPUTS == 0,
+        ),
         function_of_rows(
             "Scaler::fit",
             |_, n| Scaler::fit(&X[..n[0]], INPUTS).map(drop),
@@ -235,14 +239,14 @@ fn numbers_that_cannot_be_are_refused_and_change_nothing() {
     for n in [0, 1 << 40, 1 << 60, usize::MAX / 64, usize::MAX - 1, usize::MAX] {
         let mut subject = Subject::new();
         let before = subject.state();
-        let data = Data::new(&X[..INPUTS], &X[..OUTPUTS]);
+        let data = Dataset::new(&X[..INPUTS], &X[..OUTPUTS]);
         let mut results = vec![
             builder(n).dense(n, Activation::Relu).dense(n, Activation::Relu).build().map(drop),
             subject.network.workspace(n).map(drop),
             Trainer::builder(network()).max_batch(n).build().map(drop),
             Scaler::fit(&X, n).map(drop),
-            subject.regressor.fit(data, &Fit::new(1, n), go_on).map(drop),
-            subject.regressor.evaluate(Data::new(&X[..INPUTS], &CLASSES[..1])).map(drop),
+            subject.regressor.fit(data, &FitOptions::new(1, n), go_on).map(drop),
+            subject.regressor.evaluate(Dataset::new(&X[..INPUTS], &CLASSES[..1])).map(drop),
         ];
         if n > 0 {
             results.extend([
@@ -265,8 +269,11 @@ fn numbers_that_cannot_be_are_refused_and_change_nothing() {
             subject.classifier.step(&X[..INPUTS], &[class]).map(drop),
             subject.classifier.compute_gradients(&X[..INPUTS], &[class]).map(drop),
             subject.classifier.accumulate_gradients(&X[..INPUTS], &[class]).map(drop),
-            subject.classifier.evaluate(Data::new(&X[..INPUTS], &[class])).map(drop),
-            subject.classifier.fit(Data::new(&X[..INPUTS], &[class]), &Fit::new(1, 1), go_on).map(drop),
+            subject.classifier.evaluate(Dataset::new(&X[..INPUTS], &[class])).map(drop),
+            subject
+                .classifier
+                .fit(Dataset::new(&X[..INPUTS], &[class]), &FitOptions::new(1, 1), go_on)
+                .map(drop),
             subject.classifier.check_gradients(&X[..INPUTS], &[class], 1e-3).map(drop),
         ];
         assert!(results.iter().all(Result::is_err), "{class}: {results:?}");
@@ -278,7 +285,7 @@ fn numbers_that_cannot_be_are_refused_and_change_nothing() {
         let before = subject.state();
         let (x, t) = (&X[..INPUTS], &X[..OUTPUTS]);
         let trainer = || Trainer::builder(network());
-        let schedule = Fit::new(1, 1).schedule(Schedule::exponential(bad));
+        let schedule = FitOptions::new(1, 1).schedule(Schedule::exponential(bad));
         let results = [
             builder(1).init(Init::Normal { deviation: bad }).build().map(drop),
             builder(1).init(Init::Uniform { limit: bad }).build().map(drop),
@@ -286,15 +293,15 @@ fn numbers_that_cannot_be_are_refused_and_change_nothing() {
             Activation::LeakyRelu(bad).apply(&mut subject.buffer[..3]),
             trainer().optimizer(Optimizer::sgd(bad)).build().map(drop),
             // Infinite limits do not clip.
-            trainer().clip_norm(bad.min(0.0)).build().map(drop),
-            trainer().clip_value(bad.min(0.0)).build().map(drop),
+            trainer().clip_grad_norm(bad.min(0.0)).build().map(drop),
+            trainer().clip_grad_value(bad.min(0.0)).build().map(drop),
             trainer().loss(Loss::Huber(bad)).reduction(Reduction::Sum).build().map(drop),
             Scaler::new(vec![0.0_f32], vec![bad as f32]).map(drop),
             subject.regressor.set_learning_rate(bad),
             subject.regressor.step_weighted(x, t, &[bad as f32]).map(drop),
             subject.regressor.check_gradients(x, t, bad).map(drop),
             subject.regressor.check_gradients_of(x, bad, |_, _| 0.0).map(drop),
-            subject.regressor.fit(Data::new(x, t), &schedule, go_on).map(drop),
+            subject.regressor.fit(Dataset::new(x, t), &schedule, go_on).map(drop),
         ];
         for (i, result) in results.iter().enumerate() {
             assert!(result.is_err(), "{bad}, number {i}");

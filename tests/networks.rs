@@ -7,8 +7,8 @@ mod common;
 use case::{Case, HIDDEN, Random, has_kinks};
 use common::isas;
 use fuseprop::{
-    Activation, Data, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer,
-    reference,
+    Activation, Dataset, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets,
+    Trainer, reference,
 };
 
 /// Errors of two computations of the same number with `k` operations behind it are within a few `k u` of the
@@ -209,10 +209,10 @@ fn numbers_that_are_not_finite_do_not_outlive_the_parameters_they_spoilt() {
         trainer.step(&[f32::INFINITY, 1.0, 2.0], &[0.0]).unwrap();
         let mut network = trainer.into_network();
         network.write_parameters(&good).unwrap();
-        let mut trainer = Trainer::builder(network).report().build().unwrap();
+        let mut trainer = Trainer::builder(network).layer_stats().build().unwrap();
         trainer.compute_gradients(&[0.5, 1.0, 2.0], &[0.0]).unwrap();
         assert!(trainer.gradients().iter().all(|g| g.is_finite()), "{isa}");
-        assert!(trainer.reports().unwrap().all(|report| report.parameters.is_finite()));
+        assert!(trainer.layer_stats().unwrap().all(|report| report.parameters.is_finite()));
     }
 }
 
@@ -256,7 +256,7 @@ fn a_step_is_its_two_halves_to_the_last_bit() {
 #[test]
 fn a_norm_that_is_not_a_number_does_not_switch_clipping_off() {
     let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
-    let builder = Trainer::builder(network).optimizer(Optimizer::sgd(1.0)).clip_norm(1.0);
+    let builder = Trainer::builder(network).optimizer(Optimizer::sgd(1.0)).clip_grad_norm(1.0);
     let mut trainer = builder.build().unwrap();
     trainer.gradients_mut()[0] = 1000.0;
     trainer.gradients_mut()[16] = f32::NAN;
@@ -404,7 +404,7 @@ fn reports_are_the_norms_of_the_reference() {
             let network = case.network::<f64>(isa);
             let builder = Trainer::builder(network).loss(case.loss).reduction(case.reduction);
             let mut trainer =
-                builder.label_smoothing(case.label_smoothing).max_batch(1100).report().build().unwrap();
+                builder.label_smoothing(case.label_smoothing).max_batch(1100).layer_stats().build().unwrap();
             let model = reference::Model::of(trainer.network());
             // A larger batch before it leaves nothing behind.
             let larger = vec![0.5; 1100 * case.sizes[0]];
@@ -414,7 +414,7 @@ fn reports_are_the_norms_of_the_reference() {
             let outputs = model.forward(&case.x, batch);
             let norm = |values: &[f64]| values.iter().map(|v| v * v).sum::<f64>().sqrt();
             let (mut first, parameters) = (0, model.parameters());
-            for (l, report) in trainer.reports().unwrap().enumerate() {
+            for (l, report) in trainer.layer_stats().unwrap().enumerate() {
                 let count = trainer.network().layer(l).unwrap().parameter_count();
                 let of_layer = first..first + count;
                 let mut y = outputs[l].clone();
@@ -447,7 +447,7 @@ fn norms_of_a_gradient_are_those_of_its_elements() {
         for batch in [5, 700] {
             let builder = Network::<f64>::builder(6).dense(70, Activation::Tanh);
             let network = builder.dense(3, Activation::Identity).isa(isa).seed(1).build().unwrap();
-            let mut trainer = Trainer::builder(network).max_batch(700).report().build().unwrap();
+            let mut trainer = Trainer::builder(network).max_batch(700).layer_stats().build().unwrap();
             assert_eq!(trainer.gradient_norm(), 0.0);
             // Of a loss of one's own, half the sum of all squares.
             let x: Vec<f64> = (0..batch * 6).map(|i| (i * 37 % 101) as f64 / 101.0).collect();
@@ -462,7 +462,7 @@ fn norms_of_a_gradient_are_those_of_its_elements() {
             };
             close(trainer.gradient_norm(), &gradients);
             let (first, last) = gradients.split_at(6 * 70 + 70);
-            for (report, of_layer) in trainer.reports().unwrap().zip([first, last]) {
+            for (report, of_layer) in trainer.layer_stats().unwrap().zip([first, last]) {
                 close(report.gradient, of_layer);
             }
         }
@@ -488,8 +488,8 @@ fn every_penalty_and_limit_of_an_update_works_alone() {
             (build(sgd), [0.25, 0.5, 0.25]),
             (build(sgd.l1(0.125)), [0.375, 0.375, 0.25]),
             (build(sgd.weight_decay(0.5)), [0.5, 0.375, 0.25]),
-            (build(sgd).clip_value(0.375), [0.25, 0.375, 0.25]),
-            (build(sgd).clip_norm(0.125), [0.25 * scale, 0.5 * scale, 0.25 * scale]),
+            (build(sgd).clip_grad_value(0.375), [0.25, 0.375, 0.25]),
+            (build(sgd).clip_grad_norm(0.125), [0.25 * scale, 0.5 * scale, 0.25 * scale]),
         ];
         for (builder, gradient) in cases {
             let what = format!("{isa} {builder:?}");
@@ -516,7 +516,7 @@ fn gradients_of_inputs_stay_until_the_next_backward_pass() {
     assert!(gradients.len() == 9 && gradients.iter().all(|&d| d != 0.0));
     trainer.apply_gradients().unwrap();
     assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
-    trainer.evaluate(Data::new(&x, &targets)).unwrap();
+    trainer.evaluate(Dataset::new(&x, &targets)).unwrap();
     assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
     trainer.forward(&x[..6]).unwrap();
     assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
@@ -645,5 +645,5 @@ fn a_gradient_check_finds_no_error_and_leaves_no_trace() {
     for _ in 0..3 {
         assert_eq!(checked.step(&x, &classes).unwrap(), plain.step(&x, &classes).unwrap());
     }
-    assert!(matches!(checked.reports().err(), Some(Error::NoReport)));
+    assert!(matches!(checked.layer_stats().err(), Some(Error::NoLayerStats)));
 }

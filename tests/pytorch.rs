@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use common::isas;
 use fuseprop::{
-    Activation, Isa, Loss, Network, Optimizer, Plateau, Reduction, Schedule, Targets, Trainer, TrainerBuilder,
+    Activation, Isa, Loss, Network, Optimizer, ReduceOnPlateau, Reduction, Schedule, Targets, Trainer,
+    TrainerBuilder,
 };
 
 /// Numbers by name.
@@ -180,8 +181,8 @@ fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
             Optimizer::adagrad(0.05).learning_rate_decay(0.01).weight_decay(0.01).initial_accumulator(0.1),
             plain,
         ),
-        ("clip_norm", sgd(0.5), |builder| builder.clip_norm(0.3)),
-        ("clip_value", sgd(0.5), |builder| builder.clip_value(0.05)),
+        ("clip_grad_norm", sgd(0.5), |builder| builder.clip_grad_norm(0.3)),
+        ("clip_grad_value", sgd(0.5), |builder| builder.clip_grad_value(0.05)),
     ];
     let fixture = Fixture::read();
     for isa in isas() {
@@ -240,7 +241,7 @@ fn learning_rates_are_those_of_pytorch() {
         let rates: Vec<f64> = (0..40).map(|epoch| schedule.rate(0.1, epoch)).collect();
         assert_close(&rates, fixture.get(&format!("schedule/{name}")), name);
     }
-    let (mut plateau, mut rate) = (Plateau::new(0.3, 2), 0.1);
+    let (mut plateau, mut rate) = (ReduceOnPlateau::new(0.3, 2), 0.1);
     let rates = fixture.get("schedule/losses").iter().map(|&loss| {
         let of_epoch = rate;
         rate *= plateau.factor(loss);

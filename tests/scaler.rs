@@ -18,19 +18,19 @@ fn predict(network: &Network<f64>, x: &[f64]) -> Vec<f64> {
 fn means_and_deviations_are_those_of_the_columns() {
     let scaler = Scaler::fit(&X, 2).unwrap();
     assert_eq!(scaler.means(), [3.0, -50.0]);
-    assert_eq!(scaler.deviations(), [(38.0f64 / 4.0).sqrt(), 1.0], "a constant feature is divided by 1");
+    assert_eq!(scaler.stds(), [(38.0f64 / 4.0).sqrt(), 1.0], "a constant feature is divided by 1");
     for constant in [0.1, 0.3, 1.1, -1e30] {
-        assert_eq!(Scaler::<f64>::fit(&[constant; 10], 1).unwrap().deviations(), [1.0], "{constant}");
+        assert_eq!(Scaler::<f64>::fit(&[constant; 10], 1).unwrap().stds(), [1.0], "{constant}");
     }
     // Far from 0 the difference of two large squares would have no digit left.
     let far: Vec<f64> = X.iter().step_by(2).map(|x| x + 4_503_599_627_370_496.0).collect();
-    assert_eq!(Scaler::fit(&far, 1).unwrap().deviations(), [(38.0f64 / 4.0).sqrt()]);
+    assert_eq!(Scaler::fit(&far, 1).unwrap().stds(), [(38.0f64 / 4.0).sqrt()]);
     let mut x = X;
     scaler.apply(&mut x).unwrap();
     let (mean, squares) = x.iter().step_by(2).fold((0.0, 0.0), |(m, s), x| (m + x / 4.0, s + x * x / 4.0));
     assert!(mean.abs() < 1e-15 && (squares - 1.0).abs() < 1e-15);
     assert!(x.iter().skip(1).step_by(2).all(|&x| x == 0.0));
-    scaler.undo(&mut x).unwrap();
+    scaler.inverse(&mut x).unwrap();
     assert!(x.iter().zip(X).all(|(a, b)| (a - b).abs() < 1e-14));
 }
 
@@ -54,7 +54,7 @@ fn a_network_scales_its_inputs_itself() {
         let targets = Scaler::new(vec![5.0, 0.0, -1.0], vec![2.0, 3.0, 0.5]).unwrap();
         network.fold_output_scaler(&targets).unwrap();
         let mut in_units = expected.clone();
-        targets.undo(&mut in_units).unwrap();
+        targets.inverse(&mut in_units).unwrap();
         assert!(predict(&network, &X).iter().zip(&in_units).all(|(a, b)| (a - b).abs() < 1e-12));
     }
 }
@@ -72,7 +72,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     let scaler = Scaler::fit(&X, 2).unwrap();
     let mut x = X;
     assert!(matches!(scaler.apply(&mut x[..3]), Err(Error::Rows { .. })));
-    assert!(matches!(scaler.undo(&mut x[..3]), Err(Error::Rows { .. })));
+    assert!(matches!(scaler.inverse(&mut x[..3]), Err(Error::Rows { .. })));
     assert_eq!(x, X);
 
     let builder = Network::<f64>::builder(3).layer_norm(Activation::Tanh).dense(2, Activation::Sigmoid);

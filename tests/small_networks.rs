@@ -94,12 +94,12 @@ fn trainer<T: Element>(case: &Case, isa: Isa, which: usize, path: Path) -> Train
         builder = builder.class_weights(weights);
     }
     if which.is_multiple_of(5) {
-        builder = builder.clip_value(0.01);
+        builder = builder.clip_grad_value(0.01);
     }
     if which % 3 == 1 {
-        builder = builder.clip_norm(0.02);
+        builder = builder.clip_grad_norm(0.02);
     }
-    if path == Path::General { builder.report().build().unwrap() } else { builder.build().unwrap() }
+    if path == Path::General { builder.layer_stats().build().unwrap() } else { builder.build().unwrap() }
 }
 
 /// Two-phase, and depth-first, whatever the batch.
@@ -207,7 +207,7 @@ fn thousands_of_layers_take_steps_of_as_many_rows_as_any_small_network() {
     let x: Vec<f32> = (0..128 * 16).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
     let run = |report: bool| {
         let builder = Trainer::builder(network.clone()).max_batch(512);
-        let mut trainer = if report { builder.report().build() } else { builder.build() }.unwrap();
+        let mut trainer = if report { builder.layer_stats().build() } else { builder.build() }.unwrap();
         let losses = [64, 65, 100, 128].map(|rows| trainer.step(&x[..rows * 16], &x[..rows * 16]).unwrap());
         (losses, bits(trainer.gradients()))
     };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::isas;
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 #[cfg(feature = "rayon")]
-use fuseprop::{Data, Error, Workspace};
+use fuseprop::{Dataset, Error, Workspace};
 
 /// Batches, and the widths of two layers: two-phase, depth-first in 8 and in 47 slots, of which threads take several together,
 /// and two-phase with weights so many that the rows of a tile follow from the number of threads: of 305 and 226, the last panels
@@ -294,7 +294,7 @@ fn work_is_shared_out_from_so_many_operations_on() {
     let calls: [(&str, Call, usize); 5] = [
         ("step", |trainer, _| trainer.step(&X, &TARGETS).map(drop), 6 * ROWS * each),
         ("forward", |trainer, _| trainer.forward(&X).map(drop), 2 * ROWS * each),
-        ("evaluate", |trainer, _| trainer.evaluate(Data::new(&X, &TARGETS)).map(drop), 2 * ROWS * each),
+        ("evaluate", |trainer, _| trainer.evaluate(Dataset::new(&X, &TARGETS)).map(drop), 2 * ROWS * each),
         ("apply_gradients", |trainer, _| trainer.apply_gradients(), 32 * each),
         (
             "predict_into",
@@ -324,10 +324,10 @@ fn a_panic_on_a_worker_leaves_a_trainer_that_can_be_used() {
     for _ in 0..100 {
         let (mut trainer, x, targets) = shared_trainer(Parallelism::Auto);
         trainer.save_checkpoint(&path).unwrap();
-        let how = fuseprop::Fit::new(3, 64).schedule(fuseprop::Schedule::exponential(0.5));
+        let how = fuseprop::FitOptions::new(3, 64).schedule(fuseprop::Schedule::exponential(0.5));
         let fit = std::panic::AssertUnwindSafe(|| {
             pool.install(|| {
-                trainer.fit(fuseprop::Data::new(&x, &targets), &how, |epoch| {
+                trainer.fit(fuseprop::Dataset::new(&x, &targets), &how, |epoch| {
                     if epoch.number == 2 {
                         // Without the message that a hook would print.
                         std::panic::resume_unwind(Box::new("injected"));
@@ -338,7 +338,7 @@ fn a_panic_on_a_worker_leaves_a_trainer_that_can_be_used() {
         });
         assert!(std::panic::catch_unwind(fit).is_err());
         assert_eq!(trainer.optimizer(), Optimizer::sgd(0.01), "the learning rate is the base's again");
-        trainer.resume(&path).unwrap();
+        trainer.load_checkpoint(&path).unwrap();
         assert_eq!(steps((trainer, x, targets)), steps(shared_trainer(Parallelism::Serial)));
     }
     std::fs::remove_file(path).unwrap();
@@ -382,7 +382,7 @@ fn train<T: Element + From<f32> + Into<f64>>(
     let mut trainer = Trainer::builder(network)
         .loss(Loss::SoftmaxCrossEntropy)
         .optimizer(Optimizer::adamw(0.01).amsgrad().l1(1e-4))
-        .clip_norm(0.5)
+        .clip_grad_norm(0.5)
         .label_smoothing(0.1)
         .max_batch(batch)
         .parallelism(parallelism)

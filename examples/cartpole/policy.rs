@@ -65,7 +65,7 @@ impl Agent {
         };
         let train = |network| {
             let builder = Trainer::builder(network).optimizer(Optimizer::adam(LEARNING_RATE));
-            builder.loss(Loss::MeanSquaredError).clip_norm(0.5).max_batch(BATCH).build()
+            builder.loss(Loss::MeanSquaredError).clip_grad_norm(0.5).max_batch(BATCH).build()
         };
         let mut policy = hidden(seed).dense(ACTIONS, Activation::Identity).build()?;
         // Both actions are equally likely at first.

@@ -158,7 +158,7 @@ fn predict(
 
 fn report(network: &Network<f32>, test: &Set) -> Result<(), fuseprop::Error> {
     let outputs = predict(network, test, &mut network.workspace(test.len())?)?;
-    let confusion = metrics::confusion(&outputs, &test.labels);
+    let confusion = metrics::confusion_matrix(&outputs, &test.labels);
     let accuracy = metrics::accuracy(&outputs, &test.labels);
     println!("\ntest accuracy {:.2} % of {} rows\n", 100.0 * accuracy, test.len());
     println!("rows: the digit, columns: the prediction");

@@ -24,7 +24,7 @@ mod options;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fuseprop::{Activation, Names, Network, metrics};
+use fuseprop::{Activation, Network, TensorNames, metrics};
 use options::{Options, Stop, make_folder};
 use safetensors::SafeTensors;
 
@@ -51,7 +51,7 @@ fn run(options: &mut Options) -> Result<(), Stop> {
         .dense(10, Activation::Identity)
         .seed(0)
         .build()?;
-    network.import(data.join("pytorch-digits.safetensors"), Names::Sequential)?;
+    network.import(data.join("pytorch-digits.safetensors"), TensorNames::Sequential)?;
     println!("{} parameters read; runs on {}", network.parameter_count(), network.isa());
 
     let Outputs { x, y: expected, labels } = read_outputs(&data.join("pytorch-digits-outputs.safetensors"))?;

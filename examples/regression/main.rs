@@ -18,7 +18,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fuseprop::{Activation, Data, Epoch, Fit, Network, Optimizer, Scaler, Schedule, Trainer, metrics};
+use fuseprop::{
+    Activation, Dataset, EpochReport, FitOptions, Network, Optimizer, Scaler, Schedule, Trainer, metrics,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use options::{Options, Stop, make_folder};
 use plot::{Axis, Chart, Legend, Scale, Series, Style};
@@ -86,16 +88,16 @@ fn fit(hidden: &[usize], (train, valid): (&Table, &Table), seed: u64) -> Result<
 
     let optimizer = Optimizer::adamw(3e-3).weight_decay(1e-2);
     let mut trainer = Trainer::builder(network).optimizer(optimizer).max_batch(BATCH).build()?;
-    let how = Fit::new(EPOCHS, BATCH)
+    let how = FitOptions::new(EPOCHS, BATCH)
         .seed(seed)
         .schedule(Schedule::cosine(EPOCHS, 0.0).warm_up(5, 0.1))
-        .validation(Data::new(&valid.x, &valid_y))
-        .stop_early(PATIENCE);
+        .validation(Dataset::new(&valid.x, &valid_y))
+        .early_stopping(PATIENCE);
     let bar = ProgressBar::new(EPOCHS as u64).with_style(
         ProgressStyle::with_template("{bar:40} epoch {pos}/{len}, {msg}").expect("the template is constant"),
     );
     let mut losses = [Vec::new(), Vec::new()];
-    let outcome = trainer.fit(Data::new(&train.x, &y), &how, |epoch: &Epoch| {
+    let outcome = trainer.fit(Dataset::new(&train.x, &y), &how, |epoch: &EpochReport| {
         losses[0].push((epoch.number as f64, epoch.loss));
         losses[1].push((epoch.number as f64, epoch.watched_loss()));
         bar.set_message(format!("validation {:.4}", epoch.watched_loss()));
@@ -117,7 +119,7 @@ fn predict(network: &Network<f32>, table: &Table) -> Result<Vec<f32>, Stop> {
 fn print_errors(name: &str, predicted: &[f32], truth: &[f32]) {
     let squares = predicted.iter().zip(truth).map(|(y, t)| f64::from(y - t).powi(2)).sum::<f64>();
     let rmse = (squares / truth.len() as f64).sqrt();
-    let (mae, r2) = (metrics::mean_absolute_error(predicted, truth), metrics::r2(predicted, truth));
+    let (mae, r2) = (metrics::mean_absolute_error(predicted, truth), metrics::r2_score(predicted, truth));
     println!("{name:<28} {rmse:>8.2} {mae:>8.2} {r2:>8.3}");
 }
 

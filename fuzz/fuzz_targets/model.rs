@@ -1,7 +1,7 @@
 //! Any bytes are a network or an error; a network that was read writes bytes that give it back.
 #![no_main]
 
-use fuseprop::{Activation, Names, Network};
+use fuseprop::{Activation, TensorNames, Network};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let mut network = build().expect("a network");
     let before = network.to_bytes();
-    for names in [Names::Sequential, Names::Prefix("0."), Names::Discover] {
+    for names in [TensorNames::Sequential, TensorNames::Prefix("0."), TensorNames::Discover] {
         if network.import_bytes(bytes, names).is_err() {
             assert_eq!(network.to_bytes(), before, "an import that fails changes nothing");
         } else {

@@ -5,7 +5,7 @@
 
 use crate::engine::parallel::counted_rows;
 use crate::engine::parallel::{Divide, Split};
-use crate::kernels::gemm::products::{self, Dense, Order};
+use crate::kernels::gemm::products::{self, Dense, Sweep};
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::activation::Activation;
 use crate::network::Layer;
@@ -14,15 +14,15 @@ use crate::simd::scalar::Element;
 
 /// Whether the outputs of a dense layer are shared out, for so many rows of a tile that is alone.
 #[inline(always)]
-pub(crate) fn are_shared(split: Split, rows: usize, layer: Layer, activation: Activation) -> bool {
+pub(crate) fn runs_in_parallel(split: Split, rows: usize, layer: Layer, activation: Activation) -> bool {
     // Softmax needs all outputs of a row.
     split != Split::Whole
         && activation != Activation::Softmax
         && shares_outputs(rows, layer.inputs() * layer.outputs())
 }
 
-/// Some panels of a dense layer's outputs, for the rows of a tile.
-pub(crate) struct Outputs<'a, T: Element> {
+/// Some panels of a dense layer's outputs, for the rows of a micro_batch.
+pub(crate) struct ColumnParallel<'a, T: Element> {
     pub(crate) y: PanelsMut<'a, T>,
     /// The sums that the derivative is taken from, or empty.
     pub(crate) z: &'a mut [T::Line],
@@ -30,35 +30,35 @@ pub(crate) struct Outputs<'a, T: Element> {
     /// Those of the panels.
     pub(crate) weights: &'a [T::Line],
     pub(crate) activation: Activation,
-    pub(crate) order: Order,
+    pub(crate) sweep: Sweep,
 }
 
-impl<T: Element> Outputs<'_, T> {
+impl<T: Element> ColumnParallel<'_, T> {
     /// Computes them on several threads.
-    pub(crate) fn share_out<L: Lanes<Element = T>>(self, l: L, split: Split) {
+    pub(crate) fn run_parallel<L: Lanes<Element = T>>(self, l: L, split: Split) {
         split.for_each(self, &|outputs| outputs.run(l));
     }
 
     #[inline(always)]
     fn run<L: Lanes<Element = T>>(&mut self, l: L) {
-        let Self { y, z, x, weights, activation, order, .. } = self;
+        let Self { y, z, x, weights, activation, sweep, .. } = self;
         let y = PanelsMut { lines: &mut *y.lines, ..*y };
         let dense = Dense { y, pre_activation: z, x: *x, weights, activation: *activation };
-        products::forward(l, dense, *order);
+        products::forward(l, dense, *sweep);
     }
 }
 
-impl<T: Element> Divide for Outputs<'_, T> {
+impl<T: Element> Divide for ColumnParallel<'_, T> {
     fn pieces(&self) -> usize {
         self.y.panels()
     }
 
-    fn together(&self) -> usize {
+    fn grain(&self) -> usize {
         OWN_PANELS
     }
 
     /// A multiple of what one row takes at a time. There are more panels than that.
-    fn middle(&self) -> usize {
+    fn split_point(&self) -> usize {
         (self.y.panels() / 2).next_multiple_of(OWN_PANELS)
     }
 
@@ -104,21 +104,21 @@ mod tests {
         let mut y = vec![Line32::ZERO; rows * count];
         let x = vec![Line32::ZERO; rows];
         let weights: Vec<_> = (0..count * (1 + inputs)).map(|i| line(i as f32)).collect();
-        for keeps_sums in [false, true] {
-            let mut z = vec![Line32::ZERO; if keeps_sums { rows * count } else { 0 }];
-            let outputs = Outputs {
+        for needs_pre_activation in [false, true] {
+            let mut z = vec![Line32::ZERO; if needs_pre_activation { rows * count } else { 0 }];
+            let outputs = ColumnParallel {
                 y: PanelsMut::new(&mut y, rows, cols),
                 z: &mut z,
                 x: Panels::new(&x, rows, inputs),
                 weights: &weights,
                 activation: Activation::Tanh,
-                order: Order::Ascending,
+                sweep: Sweep::Forward,
             };
-            let of_part = |part: &Outputs<'_, f32>| {
+            let of_part = |part: &ColumnParallel<'_, f32>| {
                 let first = part.weights[0].as_slice()[0] as usize / (1 + inputs);
                 let panels = part.weights.len() / (1 + inputs);
                 assert_eq!(part.y.lines.len(), panels * rows);
-                assert_eq!(part.z.len(), if keeps_sums { panels * rows } else { 0 });
+                assert_eq!(part.z.len(), if needs_pre_activation { panels * rows } else { 0 });
                 (first, panels, part.y.cols)
             };
             let expected = [(0, 8, 128), (8, 8, 128), (16, 4, 51)];

@@ -2,16 +2,16 @@
 //!
 //! A network holds a `&'static dyn` [`Engine`], chosen once when it is built. Each of its methods enters one function
 //! compiled for its instructions and takes a whole run of work with it, so that below it every call is direct: a small
-//! network's step would otherwise be spent on calls through a table, one for each tile, layer and operation. Work comes by
+//! network's step would otherwise be spent on calls through a table, one for each micro_batch, layer and operation. UpdatePlan comes by
 //! reference: a copy made in wide vectors of what was just stored in narrow parts waits for every one of those stores.
 
-use crate::engine::batch::Rows;
-use crate::engine::partition::{Group, renew};
-use crate::engine::prediction::PredictedRows;
-use crate::engine::single_panel::{Arrangement, Quads, SmallPrediction, SmallStep, WholeLines};
-use crate::engine::update::{Owned, Work};
+use crate::engine::batch::BatchRange;
+use crate::engine::partition::{ParameterBlock, refresh_transposed};
+use crate::engine::prediction::PredictionRange;
+use crate::engine::single_panel::{Arrangement, LinePerRow, Quads, SinglePanelPrediction, SinglePanelStep};
+use crate::engine::update::{ParameterBlocks, UpdatePlan};
 use crate::error::Error;
-use crate::kernels::gemm::packed4 as quads;
+use crate::kernels::gemm::packed4;
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::elementwise;
 use crate::kernels::ops::softmax::activate_slice;
@@ -24,20 +24,20 @@ use crate::simd::{avx2::Avx2, avx512::Avx512};
 
 /// Runs of work, on one instruction set; the single operations beneath are [`Kernels`].
 pub trait Engine<T: Element>: Send + Sync {
-    /// See [`Rows::run`].
-    fn run_rows(&self, rows: &mut Rows<'_, T>);
-    /// See [`PredictedRows::run`].
-    fn predict_rows(&self, rows: &mut PredictedRows<'_, T>);
-    /// See [`Owned::run`].
-    fn run_owned(&self, owned: &mut Owned<'_, T>, work: &Work<'_, T>);
-    /// See [`SmallStep::run`].
-    fn run_small(&self, step: &mut SmallStep<'_, T>) -> f64;
-    /// See [`SmallPrediction::run`] and [`SmallPrediction::run_line`].
-    fn predict_small(&self, rows: &mut SmallPrediction<'_, T>);
+    /// See [`BatchRange::run`].
+    fn run_range(&self, rows: &mut BatchRange<'_, T>);
+    /// See [`PredictionRange::run`].
+    fn predict_range(&self, rows: &mut PredictionRange<'_, T>);
+    /// See [`ParameterBlocks::run`].
+    fn update_blocks(&self, owned: &mut ParameterBlocks<'_, T>, work: &UpdatePlan<'_, T>);
+    /// See [`SinglePanelStep::run`].
+    fn step_single_panel(&self, step: &mut SinglePanelStep<'_, T>) -> f64;
+    /// See [`SinglePanelPrediction::run`] and [`SinglePanelPrediction::run_line`].
+    fn predict_single_panel(&self, rows: &mut SinglePanelPrediction<'_, T>);
     /// See [`activate_slice`].
     fn activate(&self, y: &mut [T], activation: Activation);
-    /// See [`renew`].
-    fn transpose_block(&self, group: &Group, to: &mut [T::Line], parameters: &[T::Line]);
+    /// See [`refresh_transposed`].
+    fn transpose_block(&self, block: &ParameterBlock, to: &mut [T::Line], parameters: &[T::Line]);
     /// See [`elementwise::sum_of_squares`].
     fn sum_of_squares(&self, lines: &[T::Line]) -> f64;
 }
@@ -82,21 +82,21 @@ fn engine_f64(isa: Isa) -> Option<&'static dyn Engine<f64>> {
 }
 
 impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
-    fn run_rows(&self, rows: &mut Rows<'_, T>) {
+    fn run_range(&self, rows: &mut BatchRange<'_, T>) {
         self.vectorize(
             #[inline(always)]
             || rows.run(*self),
         );
     }
 
-    fn predict_rows(&self, rows: &mut PredictedRows<'_, T>) {
+    fn predict_range(&self, rows: &mut PredictionRange<'_, T>) {
         self.vectorize(
             #[inline(always)]
             || rows.run(*self),
         );
     }
 
-    fn run_owned(&self, owned: &mut Owned<'_, T>, work: &Work<'_, T>) {
+    fn update_blocks(&self, owned: &mut ParameterBlocks<'_, T>, work: &UpdatePlan<'_, T>) {
         self.vectorize(
             #[inline(always)]
             || owned.run(*self, work),
@@ -105,9 +105,9 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
 
     // A block of one line, of which the compiler knows that it is one, has no loops. The second copy of the code takes a step of
     // 2-4-1 from 122 to 103 ns; with more rows than a line holds it gains nothing.
-    fn run_small(&self, step: &mut SmallStep<'_, T>) -> f64 {
-        match step.suits_quads() {
-            true if quads::fit_a_line::<T>(step.rows) => self.vectorize(
+    fn step_single_panel(&self, step: &mut SinglePanelStep<'_, T>) -> f64 {
+        match step.fits_groups() {
+            true if packed4::fit_a_line::<T>(step.rows) => self.vectorize(
                 #[inline(always)]
                 || step.run::<_, Quads>(*self, 1),
             ),
@@ -117,14 +117,14 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
             ),
             false => self.vectorize(
                 #[inline(always)]
-                || step.run::<_, WholeLines>(*self, <WholeLines as Arrangement<L>>::lines(step.rows)),
+                || step.run::<_, LinePerRow>(*self, <LinePerRow as Arrangement<L>>::lines(step.rows)),
             ),
         }
     }
 
-    fn predict_small(&self, rows: &mut SmallPrediction<'_, T>) {
-        match rows.suits_quads() {
-            true if quads::fit_a_line::<T>(rows.rows) => self.vectorize(
+    fn predict_single_panel(&self, rows: &mut SinglePanelPrediction<'_, T>) {
+        match rows.fits_groups() {
+            true if packed4::fit_a_line::<T>(rows.rows) => self.vectorize(
                 #[inline(always)]
                 || rows.run_line(*self),
             ),
@@ -134,11 +134,11 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
             ),
             false if rows.rows == 1 => self.vectorize(
                 #[inline(always)]
-                || rows.run::<_, WholeLines>(*self, 1),
+                || rows.run::<_, LinePerRow>(*self, 1),
             ),
             false => self.vectorize(
                 #[inline(always)]
-                || rows.run::<_, WholeLines>(*self, <WholeLines as Arrangement<L>>::lines(rows.rows)),
+                || rows.run::<_, LinePerRow>(*self, <LinePerRow as Arrangement<L>>::lines(rows.rows)),
             ),
         }
     }
@@ -147,8 +147,8 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
         activate_slice(*self, y, activation);
     }
 
-    fn transpose_block(&self, group: &Group, to: &mut [T::Line], parameters: &[T::Line]) {
-        renew(*self, group, to, parameters);
+    fn transpose_block(&self, block: &ParameterBlock, to: &mut [T::Line], parameters: &[T::Line]) {
+        refresh_transposed(*self, block, to, parameters);
     }
 
     fn sum_of_squares(&self, lines: &[T::Line]) -> f64 {

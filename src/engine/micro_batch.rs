@@ -1,20 +1,19 @@
-//! A tile: some rows of a batch, on their way through the layers and back.
+//! A micro_batch: some rows of a batch, on their way through the layers and back.
 
-use crate::engine::column_parallel as outputs;
-use crate::engine::column_parallel::Outputs;
+use crate::engine::column_parallel::{self, ColumnParallel};
 use crate::engine::parallel::Split;
-use crate::engine::partition::Owners;
-use crate::engine::prefetcher::Ahead;
-use crate::kernels::gemm::products::{self, Dense, DenseBackward, Order};
-use crate::kernels::gemm::weight_gradient::{self, Descent, WeightGradient};
-use crate::kernels::matrix::Start;
+use crate::engine::partition::ParameterPartition;
+use crate::engine::prefetcher::Prefetcher;
+use crate::kernels::gemm::products::{self, Dense, DenseBackward, Sweep};
+use crate::kernels::gemm::weight_gradient::{self, FusedSgd, WeightGradient};
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::pack;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::{Activation, Derivative};
-use crate::kernels::ops::dropout::Noise;
+use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient};
 use crate::kernels::ops::loss::{self, RowLosses};
-use crate::kernels::ops::loss::{Classes, Objective};
+use crate::kernels::ops::loss::{ClassWeights, Objective};
 use crate::kernels::ops::softmax::output_gradient;
 use crate::kernels::ops::{dropout, elementwise};
 use crate::network::scaler::Scaling;
@@ -28,12 +27,12 @@ use crate::simd::scalar::Line;
 /// Buffers are garbage until written, past the tile's rows too: nothing reads what it did not write in
 /// the same pass.
 #[derive(Clone, Debug)]
-pub(crate) struct Tile<T: Element> {
+pub(crate) struct MicroBatch<T: Element> {
     rows: usize,
     /// Of the last pass, forward and back. The next takes the other.
-    pub(crate) order: Order,
+    pub(crate) sweep: Sweep,
     /// The dropout of the last forward pass.
-    noise: Option<Noise>,
+    dropout_rng: Option<DropoutRng>,
     inputs: usize,
     x: Vec<T::Line>,
     layers: Vec<Buffers<T>>,
@@ -43,7 +42,7 @@ pub(crate) struct Tile<T: Element> {
     losses: Vec<f64>,
 }
 
-/// What one layer keeps of a tile.
+/// What one layer keeps of a micro_batch.
 #[derive(Clone, Debug)]
 struct Buffers<T: Element> {
     y: Vec<T::Line>,
@@ -67,7 +66,7 @@ impl<T: Element> Buffers<T> {
         let statistics = if layer.kind() == LayerKind::LayerNorm { 2 * capacity } else { 0 };
         Self {
             y: lines(true),
-            z: lines(trains && layer.activation().keeps_sums()),
+            z: lines(trains && layer.activation().needs_pre_activation()),
             dropped: lines(trains && layer.dropout() > 0.0),
             statistics: vec![T::Line::ZERO; statistics],
             d_z: lines(trains),
@@ -90,23 +89,23 @@ pub(crate) enum Purpose {
 
 /// Where the gradient of the outputs comes from.
 #[derive(Clone, Copy)]
-pub(crate) enum Head<'a, T: Element> {
+pub(crate) enum OutputGradient<'a, T: Element> {
     /// A loss over the tile's rows.
-    Loss(&'a Objective<'a, T>, &'a Classes<T>),
+    Loss(&'a Objective<'a, T>, &'a ClassWeights<T>),
     /// The caller: `[rows, outputs]`.
     Given(&'a [T]),
 }
 
-impl<T: Element> Tile<T> {
-    /// Tile number `n`: neighbours go through their first products in opposite orders.
+impl<T: Element> MicroBatch<T> {
+    /// MicroBatch number `n`: neighbours go through their first products in opposite orders.
     pub(crate) fn new(layers: &[Layer], capacity: usize, purpose: Purpose, n: usize) -> Self {
         let inputs = layers[0].inputs();
         let lines = |features| vec![T::Line::ZERO; capacity * panels::<T>(features)];
         let buffers = layers.iter().map(|&layer| Buffers::new(layer, capacity, purpose));
         Self {
             rows: 0,
-            order: if n.is_multiple_of(2) { Order::Ascending } else { Order::Descending },
-            noise: None,
+            sweep: if n.is_multiple_of(2) { Sweep::Forward } else { Sweep::Backward },
+            dropout_rng: None,
             inputs,
             x: lines(inputs),
             layers: buffers.collect(),
@@ -119,51 +118,51 @@ impl<T: Element> Tile<T> {
     }
 
     /// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the
-    /// last layer's activation. With `noise`, layers with dropout leave elements out. The outputs of large layers are shared
-    /// out if `split` says so. Before each layer a part of what is `ahead` is asked for, as in [`Tile::backward`].
+    /// last layer's activation. With `dropout_rng`, layers with dropout leave elements out. The outputs of large layers are shared
+    /// out if `split` says so. Before each layer a part of what is `ahead` is asked for, as in [`MicroBatch::backward`].
     #[inline(always)]
     pub(crate) fn forward<L: Lanes<Element = T>>(
         &mut self,
         l: L,
         network: &Network<T>,
-        (x, rows, ahead): (&[T], usize, &mut Ahead<'_, T>),
-        (last, noise): (Activation, Option<Noise>),
+        (x, rows, prefetcher): (&[T], usize, &mut Prefetcher<'_, T>),
+        (last, dropout_rng): (Activation, Option<DropoutRng>),
         split: Split,
     ) {
         self.rows = rows;
-        self.order = self.order.reverse();
-        self.noise = noise;
+        self.sweep = self.sweep.reverse();
+        self.dropout_rng = dropout_rng;
         pack::pack_rows(l, PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
         if let Some(Scaling { means, deviations, .. }) = &network.scaling {
             let x = PanelsMut::new(&mut self.x, self.rows, self.inputs);
             elementwise::scale(l, x, Some(means), deviations);
         }
         for (i, layer) in network.layers.iter().enumerate() {
-            ahead.ask();
+            prefetcher.prefetch_next();
             let (below, from) = self.layers.split_at_mut(i);
-            let x = below.last().map_or(&self.x[..], |below| below.output(noise.is_some()));
+            let x = below.last().map_or(&self.x[..], |below| below.output(dropout_rng.is_some()));
             let x = Panels::new(x, self.rows, layer.inputs());
             let Buffers { y, z, dropped, statistics, .. } = &mut from[0];
             let activation = if i + 1 == network.layers.len() { last } else { layer.activation() };
             let (to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(i));
             match layer.kind() {
-                LayerKind::Dense if outputs::are_shared(split, rows, *layer, activation) => {
-                    let order = self.order;
-                    Outputs { y: to, z, x, weights, activation, order }.share_out(l, split);
+                LayerKind::Dense if column_parallel::runs_in_parallel(split, rows, *layer, activation) => {
+                    let sweep = self.sweep;
+                    ColumnParallel { y: to, z, x, weights, activation, sweep }.run_parallel(l, split);
                 }
                 LayerKind::Dense => {
                     let dense = Dense { y: to, pre_activation: z, x, weights, activation };
-                    products::forward(l, dense, self.order);
+                    products::forward(l, dense, self.sweep);
                 }
                 LayerKind::LayerNorm => layer_norm::forward(
                     l,
                     LayerNorm { y: to, pre_activation: z, x, weights, statistics, activation },
                 ),
             }
-            if let Some(noise) = noise.filter(|_| !dropped.is_empty()) {
+            if let Some(dropout_rng) = dropout_rng.filter(|_| !dropped.is_empty()) {
                 let dropped = PanelsMut::new(dropped, self.rows, layer.outputs());
                 dropped.lines.copy_from_slice(&y[..dropped.lines.len()]);
-                dropout::apply(l, dropped, noise.mask(i, layer.dropout()));
+                dropout::apply(l, dropped, dropout_rng.mask(i, layer.dropout()));
             }
         }
     }
@@ -199,11 +198,11 @@ impl<T: Element> Tile<T> {
         &mut self,
         l: L,
         network: &Network<T>,
-        owners: &Owners<T>,
-        (head, ahead): (Head<'_, T>, &mut Ahead<'_, T>),
+        partition: &ParameterPartition<T>,
+        (head, prefetcher): (OutputGradient<'_, T>, &mut Prefetcher<'_, T>),
     ) {
         self.output_gradient(l, network, head);
-        let Self { rows, order, noise, x, layers, d_x, .. } = self;
+        let Self { rows, sweep, dropout_rng, x, layers, d_x, .. } = self;
         for (i, layer) in network.layers.iter().enumerate().rev() {
             let (below, from) = layers.split_at_mut(i);
             let Buffers { d_z, statistics, .. } = &from[0];
@@ -211,7 +210,7 @@ impl<T: Element> Tile<T> {
                 Some(Buffers { y, z, dropped, d_z, .. }) => {
                     // What leaves this layer, times `f'` of the one below, is `d_z` of the one below.
                     let layer_input: &[T::Line] =
-                        if noise.is_some() && !dropped.is_empty() { dropped } else { y };
+                        if dropout_rng.is_some() && !dropped.is_empty() { dropped } else { y };
                     let from: &[T::Line] = if z.is_empty() { y } else { z };
                     let from = Panels::new(from, *rows, layer.inputs());
                     (
@@ -225,11 +224,11 @@ impl<T: Element> Tile<T> {
             };
             let (x, d_z) = (Panels::new(x, *rows, layer.inputs()), Panels::new(d_z, *rows, layer.outputs()));
             let to = PanelsMut::new(d_x, *rows, layer.inputs());
-            ahead.ask();
+            prefetcher.prefetch_next();
             match layer.kind() {
                 LayerKind::Dense => {
-                    let transposed = owners.transposed_layer(i);
-                    products::backward_data(l, DenseBackward { d_x: to, d_z, transposed, below }, *order);
+                    let transposed = partition.transposed_layer(i);
+                    products::backward_data(l, DenseBackward { d_x: to, d_z, transposed, below }, *sweep);
                 }
                 LayerKind::LayerNorm => {
                     let weights = network.layer_lines(i);
@@ -237,11 +236,11 @@ impl<T: Element> Tile<T> {
                     layer_norm::backward_data(l, norm);
                 }
             }
-            if let Some(noise) = noise
+            if let Some(dropout_rng) = dropout_rng
                 && i > 0
                 && network.layers[i - 1].dropout() > 0.0
             {
-                let mask = noise.mask(i - 1, network.layers[i - 1].dropout());
+                let mask = dropout_rng.mask(i - 1, network.layers[i - 1].dropout());
                 dropout::apply(l, PanelsMut::new(d_x, *rows, layer.inputs()), mask);
             }
         }
@@ -250,14 +249,14 @@ impl<T: Element> Tile<T> {
         }
     }
 
-    /// The loss of each row. Their gradient is left where [`Tile::backward`] would start.
+    /// The loss of each row. Their gradient is left where [`MicroBatch::backward`] would start.
     #[inline(always)]
     pub(crate) fn loss<L: Lanes<Element = T>>(
         &mut self,
         l: L,
         network: &Network<T>,
         objective: &Objective<'_, T>,
-        classes: &Classes<T>,
+        classes: &ClassWeights<T>,
     ) {
         let (last, rows) = (network.last(), self.rows);
         let Some(Buffers { y, d_z, .. }) = self.layers.last_mut() else { return };
@@ -281,13 +280,13 @@ impl<T: Element> Tile<T> {
         l: L,
         network: &Network<T>,
         (i, first_panel): (usize, usize),
-        (d_w, start): (&mut [T::Line], Start),
-        descent: Option<Descent<'_, T>>,
+        (d_w, start): (&mut [T::Line], Beta),
+        descent: Option<FusedSgd<'_, T>>,
     ) {
         let layer = network.layers[i];
         let x = match i {
             0 => &self.x[..],
-            _ => self.layers[i - 1].output(self.noise.is_some()),
+            _ => self.layers[i - 1].output(self.dropout_rng.is_some()),
         };
         let x = Panels::new(x, self.rows, layer.inputs());
         let Buffers { d_z, statistics, .. } = &self.layers[i];
@@ -306,17 +305,22 @@ impl<T: Element> Tile<T> {
 
     /// The gradient with respect to the last layer's sums, and the loss of each row.
     #[inline(always)]
-    fn output_gradient<L: Lanes<Element = T>>(&mut self, l: L, network: &Network<T>, head: Head<'_, T>) {
+    fn output_gradient<L: Lanes<Element = T>>(
+        &mut self,
+        l: L,
+        network: &Network<T>,
+        head: OutputGradient<'_, T>,
+    ) {
         let (last, rows) = (network.last(), self.rows);
         let Some(Buffers { y, z, d_z, .. }) = self.layers.last_mut() else { return };
         let y = Panels::new(y, rows, last.outputs());
         let d_y = PanelsMut::new(d_z, rows, last.outputs());
         let activation = match head {
-            Head::Given(given) => {
+            OutputGradient::Given(given) => {
                 pack::pack_rows(l, d_y, given);
                 last.activation()
             }
-            Head::Loss(objective, classes) => {
+            OutputGradient::Loss(objective, classes) => {
                 let to = RowLosses { d_y, losses: &mut self.losses[..rows] };
                 loss::evaluate(l, to, y, objective, classes);
                 objective.loss.output_activation(last.activation())

@@ -1,6 +1,6 @@
 //! The one place that splits work across threads.
 //!
-//! Work is a run of pieces that can be cut in two ([`Divide`]); it is cut down to single pieces by
+//! UpdatePlan is a run of pieces that can be cut in two ([`Divide`]); it is cut down to single pieces by
 //! `rayon::join`, which allocates nothing on a worker and lets idle threads steal. Which thread does a
 //! piece never shows in the result: pieces write to memory of their own, and sums over pieces are made
 //! afterwards in the pieces' order.
@@ -25,12 +25,12 @@ pub enum Parallelism {
 #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread takes all pieces"))]
 pub(crate) trait Divide: Sized + Send {
     fn pieces(&self) -> usize;
-    /// Pieces that one thread had better do together.
-    fn together(&self) -> usize {
+    /// Pieces that one thread had better do grain.
+    fn grain(&self) -> usize {
         1
     }
     /// Where to cut several pieces, so that both parts take about as long.
-    fn middle(&self) -> usize {
+    fn split_point(&self) -> usize {
         self.pieces() / 2
     }
     /// The first `left` pieces and the others.
@@ -38,7 +38,7 @@ pub(crate) trait Divide: Sized + Send {
 }
 
 /// The cut nearest to the middle of several pieces of such lengths, which leaves none empty.
-pub(crate) fn middle_of(lengths: impl ExactSizeIterator<Item = usize> + Clone) -> usize {
+pub(crate) fn split_point_of(lengths: impl ExactSizeIterator<Item = usize> + Clone) -> usize {
     let (pieces, all) = (lengths.len(), lengths.clone().sum::<usize>());
     let mut before = 0;
     let is_left = |&length: &usize| {
@@ -47,6 +47,11 @@ pub(crate) fn middle_of(lengths: impl ExactSizeIterator<Item = usize> + Clone) -
         middle <= all
     };
     lengths.take_while(is_left).count().clamp(1, pieces - 1)
+}
+
+/// Where a run of pieces is cut: so that pairs of pieces are summed, then pairs of pairs, by whichever threads.
+pub(crate) fn split_point_pow2(pieces: usize) -> usize {
+    pieces.next_power_of_two() / 2
 }
 
 /// Whether to cut a run of pieces.
@@ -71,8 +76,8 @@ impl Split {
     #[inline]
     pub(crate) fn for_each<W: Divide>(self, mut work: W, f: &(impl Fn(&mut W) + Sync)) {
         #[cfg(feature = "rayon")]
-        if self == Self::Pieces && work.pieces() > work.together() {
-            let middle = work.middle();
+        if self == Self::Pieces && work.pieces() > work.grain() {
+            let middle = work.split_point();
             let (a, b) = work.divide(middle);
             rayon::join(|| self.for_each(a, f), || self.for_each(b, f));
             return;
@@ -177,7 +182,7 @@ pub const PARALLEL_FLOP: usize = 10_000_000;
 /// 13.5 and 7.4 microseconds, 100,000 18.7 and 10.3, 670,000 136 and 71, 3.1 million 1,547 and 908.
 pub const UPDATE_FLOP: usize = 32;
 
-/// Rows that a few count as when it is asked whether to share them out: what takes time is to read the weights. Measured,
+/// BatchRange that a few count as when it is asked whether to share them out: what takes time is to read the weights. Measured,
 /// 784-512-512-10 on one thread: one row 52 microseconds, two 55, four 58, eight 81, sixteen 149.
 pub fn counted_rows(rows: usize) -> usize {
     rows.max(8)

@@ -12,23 +12,23 @@ use crate::simd::scalar::Line;
 
 /// Some adjacent panels of one layer's outputs: the unit of ownership.
 #[derive(Clone, Copy, Debug)]
-pub struct Group {
+pub struct ParameterBlock {
     pub(crate) layer: usize,
     pub(crate) first_panel: usize,
-    /// Where the group's lines start among the network's parameters, and how many they are.
+    /// Where the block's lines start among the network's parameters, and how many they are.
     pub(crate) first_line: usize,
     pub(crate) lines: usize,
     pub(crate) panels: usize,
-    /// Lines of the group in the transposed copy: none if no backward pass reads it.
+    /// BlockLines of the block in the transposed copy: none if no backward pass reads it.
     pub(crate) transposed: usize,
-    /// Lines of weights in each panel.
+    /// BlockLines of weights in each panel.
     pub(crate) columns: usize,
-    /// Outputs of the layer from the group's first on, those of later groups too.
+    /// ColumnParallel of the layer from the block's first on, those of later blocks too.
     pub(crate) outputs: usize,
 }
 
-impl Group {
-    /// The group's lines among the network's parameters.
+impl ParameterBlock {
+    /// The block's lines among the network's parameters.
     pub(crate) fn lines(&self) -> Range<usize> {
         self.first_line..self.first_line + self.lines
     }
@@ -36,17 +36,17 @@ impl Group {
 
 /// Who owns which parameters, and the transposed weights that backward passes read.
 #[derive(Clone, Debug)]
-pub(crate) struct Owners<T: Element> {
-    pub(crate) groups: Vec<Group>,
+pub(crate) struct ParameterPartition<T: Element> {
+    pub(crate) blocks: Vec<ParameterBlock>,
     pub(crate) transposed: Vec<T::Line>,
     /// Where each layer's transposed lines lie.
     layers: Vec<Range<usize>>,
 }
 
-impl<T: Element> Owners<T> {
+impl<T: Element> ParameterPartition<T> {
     /// As many as keep so many threads busy. Transposes the layers from `first` on: those whose input gradient is needed.
     pub(crate) fn new(network: &Network<T>, engine: &dyn Engine<T>, first: usize, threads: usize) -> Self {
-        let mut owners = Self { groups: Vec::new(), transposed: Vec::new(), layers: Vec::new() };
+        let mut partition = Self { blocks: Vec::new(), transposed: Vec::new(), layers: Vec::new() };
         let mut end = 0;
         for (l, layer) in network.layers.iter().enumerate() {
             let start = end;
@@ -54,12 +54,12 @@ impl<T: Element> Owners<T> {
             // Only products have a use for transposed weights.
             let is_read = l >= first && layer.kind() == LayerKind::Dense;
             let count = panels::<T>(layer.outputs());
-            let most = most_owned_panels(network.parameters.len(), stride, threads);
+            let most = max_block_panels(network.parameters.len(), stride, threads);
             let mut first_panel = 0;
             while first_panel < count {
-                let owned = owned_panels(count - first_panel, most);
+                let owned = block_panels(count - first_panel, most);
                 let per_panel = if is_read { transposed_stride::<T>(layer.inputs()) } else { 0 };
-                owners.groups.push(Group {
+                partition.blocks.push(ParameterBlock {
                     layer: l,
                     first_panel,
                     first_line: layer.first_line + first_panel * stride,
@@ -75,20 +75,20 @@ impl<T: Element> Owners<T> {
             debug_assert!(
                 !is_read || Some(end - start) == transposed_lines::<T>(layer.inputs(), layer.outputs())
             );
-            owners.layers.push(start..end);
+            partition.layers.push(start..end);
         }
-        owners.transposed = vec![T::Line::ZERO; end];
-        owners.renew(network, engine);
-        owners
+        partition.transposed = vec![T::Line::ZERO; end];
+        partition.refresh_transposed(network, engine);
+        partition
     }
 
     /// Transposes the parameters as they are now.
-    pub(crate) fn renew(&mut self, network: &Network<T>, engine: &dyn Engine<T>) {
+    pub(crate) fn refresh_transposed(&mut self, network: &Network<T>, engine: &dyn Engine<T>) {
         let mut rest = &mut self.transposed[..];
-        for group in &self.groups {
+        for block in &self.blocks {
             let lines;
-            (lines, rest) = rest.split_at_mut(group.transposed);
-            engine.transpose_block(group, lines, &network.parameters[group.lines()]);
+            (lines, rest) = rest.split_at_mut(block.transposed);
+            engine.transpose_block(block, lines, &network.parameters[block.lines()]);
         }
     }
 
@@ -97,24 +97,24 @@ impl<T: Element> Owners<T> {
         &self.transposed[self.layers[l].clone()]
     }
 
-    /// Panels of all groups.
+    /// Panels of all blocks.
     pub(crate) fn panels(&self) -> usize {
-        self.groups.iter().map(|group| group.panels).sum()
+        self.blocks.iter().map(|block| block.panels).sum()
     }
 }
 
-/// Copies a group's weights to their place in the transposed copy.
-pub(crate) fn renew<T: Element, L: Lanes<Element = T>>(
+/// Copies a block's weights to their place in the transposed copy.
+pub(crate) fn refresh_transposed<T: Element, L: Lanes<Element = T>>(
     l: L,
-    group: &Group,
+    block: &ParameterBlock,
     to: &mut [T::Line],
     parameters: &[T::Line],
 ) {
     if to.is_empty() {
         return;
     }
-    let (blocks, stride) = (transposed_stride::<T>(group.columns), 1 + group.columns);
-    let (mut to, mut panels, mut outputs) = (to, parameters, group.outputs);
+    let (blocks, stride) = (transposed_stride::<T>(block.columns), 1 + block.columns);
+    let (mut to, mut panels, mut outputs) = (to, parameters, block.outputs);
     while let (Some((first, others)), Some((panel, rest))) =
         (to.split_at_mut_checked(blocks), panels.split_at_checked(stride))
     {
@@ -127,17 +127,17 @@ pub(crate) fn renew<T: Element, L: Lanes<Element = T>>(
 /// so that the inputs are read once for all of them. The last eight are four and four, so that two threads have as much to
 /// do each, and four are not three and one.
 ///
-/// Fewer if they are more than [`most_owned_panels`]: to read the inputs more often is better than to wait for another thread.
-pub fn owned_panels(left: usize, most: usize) -> usize {
-    let together = match left {
+/// Fewer if they are more than [`max_block_panels`]: to read the inputs more often is better than to wait for another thread.
+pub fn block_panels(left: usize, most: usize) -> usize {
+    let grain = match left {
         ..=4 => left,
         7 | 8 => 4,
         _ => 3,
     };
-    together.min(most)
+    grain.min(most)
 }
 
 /// Panels, of so many lines each, that are no more than one thread's part of all parameters.
-pub fn most_owned_panels(parameter_lines: usize, panel_lines: usize, threads: usize) -> usize {
+pub fn max_block_panels(parameter_lines: usize, panel_lines: usize, threads: usize) -> usize {
     (parameter_lines / threads / panel_lines).max(1)
 }

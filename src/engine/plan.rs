@@ -1,56 +1,59 @@
-//! How a batch is cut: rows of a tile, and which schedule takes it.
+//! How a batch is cut: rows of a micro_batch, and which schedule takes it.
 
 use crate::engine::column_parallel::OWN_PANELS;
 use crate::engine::parallel::PARALLEL_FLOP;
-use crate::kernels::gemm::blocking::CHAINED;
+use crate::kernels::gemm::blocking::ACCUMULATOR_PERIOD;
 use crate::kernels::matrix::panels::panels;
 use crate::simd::scalar::Element;
 
-/// Rows of a tile: the part of a batch that goes through the layers as one.
+/// BatchRange of a micro_batch: the part of a batch that goes through the layers as one.
 ///
 /// 64 rows of 64 features in `f32` are 16 KiB, so that the input and the output of a narrow layer stay
 /// in a 32 or 48 KiB L1; of 512 features they are 128 KiB, a part of any L2. Fewer rows would use a
 /// weight panel too seldom for its way from L2.
-pub const TILE_ROWS: usize = 64;
+pub const MICRO_BATCH_ROWS: usize = 64;
 
-/// Rows of a tile where the weights come from beyond L2, so that each is used as often as it takes to hide
+/// BatchRange of a tile where the weights come from beyond L2, so that each is used as often as it takes to hide
 /// its way: 64 rows of 1024-1024 layers ask for 8 GB/s of weights per core, 256 for 2. Measured on
 /// 1024-1024-1024-1024 and 1024-4096-4096-1024: 64 rows 209 and 198 GFLOP/s, 128 rows 221 and 219, 256
 /// rows 229 and 222.
-const WIDE_TILE_ROWS: usize = 256;
+const WIDE_MICRO_BATCH_ROWS: usize = 256;
 
 /// Weights in bytes that no L2 holds beside their transposed copy.
 const WIDE_BYTES: usize = 4 << 20;
 
 /// Fewest tiles of a batch that wide tiles may leave, so that there is something to share out.
-const WIDE_TILES: usize = 4;
+const WIDE_MICRO_BATCHES: usize = 4;
 
-/// Rows of the tiles of a batch: [`TILE_ROWS`], more where weights are many, or fewer where a batch that is
-/// worth sharing out would otherwise be a single tile. Half a batch each leaves the second thread as much as
+/// BatchRange of the tiles of a batch: [`MICRO_BATCH_ROWS`], more where weights are many, or fewer where a batch that is
+/// worth sharing out would otherwise be a single micro_batch. Half a batch each leaves the second thread as much as
 /// the first; smaller tiles would load and store the sums of the weight gradient too often.
-pub fn tile_rows<T: Element>(max_batch: usize, weights: usize) -> usize {
+pub fn micro_batch_rows<T: Element>(max_batch: usize, weights: usize) -> usize {
     if step_flop(max_batch, weights) < 2 * PARALLEL_FLOP {
-        return TILE_ROWS.min(max_batch);
+        return MICRO_BATCH_ROWS.min(max_batch);
     }
     let wide = weights.saturating_mul(size_of::<T>()) >= WIDE_BYTES;
-    if wide && max_batch >= WIDE_TILES * TILE_ROWS {
-        return max_batch.div_ceil(WIDE_TILES).next_multiple_of(TILE_ROWS).min(WIDE_TILE_ROWS);
+    if wide && max_batch >= WIDE_MICRO_BATCHES * MICRO_BATCH_ROWS {
+        return max_batch
+            .div_ceil(WIDE_MICRO_BATCHES)
+            .next_multiple_of(MICRO_BATCH_ROWS)
+            .min(WIDE_MICRO_BATCH_ROWS);
     }
-    max_batch.div_ceil(2).next_multiple_of(8).clamp(16, TILE_ROWS)
+    max_batch.div_ceil(2).next_multiple_of(8).clamp(16, MICRO_BATCH_ROWS)
 }
 
-/// Rows of the tiles that a trainer's batches go through the layers in. Of two-phase batches how many a tile has changes no sum,
+/// BatchRange of the tiles that a trainer's batches go through the layers in. Of two-phase batches how many a tile has changes no sum,
 /// so that they may follow from the number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TileRows {
-    /// See [`tile_rows`].
+pub struct MicroBatchRows {
+    /// See [`micro_batch_rows`].
     pub least: usize,
     /// As many, or twice as many: those of a buffer.
     pub most: usize,
 }
 
-impl TileRows {
-    /// [`tile_rows`] where sums depend on them, which `is_chained` says of a layer that [`sums_in_chains`], and for no number
+impl MicroBatchRows {
+    /// [`micro_batch_rows`] where sums depend on them, which `is_chained` says of a layer that [`splits_accumulators`], and for no number
     /// of threads. Else [`halved`] for the sake of more threads, or in pairs where no thread has more rows for it. In pairs
     /// each weight is read half as often, and the sums of its gradient are loaded and stored half as often: measured, a step of
     /// 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two.
@@ -61,30 +64,36 @@ impl TileRows {
         is_chained: bool,
         threads: Option<usize>,
     ) -> Self {
-        let rows = tile_rows::<T>(max_batch, weights);
-        let sums_depend = fits_near::<T>(parameter_lines) || (is_chained && !rows.is_multiple_of(CHAINED));
+        let rows = micro_batch_rows::<T>(max_batch, weights);
+        let sums_depend =
+            fits_in_l2::<T>(parameter_lines) || (is_chained && !rows.is_multiple_of(ACCUMULATOR_PERIOD));
         let Some(threads) = threads.filter(|_| !sums_depend) else {
             return Self { least: rows, most: rows };
         };
         let longest = |rows| longest(max_batch, rows, threads);
         let least = halved(rows, max_batch, threads);
-        let pays = least < max_batch && 2 * least <= WIDE_TILE_ROWS && longest(2 * least) <= longest(least);
+        let pays =
+            least < max_batch && 2 * least <= WIDE_MICRO_BATCH_ROWS && longest(2 * least) <= longest(least);
         Self { least, most: if pays { 2 * least } else { least } }
     }
 
-    /// Those of a batch: as few as fill no more than so many slots.
-    pub fn of_batch(self, batch: usize, slots: usize) -> usize {
-        if batch.div_ceil(self.least) <= slots { self.least } else { self.most }
+    /// Those of a batch: as few as fill no more than so many shards.
+    pub fn of_batch(self, batch: usize, shards: usize) -> usize {
+        if batch.div_ceil(self.least) <= shards { self.least } else { self.most }
     }
 }
 
-/// Rows of the tiles of predictions, which no bit depends on: all of them where more threads can share the outputs of the
-/// widest layer than there would be tiles.
-pub fn predicted_rows<T: Element>(max_batch: usize, weights: usize, widest: usize, threads: usize) -> usize {
-    let rows = halved(tile_rows::<T>(max_batch, weights), max_batch, threads);
-    let tiles = max_batch.div_ceil(rows);
+/// BatchRange of the tiles of predictions, which no bit depends on: all of them where more threads can share the outputs of the
+/// widest layer than there would be micro_batches.
+pub fn prediction_rows<T: Element>(max_batch: usize, weights: usize, widest: usize, threads: usize) -> usize {
+    let rows = halved(micro_batch_rows::<T>(max_batch, weights), max_batch, threads);
+    let micro_batches = max_batch.div_ceil(rows);
     let parts = threads.min(panels::<T>(widest) / OWN_PANELS);
-    if tiles > 1 && max_batch <= WIDE_TILE_ROWS && 2 * tiles <= parts { max_batch } else { rows }
+    if micro_batches > 1 && max_batch <= WIDE_MICRO_BATCH_ROWS && 2 * micro_batches <= parts {
+        max_batch
+    } else {
+        rows
+    }
 }
 
 /// Most rows that one of so many threads has, if each tile has so many.
@@ -104,54 +113,54 @@ fn halved(rows: usize, max_batch: usize, threads: usize) -> usize {
     least
 }
 
-/// Fewest rows that tiles are halved to for the sake of more threads: a multiple of [`CHAINED`], so that no sum changes.
-const SHARED_ROWS: usize = CHAINED;
+/// Fewest rows that tiles are halved to for the sake of more threads: a multiple of [`ACCUMULATOR_PERIOD`], so that no sum changes.
+const SHARED_ROWS: usize = ACCUMULATOR_PERIOD;
 
-/// Most slots that the gradient of a batch is summed in, and so the most threads that share a
+/// Most shards that the gradient of a batch is summed in, and so the most threads that share a
 /// depth-first step. Each is a copy of the parameters.
-pub const MAX_SLOTS: usize = 64;
+pub const MAX_SHARDS: usize = 64;
 
-/// Tiles in a slot: to add up a slot takes about as long as 1/15 of one. Measured, steps of 64-64-64-64, against four tiles in
+/// Tiles in a shard: to add up a shard takes about as long as 1/15 of one. Measured, steps of 64-64-64-64, against four tiles in
 /// each: on one thread batches of 512 and 768 the same, of 1,024 and 2,048 0 to 3 % faster; on two threads 512 4 % slower, 768 25
-/// faster, for three slots are two for one thread, 1,024 3 slower, 2,048 the same. More threads have twice as much to share.
-const TILES_PER_SLOT: usize = 2;
+/// faster, for three shards are two for one thread, 1,024 3 slower, 2,048 the same. More threads have twice as much to share.
+const MICRO_BATCHES_PER_SHARD: usize = 2;
 
-/// Fewest tiles of a batch that are summed in slots. Two-phase batches are cut as finely as threads ask.
-const DEPTH_FIRST_TILES: usize = 8;
+/// Fewest tiles of a batch that are summed in shards. Two-phase batches are cut as finely as threads ask.
+const DEPTH_FIRST_MICRO_BATCHES: usize = 8;
 
-/// Slots that one of so many threads takes together. Each such run starts with buffers that are far; a thread has four of
+/// Slots that one of so many threads takes grain. Each such run starts with buffers that are far; a thread has four of
 /// them to make up for others that are slower.
-pub fn slots_together(slots: usize, threads: usize) -> usize {
-    (slots / threads.saturating_mul(4)).max(1)
+pub fn shard_grain(shards: usize, threads: usize) -> usize {
+    (shards / threads.saturating_mul(4)).max(1)
 }
 
 /// Largest set of weights, transposed weights and gradients that the depth-first schedule keeps in L2
-/// beside a tile: half of a 2 MiB L2.
+/// beside a micro_batch: half of a 2 MiB L2.
 const DEPTH_FIRST_BYTES: usize = 1 << 20;
 
 /// How the rows of a batch become a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Each tile goes forward and backward before the next starts; gradients go to `slots` partial sums.
-    DepthFirst { slots: usize },
+    /// Each tile goes forward and backward before the next starts; gradients go to `shards` partial sums.
+    DepthFirst { shards: usize },
     /// All tiles go forward and back; then each block of the gradient is summed over the batch.
     TwoPhase,
 }
 
 impl Plan {
-    /// Depth-first if the batch is long enough to fill slots and the parameters fit beside a tile.
-    pub fn choose<T: Element>(max_batch: usize, tile_rows: usize, parameter_lines: usize) -> Self {
-        let tiles = max_batch.div_ceil(tile_rows);
-        if tiles >= DEPTH_FIRST_TILES && fits_near::<T>(parameter_lines) {
-            Self::DepthFirst { slots: (tiles / TILES_PER_SLOT).min(MAX_SLOTS) }
+    /// Depth-first if the batch is long enough to fill shards and the parameters fit beside a micro_batch.
+    pub fn choose<T: Element>(max_batch: usize, micro_batch_rows: usize, parameter_lines: usize) -> Self {
+        let micro_batches = max_batch.div_ceil(micro_batch_rows);
+        if micro_batches >= DEPTH_FIRST_MICRO_BATCHES && fits_in_l2::<T>(parameter_lines) {
+            Self::DepthFirst { shards: (micro_batches / MICRO_BATCHES_PER_SHARD).min(MAX_SHARDS) }
         } else {
             Self::TwoPhase
         }
     }
 }
 
-/// Whether weights, their transposed copy and their gradient stay in L2 beside a tile, as the depth-first schedule needs it.
-pub fn fits_near<T: Element>(parameter_lines: usize) -> bool {
+/// Whether weights, their transposed copy and their gradient stay in L2 beside a micro_batch, as the depth-first schedule needs it.
+pub fn fits_in_l2<T: Element>(parameter_lines: usize) -> bool {
     3 * parameter_lines * size_of::<T::Line>() <= DEPTH_FIRST_BYTES
 }
 
@@ -163,21 +172,21 @@ pub fn step_flop(batch: usize, weights: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::partition::most_owned_panels;
-    use crate::engine::partition::owned_panels;
-    use crate::kernels::gemm::blocking::sums_in_chains;
+    use crate::engine::partition::block_panels;
+    use crate::engine::partition::max_block_panels;
+    use crate::kernels::gemm::blocking::splits_accumulators;
     use crate::kernels::matrix::transpose::parameter_lines;
 
     #[test]
     fn owners_have_no_more_than_a_thread_s_part() {
-        let groups = |widths: &[usize], threads: usize| -> Vec<usize> {
+        let blocks = |widths: &[usize], threads: usize| -> Vec<usize> {
             let of_layer = |ends: &[usize]| parameter_lines::<f32>(ends[0], ends[1]).unwrap();
             let all = widths.windows(2).map(of_layer).sum();
             let of_layer = |ends: &[usize]| {
-                let most = most_owned_panels(all, 1 + ends[0], threads);
+                let most = max_block_panels(all, 1 + ends[0], threads);
                 let mut left = panels::<f32>(ends[1]);
                 let mut next = || {
-                    let owned = owned_panels(left, most);
+                    let owned = block_panels(left, most);
                     left -= owned;
                     (owned > 0).then_some(owned)
                 };
@@ -185,14 +194,14 @@ mod tests {
             };
             widths.windows(2).flat_map(of_layer).collect()
         };
-        let mnist128 = |threads| groups(&[784, 128, 10], threads);
+        let mnist128 = |threads| blocks(&[784, 128, 10], threads);
         assert_eq!([1, 2].map(mnist128), [[4, 4, 1]; 2]);
         assert_eq!(mnist128(4), [2, 2, 2, 2, 1]);
         assert_eq!([8, 256].map(mnist128), [[1; 9]; 2]);
-        let sq1024 = |threads| groups(&[1024; 4], threads).len();
+        let sq1024 = |threads| blocks(&[1024; 4], threads).len();
         assert_eq!([1, 2, 48, 64, 96, 192, 500].map(sq1024), [63, 63, 63, 66, 96, 192, 192]);
-        assert_eq!(groups(&[64, 64], 1), [4]);
-        assert_eq!(groups(&[64, 64], 2), [2, 2]);
+        assert_eq!(blocks(&[64, 64], 1), [4]);
+        assert_eq!(blocks(&[64, 64], 2), [2, 2]);
     }
 
     #[test]
@@ -202,9 +211,9 @@ mod tests {
             let weights = layers().map(|(inputs, outputs)| (1 + inputs) * outputs).sum();
             let lines =
                 layers().map(|(inputs, outputs)| parameter_lines::<f32>(inputs, outputs).unwrap()).sum();
-            let is_chained = layers().any(|(inputs, outputs)| sums_in_chains::<f32>(inputs, outputs));
-            let TileRows { least, most } =
-                TileRows::choose::<f32>(max_batch, weights, lines, is_chained, threads);
+            let is_chained = layers().any(|(inputs, outputs)| splits_accumulators::<f32>(inputs, outputs));
+            let MicroBatchRows { least, most } =
+                MicroBatchRows::choose::<f32>(max_batch, weights, lines, is_chained, threads);
             (least, most)
         };
         let mnist512 = [784, 512, 512, 10];
@@ -214,7 +223,7 @@ mod tests {
         assert_eq!(rows(256, &mnist512, None), (64, 64));
         // 784-128-10.
         assert_eq!([1, 2].map(|threads| rows(64, &[784, 128, 10], Some(threads))), [(32, 64), (32, 32)]);
-        // Few weights, wide tiles, and a batch of one tile.
+        // Few weights, wide micro_batches, and a batch of one micro_batch.
         assert_eq!(rows(65_536, &[32, 64, 64, 64, 64, 3], Some(1)), (64, 64));
         let sq1024 = |threads| rows(1024, &[1024; 4], Some(threads));
         assert_eq!([1, 2, 3, 4].map(sq1024), [(256, 256), (256, 256), (128, 128), (256, 256)]);
@@ -222,14 +231,14 @@ mod tests {
         let wide = |threads| rows(512, &[1024, 4096, 4096, 1024], Some(threads));
         assert_eq!([1, 2, 4, 8].map(wide), [(128, 256), (128, 256), (128, 128), (64, 64)]);
         assert_eq!(rows(16, &mnist512, Some(1)), (16, 16));
-        // Of 40 rows, which is no multiple of those whose sums are added up together.
+        // Of 40 rows, which is no multiple of those whose sums are added up grain.
         assert_eq!(rows(80, &mnist512, Some(1)), (40, 80));
         assert_eq!([1, 2, 16].map(|threads| rows(80, &[785, 512, 10], Some(threads))), [(40, 40); 3]);
         assert_eq!(
             [1, 2, 16].map(|threads| rows(200, &[785, 512, 10], Some(threads))),
             [(64, 128), (64, 128), (32, 32)]
         );
-        let tiles = TileRows { least: 64, most: 128 };
-        assert_eq!([64, 128, 129, 256].map(|batch| tiles.of_batch(batch, 2)), [64, 64, 128, 128]);
+        let micro_batches = MicroBatchRows { least: 64, most: 128 };
+        assert_eq!([64, 128, 129, 256].map(|batch| micro_batches.of_batch(batch, 2)), [64, 64, 128, 128]);
     }
 }

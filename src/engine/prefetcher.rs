@@ -1,23 +1,23 @@
 //! What the next tile of a long batch reads, asked for while this one is computed.
 //!
-//! Rows and targets come from memory, once each. To pack 64 rows takes as long as their way, and the processor does not look
+//! BatchRange and targets come from memory, once each. To pack 64 rows takes as long as their way, and the processor does not look
 //! far enough ahead to see them behind a tile's arithmetic. Asked for all at once they would fill its queue of lines and
 //! hold up the arithmetic too: so a part of them is asked for before each product.
 
 use core::ops::Range;
 
 use crate::kernels::ops::targets::Targets;
-use crate::simd::prefetch::{LINE_BYTES, ask_for_lines};
+use crate::simd::prefetch::{LINE_BYTES, prefetch_lines};
 
-/// Rows and targets, and how many parts of them are asked for.
-pub(crate) struct Ahead<'a, T> {
+/// BatchRange and targets, and how many parts of them are asked for.
+pub(crate) struct Prefetcher<'a, T> {
     x: &'a [T],
     targets: Targets<'a, T>,
     parts: usize,
     asked: usize,
 }
 
-impl<'a, T> Ahead<'a, T> {
+impl<'a, T> Prefetcher<'a, T> {
     pub(crate) const fn nothing() -> Self {
         Self { x: &[], targets: Targets::Values(&[]), parts: 0, asked: 0 }
     }
@@ -29,17 +29,17 @@ impl<'a, T> Ahead<'a, T> {
 
     /// Asks for the next part, if one is left.
     #[inline(always)]
-    pub(crate) fn ask(&mut self) {
+    pub(crate) fn prefetch_next(&mut self) {
         if self.asked < self.parts {
-            self.ask_for_part();
+            self.prefetch_part();
         }
     }
 
-    fn ask_for_part(&mut self) {
-        ask_for_lines(self.x, self.part(size_of_val(self.x)));
+    fn prefetch_part(&mut self) {
+        prefetch_lines(self.x, self.part(size_of_val(self.x)));
         match self.targets {
-            Targets::Values(values) => ask_for_lines(values, self.part(size_of_val(values))),
-            Targets::Classes(classes) => ask_for_lines(classes, self.part(size_of_val(classes))),
+            Targets::Values(values) => prefetch_lines(values, self.part(size_of_val(values))),
+            Targets::Classes(classes) => prefetch_lines(classes, self.part(size_of_val(classes))),
         }
         self.asked += 1;
     }
@@ -59,19 +59,19 @@ mod tests {
     fn all_lines_are_asked_for_once() {
         for (floats, parts) in [(64 * 64, 8), (7, 8), (0, 3), (16 * 100 + 1, 7)] {
             let x = vec![0.0_f32; floats];
-            let mut ahead = Ahead::new(&x, Targets::Classes(&[1, 2]), parts);
+            let mut prefetcher = Prefetcher::new(&x, Targets::Classes(&[1, 2]), parts);
             let mut lines = Vec::new();
             for part in 0..parts + 2 {
                 if part < parts {
-                    lines.extend(ahead.part(size_of_val(&x[..])));
+                    lines.extend(prefetcher.part(size_of_val(&x[..])));
                 }
-                ahead.ask();
-                assert_eq!(ahead.asked, parts.min(part + 1));
+                prefetcher.prefetch_next();
+                assert_eq!(prefetcher.asked, parts.min(part + 1));
             }
             assert_eq!(lines, (0..floats.div_ceil(16)).collect::<Vec<_>>());
         }
-        let mut nothing = Ahead::<f32>::nothing();
-        nothing.ask();
+        let mut nothing = Prefetcher::<f32>::nothing();
+        nothing.prefetch_next();
         assert_eq!(nothing.asked, 0);
     }
 }

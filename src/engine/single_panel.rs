@@ -1,29 +1,29 @@
 //! Networks of which every layer is one panel wide: a whole step, or a prediction, as one run.
 //!
-//! Through at most 16 features a layer (8 in `f64`) a few rows are some hundred instructions of arithmetic, and a tile, a
-//! slot and an owner for each would take several times as many to find their operands. Here all of them lie in one
+//! Through at most 16 features a layer (8 in `f64`) a few rows are some hundred instructions of arithmetic, and a micro_batch, a
+//! shard and an owner for each would take several times as many to find their operands. Here all of them lie in one
 //! buffer, at distances that follow from the number of rows, or, of a line that is all there is, in registers. The operations, and the order of every sum, are those of
-//! `tile.rs` and `update.rs`, and so are the bits: which of both takes a batch never shows.
+//! `micro_batch.rs` and `update.rs`, and so are the bits: which of both takes a batch never shows.
 
 use crate::engine::micro_batch::Purpose;
-use crate::engine::plan::TILE_ROWS;
+use crate::engine::plan::MICRO_BATCH_ROWS;
 use crate::kernels::gemm::blocking::TILED_ROWS;
-use crate::kernels::gemm::packed4 as quads;
-use crate::kernels::gemm::products::{self, Dense, DenseBackward, Order, Small};
+use crate::kernels::gemm::packed4;
+use crate::kernels::gemm::products::{self, Dense, DenseBackward, Small, Sweep};
 use crate::kernels::gemm::weight_gradient::{self, WeightGradient};
-use crate::kernels::matrix::Start;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::pack;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::matrix::transpose::{transpose_panel_inline, transposed_stride};
 use crate::kernels::ops::activation::{Activation, Derivative, activate, multiply_derivative};
 use crate::kernels::ops::loss;
-use crate::kernels::ops::loss::{Classes, Objective, RowLosses};
+use crate::kernels::ops::loss::{ClassWeights, Objective, RowLosses};
 use crate::kernels::ops::optimizer;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Update};
 use crate::kernels::ops::softmax::{activate_slice, output_gradient_rows};
 use crate::network::{Layer, LayerKind, Network};
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::math;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements_mut};
@@ -33,7 +33,7 @@ use crate::simd::scalar::{Line, elements_mut};
 /// The rows as they come in, then three blocks for each layer: its sums, which are garbage unless its activation keeps
 /// them, their gradient, and its outputs. Blocks are as long as the batch at hand asks for.
 #[derive(Clone, Debug)]
-pub(crate) struct SmallBuffers<T: Element> {
+pub(crate) struct SinglePanelBuffers<T: Element> {
     lines: Vec<T::Line>,
     max_rows: usize,
     /// Whether every layer's rows can be quads.
@@ -43,11 +43,11 @@ pub(crate) struct SmallBuffers<T: Element> {
 /// Blocks of each layer.
 const BLOCKS: usize = 3;
 
-impl<T: Element> SmallBuffers<T> {
-    /// For so many rows, or [`TILE_ROWS`] of them, if the network is small: dense layers of one panel, and nothing else.
+impl<T: Element> SinglePanelBuffers<T> {
+    /// For so many rows, or [`MICRO_BATCH_ROWS`] of them, if the network is small: dense layers of one panel, and nothing else.
     pub(crate) fn new(network: &Network<T>, rows: usize) -> Option<Self> {
         // Tiles of a network of thousands of layers are longer.
-        let (layers, max_rows) = (&network.layers, rows.min(TILE_ROWS));
+        let (layers, max_rows) = (&network.layers, rows.min(MICRO_BATCH_ROWS));
         let is_plain = |layer: &Layer| layer.kind() == LayerKind::Dense && layer.dropout() == 0.0;
         let all_within = |most| layers.iter().all(|layer| layer.inputs().max(layer.outputs()) <= most);
         if network.scaling.is_some() || !layers.iter().all(is_plain) || !all_within(T::LANES) {
@@ -55,7 +55,7 @@ impl<T: Element> SmallBuffers<T> {
         }
         let lines = vec![T::Line::ZERO; max_rows * (1 + BLOCKS * layers.len())];
         // Softmax takes whole rows.
-        let quads = all_within(QUAD) && network.last().activation() != Activation::Softmax;
+        let quads = all_within(GROUP) && network.last().activation() != Activation::Softmax;
         Some(Self { lines, max_rows, quads })
     }
 
@@ -82,28 +82,28 @@ impl Shape {
 }
 
 /// A step, or the first part of it, of a small network.
-pub struct SmallStep<'a, T: Element> {
-    pub(crate) buffers: &'a mut SmallBuffers<T>,
+pub struct SinglePanelStep<'a, T: Element> {
+    pub(crate) buffers: &'a mut SinglePanelBuffers<T>,
     pub(crate) layers: &'a [Layer],
     pub(crate) parameters: &'a mut [T::Line],
     /// Of every layer but the first.
     pub(crate) transposed: &'a mut [T::Line],
     pub(crate) gradients: &'a mut [T::Line],
     pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
-    pub(crate) classes: &'a Classes<T>,
+    pub(crate) classes: &'a ClassWeights<T>,
     /// `[rows, inputs]`.
     pub(crate) x: &'a [T],
     pub(crate) rows: usize,
     pub(crate) objective: Objective<'a, T>,
     /// What the gradient is added to.
-    pub(crate) start: Start,
+    pub(crate) start: Beta,
     /// What is done with the gradient, if anything.
     pub(crate) update: Option<&'a Update>,
 }
 
-impl<T: Element> SmallStep<'_, T> {
+impl<T: Element> SinglePanelStep<'_, T> {
     /// Whether rows can be quads.
-    pub(crate) fn suits_quads(&self) -> bool {
+    pub(crate) fn fits_groups(&self) -> bool {
         let Objective { loss, weights, .. } = self.objective;
         self.buffers.quads && loss.is_by_element() && weights.is_none()
     }
@@ -136,7 +136,7 @@ impl<T: Element> SmallStep<'_, T> {
         let lines = &mut self.buffers.lines[..(1 + BLOCKS * count) * size];
         let (mut below, here) = lines.split_at_mut((1 + BLOCKS * (count - 1)) * size);
         let Blocks { sums, d_z, y } = Blocks::first(here, size);
-        let outputs = (&*y, if last.keeps_sums() { &*sums } else { &*y });
+        let outputs = (&*y, if last.needs_pre_activation() { &*sums } else { &*y });
         let shape = Shape::of(&self.layers[count - 1], rows);
         let loss = A::loss(l, d_z, outputs, (&self.objective, self.classes), (shape, last));
         let mut d_z = &*d_z;
@@ -152,7 +152,7 @@ impl<T: Element> SmallStep<'_, T> {
             let blocks;
             (transposed, blocks) = transposed.split_at(transposed.len() - one_panel_transposed::<T>());
             let activation = self.layers[i - 1].activation();
-            let from = if activation.keeps_sums() { sums } else { y };
+            let from = if activation.needs_pre_activation() { sums } else { y };
             A::backward_data(l, d_x, d_z, blocks, (from, activation), shape);
             d_z = d_x;
         }
@@ -178,15 +178,15 @@ impl<T: Element> SmallStep<'_, T> {
     }
 }
 
-/// Lines of transposed weights of every layer.
+/// BlockLines of transposed weights of every layer.
 #[inline(always)]
 fn one_panel_transposed<T: Element>() -> usize {
     transposed_stride::<T>(T::LANES)
 }
 
-/// Rows of a prediction.
-pub struct SmallPrediction<'a, T: Element> {
-    pub(crate) buffers: &'a mut SmallBuffers<T>,
+/// BatchRange of a prediction.
+pub struct SinglePanelPrediction<'a, T: Element> {
+    pub(crate) buffers: &'a mut SinglePanelBuffers<T>,
     pub(crate) network: &'a Network<T>,
     /// `[rows, inputs]`.
     pub(crate) x: &'a [T],
@@ -195,17 +195,17 @@ pub struct SmallPrediction<'a, T: Element> {
     pub(crate) rows: usize,
 }
 
-impl<T: Element> SmallPrediction<'_, T> {
+impl<T: Element> SinglePanelPrediction<'_, T> {
     /// Whether rows can be quads. The network may be another one, of the same shapes.
-    pub(crate) fn suits_quads(&self) -> bool {
+    pub(crate) fn fits_groups(&self) -> bool {
         self.buffers.quads && self.network.last().activation() != Activation::Softmax
     }
 
-    /// [`SmallPrediction::run`] of rows that fit in one line of quads: it stays in registers from the inputs to the outputs.
+    /// [`SinglePanelPrediction::run`] of rows that fit in one line of quads: it stays in registers from the inputs to the outputs.
     #[inline(always)]
     pub(crate) fn run_line<L: Lanes<Element = T>>(&mut self, l: L) {
         let (network, rows) = (self.network, self.rows);
-        debug_assert!(quads::fit_a_line::<T>(rows), "one line holds them all");
+        debug_assert!(packed4::fit_a_line::<T>(rows), "one line holds them all");
         let (layers, mut parameters) = (&network.layers[..], &network.parameters[..]);
         let mut x = [T::Line::ZERO];
         <Quads as Arrangement<L>>::pack(l, &mut x, self.x, (rows, layers[0].inputs()));
@@ -253,7 +253,7 @@ fn forward<'a, L: Lanes, A: Arrangement<L>>(
         (weights, parameters) = parameters.split_at(1 + layer.inputs());
         let activation = if i + 1 == layers.len() { last } else { layer.activation() };
         let Blocks { sums, y, .. } = Blocks::first(blocks, size);
-        let keeps = purpose != Purpose::Predict && activation.keeps_sums();
+        let keeps = purpose != Purpose::Predict && activation.needs_pre_activation();
         let sums = if keeps { sums } else { &mut [] };
         A::forward(l, (&mut *y, sums), x, weights, (Shape::of(layer, rows), activation));
         x = y;
@@ -280,7 +280,7 @@ impl<'a, Line> Blocks<'a, Line> {
 
 /// How the rows of a batch lie in lines, and the operations on blocks of them.
 pub trait Arrangement<L: Lanes> {
-    /// Lines of a block of so many rows.
+    /// BlockLines of a block of so many rows.
     fn lines(rows: usize) -> usize;
     /// Packs row-major `[rows, cols]`.
     fn pack(l: L, to: &mut [LineOf<L>], x: &[L::Element], shape: (usize, usize));
@@ -310,22 +310,22 @@ pub trait Arrangement<L: Lanes> {
         x: &[LineOf<L>],
         d_z: &[LineOf<L>],
         shape: Shape,
-        start: Start,
+        start: Beta,
     );
     /// The loss of the outputs, and its gradient with respect to the sums of the last layer, by its outputs or sums.
     fn loss(
         l: L,
         d_z: &mut [LineOf<L>],
         outputs_and_sums: (&[LineOf<L>], &[LineOf<L>]),
-        objective: (&Objective<'_, L::Element>, &Classes<L::Element>),
+        objective: (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
         shape_and_activation: (Shape, Activation),
     ) -> f64;
 }
 
 /// A line for each row: panels.
-pub struct WholeLines;
+pub struct LinePerRow;
 
-impl<L: Lanes> Arrangement<L> for WholeLines {
+impl<L: Lanes> Arrangement<L> for LinePerRow {
     #[inline(always)]
     fn lines(rows: usize) -> usize {
         rows
@@ -351,7 +351,7 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
     ) {
         let (y, x) = (PanelsMut { lines: y, rows, cols: outputs }, Panels { lines: x, rows, cols: inputs });
         let dense = Dense { y, pre_activation: sums, x, weights, activation };
-        products::forward_sized::<_, Small>(l, dense, Order::Ascending);
+        products::forward_sized::<_, Small>(l, dense, Sweep::Forward);
     }
 
     #[inline(always)]
@@ -368,7 +368,7 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
         let from = Panels { lines: from, rows, cols: inputs };
         let below = Some(Derivative { from, activation });
         let dense = DenseBackward { d_x, d_z, transposed, below };
-        products::backward_data_sized::<_, Small>(l, dense, Order::Ascending);
+        products::backward_data_sized::<_, Small>(l, dense, Sweep::Forward);
     }
 
     #[inline(always)]
@@ -378,7 +378,7 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
         x: &[LineOf<L>],
         d_z: &[LineOf<L>],
         Shape { rows, inputs, outputs }: Shape,
-        start: Start,
+        start: Beta,
     ) {
         let (x, d_z) = (Panels { lines: x, rows, cols: inputs }, Panels { lines: d_z, rows, cols: outputs });
         let gradient = WeightGradient { d_w, x, d_z, first_panel: 0, start };
@@ -394,11 +394,11 @@ impl<L: Lanes> Arrangement<L> for WholeLines {
         l: L,
         d_z: &mut [LineOf<L>],
         (y, sums): (&[LineOf<L>], &[LineOf<L>]),
-        (objective, classes): (&Objective<'_, L::Element>, &Classes<L::Element>),
+        (objective, classes): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
         (Shape { rows, outputs: cols, .. }, activation): (Shape, Activation),
     ) -> f64 {
         let d_y = PanelsMut { lines: d_z, rows, cols };
-        let mut losses = [0.0; TILE_ROWS];
+        let mut losses = [0.0; MICRO_BATCH_ROWS];
         let losses = &mut losses[..rows];
         loss::evaluate_rows(
             l,
@@ -423,17 +423,17 @@ pub struct Quads;
 impl<L: Lanes> Arrangement<L> for Quads {
     #[inline(always)]
     fn lines(rows: usize) -> usize {
-        quads::lines::<L::Element>(rows)
+        packed4::lines::<L::Element>(rows)
     }
 
     #[inline(always)]
     fn pack(l: L, lines: &mut [LineOf<L>], x: &[L::Element], shape: (usize, usize)) {
-        quads::pack(l, lines, x, shape);
+        packed4::pack(l, lines, x, shape);
     }
 
     #[inline(always)]
     fn unpack(l: L, y: &mut [L::Element], lines: &[LineOf<L>], shape: (usize, usize)) {
-        quads::unpack(l, y, lines, shape);
+        packed4::unpack(l, y, lines, shape);
     }
 
     #[inline(always)]
@@ -444,14 +444,14 @@ impl<L: Lanes> Arrangement<L> for Quads {
         weights: &[LineOf<L>],
         (Shape { rows, .. }, activation): (Shape, Activation),
     ) {
-        quads::product(l, y, x, &weights[1..], Some(&weights[0]));
+        packed4::product(l, y, x, &weights[1..], Some(&weights[0]));
         if sums.is_empty() {
             // Nothing comes in between: the sums are still in registers.
             match y {
                 [line]
                     if L::DIVIDES_HALVES
                         && activation == Activation::Sigmoid
-                        && quads::fit_half_a_line::<L::Element>(rows) =>
+                        && packed4::fit_half_a_line::<L::Element>(rows) =>
                 {
                     let sigmoid = math::sigmoid_of_first_half(l, l.load(line));
                     l.store(line, sigmoid);
@@ -474,7 +474,7 @@ impl<L: Lanes> Arrangement<L> for Quads {
         (from, activation): (&[LineOf<L>], Activation),
         Shape { outputs, .. }: Shape,
     ) {
-        quads::product(l, d_x, d_z, &transposed[..outputs], None);
+        packed4::product(l, d_x, d_z, &transposed[..outputs], None);
         multiply_derivative(l, d_x, from, activation);
     }
 
@@ -485,9 +485,9 @@ impl<L: Lanes> Arrangement<L> for Quads {
         x: &[LineOf<L>],
         d_z: &[LineOf<L>],
         Shape { rows, outputs, .. }: Shape,
-        start: Start,
+        start: Beta,
     ) {
-        quads::weight_gradient(l, d_w, x, d_z, (rows, outputs), start);
+        packed4::weight_gradient(l, d_w, x, d_z, (rows, outputs), start);
     }
 
     #[inline(always)]
@@ -495,7 +495,7 @@ impl<L: Lanes> Arrangement<L> for Quads {
         l: L,
         d_z: &mut [LineOf<L>],
         (y, sums): (&[LineOf<L>], &[LineOf<L>]),
-        (objective, _): (&Objective<'_, L::Element>, &Classes<L::Element>),
+        (objective, _): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
         (Shape { rows, outputs, .. }, activation): (Shape, Activation),
     ) -> f64 {
         let loss = loss::evaluate_quads(l, d_z, y, objective, (rows, outputs));
@@ -510,33 +510,33 @@ mod tests {
     use crate::{Loss, Scaler, Trainer};
 
     /// Whether rows may be quads, if the network is small.
-    fn quads<T: Element>(sizes: &[usize], last: Activation) -> Option<bool> {
+    fn fits<T: Element>(sizes: &[usize], last: Activation) -> Option<bool> {
         let mut builder = Network::<T>::builder(sizes[0]).seed(1);
         for (l, &size) in sizes.iter().enumerate().skip(1) {
             builder = builder.dense(size, if l + 1 == sizes.len() { last } else { Activation::Tanh });
         }
-        SmallBuffers::new(&builder.build().unwrap(), 8).map(|buffers| buffers.quads)
+        SinglePanelBuffers::new(&builder.build().unwrap(), 8).map(|buffers| buffers.quads)
     }
 
     #[test]
     fn networks_of_one_panel_a_layer_are_small_and_those_of_one_quad_are_quads() {
         let (identity, softmax) = (Activation::Identity, Activation::Softmax);
-        assert_eq!(quads::<f32>(&[2, 4, 1], identity), Some(true));
-        assert_eq!(quads::<f64>(&[2, 4, 1], identity), Some(true));
-        assert_eq!(quads::<f32>(&[4, 4], softmax), Some(false));
-        assert_eq!(quads::<f32>(&[2, 5, 1], identity), Some(false));
-        assert_eq!(quads::<f32>(&[16, 16, 16], softmax), Some(false));
-        assert_eq!(quads::<f64>(&[8, 8], identity), Some(false));
-        assert_eq!(quads::<f32>(&[17, 4], identity), None);
-        assert_eq!(quads::<f32>(&[4, 17, 4], identity), None);
-        assert_eq!(quads::<f64>(&[4, 9], identity), None);
+        assert_eq!(fits::<f32>(&[2, 4, 1], identity), Some(true));
+        assert_eq!(fits::<f64>(&[2, 4, 1], identity), Some(true));
+        assert_eq!(fits::<f32>(&[4, 4], softmax), Some(false));
+        assert_eq!(fits::<f32>(&[2, 5, 1], identity), Some(false));
+        assert_eq!(fits::<f32>(&[16, 16, 16], softmax), Some(false));
+        assert_eq!(fits::<f64>(&[8, 8], identity), Some(false));
+        assert_eq!(fits::<f32>(&[17, 4], identity), None);
+        assert_eq!(fits::<f32>(&[4, 17, 4], identity), None);
+        assert_eq!(fits::<f64>(&[4, 9], identity), None);
     }
 
     #[test]
     fn what_only_the_general_path_knows_takes_it() {
         let network = || Network::<f32>::builder(2).seed(1).dense(2, Activation::Tanh);
         let last = |builder: crate::NetworkBuilder<f32>| builder.dense(1, Activation::Tanh).build().unwrap();
-        let is_small = |network: &Network<f32>| SmallBuffers::new(network, 8).is_some();
+        let is_small = |network: &Network<f32>| SinglePanelBuffers::new(network, 8).is_some();
         assert!(is_small(&last(network())));
         assert!(!is_small(&last(network().layer_norm(Activation::Tanh))));
         assert!(!is_small(&last(network().dropout(0.5))));
@@ -545,23 +545,23 @@ mod tests {
         assert!(!is_small(&scaled));
         let takes_general = |trainer: Trainer<f32>| trainer.small.is_none();
         let builder = || Trainer::builder(last(network()));
-        assert!(!takes_general(builder().clip_value(1.0).build().unwrap()));
-        assert!(!takes_general(builder().clip_norm(1.0).build().unwrap()));
+        assert!(!takes_general(builder().clip_grad_value(1.0).build().unwrap()));
+        assert!(!takes_general(builder().clip_grad_norm(1.0).build().unwrap()));
         assert!(takes_general(builder().check_finite(true).build().unwrap()));
-        assert!(takes_general(builder().report().build().unwrap()));
+        assert!(takes_general(builder().layer_stats().build().unwrap()));
         assert!(takes_general(builder().input_gradients().build().unwrap()));
     }
 
     #[test]
     fn steps_take_quads_for_losses_by_element_without_weights() {
         let network = Network::<f32>::builder(2).dense(2, Activation::Tanh).seed(1).build().unwrap();
-        let classes = Classes::new(Loss::MeanSquaredError, 2, None, 0.0).unwrap();
-        let mut buffers = SmallBuffers::new(&network, 8).unwrap();
+        let classes = ClassWeights::new(Loss::MeanSquaredError, 2, None, 0.0).unwrap();
+        let mut buffers = SinglePanelBuffers::new(&network, 8).unwrap();
         assert!(buffers.suit(&network, 8) && !buffers.suit(&network, 9));
         let mut suits = |loss, weights: Option<&[f32]>| {
             let objective =
                 Objective { loss, scale: 1.0, targets: crate::Targets::Values(&[1.0; 2]), weights };
-            SmallStep {
+            SinglePanelStep {
                 buffers: &mut buffers,
                 layers: &network.layers,
                 parameters: &mut [],
@@ -572,10 +572,10 @@ mod tests {
                 x: &[0.0; 2],
                 rows: 1,
                 objective,
-                start: Start::Zero,
+                start: Beta::Zero,
                 update: None,
             }
-            .suits_quads()
+            .fits_groups()
         };
         assert!(suits(Loss::MeanSquaredError, None));
         assert!(!suits(Loss::MeanSquaredError, Some(&[1.0])));

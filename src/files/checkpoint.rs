@@ -29,8 +29,8 @@ use crate::kernels::ops::optimizer::Optimizer;
 use crate::network::{Network, read_canonical, write_canonical};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
-use crate::train::fit::{Epoch, Evaluation, Outcome, Progress};
-use crate::train::schedule::Plateau;
+use crate::train::fit::{EpochReport, Evaluation, FitReport, Progress};
+use crate::train::schedule::ReduceOnPlateau;
 use crate::train::trainer::Trainer;
 
 impl<T: Element> Trainer<T> {
@@ -38,7 +38,7 @@ impl<T: Element> Trainer<T> {
     /// of updates and of passes (which dropout follows from). [`Network::load`] reads it too.
     ///
     /// The file is replaced as a whole, as by [`Network::save`]. Within a fit see
-    /// [`Fit::checkpoint`](crate::Fit::checkpoint).
+    /// [`FitOptions::checkpoint`](crate::FitOptions::checkpoint).
     ///
     /// # Errors
     /// [`Error::File`] with the operation that failed.
@@ -56,7 +56,7 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::File`], [`Error::Format`] or [`Error::Tensors`] for a file that cannot be read or is that of another
     /// training. Nothing has changed then.
-    pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+    pub fn load_checkpoint(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let bytes = read(path.as_ref())?;
         let saved = Network::<T>::from_bytes(&bytes)?;
         if saved.layers != self.network.layers {
@@ -92,7 +92,7 @@ impl<T: Element> Trainer<T> {
                 if best.number > last.number {
                     return Err(Error::Format { what: "the best epoch is after the last".to_owned() });
                 }
-                let outcome = Some(Outcome { last, best });
+                let outcome = Some(FitReport { last, best });
                 let kept = if has_kept { lines_of("best")? } else { Vec::new() };
                 Some(Progress { outcome, kept, plateau, factor })
             }
@@ -144,7 +144,7 @@ impl<T: Element> Trainer<T> {
         if let Some(Progress { outcome: Some(outcome), kept, plateau, factor }) = progress {
             add("best", kept);
             text += &format!("last {}\nbest {}\n", write_epoch(&outcome.last), write_epoch(&outcome.best));
-            if let Some(Plateau { factor: each, patience, lowest, waited }) = plateau {
+            if let Some(ReduceOnPlateau { factor: each, patience, lowest, waited }) = plateau {
                 text += &format!("plateau {each} {patience} {lowest} {waited} {factor}\n");
             }
         }
@@ -158,8 +158,8 @@ fn rule(optimizer: Optimizer) -> String {
     rule.map_or_else(|error| error.to_string(), |rule| format!("{rule:?}"))
 }
 
-fn write_epoch(epoch: &Epoch) -> String {
-    let Epoch { number, of, loss, validation, learning_rate, .. } = epoch;
+fn write_epoch(epoch: &EpochReport) -> String {
+    let EpochReport { number, of, loss, validation, learning_rate, .. } = epoch;
     let validation = match validation {
         Some(Evaluation { loss, accuracy, mean_absolute_error, r2 }) => {
             [Some(*loss), *accuracy, *mean_absolute_error, *r2]
@@ -170,7 +170,7 @@ fn write_epoch(epoch: &Epoch) -> String {
     format!("{number} {of} {loss} {} {learning_rate}", words.join(" "))
 }
 
-fn read_epoch(words: &str) -> Result<Epoch, Error> {
+fn read_epoch(words: &str) -> Result<EpochReport, Error> {
     let words: Vec<&str> = words.split(' ').collect();
     let &[number, of, loss, validation, accuracy, mean_absolute_error, r2, learning_rate] = &words[..] else {
         return Err(Error::Format { what: format!("{words:?} is not an epoch") });
@@ -185,7 +185,7 @@ fn read_epoch(words: &str) -> Result<Epoch, Error> {
         }),
         None => None,
     };
-    Ok(Epoch {
+    Ok(EpochReport {
         number: counter(number)? as usize,
         of: counter(of)? as usize,
         loss: parse_word(loss)?,
@@ -203,12 +203,12 @@ fn counter(word: &str) -> Result<u64, Error> {
     }
 }
 
-fn read_plateau(words: &str) -> Result<(Option<Plateau>, f64), Error> {
+fn read_plateau(words: &str) -> Result<(Option<ReduceOnPlateau>, f64), Error> {
     let words: Vec<&str> = words.split(' ').collect();
     let &[each, patience, lowest, waited, factor] = &words[..] else {
         return Err(Error::Format { what: format!("{words:?} is not a plateau") });
     };
-    let plateau = Plateau {
+    let plateau = ReduceOnPlateau {
         factor: parse_word(each)?,
         patience: parse_word(patience)?,
         lowest: parse_word(lowest)?,

@@ -22,7 +22,7 @@ pub const KEY: &str = "fuseprop";
 
 const VERSION: &str = "1";
 
-/// Lines of a key and words.
+/// BlockLines of a key and words.
 pub struct Header<'a>(Vec<(&'a str, &'a str)>);
 
 /// A layer of a file.
@@ -44,7 +44,7 @@ pub fn write<T: Element>(network: &Network<T>) -> String {
         let words = |values: &[T]| {
             values.iter().map(|value| value.to_f64().to_string()).collect::<Vec<_>>().join(" ")
         };
-        text += &format!("means {}\ndeviations {}\n", words(scaler.means()), words(scaler.deviations()));
+        text += &format!("means {}\ndeviations {}\n", words(scaler.means()), words(scaler.stds()));
     }
     text
 }

@@ -16,7 +16,7 @@ use crate::network::init::Init;
 use crate::network::{LayerKind, Network};
 use crate::simd::scalar::Element;
 use header::{Header, LayerLine};
-pub use names::Names;
+pub use names::TensorNames;
 use tensors::{Writer, describe, is_read, read_parameters};
 
 /// Tensors of a checkpoint that are not the network's start with it.
@@ -97,7 +97,7 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::File`], [`Error::Format`], or [`Error::Tensors`] with what was expected and what was found: nothing
     /// has changed then.
-    pub fn import(&mut self, path: impl AsRef<Path>, names: Names<'_>) -> Result<(), Error> {
+    pub fn import(&mut self, path: impl AsRef<Path>, names: TensorNames<'_>) -> Result<(), Error> {
         self.import_bytes(&read(path.as_ref())?, names)
     }
 
@@ -105,19 +105,23 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// As [`Network::import`].
-    pub fn import_bytes(&mut self, bytes: &[u8], names: Names<'_>) -> Result<(), Error> {
+    pub fn import_bytes(&mut self, bytes: &[u8], names: TensorNames<'_>) -> Result<(), Error> {
         let (file, layers) = (parse(bytes)?, &self.layers);
         let owned = |(weight, bias): &(&str, &str)| ((*weight).to_owned(), (*bias).to_owned());
         let parameters = match names {
-            Names::Sequential => read_parameters(&file, layers, &names::sequential(layers, ""), |_| true),
-            Names::Prefix(prefix) => {
+            TensorNames::Sequential => {
+                read_parameters(&file, layers, &names::sequential(layers, ""), |_| true)
+            }
+            TensorNames::Prefix(prefix) => {
                 let names = names::sequential(layers, prefix);
                 read_parameters(&file, layers, &names, |name| name.starts_with(prefix))
             }
-            Names::List(list) => {
+            TensorNames::List(list) => {
                 read_parameters(&file, layers, &list.iter().map(owned).collect::<Vec<_>>(), |_| false)
             }
-            Names::Discover => read_parameters(&file, layers, &names::discover(&file, layers), |_| false),
+            TensorNames::Discover => {
+                read_parameters(&file, layers, &names::discover(&file, layers), |_| false)
+            }
         }?;
         self.write_parameters(&parameters)
     }

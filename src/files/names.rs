@@ -8,7 +8,7 @@ use crate::network::{Layer, LayerKind};
 /// Where [`Network::import`](crate::Network::import) looks for the tensors of each layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Names<'a> {
+pub enum TensorNames<'a> {
     /// `0.weight`, `0.bias`, .. as `torch.nn.Sequential` counts: each activation but the identity is a module too, and
     /// so is each dropout. Nothing else may be in the file.
     Sequential,
@@ -17,7 +17,7 @@ pub enum Names<'a> {
     /// The names of weights and biases, layer by layer. Other tensors are passed over.
     List(&'a [(&'a str, &'a str)]),
     /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with numbers in them
-    /// taken as numbers (names without numbers are better given as a [`Names::List`]); for
+    /// taken as numbers (names without numbers are better given as a [`TensorNames::List`]); for
     /// a network with layer norms also pairs of two vectors. There must be one for each layer.
     Discover,
 }

@@ -315,7 +315,7 @@ pub(crate) fn write_canonical<T: Element>(layers: &[Layer], lines: &mut [T::Line
 
 /// A layer as it was asked for.
 #[derive(Clone, Copy, Debug)]
-struct Wish {
+struct LayerSpec {
     kind: LayerKind,
     /// As many as it has inputs, if there is no number.
     outputs: Option<usize>,
@@ -327,7 +327,7 @@ struct Wish {
 #[derive(Clone, Debug)]
 pub struct NetworkBuilder<T: Element> {
     inputs: usize,
-    layers: Vec<Wish>,
+    layers: Vec<LayerSpec>,
     /// Whether dropout was asked for where there is no layer yet.
     stray_dropout: bool,
     init: Init,
@@ -341,7 +341,7 @@ impl<T: Element> NetworkBuilder<T> {
     #[must_use]
     pub fn dense(mut self, outputs: usize, activation: Activation) -> Self {
         let outputs = Some(outputs);
-        self.layers.push(Wish { kind: LayerKind::Dense, outputs, activation, dropout: 0.0 });
+        self.layers.push(LayerSpec { kind: LayerKind::Dense, outputs, activation, dropout: 0.0 });
         self
     }
 
@@ -362,7 +362,7 @@ impl<T: Element> NetworkBuilder<T> {
     /// ```
     #[must_use]
     pub fn layer_norm(mut self, activation: Activation) -> Self {
-        self.layers.push(Wish { kind: LayerKind::LayerNorm, outputs: None, activation, dropout: 0.0 });
+        self.layers.push(LayerSpec { kind: LayerKind::LayerNorm, outputs: None, activation, dropout: 0.0 });
         self
     }
 
@@ -432,7 +432,7 @@ impl<T: Element> NetworkBuilder<T> {
         let mut layers = Vec::with_capacity(self.layers.len());
         let (mut inputs, mut first_line) = (self.inputs, 0);
         for (l, &wish) in self.layers.iter().enumerate() {
-            let Wish { kind, activation, dropout, .. } = wish;
+            let LayerSpec { kind, activation, dropout, .. } = wish;
             let outputs = wish.outputs.unwrap_or(inputs);
             if inputs == 0 || outputs == 0 {
                 return Err(Error::Zero { what: "the number of features" });
@@ -455,7 +455,7 @@ impl<T: Element> NetworkBuilder<T> {
         }
     }
 
-    fn check_wish(&self, layer: usize, wish: Wish) -> Result<(), Error> {
+    fn check_wish(&self, layer: usize, wish: LayerSpec) -> Result<(), Error> {
         let layers = self.layers.len();
         let is_last = layer + 1 == layers;
         wish.activation.check::<T>()?;

@@ -91,7 +91,7 @@ impl<T: Element> Scaler<T> {
     }
 
     /// What each feature is divided by then.
-    pub fn deviations(&self) -> &[T] {
+    pub fn stds(&self) -> &[T] {
         &self.deviations
     }
 
@@ -107,7 +107,7 @@ impl<T: Element> Scaler<T> {
     ///
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows.
-    pub fn undo(&self, x: &mut [T]) -> Result<(), Error> {
+    pub fn inverse(&self, x: &mut [T]) -> Result<(), Error> {
         self.map(x, |x, mean, deviation| x * deviation + mean)
     }
 

@@ -87,7 +87,7 @@ impl Model {
         network.read_parameters(&mut parameters).expect("the slice has the network's own parameter count");
         let parameters: Vec<f64> = parameters.into_iter().map(|p| p.to_f64()).collect();
         let scaler = network.scaler().map(|scaler| {
-            let pairs = scaler.means().iter().zip(scaler.deviations());
+            let pairs = scaler.means().iter().zip(scaler.stds());
             pairs.map(|(mean, deviation)| (mean.to_f64(), deviation.to_f64())).collect()
         });
         let mut model = Self { layers, scaler };

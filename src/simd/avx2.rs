@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
 use crate::simd::float_bits::{Eighths, LOWEST_SHIFTED};
-use crate::simd::lanes::{Arithmetic, Lanes, QUAD, check_rows, part_of};
+use crate::simd::lanes::{Arithmetic, GROUP, Lanes, check_rows, part_of};
 use crate::simd::scalar::CacheLine;
 
 /// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
@@ -24,9 +24,9 @@ const NEAREST: i32 = 8;
 impl Avx2<f32> {
     /// A quad, from lane `first` on, of a line and of the fourth after it; 0 where there is none.
     #[inline(always)]
-    fn load_quads(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m256 {
+    fn load_groups(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m256 {
         let (low, high) =
-            (part_of::<_, QUAD, _>(lines, line, first), part_of::<_, QUAD, _>(lines, line + 4, first));
+            (part_of::<_, GROUP, _>(lines, line, first), part_of::<_, GROUP, _>(lines, line + 4, first));
         // SAFETY: the token proves the features; each quad has as many elements as are loaded.
         unsafe {
             let low = _mm256_castps128_ps256(_mm_loadu_ps(low.as_ptr()));
@@ -36,9 +36,9 @@ impl Avx2<f32> {
 
     /// The half of [`Lanes::columns`] that eight lines from `line` on make.
     #[inline(always)]
-    fn half_columns(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> [__m256; QUAD] {
-        let (a, b) = (self.load_quads(lines, line, first), self.load_quads(lines, line + 1, first));
-        let (c, d) = (self.load_quads(lines, line + 2, first), self.load_quads(lines, line + 3, first));
+    fn half_columns(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> [__m256; GROUP] {
+        let (a, b) = (self.load_groups(lines, line, first), self.load_groups(lines, line + 1, first));
+        let (c, d) = (self.load_groups(lines, line + 2, first), self.load_groups(lines, line + 3, first));
         // SAFETY: the token proves the features.
         unsafe {
             let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
@@ -267,7 +267,7 @@ impl Lanes for Avx2<f32> {
         }
     }
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [[__m256; 2]; QUAD]) -> [__m256; 2] {
+    fn sums(self, [a, b, c, d]: [[__m256; 2]; GROUP]) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe {
             let (a8, b8) = (_mm256_add_ps(a[0], a[1]), _mm256_add_ps(b[0], b[1]));
@@ -342,14 +342,14 @@ impl Lanes for Avx2<f32> {
     }
 
     #[inline(always)]
-    fn columns(self, from: &[CacheLine<[f32; 16]>], first: usize) -> [[__m256; 2]; QUAD] {
+    fn columns(self, from: &[CacheLine<[f32; 16]>], first: usize) -> [[__m256; 2]; GROUP] {
         let [a, b, c, d] = self.half_columns(from, 0, first);
         let [e, f, g, h] = self.half_columns(from, 8, first);
         [[a, e], [b, f], [c, g], [d, h]]
     }
 
     #[inline(always)]
-    fn load_quad(self, quad: &[f32; QUAD]) -> [__m256; 2] {
+    fn load_group(self, quad: &[f32; GROUP]) -> [__m256; 2] {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
         unsafe {
             [{
@@ -371,7 +371,7 @@ impl Lanes for Avx2<f32> {
         unsafe { [_mm256_set_m128(b, a), _mm256_set_m128(d, c)] }
     }
     #[inline(always)]
-    fn splat_in_quads(self, a: [__m256; 2], k: usize) -> [__m256; 2] {
+    fn splat_in_groups(self, a: [__m256; 2], k: usize) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe {
             match k {
@@ -623,7 +623,7 @@ impl Lanes for Avx2<f64> {
         }
     }
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [[__m256d; 2]; QUAD]) -> [__m256d; 2] {
+    fn sums(self, [a, b, c, d]: [[__m256d; 2]; GROUP]) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe {
             let (a4, b4) = (_mm256_add_pd(a[0], a[1]), _mm256_add_pd(b[0], b[1]));
@@ -680,7 +680,7 @@ impl Lanes for Avx2<f64> {
     }
 
     #[inline(always)]
-    fn columns(self, from: &[CacheLine<[f64; 8]>], first: usize) -> [[__m256d; 2]; QUAD] {
+    fn columns(self, from: &[CacheLine<[f64; 8]>], first: usize) -> [[__m256d; 2]; GROUP] {
         let ([a, b], [e, f]) = (self.half_columns(from, 0, first), self.half_columns(from, 4, first));
         let second = first + 2;
         let ([c, d], [g, h]) = (self.half_columns(from, 0, second), self.half_columns(from, 4, second));
@@ -688,7 +688,7 @@ impl Lanes for Avx2<f64> {
     }
 
     #[inline(always)]
-    fn load_quad(self, quad: &[f64; QUAD]) -> [__m256d; 2] {
+    fn load_group(self, quad: &[f64; GROUP]) -> [__m256d; 2] {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
         unsafe { [_mm256_loadu_pd(quad.as_ptr()); 2] }
     }
@@ -698,7 +698,7 @@ impl Lanes for Avx2<f64> {
         [row_pd(self, x, 0, shape), row_pd(self, x, 1, shape)]
     }
     #[inline(always)]
-    fn splat_in_quads(self, a: [__m256d; 2], k: usize) -> [__m256d; 2] {
+    fn splat_in_groups(self, a: [__m256d; 2], k: usize) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe {
             match k {

@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
 use crate::simd::float_bits::{Eighths, LOWEST_SHIFTED};
-use crate::simd::lanes::{Arithmetic, Lanes, QUAD, check_rows, part_of};
+use crate::simd::lanes::{Arithmetic, GROUP, Lanes, check_rows, part_of};
 use crate::simd::scalar::CacheLine;
 
 /// Proof that the CPU has AVX-512; only [`Avx512::detect`] makes one.
@@ -32,14 +32,14 @@ const DENORMAL_OR_MINUS_ZERO: i32 = 0x20 | 0x04;
 
 /// For rows of `cols` elements that follow one another, which of them belongs in each lane of a line of quads; in lanes past a
 /// row the last element of the vector, which is 0 where there are such lanes.
-const fn into_quads<const LANES: usize>() -> [[u8; LANES]; QUAD + 1] {
-    let mut from = [[LANES as u8 - 1; LANES]; QUAD + 1];
+const fn into_quads<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
+    let mut from = [[LANES as u8 - 1; LANES]; GROUP + 1];
     let mut cols = 1;
-    while cols <= QUAD {
+    while cols <= GROUP {
         let mut i = 0;
         while i < LANES {
-            if i % QUAD < cols {
-                from[cols][i] = (i / QUAD * cols + i % QUAD) as u8;
+            if i % GROUP < cols {
+                from[cols][i] = (i / GROUP * cols + i % GROUP) as u8;
             }
             i += 1;
         }
@@ -49,13 +49,13 @@ const fn into_quads<const LANES: usize>() -> [[u8; LANES]; QUAD + 1] {
 }
 
 /// The other way round: which lane of a line of quads belongs in each place of the rows; garbage past them.
-const fn out_of_quads<const LANES: usize>() -> [[u8; LANES]; QUAD + 1] {
-    let mut from = [[0; LANES]; QUAD + 1];
+const fn out_of_quads<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
+    let mut from = [[0; LANES]; GROUP + 1];
     let mut cols = 1;
-    while cols <= QUAD {
+    while cols <= GROUP {
         let mut i = 0;
         while i < LANES {
-            from[cols][i] = (i / cols * QUAD + i % cols) as u8;
+            from[cols][i] = (i / cols * GROUP + i % cols) as u8;
             i += 1;
         }
         cols += 1;
@@ -67,7 +67,7 @@ impl Avx512<f32> {
     /// In each lane that one of `a` which row `cols` of the table says. Expanding and compressing do it without a table, but
     /// wait for what was in their result's register before.
     #[inline(always)]
-    fn permuted(self, from: &[[u8; 16]; QUAD + 1], cols: usize, a: __m512) -> __m512 {
+    fn permuted(self, from: &[[u8; 16]; GROUP + 1], cols: usize, a: __m512) -> __m512 {
         // SAFETY: the token proves the features; a row of the table is as long as what is loaded.
         unsafe {
             let from = _mm512_cvtepu8_epi32(_mm_loadu_si128(from[cols].as_ptr().cast()));
@@ -77,11 +77,11 @@ impl Avx512<f32> {
 
     /// A quad, from lane `first` on, of a line and of the fourth, eighth and twelfth after it; 0 where there is none.
     #[inline(always)]
-    fn load_quads(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m512 {
+    fn load_groups(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m512 {
         let (a, b) =
-            (part_of::<_, QUAD, _>(lines, line, first), part_of::<_, QUAD, _>(lines, line + 4, first));
+            (part_of::<_, GROUP, _>(lines, line, first), part_of::<_, GROUP, _>(lines, line + 4, first));
         let (c, d) =
-            (part_of::<_, QUAD, _>(lines, line + 8, first), part_of::<_, QUAD, _>(lines, line + 12, first));
+            (part_of::<_, GROUP, _>(lines, line + 8, first), part_of::<_, GROUP, _>(lines, line + 12, first));
         // SAFETY: the token proves the features; each quad has as many elements as are loaded.
         unsafe {
             let quads = _mm512_castps128_ps512(_mm_loadu_ps(a.as_ptr()));
@@ -251,7 +251,7 @@ impl Lanes for Avx512<f32> {
     /// One row through 2-4-1 on an Intel Xeon, when this came: 38 ns instead of 41.
     const DIVIDES_HALVES: bool = true;
     /// A line is one register here, and what is known of four lines at a time fits. With AVX2 it would not.
-    const GAINS_ABREAST: bool = true;
+    const INTERLEAVES: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
@@ -285,7 +285,7 @@ impl Lanes for Avx512<f32> {
     #[inline(always)]
     fn load_few(self, x: &[f32]) -> __m512 {
         match x.len() {
-            0..=QUAD => self.select(self.first(QUAD), self.load_row(x), self.zero()),
+            0..=GROUP => self.select(self.first(GROUP), self.load_row(x), self.zero()),
             // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
             5..=8 => unsafe {
                 _mm512_zextps256_ps512(_mm256_maskz_loadu_ps(self.first(x.len()) as u8, x.as_ptr()))
@@ -296,7 +296,7 @@ impl Lanes for Avx512<f32> {
     #[inline(always)]
     fn store_few(self, x: &mut [f32], v: __m512) {
         match x.len() {
-            0..=QUAD => self.store_row(x, v),
+            0..=GROUP => self.store_row(x, v),
             // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
             5..=8 => unsafe {
                 _mm256_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()) as u8, _mm512_castps512_ps256(v))
@@ -326,7 +326,7 @@ impl Lanes for Avx512<f32> {
         }
     }
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [__m512; QUAD]) -> __m512 {
+    fn sums(self, [a, b, c, d]: [__m512; GROUP]) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe {
             // Eight sums of each of two, then four of each of all, then two and one in every lane of their quarters.
@@ -371,22 +371,22 @@ impl Lanes for Avx512<f32> {
     }
 
     #[inline(always)]
-    fn columns(self, from: &[CacheLine<[f32; 16]>], first: usize) -> [__m512; QUAD] {
+    fn columns(self, from: &[CacheLine<[f32; 16]>], first: usize) -> [__m512; GROUP] {
         self.transpose_quarters([
-            self.load_quads(from, 0, first),
-            self.load_quads(from, 1, first),
-            self.load_quads(from, 2, first),
-            self.load_quads(from, 3, first),
+            self.load_groups(from, 0, first),
+            self.load_groups(from, 1, first),
+            self.load_groups(from, 2, first),
+            self.load_groups(from, 3, first),
         ])
     }
 
     #[inline(always)]
-    fn load_quad(self, quad: &[f32; QUAD]) -> __m512 {
+    fn load_group(self, quad: &[f32; GROUP]) -> __m512 {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
         unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(quad.as_ptr())) }
     }
     #[inline(always)]
-    fn splat_in_quads(self, a: __m512, k: usize) -> __m512 {
+    fn splat_in_groups(self, a: __m512, k: usize) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe {
             match k {
@@ -413,7 +413,7 @@ impl Avx512<f64> {
     /// In each lane that one of `a` which row `cols` of the table says. Expanding and compressing do it without a table, but
     /// wait for what was in their result's register before.
     #[inline(always)]
-    fn permuted(self, from: &[[u8; 8]; QUAD + 1], cols: usize, a: __m512d) -> __m512d {
+    fn permuted(self, from: &[[u8; 8]; GROUP + 1], cols: usize, a: __m512d) -> __m512d {
         // SAFETY: the token proves the features; a row of the table is as long as what is loaded.
         unsafe {
             let from = _mm512_cvtepu8_epi64(_mm_loadl_epi64(from[cols].as_ptr().cast()));
@@ -423,9 +423,9 @@ impl Avx512<f64> {
 
     /// A quad, from lane `first` on, of a line and of the second after it; 0 where there is none.
     #[inline(always)]
-    fn load_quads(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m512d {
+    fn load_groups(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m512d {
         let (a, b) =
-            (part_of::<_, QUAD, _>(lines, line, first), part_of::<_, QUAD, _>(lines, line + 2, first));
+            (part_of::<_, GROUP, _>(lines, line, first), part_of::<_, GROUP, _>(lines, line + 2, first));
         // SAFETY: the token proves the features; each quad has as many elements as are loaded.
         unsafe {
             let quads = _mm512_castpd256_pd512(_mm256_loadu_pd(a.as_ptr()));
@@ -548,7 +548,7 @@ impl Arithmetic for Avx512<f64> {
 
 impl Lanes for Avx512<f64> {
     const ACCUMULATORS: usize = 24;
-    const GAINS_ABREAST: bool = true;
+    const INTERLEAVES: bool = true;
     /// As in `f32`; not timed.
     const DIVIDES_HALVES: bool = true;
 
@@ -602,7 +602,7 @@ impl Lanes for Avx512<f64> {
         }
     }
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [__m512d; QUAD]) -> __m512d {
+    fn sums(self, [a, b, c, d]: [__m512d; GROUP]) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe {
             // Four sums of each of two, then two of each of all, then one.
@@ -640,10 +640,10 @@ impl Lanes for Avx512<f64> {
     }
 
     #[inline(always)]
-    fn columns(self, from: &[CacheLine<[f64; 8]>], first: usize) -> [__m512d; QUAD] {
+    fn columns(self, from: &[CacheLine<[f64; 8]>], first: usize) -> [__m512d; GROUP] {
         // Two lines in each, so that quarters come to lie in order.
-        let (a, b) = (self.load_quads(from, 0, first), self.load_quads(from, 1, first));
-        let (c, d) = (self.load_quads(from, 4, first), self.load_quads(from, 5, first));
+        let (a, b) = (self.load_groups(from, 0, first), self.load_groups(from, 1, first));
+        let (c, d) = (self.load_groups(from, 4, first), self.load_groups(from, 5, first));
         // SAFETY: the token proves the features.
         unsafe {
             let (even, odd) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
@@ -658,12 +658,12 @@ impl Lanes for Avx512<f64> {
     }
 
     #[inline(always)]
-    fn load_quad(self, quad: &[f64; QUAD]) -> __m512d {
+    fn load_group(self, quad: &[f64; GROUP]) -> __m512d {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
         unsafe { _mm512_broadcast_f64x4(_mm256_loadu_pd(quad.as_ptr())) }
     }
     #[inline(always)]
-    fn splat_in_quads(self, a: __m512d, k: usize) -> __m512d {
+    fn splat_in_groups(self, a: __m512d, k: usize) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe {
             match k {

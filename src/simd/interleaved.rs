@@ -9,9 +9,9 @@ use crate::simd::scalar::Scalar;
 
 /// `N` lines of some lanes, each with the bits that it has by itself.
 #[derive(Clone, Copy)]
-pub struct Abreast<L, const N: usize>(pub L);
+pub struct Interleaved<L, const N: usize>(pub L);
 
-impl<L: Lanes, const N: usize> Abreast<L, N> {
+impl<L: Lanes, const N: usize> Interleaved<L, N> {
     #[inline(always)]
     pub fn load(self, lines: &[<L::Element as Scalar>::Line; N]) -> [L::Vector; N] {
         let mut v = self.zero();
@@ -59,7 +59,7 @@ macro_rules! compare_each {
 /// What an instruction set does in its own way is done so for every line; all else is made of that. Loops, not closures over
 /// arrays, which would not be inlined.
 #[allow(clippy::needless_range_loop, reason = "several arrays have the same index")]
-impl<L: Lanes, const N: usize> Arithmetic for Abreast<L, N> {
+impl<L: Lanes, const N: usize> Arithmetic for Interleaved<L, N> {
     type Element = L::Element;
     type Vector = [L::Vector; N];
     type Mask = [L::Mask; N];

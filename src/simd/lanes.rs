@@ -4,7 +4,7 @@
 //! two 256-bit registers with AVX2, `wide`'s arrays elsewhere. So layouts, tails and the order of
 //! every reduction are the same everywhere, and an algorithm written over [`Lanes`] gives the same
 //! bits on AVX2 and AVX-512 without being written for it. A pair of registers also gives AVX2 two
-//! independent chains per operation, which hides latency in element-wise loops.
+//! independent accumulators_of per operation, which hides latency in element-wise loops.
 //!
 //! A value of a [`Lanes`] type is a *token*: it can be had only from detection, so holding one proves
 //! that the CPU has the instructions and its methods are safe to call. They compile to single
@@ -16,7 +16,7 @@ use crate::simd::float_bits::biased_shift;
 use crate::simd::float_bits::eighths_shift;
 use crate::simd::float_bits::lowest_exponent;
 use crate::simd::float_bits::shift;
-use crate::simd::prefetch::ask_for;
+use crate::simd::prefetch::prefetch_line;
 use crate::simd::scalar::CacheLine;
 use crate::simd::scalar::Line;
 use crate::simd::scalar::Scalar;
@@ -24,12 +24,12 @@ use crate::simd::scalar::Scalar;
 use crate::simd::scalar::Element;
 
 /// Lanes of a quad: room for one row of up to four features.
-pub const QUAD: usize = 4;
+pub const GROUP: usize = 4;
 
 /// Refuses rows that are too long, too many, or more than `x` has. Small factors cannot overflow.
 #[inline(always)]
 pub(super) fn check_rows<T: Element>(x: &[T], (rows, cols): (usize, usize)) {
-    assert!(cols <= QUAD && rows <= T::LANES / QUAD && rows * cols <= x.len());
+    assert!(cols <= GROUP && rows <= T::LANES / GROUP && rows * cols <= x.len());
 }
 
 /// Some elements of a line, from lane `first` on; 0 if there is no such line.
@@ -176,7 +176,7 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     const DIVIDES_HALVES: bool = false;
 
     /// Whether functions take less time for several lines [`abreast`].
-    const GAINS_ABREAST: bool = false;
+    const INTERLEAVES: bool = false;
 
     /// Runs `f` compiled for this instruction set. `f` must be `#[inline(always)]`.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
@@ -184,12 +184,12 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// Asks for the line of an element that may soon be needed, and may lie past the end of the slice.
     #[inline(always)]
     fn prefetch<X>(self, slice: &[X], index: usize) {
-        ask_for(slice, index, true);
+        prefetch_line(slice, index, true);
     }
     /// The same for what is needed later: as far as L2, so that nothing in use leaves L1 for it.
     #[inline(always)]
     fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
-        ask_for(slice, index, false);
+        prefetch_line(slice, index, false);
     }
     fn load(self, line: &<Self::Element as Scalar>::Line) -> Self::Vector;
     fn store(self, line: &mut <Self::Element as Scalar>::Line, v: Self::Vector);
@@ -201,15 +201,15 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// parts is in the cache, and a masked one until all is that was stored within its whole width.
     #[inline(always)]
     fn load_few(self, x: &[Self::Element]) -> Self::Vector {
-        if x.len() <= QUAD {
-            return self.select(self.first(QUAD), self.load_row(x), self.zero());
+        if x.len() <= GROUP {
+            return self.select(self.first(GROUP), self.load_row(x), self.zero());
         }
         self.load_slice(x)
     }
     /// [`Lanes::store_slice`] of what may soon be loaded, or lie beside what will.
     #[inline(always)]
     fn store_few(self, x: &mut [Self::Element], v: Self::Vector) {
-        if x.len() <= QUAD {
+        if x.len() <= GROUP {
             return self.store_row(x, v);
         }
         self.store_slice(x, v);
@@ -228,12 +228,12 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     fn sum(self, a: Self::Vector) -> Self::Element;
     /// Those of four vectors, in the four lanes of every quad.
     #[inline(always)]
-    fn sums(self, a: [Self::Vector; QUAD]) -> Self::Vector {
-        let mut sums = [Self::Element::ZERO; QUAD];
+    fn sums(self, a: [Self::Vector; GROUP]) -> Self::Vector {
+        let mut sums = [Self::Element::ZERO; GROUP];
         for (sum, a) in sums.iter_mut().zip(a) {
             *sum = self.sum(a);
         }
-        self.load_quad(&sums)
+        self.load_group(&sums)
     }
     /// The sum of all lanes in the canonical order, in `f64`.
     fn sum_f64(self, a: Self::Vector) -> f64;
@@ -248,14 +248,14 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// # Panics
     /// If there are fewer columns.
     #[inline(always)]
-    fn columns(self, from: &[<Self::Element as Scalar>::Line], first: usize) -> [Self::Vector; QUAD] {
-        let mut lines = [<Self::Element as Scalar>::Line::ZERO; QUAD];
+    fn columns(self, from: &[<Self::Element as Scalar>::Line], first: usize) -> [Self::Vector; GROUP] {
+        let mut lines = [<Self::Element as Scalar>::Line::ZERO; GROUP];
         for (i, from) in from.iter().take(Self::Element::LANES).enumerate() {
-            for (line, &x) in lines.iter_mut().zip(&from.as_slice()[first..first + QUAD]) {
+            for (line, &x) in lines.iter_mut().zip(&from.as_slice()[first..first + GROUP]) {
                 line.as_mut_slice()[i] = x;
             }
         }
-        let mut columns = [self.zero(); QUAD];
+        let mut columns = [self.zero(); GROUP];
         for (column, line) in columns.iter_mut().zip(&lines) {
             *column = self.load(line);
         }
@@ -264,9 +264,9 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
 
     /// The same four elements in every quad.
     #[inline(always)]
-    fn load_quad(self, quad: &[Self::Element; QUAD]) -> Self::Vector {
+    fn load_group(self, quad: &[Self::Element; GROUP]) -> Self::Vector {
         let mut line = <Self::Element as Scalar>::Line::ZERO;
-        for to in line.as_mut_slice().chunks_exact_mut(QUAD) {
+        for to in line.as_mut_slice().chunks_exact_mut(GROUP) {
             to.copy_from_slice(quad);
         }
         self.load(&line)
@@ -280,10 +280,10 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
         let zero = Self::Element::ZERO;
         match *x {
             [] => self.zero(),
-            [a] => self.load_quad(&[a, zero, zero, zero]),
-            [a, b] => self.load_quad(&[a, b, zero, zero]),
-            [a, b, c] => self.load_quad(&[a, b, c, zero]),
-            [a, b, c, d] => self.load_quad(&[a, b, c, d]),
+            [a] => self.load_group(&[a, zero, zero, zero]),
+            [a, b] => self.load_group(&[a, b, zero, zero]),
+            [a, b, c] => self.load_group(&[a, b, c, zero]),
+            [a, b, c, d] => self.load_group(&[a, b, c, d]),
             _ => panic!("a quad has four lanes"),
         }
     }
@@ -306,10 +306,10 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     }
     /// Lane `k < 4` of each quad in all four of its lanes.
     #[inline(always)]
-    fn splat_in_quads(self, a: Self::Vector, k: usize) -> Self::Vector {
+    fn splat_in_groups(self, a: Self::Vector, k: usize) -> Self::Vector {
         let mut line = <Self::Element as Scalar>::Line::ZERO;
         self.store(&mut line, a);
-        for quad in line.as_mut_slice().chunks_exact_mut(QUAD) {
+        for quad in line.as_mut_slice().chunks_exact_mut(GROUP) {
             quad.fill(quad[k]);
         }
         self.load(&line)
@@ -322,7 +322,7 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     fn load_rows(self, x: &[Self::Element], (rows, cols): (usize, usize)) -> Self::Vector {
         check_rows::<Self::Element>(x, (rows, cols));
         let mut line = <Self::Element as Scalar>::Line::ZERO;
-        for (r, quad) in line.as_mut_slice().chunks_exact_mut(QUAD).enumerate().take(rows) {
+        for (r, quad) in line.as_mut_slice().chunks_exact_mut(GROUP).enumerate().take(rows) {
             for (lane, &x) in quad.iter_mut().zip(&x[r * cols..][..cols]) {
                 *lane = x;
             }
@@ -337,7 +337,7 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     fn store_rows(self, x: &mut [Self::Element], (rows, cols): (usize, usize), v: Self::Vector) {
         let mut line = <Self::Element as Scalar>::Line::ZERO;
         self.store(&mut line, v);
-        for (r, quad) in line.as_slice().chunks_exact(QUAD).enumerate().take(rows) {
+        for (r, quad) in line.as_slice().chunks_exact(GROUP).enumerate().take(rows) {
             for (x, &lane) in x[r * cols..][..cols].iter_mut().zip(quad) {
                 *x = lane;
             }

@@ -7,7 +7,7 @@ use crate::simd::scalar::CacheLine;
 /// Asks for the cache line of an element, into L1 or as far as L2; nothing where it is not known how.
 #[inline(always)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "nothing is asked for"))]
-pub(super) fn ask_for<X>(slice: &[X], index: usize, into_l1: bool) {
+pub(super) fn prefetch_line<X>(slice: &[X], index: usize, into_l1: bool) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
@@ -24,8 +24,8 @@ pub const LINE_BYTES: usize = size_of::<CacheLine<[f32; 16]>>();
 
 /// Asks for some cache lines of a slice, as far as L2.
 #[inline(always)]
-pub fn ask_for_lines<X>(slice: &[X], lines: Range<usize>) {
+pub fn prefetch_lines<X>(slice: &[X], lines: Range<usize>) {
     for line in lines {
-        ask_for(slice, line * LINE_BYTES / size_of::<X>(), false);
+        prefetch_line(slice, line * LINE_BYTES / size_of::<X>(), false);
     }
 }

@@ -1,23 +1,23 @@
 //! How a trainer is described, checked and given its buffers.
 
-use crate::engine::batch::Slot;
+use crate::engine::batch::GradientShard;
 use crate::engine::dispatch::engine;
-use crate::engine::micro_batch::{Purpose, Tile};
+use crate::engine::micro_batch::{MicroBatch, Purpose};
 use crate::engine::parallel::PARALLEL_FLOP;
 use crate::engine::parallel::{Parallelism, Threads};
-use crate::engine::partition::Owners;
-use crate::engine::plan::{Plan, TileRows, step_flop};
+use crate::engine::partition::ParameterPartition;
+use crate::engine::plan::{MicroBatchRows, Plan, step_flop};
 use crate::engine::prediction::check_max_batch;
-use crate::engine::single_panel::SmallBuffers;
-use crate::engine::update::Guard;
+use crate::engine::single_panel::SinglePanelBuffers;
+use crate::engine::update::GradientClipping;
 use crate::error::Error;
-use crate::kernels::gemm::blocking::sums_in_chains;
-use crate::kernels::ops::loss::{Classes, Loss, Reduction};
+use crate::kernels::gemm::blocking::splits_accumulators;
+use crate::kernels::ops::loss::{ClassWeights, Loss, Reduction};
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer};
 use crate::network::Network;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements_mut};
-use crate::train::trainer::{Kept, Trainer};
+use crate::train::trainer::{ForwardCache, Trainer};
 
 /// How a network is trained: by default the mean squared error, gradient descent at a rate of 0.01, and batches of up
 /// to 256 rows.
@@ -29,7 +29,7 @@ pub struct TrainerBuilder<T: Element> {
     label_smoothing: f64,
     reduction: Reduction,
     optimizer: Optimizer,
-    guard: Guard,
+    clipping: GradientClipping,
     max_batch: usize,
     parallelism: Parallelism,
     parallel_threshold: usize,
@@ -47,7 +47,7 @@ impl<T: Element> TrainerBuilder<T> {
             label_smoothing: 0.0,
             reduction: Reduction::Mean,
             optimizer: Optimizer::sgd(0.01),
-            guard: Guard::NONE,
+            clipping: GradientClipping::NONE,
             max_batch: 256,
             parallelism: Parallelism::Auto,
             parallel_threshold: PARALLEL_FLOP,
@@ -97,16 +97,16 @@ impl<T: Element> TrainerBuilder<T> {
     /// `torch.nn.utils.clip_grad_norm_` does (Pascanu, Mikolov and Bengio 2013). [`Trainer::gradients`] still
     /// holds the gradient as it was.
     #[must_use]
-    pub fn clip_norm(mut self, largest: f64) -> Self {
-        self.guard.norm = largest;
+    pub fn clip_grad_norm(mut self, largest: f64) -> Self {
+        self.clipping.norm = largest;
         self
     }
 
     /// Limits every element of a gradient, after its norm, to a magnitude, as `torch.nn.utils.clip_grad_value_`
     /// does. [`Trainer::gradients`] still holds the gradient as it was.
     #[must_use]
-    pub fn clip_value(mut self, largest: f64) -> Self {
-        self.guard.value = largest;
+    pub fn clip_grad_value(mut self, largest: f64) -> Self {
+        self.clipping.value = largest;
         self
     }
 
@@ -114,7 +114,7 @@ impl<T: Element> TrainerBuilder<T> {
     /// step before. Costs a pass over the gradient.
     #[must_use]
     pub fn check_finite(mut self, check: bool) -> Self {
-        self.guard.finite = check;
+        self.clipping.finite = check;
         self
     }
 
@@ -150,10 +150,10 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// Keeps the norms of each layer's outputs and gradient: see [`Trainer::reports`]. Costs a pass over both; nothing
+    /// Keeps the norms of each layer's outputs and gradient: see [`Trainer::layer_stats`]. Costs a pass over both; nothing
     /// unless it is asked for.
     #[must_use]
-    pub fn report(mut self) -> Self {
+    pub fn layer_stats(mut self) -> Self {
         self.reports = true;
         self
     }
@@ -176,31 +176,31 @@ impl<T: Element> TrainerBuilder<T> {
         let Self { network, max_batch, .. } = self;
         check_max_batch(&network, max_batch)?;
         let optimizer = self.optimizer.checked::<T>()?;
-        let guard = self.guard.check()?;
+        let clipping = self.clipping.check()?;
         self.loss.check::<T>()?;
         let weights = self.class_weights.as_deref();
-        let classes = Classes::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
+        let classes = ClassWeights::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
         let threads = Threads::new(self.parallelism)?.with_threshold(self.parallel_threshold);
         let (count, lines) = (network.parameter_count(), network.parameters.len());
         let sharing = threads.sharing(step_flop(max_batch, count));
         let is_chained =
-            network.layers.iter().any(|layer| sums_in_chains::<T>(layer.inputs(), layer.outputs()));
-        // Reports are sums over tiles: they have as many rows then whatever the threads.
+            network.layers.iter().any(|layer| splits_accumulators::<T>(layer.inputs(), layer.outputs()));
+        // Reports are sums over micro_batches: they have as many rows then whatever the threads.
         let of_tiles = (!self.reports).then_some(sharing);
-        let tile_rows = TileRows::choose::<T>(max_batch, count, lines, is_chained, of_tiles);
-        let plan = Plan::choose::<T>(max_batch, tile_rows.least, lines);
+        let micro_batch_rows = MicroBatchRows::choose::<T>(max_batch, count, lines, is_chained, of_tiles);
+        let plan = Plan::choose::<T>(max_batch, micro_batch_rows.least, lines);
         let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
         let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
         // Reports and gradients of inputs only the general path knows, and to refuse a loss before its gradient is summed.
-        let is_general = self.reports || self.input_gradients || guard.finite;
+        let is_general = self.reports || self.input_gradients || clipping.finite;
         let first = if self.input_gradients { 0 } else { 1 };
         let isa = network.isa();
         let engine = engine(isa).ok_or(Error::Isa { isa })?;
-        let owners = Owners::new(&network, engine, first, sharing);
+        let partition = ParameterPartition::new(&network, engine, first, sharing);
         Ok(Trainer {
             engine,
-            squares: vec![0.0; owners.panels()],
-            owners,
+            squares: vec![0.0; partition.panels()],
+            partition,
             moments: moments::<T>(optimizer, network.parameters.len()),
             steps: 0,
             passes: 0,
@@ -208,19 +208,19 @@ impl<T: Element> TrainerBuilder<T> {
             reports: self.reports,
             reported_rows: 0,
             dropout_seed: network.layers.iter().any(|layer| layer.dropout() > 0.0).then_some(self.seed),
-            guard,
+            clipping,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
-            small: SmallBuffers::new(&network, tile_rows.least).filter(|_| !is_general),
-            slots: slots(&network, plan, (max_batch, tile_rows.most), purpose, self.reports),
+            small: SinglePanelBuffers::new(&network, micro_batch_rows.least).filter(|_| !is_general),
+            shards: shards(&network, plan, (max_batch, micro_batch_rows.most), purpose, self.reports),
             plan,
-            tile_rows,
+            micro_batch_rows,
             loss: self.loss,
             classes,
             reduction: self.reduction,
             optimizer,
             max_batch,
             threads,
-            kept: Kept {
+            forward_cache: ForwardCache {
                 batch: 0,
                 x: vec![T::ZERO; max_batch * network.inputs()],
                 outputs: vec![T::ZERO; max_batch * network.outputs()],
@@ -233,25 +233,25 @@ impl<T: Element> TrainerBuilder<T> {
 }
 
 /// The buffers of a batch of so many rows, in tiles of so many.
-fn slots<T: Element>(
+fn shards<T: Element>(
     network: &Network<T>,
     plan: Plan,
-    (max_batch, tile_rows): (usize, usize),
+    (max_batch, micro_batch_rows): (usize, usize),
     purpose: Purpose,
     reports: bool,
-) -> Vec<Slot<T>> {
+) -> Vec<GradientShard<T>> {
     let (count, own_lines) = match plan {
-        Plan::DepthFirst { slots } => (slots, network.parameters.len()),
-        Plan::TwoPhase => (max_batch.div_ceil(tile_rows), 0),
+        Plan::DepthFirst { shards } => (shards, network.parameters.len()),
+        Plan::TwoPhase => (max_batch.div_ceil(micro_batch_rows), 0),
     };
-    let slot = |n| Slot {
-        tile: Tile::new(&network.layers, tile_rows, purpose, n),
+    let shard = |n| GradientShard {
+        micro_batch: MicroBatch::new(&network.layers, micro_batch_rows, purpose, n),
         gradients: vec![T::Line::ZERO; own_lines],
         summed: 0,
         loss: 0.0,
         squares: vec![0.0; if reports { network.layers.len() } else { 0 }],
     };
-    (0..count).map(slot).collect()
+    (0..count).map(shard).collect()
 }
 
 /// The running sums that an optimizer keeps beside each parameter, as they start.

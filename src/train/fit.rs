@@ -8,19 +8,19 @@ use crate::kernels::ops::targets::Targets;
 use crate::metrics;
 use crate::network::init::Random;
 use crate::simd::scalar::Element;
-use crate::train::schedule::{Plateau, Schedule};
+use crate::train::schedule::{ReduceOnPlateau, Schedule};
 use crate::train::trainer::Trainer;
 
-/// Rows with their targets, and if wanted with a weight each.
+/// BatchRange with their targets, and if wanted with a weight each.
 #[derive(Clone, Copy, Debug)]
-pub struct Data<'a, T> {
+pub struct Dataset<'a, T> {
     x: &'a [T],
     targets: Targets<'a, T>,
     weights: Option<&'a [T]>,
 }
 
-impl<'a, T: Element> Data<'a, T> {
-    /// Rows `x` `[rows, inputs]`; targets as for [`Trainer::step`].
+impl<'a, T: Element> Dataset<'a, T> {
+    /// BatchRange `x` `[rows, inputs]`; targets as for [`Trainer::step`].
     pub fn new(x: &'a [T], targets: impl Into<Targets<'a, T>>) -> Self {
         Self { x, targets: targets.into(), weights: None }
     }
@@ -43,35 +43,37 @@ impl<'a, T: Element> Data<'a, T> {
 /// The settings of [`Trainer::fit`]: epochs, batches, schedule, validation, early stopping.
 ///
 /// ```
-/// use fuseprop::{Data, Fit, Schedule};
+/// use fuseprop::{Dataset, FitOptions, Schedule};
 ///
 /// let (x, classes) = ([0.1_f32, 0.9], [0, 1]);
-/// let how = Fit::new(100, 32)
-///     .validation(Data::new(&x, &classes))
+/// let how = FitOptions::new(100, 32)
+///     .validation(Dataset::new(&x, &classes))
 ///     .schedule(Schedule::cosine(100, 0.0).warm_up(5, 0.1))
-///     .stop_early(10);
+///     .early_stopping(10);
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Fit<'a, T> {
+pub struct FitOptions<'a, T> {
     epochs: usize,
     batch: usize,
-    seed: Option<u64>,
+    seed: u64,
+    shuffle: bool,
     schedule: Schedule,
-    plateau: Option<Plateau>,
-    validation: Option<Data<'a, T>>,
+    plateau: Option<ReduceOnPlateau>,
+    validation: Option<Dataset<'a, T>>,
     patience: Option<usize>,
     #[cfg(feature = "files")]
     checkpoint: Option<(&'a std::path::Path, usize)>,
 }
 
-impl<'a, T: Element> Fit<'a, T> {
+impl<'a, T: Element> FitOptions<'a, T> {
     /// Passes over all rows, shuffled, in batches of `batch` rows, the last and shorter one too. `batch` must not be above
     /// [`TrainerBuilder::max_batch`](crate::TrainerBuilder::max_batch).
     pub fn new(epochs: usize, batch: usize) -> Self {
         Self {
             epochs,
             batch,
-            seed: Some(0),
+            seed: 0,
+            shuffle: true,
             schedule: Schedule::constant(),
             plateau: None,
             validation: None,
@@ -84,14 +86,14 @@ impl<'a, T: Element> Fit<'a, T> {
     /// What the order of the rows follows from, together with the number of the epoch; 0 by default.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+        self.seed = seed;
         self
     }
 
-    /// Takes the rows in their own order, every epoch.
+    /// Whether each epoch has an order of rows of its own; true by default. Without, they are taken as they come, every epoch.
     #[must_use]
-    pub fn in_order(mut self) -> Self {
-        self.seed = None;
+    pub fn shuffle(mut self, shuffle: bool) -> Self {
+        self.shuffle = shuffle;
         self
     }
 
@@ -105,13 +107,13 @@ impl<'a, T: Element> Fit<'a, T> {
     /// Lowers the learning rate, on top of the schedule, when the loss no longer falls: that of the validation set if
     /// there is one. Never by default.
     #[must_use]
-    pub fn plateau(mut self, plateau: Plateau) -> Self {
+    pub fn reduce_on_plateau(mut self, plateau: ReduceOnPlateau) -> Self {
         self.plateau = Some(plateau);
         self
     }
 
     /// Writes a checkpoint after every so many epochs, and after the last, before its callback. See
-    /// [`Trainer::save_checkpoint`]; a trainer that [resumes](Trainer::resume) it goes on with the epoch after.
+    /// [`Trainer::save_checkpoint`]; a trainer that [resumes](Trainer::load_checkpoint) it goes on with the epoch after.
     #[cfg(feature = "files")]
     #[must_use]
     pub fn checkpoint(mut self, path: &'a (impl AsRef<std::path::Path> + ?Sized), every: usize) -> Self {
@@ -119,9 +121,9 @@ impl<'a, T: Element> Fit<'a, T> {
         self
     }
 
-    /// Rows that are not trained on, to evaluate after each epoch.
+    /// BatchRange that are not trained on, to evaluate after each epoch.
     #[must_use]
-    pub fn validation(mut self, data: Data<'a, T>) -> Self {
+    pub fn validation(mut self, data: Dataset<'a, T>) -> Self {
         self.validation = Some(data);
         self
     }
@@ -129,7 +131,7 @@ impl<'a, T: Element> Fit<'a, T> {
     /// Stops after so many epochs in a row (0 counts as 1) without a lower loss, of the validation set if there is one
     /// (Prechelt 1998). However the fit ends, but for an error, the parameters are those of the lowest afterwards.
     #[must_use]
-    pub fn stop_early(mut self, patience: usize) -> Self {
+    pub fn early_stopping(mut self, patience: usize) -> Self {
         self.patience = Some(patience);
         self
     }
@@ -144,14 +146,14 @@ pub struct Evaluation {
     pub accuracy: Option<f64>,
     /// The mean of `|y - t|`, for values, with `y` as the loss takes it.
     pub mean_absolute_error: Option<f64>,
-    /// The coefficient of determination, as [`metrics::r2`], for values.
+    /// The coefficient of determination, as [`metrics::r2_score`], for values.
     pub r2: Option<f64>,
 }
 
 /// What is known after an epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Epoch {
+pub struct EpochReport {
     /// From 1.
     pub number: usize,
     /// How many there will be at most.
@@ -167,7 +169,7 @@ pub struct Epoch {
     pub is_best: bool,
 }
 
-impl Epoch {
+impl EpochReport {
     /// The loss that early stopping watches.
     pub fn watched_loss(&self) -> f64 {
         self.validation.map_or(self.loss, |validation| validation.loss)
@@ -177,43 +179,43 @@ impl Epoch {
 /// How a fit ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Outcome {
+pub struct FitReport {
     /// The last epoch.
-    pub last: Epoch,
+    pub last: EpochReport,
     /// The epoch of the lowest watched loss, whose parameters early stopping returns to.
-    pub best: Epoch,
+    pub best: EpochReport,
 }
 
 /// A fit between two epochs.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress<T: Element> {
     /// What the epochs so far have come to.
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<FitReport>,
     /// The parameters of the best epoch, if early stopping will return to them.
     pub(crate) kept: Vec<T::Line>,
-    pub(crate) plateau: Option<Plateau>,
+    pub(crate) plateau: Option<ReduceOnPlateau>,
     /// By which plateaus have lowered the learning rate.
     pub(crate) factor: f64,
 }
 
 impl<T: Element> Progress<T> {
     /// Takes in an epoch, of which all but its rank is known; the same with its rank.
-    fn add(&mut self, mut last: Epoch) -> Epoch {
+    fn add(&mut self, mut last: EpochReport) -> EpochReport {
         let watched = last.watched_loss();
         let best = match self.outcome {
             // A loss that is not a number is never the best of several.
-            Some(Outcome { best, .. }) if watched >= best.watched_loss() || watched.is_nan() => best,
+            Some(FitReport { best, .. }) if watched >= best.watched_loss() || watched.is_nan() => best,
             _ => last,
         };
         last.is_best = best.number == last.number;
-        self.outcome = Some(Outcome { last, best: Epoch { is_best: true, ..best } });
+        self.outcome = Some(FitReport { last, best: EpochReport { is_best: true, ..best } });
         self.factor *= self.plateau.as_mut().map_or(1.0, |plateau| plateau.factor(watched));
         last
     }
 
     /// Whether there were so many epochs without a lower loss.
     fn is_stuck(&self, patience: Option<usize>) -> bool {
-        let waited = self.outcome.map_or(0, |Outcome { last, best }| last.number - best.number);
+        let waited = self.outcome.map_or(0, |FitReport { last, best }| last.number - best.number);
         patience.is_some_and(|patience| waited >= patience.max(1))
     }
 }
@@ -248,7 +250,7 @@ impl<T: Element> Trainer<T> {
     ///
     /// ```
     /// use std::ops::ControlFlow;
-    /// use fuseprop::{Activation, Data, Fit, Network, Optimizer, Trainer};
+    /// use fuseprop::{Activation, Dataset, FitOptions, Network, Optimizer, Trainer};
     ///
     /// let network = Network::<f32>::builder(1)
     ///     .dense(16, Activation::Tanh)
@@ -258,7 +260,7 @@ impl<T: Element> Trainer<T> {
     /// let mut trainer = Trainer::builder(network).optimizer(Optimizer::adam(0.01)).build()?;
     /// let x: Vec<f32> = (0..200).map(|i| i as f32 / 100.0 - 1.0).collect();
     /// let y: Vec<f32> = x.iter().map(|x| (3.0 * x).sin()).collect();
-    /// let outcome = trainer.fit(Data::new(&x, &y), &Fit::new(100, 20), |epoch| {
+    /// let outcome = trainer.fit(Dataset::new(&x, &y), &FitOptions::new(100, 20), |epoch| {
     ///     if epoch.loss < 1e-3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     /// })?;
     /// assert!(outcome.last.loss < 0.01);
@@ -273,10 +275,10 @@ impl<T: Element> Trainer<T> {
     /// step before.
     pub fn fit(
         &mut self,
-        data: Data<'_, T>,
-        how: &Fit<'_, T>,
-        each: impl FnMut(&Epoch) -> ControlFlow<()> + Send,
-    ) -> Result<Outcome, Error> {
+        data: Dataset<'_, T>,
+        how: &FitOptions<'_, T>,
+        each: impl FnMut(&EpochReport) -> ControlFlow<()> + Send,
+    ) -> Result<FitReport, Error> {
         if how.epochs == 0 || how.batch == 0 {
             return Err(Error::Zero {
                 what: if how.epochs == 0 { "the number of epochs" } else { "the rows of a batch" },
@@ -286,7 +288,7 @@ impl<T: Element> Trainer<T> {
             return Err(Error::Batch { max: self.max_batch(), found: how.batch });
         }
         how.schedule.check()?;
-        how.plateau.map(Plateau::check).transpose()?;
+        how.plateau.map(ReduceOnPlateau::check).transpose()?;
         let base = self.optimizer().learning_rate();
         // No schedule rises and falls again: if the last rate is one, all are.
         let value = how.schedule.rate(base, how.epochs - 1);
@@ -309,7 +311,7 @@ impl<T: Element> Trainer<T> {
     ///
     /// # Errors
     /// As [`Trainer::step_weighted`], but for the number of rows.
-    pub fn evaluate(&mut self, data: Data<'_, T>) -> Result<Evaluation, Error> {
+    pub fn evaluate(&mut self, data: Dataset<'_, T>) -> Result<Evaluation, Error> {
         let rows = self.check_data(data)?;
         let (inputs, outputs) = (self.network().inputs(), self.network().outputs());
         let scale = self.loss_scale((data.targets, data.weights), rows);
@@ -339,7 +341,7 @@ impl<T: Element> Trainer<T> {
     }
 
     /// The number of rows, at least 1, of data that fit the network and the loss.
-    fn check_data(&self, data: Data<'_, T>) -> Result<usize, Error> {
+    fn check_data(&self, data: Dataset<'_, T>) -> Result<usize, Error> {
         let inputs = self.network().inputs();
         if data.x.is_empty() || !data.x.len().is_multiple_of(inputs) {
             return Err(Error::Rows { what: "inputs", row: inputs, found: data.x.len() });
@@ -351,10 +353,10 @@ impl<T: Element> Trainer<T> {
 
     fn fit_epochs(
         &mut self,
-        data: Data<'_, T>,
-        how: &Fit<'_, T>,
-        mut each: impl FnMut(&Epoch) -> ControlFlow<()>,
-    ) -> Result<Outcome, Error> {
+        data: Dataset<'_, T>,
+        how: &FitOptions<'_, T>,
+        mut each: impl FnMut(&EpochReport) -> ControlFlow<()>,
+    ) -> Result<FitReport, Error> {
         let base = self.optimizer().learning_rate();
         let mut order: Vec<usize> = (0..data.x.len() / self.network().inputs()).collect();
         let mut batch = Batch::new(self, data, how.batch.min(order.len()));
@@ -367,9 +369,9 @@ impl<T: Element> Trainer<T> {
         if how.patience.is_some() && progress.kept.is_empty() {
             progress.kept = self.network().parameters.clone();
             // Parameters of an earlier best epoch were not kept: the last stands for it.
-            progress.outcome = progress.outcome.map(|Outcome { last, .. }| {
-                let last = Epoch { is_best: true, ..last };
-                Outcome { last, best: last }
+            progress.outcome = progress.outcome.map(|FitReport { last, .. }| {
+                let last = EpochReport { is_best: true, ..last };
+                FitReport { last, best: last }
             });
         }
         let first = progress.outcome.map_or(1, |outcome| outcome.last.number + 1);
@@ -379,12 +381,13 @@ impl<T: Element> Trainer<T> {
             }
             let learning_rate = how.schedule.rate(base, number - 1) * progress.factor;
             self.set_learning_rate(learning_rate)?;
-            if let Some(seed) = how.seed {
-                shuffle(&mut order, seed, number as u64);
+            if how.shuffle {
+                shuffle(&mut order, how.seed, number as u64);
             }
             let loss = self.epoch(data, &order, how.batch, &mut batch)?;
             let validation = how.validation.map(|data| self.evaluate(data)).transpose()?;
-            let epoch = Epoch { number, of: how.epochs, loss, validation, learning_rate, is_best: true };
+            let epoch =
+                EpochReport { number, of: how.epochs, loss, validation, learning_rate, is_best: true };
             let epoch = progress.add(epoch);
             if epoch.is_best && how.patience.is_some() {
                 progress.kept.copy_from_slice(&self.network().parameters);
@@ -410,7 +413,7 @@ impl<T: Element> Trainer<T> {
     /// Steps through all rows once; the loss.
     fn epoch(
         &mut self,
-        data: Data<'_, T>,
+        data: Dataset<'_, T>,
         order: &[usize],
         batch_rows: usize,
         batch: &mut Batch<T>,
@@ -435,7 +438,7 @@ impl<T: Element> Trainer<T> {
 }
 
 impl<T: Element> Batch<T> {
-    fn new(trainer: &Trainer<T>, data: Data<'_, T>, rows: usize) -> Self {
+    fn new(trainer: &Trainer<T>, data: Dataset<'_, T>, rows: usize) -> Self {
         let (inputs, outputs) = (trainer.network().inputs(), trainer.network().outputs());
         let (values, classes) = match data.targets {
             Targets::Values(_) => (rows * outputs, 0),
@@ -450,7 +453,7 @@ impl<T: Element> Batch<T> {
     }
 
     /// Copies some rows, in their order.
-    fn gather(&mut self, data: Data<'_, T>, rows: &[usize], (inputs, outputs): (usize, usize)) {
+    fn gather(&mut self, data: Dataset<'_, T>, rows: &[usize], (inputs, outputs): (usize, usize)) {
         self.x.clear();
         self.values.clear();
         self.classes.clear();
@@ -491,7 +494,7 @@ mod tests {
         for (number, (loss, best)) in (1..).zip(losses) {
             let (validation, learning_rate) = (None, 0.1);
             let added =
-                progress.add(Epoch { number, of: 7, loss, validation, learning_rate, is_best: false });
+                progress.add(EpochReport { number, of: 7, loss, validation, learning_rate, is_best: false });
             let outcome = progress.outcome.unwrap();
             assert_eq!((outcome.last.number, outcome.best.number), (number, best));
             let ranks = [added.is_best, outcome.last.is_best, outcome.best.is_best];

@@ -100,7 +100,7 @@ impl<T: Element> Trainer<T> {
         let (mut parameters, mut gradients) = (vec![T::ZERO; count], vec![T::ZERO; count]);
         let kept = self.network.parameters.clone();
         read_canonical(&layers, &kept, &mut parameters);
-        let mut moved = Moved { passes: self.passes, kept, trainer: self };
+        let mut moved = RestoreOnDrop { passes: self.passes, kept, trainer: self };
         moved.loss_at(&parameters, &mut loss)?;
         read_canonical(&layers, &moved.trainer.gradients, &mut gradients);
         let measured = (0..count).map(|i| {
@@ -120,27 +120,27 @@ impl<T: Element> Trainer<T> {
 }
 
 /// A trainer whose parameters are moved about. When this goes, by an error or a panic too, they are as they were.
-struct Moved<'t, T: Element> {
+struct RestoreOnDrop<'t, T: Element> {
     trainer: &'t mut Trainer<T>,
     kept: Vec<T::Line>,
     passes: u64,
 }
 
-impl<T: Element> Moved<'_, T> {
+impl<T: Element> RestoreOnDrop<'_, T> {
     fn loss_at(
         &mut self,
         parameters: &[T],
         loss: &mut impl FnMut(&mut Trainer<T>) -> Result<f64, Error>,
     ) -> Result<f64, Error> {
         self.trainer.network.write_parameters(parameters)?;
-        self.trainer.owners.renew(&self.trainer.network, self.trainer.engine);
+        self.trainer.partition.refresh_transposed(&self.trainer.network, self.trainer.engine);
         // Every pass leaves out the same elements, if any.
         self.trainer.passes = self.passes;
         loss(self.trainer)
     }
 }
 
-impl<T: Element> Drop for Moved<'_, T> {
+impl<T: Element> Drop for RestoreOnDrop<'_, T> {
     fn drop(&mut self) {
         self.trainer.restore(&self.kept);
         self.trainer.passes = self.passes;

@@ -7,7 +7,7 @@ use crate::train::trainer::Trainer;
 /// One layer in the last step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct LayerReport {
+pub struct LayerStats {
     /// The root mean square of its outputs, before dropout.
     pub activations: f64,
     /// The Euclidean norm of the gradient of its parameters, before clipping.
@@ -27,31 +27,31 @@ impl<T: Element> Trainer<T> {
     /// for _ in 0..12 {
     ///     builder = builder.dense(4, Activation::Sigmoid);
     /// }
-    /// let mut trainer = Trainer::builder(builder.seed(1).build()?).report().build()?;
+    /// let mut trainer = Trainer::builder(builder.seed(1).build()?).layer_stats().build()?;
     /// trainer.step(&[0.5; 4], &[0.0; 4])?;
-    /// let gradients: Vec<f64> = trainer.reports()?.map(|layer| layer.gradient).collect();
+    /// let gradients: Vec<f64> = trainer.layer_stats()?.map(|layer| layer.gradient).collect();
     /// assert!(gradients[0] < 1e-4 * gradients[11]); // they vanish
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoReport`] unless [`TrainerBuilder::report`](crate::TrainerBuilder::report) asked for it.
-    pub fn reports(&self) -> Result<impl Iterator<Item = LayerReport> + '_, Error> {
+    /// [`Error::NoLayerStats`] unless [`TrainerBuilder::layer_stats`](crate::TrainerBuilder::layer_stats) asked for it.
+    pub fn layer_stats(&self) -> Result<impl Iterator<Item = LayerStats> + '_, Error> {
         if !self.reports {
-            return Err(Error::NoReport);
+            return Err(Error::NoLayerStats);
         }
         Ok((0..self.network.layers.len()).map(|l| self.report_on(l)))
     }
 
-    fn report_on(&self, l: usize) -> LayerReport {
+    fn report_on(&self, l: usize) -> LayerStats {
         let layer = self.network.layers[l];
         let layer_of_panel =
-            self.owners.groups.iter().flat_map(|group| core::iter::repeat_n(group.layer, group.panels));
+            self.partition.blocks.iter().flat_map(|block| core::iter::repeat_n(block.layer, block.panels));
         let panels = layer_of_panel.zip(&self.squares);
         let gradient: f64 = panels.filter(|&(layer, _)| layer == l).map(|(_, square)| square).sum();
         let outputs = (self.reported_rows * layer.outputs()).max(1) as f64;
-        let activations: f64 = self.slots.iter().map(|slot| slot.squares[l]).sum();
-        LayerReport {
+        let activations: f64 = self.shards.iter().map(|shard| shard.squares[l]).sum();
+        LayerStats {
             activations: (activations / outputs).sqrt(),
             gradient: gradient.sqrt(),
             parameters: self.engine.sum_of_squares(self.network.layer_lines(l)).sqrt(),
@@ -62,7 +62,7 @@ impl<T: Element> Trainer<T> {
     pub(crate) fn start_report(&mut self, rows: usize) {
         if self.reports {
             self.reported_rows = rows;
-            self.slots.iter_mut().for_each(|slot| slot.squares.fill(0.0));
+            self.shards.iter_mut().for_each(|shard| shard.squares.fill(0.0));
         }
     }
 }

@@ -111,21 +111,21 @@ impl Schedule {
 /// if it is below `(1 - 1e-4)` of the lowest so far.
 ///
 /// ```
-/// use fuseprop::Plateau;
+/// use fuseprop::ReduceOnPlateau;
 ///
-/// let mut plateau = Plateau::new(0.1, 2);
+/// let mut plateau = ReduceOnPlateau::new(0.1, 2);
 /// let factors: Vec<f64> = [1.0, 0.5, 0.5, 0.5, 0.5].map(|loss| plateau.factor(loss)).to_vec();
 /// assert_eq!(factors, [1.0, 1.0, 1.0, 1.0, 0.1]); // the third epoch without a lower loss
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Plateau {
+pub struct ReduceOnPlateau {
     pub(crate) factor: f64,
     pub(crate) patience: usize,
     pub(crate) lowest: f64,
     pub(crate) waited: usize,
 }
 
-impl Plateau {
+impl ReduceOnPlateau {
     /// Multiplies the rate by `factor`, at least 0 and below 1, after more than `patience` epochs in a row without a lower loss.
     pub fn new(factor: f64, patience: usize) -> Self {
         Self { factor, patience, lowest: f64::INFINITY, waited: 0 }

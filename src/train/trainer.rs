@@ -1,30 +1,30 @@
 //! The training step: from rows and targets to updated weights.
 //!
 //! ```text
-//! for each slot of the batch, in parallel:            pass.rs
-//!     for each tile of its rows:                      tile.rs
+//! for each shard of the batch, in parallel:            pass.rs
+//!     for each tile of its rows:                      micro_batch.rs
 //!         forward, loss, backward
-//!         depth-first: its share of the gradient is added to the slot's
-//! for each group of parameters, in parallel:          update.rs
-//!     the gradient: summed over tiles (two-phase) or slots (depth-first)
+//!         depth-first: its share of the gradient is added to the shard's
+//! for each block of parameters, in parallel:          update.rs
+//!     the gradient: summed over tiles (two-phase) or shards (depth-first)
 //!     the optimizer's update, and the transposed copy
 //! ```
 
 use crate::engine::dispatch::Engine;
 use core::fmt;
 
-use crate::engine::batch::{Pass, Rows, Shared, Slot, total_loss};
+use crate::engine::batch::{BatchRange, GradientShard, PassContext, PassKind, total_loss};
 use crate::engine::parallel::UPDATE_FLOP;
 use crate::engine::parallel::{Parallelism, Threads};
-use crate::engine::partition::{Group, Owners};
-use crate::engine::plan::{Plan, TileRows, slots_together, step_flop};
+use crate::engine::partition::{ParameterBlock, ParameterPartition};
+use crate::engine::plan::{MicroBatchRows, Plan, shard_grain, step_flop};
 use crate::engine::prediction::shares;
-use crate::engine::single_panel::{SmallBuffers, SmallStep};
-use crate::engine::update::{Finish, Guard, Parts, complete};
+use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelStep};
+use crate::engine::update::{Finish, GradientClipping, Parts, complete};
 use crate::error::{Error, check_batch, check_length};
-use crate::kernels::matrix::Start;
-use crate::kernels::ops::dropout::Noise;
-use crate::kernels::ops::loss::{Classes, Loss, Objective, Reduction};
+use crate::kernels::matrix::Beta;
+use crate::kernels::ops::dropout::DropoutRng;
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, Reduction};
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::network::{Network, read_canonical};
@@ -62,41 +62,41 @@ use crate::train::fit::Progress;
 pub struct Trainer<T: Element> {
     pub(crate) network: Network<T>,
     pub(crate) engine: &'static dyn Engine<T>,
-    pub(crate) owners: Owners<T>,
+    pub(crate) partition: ParameterPartition<T>,
     /// In the layout of the network's parameters.
     pub(crate) gradients: Vec<T::Line>,
     /// What the optimizer keeps beside each parameter, in the same layout.
     pub(crate) moments: [Vec<T::Line>; MAX_MOMENTS],
-    /// The squared norm of the gradient of each group of parameters, where it is asked for.
+    /// The squared norm of the gradient of each block of parameters, where it is asked for.
     pub(crate) squares: Vec<f64>,
     /// Updates so far.
     pub(crate) steps: u64,
     /// Training and forward passes so far, the one under way among them: dropout follows from it.
     pub(crate) passes: u64,
     pub(crate) reports: bool,
-    /// Rows of the batch that is reported on.
+    /// BatchRange of the batch that is reported on.
     pub(crate) reported_rows: usize,
     /// The fit under way when a checkpoint was written that this trainer goes on from.
     pub(crate) resumed: Option<Progress<T>>,
     /// The seed of dropout, if any layer has it.
     pub(crate) dropout_seed: Option<u64>,
-    pub(crate) slots: Vec<Slot<T>>,
-    /// For batches that need no slots, if the network is small.
-    pub(crate) small: Option<SmallBuffers<T>>,
+    pub(crate) shards: Vec<GradientShard<T>>,
+    /// For batches that need no shards, if the network is small.
+    pub(crate) small: Option<SinglePanelBuffers<T>>,
     pub(crate) plan: Plan,
-    pub(crate) tile_rows: TileRows,
+    pub(crate) micro_batch_rows: MicroBatchRows,
     pub(crate) loss: Loss,
-    pub(crate) classes: Classes<T>,
+    pub(crate) classes: ClassWeights<T>,
     pub(crate) reduction: Reduction,
     pub(crate) optimizer: Optimizer,
-    pub(crate) guard: Guard,
+    pub(crate) clipping: GradientClipping,
     pub(crate) max_batch: usize,
     pub(crate) threads: Threads,
     /// What `forward` keeps of its batch for `backward`.
-    pub(crate) kept: Kept<T>,
+    pub(crate) forward_cache: ForwardCache<T>,
     /// `[max_batch, inputs]`, empty unless asked for.
     pub(crate) input_gradients: Vec<T>,
-    /// Rows of the batch that `input_gradients` holds.
+    /// BatchRange of the batch that `input_gradients` holds.
     pub(crate) input_gradient_rows: usize,
 }
 
@@ -114,7 +114,7 @@ impl<T: Element> fmt::Debug for Trainer<T> {
 }
 
 /// A batch between `forward` and `backward`.
-pub(crate) struct Kept<T> {
+pub(crate) struct ForwardCache<T> {
     /// 0: there is none.
     pub(crate) batch: usize,
     pub(crate) x: Vec<T>,
@@ -125,7 +125,7 @@ pub(crate) struct Kept<T> {
 #[derive(Clone, Copy)]
 enum Goal {
     /// The gradient, alone or on top of what is there.
-    Gradient(Start),
+    Gradient(Beta),
     /// The gradient and the update.
     Step,
 }
@@ -167,19 +167,19 @@ impl<T: Element> Trainer<T> {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let batch = check_batch("inputs", x.len(), inputs, self.max_batch)?;
         self.loss.check_targets(targets, weights, (batch, outputs))?;
-        self.kept.batch = 0;
+        self.forward_cache.batch = 0;
         let scale = self.loss.scale(self.reduction, (targets, weights), &self.classes, (batch, outputs));
         let objective = Objective { loss: self.loss, scale, targets, weights };
         let (start, update) = match goal {
             Goal::Gradient(start) => (start, None),
-            Goal::Step => (Start::Zero, Some(self.next_update())),
+            Goal::Step => (Beta::Zero, Some(self.next_update())),
         };
-        if let Some(loss) = self.run_small((x, batch), objective, start, update.as_ref())? {
+        if let Some(loss) = self.step_single_panel((x, batch), objective, start, update.as_ref())? {
             return Ok(loss);
         }
         let flop = step_flop(batch, self.network.parameter_count());
-        let pass = Some(Pass::Train(objective));
-        let finish = Finish { sum: Some(start), measure: self.reports, guard: self.guard, update };
+        let pass = Some(PassKind::Train(objective));
+        let finish = Finish { sum: Some(start), measure: self.reports, clipping: self.clipping, update };
         self.start_report(batch);
         self.passes += 1;
         let loss = self.run(x, flop, pass, finish)?;
@@ -189,25 +189,25 @@ impl<T: Element> Trainer<T> {
 
     /// Both halves of a step, if the network and the batch are small. A norm to clip by must be known before the update,
     /// which is then left to the general second half.
-    fn run_small(
+    fn step_single_panel(
         &mut self,
         (x, rows): (&[T], usize),
         objective: Objective<'_, T>,
-        start: Start,
+        start: Beta,
         update: Option<&Update>,
     ) -> Result<Option<f64>, Error> {
-        let measures = self.guard.measures();
-        let Self { small, network, engine, owners, gradients, moments, classes, plan, .. } = self;
+        let measures = self.clipping.measures();
+        let Self { small, network, engine, partition, gradients, moments, classes, plan, .. } = self;
         // Slots add the gradient of a batch to that of another as a whole, not row by row.
-        let suits = *plan == Plan::TwoPhase || start == Start::Zero;
+        let suits = *plan == Plan::TwoPhase || start == Beta::Zero;
         let Some(buffers) = small.as_mut().filter(|small| suits && small.suit(network, rows)) else {
             return Ok(None);
         };
-        let mut step = SmallStep {
+        let mut step = SinglePanelStep {
             buffers,
             layers: &network.layers,
             parameters: &mut network.parameters,
-            transposed: &mut owners.transposed,
+            transposed: &mut partition.transposed,
             gradients,
             moments: moments.each_mut().map(Vec::as_mut_slice),
             classes,
@@ -217,10 +217,10 @@ impl<T: Element> Trainer<T> {
             start,
             update: update.filter(|_| !measures),
         };
-        let loss = engine.run_small(&mut step);
+        let loss = engine.step_single_panel(&mut step);
         self.passes += 1;
         if measures && let Some(&update) = update {
-            let finish = Finish { guard: self.guard, update: Some(update), ..Finish::NOTHING };
+            let finish = Finish { clipping: self.clipping, update: Some(update), ..Finish::NOTHING };
             self.run(&[], 0, None, finish)?;
         }
         self.steps += u64::from(update.is_some());
@@ -229,60 +229,67 @@ impl<T: Element> Trainer<T> {
 
     /// The halves of a step: `pass` over the rows of `x` (pass.rs), then `finish` (update.rs). Either may be nothing. The
     /// loss of the pass, 0 if it has none.
-    fn run(&mut self, x: &[T], flop: usize, pass: Option<Pass<'_, T>>, finish: Finish) -> Result<f64, Error> {
+    fn run(
+        &mut self,
+        x: &[T],
+        flop: usize,
+        pass: Option<PassKind<'_, T>>,
+        finish: Finish,
+    ) -> Result<f64, Error> {
         let batch = x.len() / self.network.inputs();
         let most = match self.plan {
             Plan::TwoPhase => usize::MAX,
-            Plan::DepthFirst { slots } => slots,
+            Plan::DepthFirst { shards } => shards,
         };
-        let tile_rows = self.tile_rows.of_batch(batch, self.slots.len());
-        let (rows_each, used) = shares(batch, tile_rows, most);
-        let noise = self.dropout_seed.map(|seed| Noise::new(seed, self.passes));
+        let micro_batch_rows = self.micro_batch_rows.of_batch(batch, self.shards.len());
+        let (rows_each, used) = shares(batch, micro_batch_rows, most);
+        let dropout_rng = self.dropout_seed.map(|seed| DropoutRng::new(seed, self.passes));
         let &mut Self { engine, .. } = self;
-        let Self { network, owners, gradients, moments, squares, steps, .. } = self;
-        let Self { slots, plan, kept, input_gradients, classes, .. } = self;
-        let slots = &mut slots[..used];
-        if pass.is_some_and(Pass::goes_back) && !input_gradients.is_empty() {
+        let Self { network, partition, gradients, moments, squares, steps, .. } = self;
+        let Self { shards, plan, forward_cache, input_gradients, classes, .. } = self;
+        let shards = &mut shards[..used];
+        if pass.is_some_and(PassKind::goes_back) && !input_gradients.is_empty() {
             self.input_gradient_rows = batch;
         }
         self.threads.enter(flop, |split| {
             if let Some(pass) = pass {
-                let together = match plan {
+                let grain = match plan {
                     Plan::TwoPhase => 1,
-                    Plan::DepthFirst { .. } => slots_together(slots.len(), split.threads()),
+                    Plan::DepthFirst { .. } => shard_grain(shards.len(), split.threads()),
                 };
-                let rows = Rows {
-                    slots,
-                    together,
+                let rows = BatchRange {
+                    shards,
+                    grain,
                     first_row: 0,
-                    outputs: &mut kept.outputs,
+                    outputs: &mut forward_cache.outputs,
                     input_gradients: &mut input_gradients[..],
-                    shared: Shared {
+                    shared: PassContext {
                         network,
-                        owners,
+                        partition,
                         x,
                         batch,
                         pass,
                         classes,
                         rows_each,
-                        tile_rows,
+                        micro_batch_rows,
                         plan: *plan,
-                        noise,
+                        dropout_rng,
                     },
                 };
-                split.for_each(rows, &|rows| engine.run_rows(rows));
+                split.for_each(rows, &|rows| engine.run_range(rows));
             }
-            let scale = pass.and_then(Pass::loss_scale);
-            let loss = scale.map_or(0.0, |scale| scale * total_loss(slots, *plan));
+            let scale = pass.and_then(PassKind::loss_scale);
+            let loss = scale.map_or(0.0, |scale| scale * total_loss(shards, *plan));
             let moments = moments.each_mut().map(Vec::as_mut_slice);
-            let parts = Parts { network, engine, owners, gradients, moments, squares, slots, steps: *steps };
+            let parts =
+                Parts { network, engine, partition, gradients, moments, squares, shards, steps: *steps };
             complete(split, parts, loss, &finish)?;
             Ok(loss)
         })
     }
 
     fn next_update(&self) -> Update {
-        Update { optimizer: self.optimizer, step: self.steps + 1, scale: 1.0, limit: self.guard.value }
+        Update { optimizer: self.optimizer, step: self.steps + 1, scale: 1.0, limit: self.clipping.value }
     }
 }
 
@@ -312,7 +319,7 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), None), Goal::Gradient(Start::Zero))
+        self.train(x, (targets.into(), None), Goal::Gradient(Beta::Zero))
     }
 
     /// [`Trainer::compute_gradients`] with a weight for the loss of each row, as [`Trainer::step_weighted`].
@@ -328,7 +335,7 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), Some(weights)), Goal::Gradient(Start::Zero))
+        self.train(x, (targets.into(), Some(weights)), Goal::Gradient(Beta::Zero))
     }
 
     /// Adds the gradient of another batch to that in [`Trainer::gradients`], for batches in several parts of which the
@@ -359,7 +366,7 @@ impl<T: Element> Trainer<T> {
     where
         T: 't,
     {
-        self.train(x, (targets.into(), None), Goal::Gradient(Start::Accumulate))
+        self.train(x, (targets.into(), None), Goal::Gradient(Beta::One))
     }
 
     /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`], clipped if that was
@@ -370,9 +377,9 @@ impl<T: Element> Trainer<T> {
     /// check. Nothing has changed then.
     pub fn apply_gradients(&mut self) -> Result<(), Error> {
         let update = Some(self.next_update());
-        let finish = Finish { guard: self.guard, update, ..Finish::NOTHING };
+        let finish = Finish { clipping: self.clipping, update, ..Finish::NOTHING };
         self.run(&[], UPDATE_FLOP.saturating_mul(self.network.parameter_count()), None, finish)?;
-        self.kept.batch = 0;
+        self.forward_cache.batch = 0;
         self.steps += 1;
         Ok(())
     }
@@ -381,8 +388,8 @@ impl<T: Element> Trainer<T> {
     pub fn gradient_norm(&self) -> f64 {
         let engine = self.engine;
         // Panel by panel, in the order in which a norm that clips is added up.
-        let panels = |group: &Group| self.gradients[group.lines()].chunks_exact(1 + group.columns);
-        let squares = self.owners.groups.iter().flat_map(panels).map(|panel| engine.sum_of_squares(panel));
+        let panels = |block: &ParameterBlock| self.gradients[block.lines()].chunks_exact(1 + block.columns);
+        let squares = self.partition.blocks.iter().flat_map(panels).map(|panel| engine.sum_of_squares(panel));
         squares.sum::<f64>().sqrt()
     }
 
@@ -398,13 +405,13 @@ impl<T: Element> Trainer<T> {
     /// [`Error::Rows`] or [`Error::Batch`], as [`Trainer::step`].
     pub fn forward(&mut self, x: &[T]) -> Result<&[T], Error> {
         let batch = check_batch("inputs", x.len(), self.network.inputs(), self.max_batch)?;
-        self.kept.x[..x.len()].copy_from_slice(x);
+        self.forward_cache.x[..x.len()].copy_from_slice(x);
         self.start_report(batch);
         self.passes += 1;
         let flop = batch.saturating_mul(2 * self.network.parameter_count());
-        self.run(x, flop, Some(Pass::Forward), Finish::NOTHING)?;
-        self.kept.batch = batch;
-        Ok(&self.kept.outputs[..batch * self.network.outputs()])
+        self.run(x, flop, Some(PassKind::Forward), Finish::NOTHING)?;
+        self.forward_cache.batch = batch;
+        Ok(&self.forward_cache.outputs[..batch * self.network.outputs()])
     }
 
     /// The gradient of a loss of your own, from its gradient with respect to the outputs of the last
@@ -427,17 +434,17 @@ impl<T: Element> Trainer<T> {
     /// [`Error::NoForward`] unless [`Trainer::forward`] was the last call that ran the network; [`Error::Length`] for
     /// another batch than its.
     pub fn backward(&mut self, d_outputs: &[T]) -> Result<(), Error> {
-        let batch = self.kept.batch;
+        let batch = self.forward_cache.batch;
         if batch == 0 {
             return Err(Error::NoForward);
         }
         check_length("gradients of outputs", batch * self.network.outputs(), d_outputs.len())?;
         let flop = step_flop(batch, self.network.parameter_count());
-        let x = core::mem::take(&mut self.kept.x);
-        let finish = Finish { sum: Some(Start::Zero), measure: self.reports, ..Finish::NOTHING };
+        let x = core::mem::take(&mut self.forward_cache.x);
+        let finish = Finish { sum: Some(Beta::Zero), measure: self.reports, ..Finish::NOTHING };
         let rows = &x[..batch * self.network.inputs()];
-        let done = self.run(rows, flop, Some(Pass::Backward(d_outputs)), finish);
-        self.kept.x = x;
+        let done = self.run(rows, flop, Some(PassKind::Backward(d_outputs)), finish);
+        self.forward_cache.x = x;
         done.map(drop)
     }
 
@@ -515,15 +522,15 @@ impl<T: Element> Trainer<T> {
         (targets, weights): (Targets<'_, T>, Option<&[T]>),
         scale: f64,
     ) -> Result<f64, Error> {
-        self.kept.batch = 0;
-        let pass = Some(Pass::Evaluate(Objective { loss: self.loss, scale, targets, weights }));
+        self.forward_cache.batch = 0;
+        let pass = Some(PassKind::Evaluate(Objective { loss: self.loss, scale, targets, weights }));
         let flop = x.len() / self.network.inputs() * 2 * self.network.parameter_count();
         self.run(x, flop, pass, Finish::NOTHING)
     }
 
     /// The outputs of the last [`Trainer::loss_of`]; logits, for a loss that takes them.
     pub(crate) fn last_outputs(&self, rows: usize) -> &[T] {
-        &self.kept.outputs[..rows * self.network.outputs()]
+        &self.forward_cache.outputs[..rows * self.network.outputs()]
     }
 
     /// What the losses of so many rows are multiplied by.
@@ -550,8 +557,8 @@ impl<T: Element> Trainer<T> {
 
     /// Returns to parameters of before.
     pub(crate) fn restore(&mut self, parameters: &[T::Line]) {
-        self.kept.batch = 0;
+        self.forward_cache.batch = 0;
         self.network.parameters.copy_from_slice(parameters);
-        self.owners.renew(&self.network, self.engine);
+        self.partition.refresh_transposed(&self.network, self.engine);
     }
 }

@@ -1,7 +1,7 @@
 //! The one place that chooses tile and block sizes, with the arithmetic that gives them.
 //!
 //! Nothing here looks at the machine: sizes follow from the shapes alone, so that the order of every sum, and with it every
-//! bit, is the same everywhere. Only [`TileRows`] and [`predicted_rows`] take the number of threads, where no sum depends on it.
+//! bit, is the same everywhere. Only [`MicroBatchRows`] and [`prediction_rows`] take the number of threads, where no sum depends on it.
 
 use crate::kernels::matrix::panels::panels;
 use crate::simd::scalar::Element;
@@ -67,37 +67,37 @@ pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> u
 /// Whether a tile does so little with each line that it waits for them where they come from beyond L2. With as few registers
 /// as AVX2 has, asking ahead makes it slower (32.4 to 34.7 microseconds for the row below).
 #[inline(always)]
-pub const fn waits_for_lines(mr: usize, np: usize, accumulators: usize) -> bool {
-    mr <= 2 && np == FAR_PANELS && accumulators >= 24
+pub const fn prefetches_lines(mr: usize, np: usize, accumulators: usize) -> bool {
+    mr <= 2 && np == L2_PANELS && accumulators >= 24
 }
 
 /// Lines of weights of which some are beyond L2: half of an L2 of 1 MiB.
-pub const FAR_LINES: usize = 8192;
+pub const L2_LINES: usize = 8192;
 
 /// [`panels_per_tile`] where lines are beyond L2.
 #[inline(always)]
-pub const fn far_panels_per_tile(left: usize, rows: usize, accumulators: usize) -> usize {
+pub const fn panels_per_tile_beyond_l2(left: usize, rows: usize, accumulators: usize) -> usize {
     let np = panels_per_tile(left, rows, accumulators);
-    if np > FAR_PANELS { FAR_PANELS } else { np }
+    if np > L2_PANELS { L2_PANELS } else { np }
 }
 
 /// The most panels that a tile takes there. Eight hide the latency of every multiply-add, but the lines of
 /// four come sooner. On a Zen 5, eight, four and two: one row through 784-512-512-10, 2.7 MB of weights, 25.6, 24.5 and 24.7
 /// microseconds, two rows 26.6, 23.9 and 25.5; one row through 1024-4096-4096-1024 2.57, 2.37 and 2.59 milliseconds.
-pub const FAR_PANELS: usize = 4;
+pub const L2_PANELS: usize = 4;
 
 /// How far ahead of its use such a line is asked for. The machine asks for what follows by itself, but within each panel, and
 /// not past the end of a page. That row, when it took eight panels at a time, on a Zen 4: without 30.7 microseconds, 8
 /// lines ahead 30.5, 12 29.3, 16 29.7, 24 29.8, 40 32.6.
-pub const LINES_AHEAD: usize = 12;
+pub const PREFETCH_DISTANCE: usize = 12;
 
 /// Lines of each segment of the next group of panels that a tile asks for, where they are far: eight tiles ask for all of
 /// them. Otherwise the first tile of a group would wait for most of its lines, which of 64 rows is an eighth of the group.
-pub const LINES_ASKED: usize = 2;
+pub const PREFETCH_LINES: usize = 2;
 
 /// Whether a tile does enough with each line to ask for others beside.
 #[inline(always)]
-pub const fn asks_for_next(mr: usize) -> bool {
+pub const fn prefetches_next(mr: usize) -> bool {
     mr >= 6
 }
 
@@ -105,7 +105,7 @@ pub const fn asks_for_next(mr: usize) -> bool {
 /// rows and inputs along the lanes. As it lies in memory, lanes past its columns work for nothing; turned round, its
 /// blocks are transposed, which takes as long as some ten rows.
 #[inline(always)]
-pub const fn turns_round(cols: usize, rows: usize) -> bool {
+pub const fn uses_transposed(cols: usize, rows: usize) -> bool {
     cols <= NARROW && rows >= 24
 }
 
@@ -113,7 +113,7 @@ pub const fn turns_round(cols: usize, rows: usize) -> bool {
 /// `narrow.rs`. A row takes a multiply-add for each `LANES` steps of each column, and as long as six more to add its lanes up;
 /// as they lie, all columns together take one for each step.
 #[inline(always)]
-pub const fn sums_along_lanes<T: Element>(cols: usize, steps: usize) -> bool {
+pub const fn uses_dot_product<T: Element>(cols: usize, steps: usize) -> bool {
     let segments = steps.div_ceil(T::LANES);
     cols <= NARROW && segments > 1 && cols * (segments + 6) <= steps
 }
@@ -136,9 +136,9 @@ pub const fn lane_rows(cols: usize, accumulators: usize) -> usize {
 }
 
 /// Chains that each sum of a gradient has where a panel has so many inputs or outputs: as many as make four lines of sums.
-/// One input and the biases, of one panel, would otherwise be two chains, of the eight that hide the latency of a multiply-add.
+/// One input and the biases, of one panel, would otherwise be two accumulators_of, of the eight that hide the latency of a multiply-add.
 #[inline(always)]
-pub const fn chains(lines: usize) -> usize {
+pub const fn accumulators_of(lines: usize) -> usize {
     match lines {
         1 => 4,
         2 => 2,
@@ -146,26 +146,26 @@ pub const fn chains(lines: usize) -> usize {
     }
 }
 
-/// Whether some sums of the gradient of such a layer have several [`chains`]: those of its last inputs, or last outputs, and
+/// Whether some sums of the gradient of such a layer have several [`accumulators_of`]: those of its last inputs, or last outputs, and
 /// their biases. Not where it has one panel of inputs, whose gradient may be computed elsewhere.
-pub fn sums_in_chains<T: Element>(inputs: usize, outputs: usize) -> bool {
+pub fn splits_accumulators<T: Element>(inputs: usize, outputs: usize) -> bool {
     let last = |count: usize| count - (panels::<T>(count) - 1) * T::LANES;
-    panels::<T>(inputs) > 1 && (chains(last(inputs)) > 1 || chains(last(outputs)) > 1)
+    panels::<T>(inputs) > 1 && (accumulators_of(last(inputs)) > 1 || accumulators_of(last(outputs)) > 1)
 }
 
-/// Rows after which such chains are added up; those left at a tile's end are one chain. So a sum does not depend on where tiles
+/// Rows after which such accumulators_of are added up; those left at a tile's end are one chain. So a sum does not depend on where tiles
 /// end, as long as it is after a multiple of so many rows.
-pub const CHAINED: usize = 32;
+pub const ACCUMULATOR_PERIOD: usize = 32;
 
-/// Most columns of a panel that [`turns_round`] or is summed along lanes.
+/// Most columns of a panel that [`uses_transposed`] or is summed along lanes.
 const NARROW: usize = 6;
 
-/// Panels of inputs that a gradient of `cols` outputs that [`turns_round`] takes at a time: six, or as many as there are
+/// Panels of inputs that a gradient of `cols` outputs that [`uses_transposed`] takes at a time: six, or as many as there are
 /// registers for, or one.
 #[inline(always)]
-pub const fn turned_panels(cols: usize, accumulators: usize) -> usize {
+pub const fn transposed_panels(cols: usize, accumulators: usize) -> usize {
     let mut np = 6;
-    while np > 1 && !fits_in_registers(cols * chains(cols), np, accumulators) {
+    while np > 1 && !fits_in_registers(cols * accumulators_of(cols), np, accumulators) {
         np -= 1;
     }
     np

@@ -2,7 +2,7 @@
 //!
 //! As it lies in memory, lanes past its columns work for nothing. Here each element of `C` is `LANES` sums, every `LANES`th
 //! product in the same one, which are added up in the canonical order at the end: a line of `A` as it lies times a column of
-//! `B`, which is transposed once for all rows. [`sums_along_lanes`](super::blocking::sums_along_lanes) says where; it is a question of shapes alone, so
+//! `B`, which is transposed once for all rows. [`uses_dot_product`](super::blocking::uses_dot_product) says where; it is a question of shapes alone, so
 //! that a row has the same bits in any company and on any machine.
 
 use core::ops::Range;
@@ -11,7 +11,7 @@ use crate::kernels::gemm::blocking::{LANE_SEGMENTS, lane_rows};
 use crate::kernels::gemm::micro_kernel::with_rows;
 use crate::kernels::matrix::panels::Panels;
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
@@ -36,9 +36,9 @@ pub fn product<L: Lanes>(
     let mut s = 0;
     while s < a.panels() {
         let segments = s..a.panels().min(s + LANE_SEGMENTS);
-        for first in (0..cols).step_by(QUAD) {
+        for first in (0..cols).step_by(GROUP) {
             let block = Block { cols, first, segments: segments.clone(), a, b: &b };
-            with_rows!(QUAD.min(cols - first), NC => block.add::<L, NC>(l, c), 1 2 3 4);
+            with_rows!(GROUP.min(cols - first), NC => block.add::<L, NC>(l, c), 1 2 3 4);
         }
         s = segments.end;
     }
@@ -174,7 +174,7 @@ fn add_totals<L: Lanes, const MR: usize, const NC: usize>(
         for r in (0..MR).step_by(4) {
             let totals = l.sums([sums[r][0], sums[r + 1][0], sums[r + 2][0], sums[r + 3][0]]);
             for i in 0..4 {
-                add(&mut lines[r + i], l.splat_in_quads(totals, i));
+                add(&mut lines[r + i], l.splat_in_groups(totals, i));
             }
         }
     } else if NC == 2 && MR >= 2 {
@@ -182,12 +182,12 @@ fn add_totals<L: Lanes, const MR: usize, const NC: usize>(
             let totals = l.sums([sums[r][0], sums[r][1], sums[r + 1][0], sums[r + 1][1]]);
             add(&mut lines[r], totals);
             let second =
-                l.select(l.first(first + 1), l.splat_in_quads(totals, 2), l.splat_in_quads(totals, 3));
+                l.select(l.first(first + 1), l.splat_in_groups(totals, 2), l.splat_in_groups(totals, 3));
             add(&mut lines[r + 1], second);
         }
     } else {
         for (line, sums) in lines.iter_mut().zip(&sums) {
-            let mut four = [l.zero(); QUAD];
+            let mut four = [l.zero(); GROUP];
             four[..NC].copy_from_slice(sums);
             add(line, l.sums(four));
         }

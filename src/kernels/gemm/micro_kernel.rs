@@ -6,25 +6,25 @@
 use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
-use crate::kernels::gemm::blocking::{CHAINED, LINES_AHEAD, LINES_ASKED};
+use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, PREFETCH_DISTANCE, PREFETCH_LINES};
 use crate::kernels::ops::activation::{rectified, rectified_derivative};
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{Arithmetic, Lanes};
 use crate::simd::scalar::Element;
 
 /// How the rows and the sum's index of `A` lie in memory, in elements.
-pub trait Walk {
+pub trait AccessPattern {
     /// How many lines ahead those of `B` are asked for; 0 for not at all.
     const AHEAD: usize = 0;
     /// Whether the lines that follow the last one of `A` are asked for, as many as there are: the next panel.
-    const ASKS_FOR_NEXT: bool = false;
+    const PREFETCHES_NEXT: bool = false;
     fn row<T: Element>() -> usize;
     fn k<T: Element>() -> usize;
 }
 
 /// Rows lie one line apart, the sum runs along a line: activations as they are.
-pub struct RowsDown;
-impl Walk for RowsDown {
+pub struct RowMajor;
+impl AccessPattern for RowMajor {
     #[inline(always)]
     fn row<T: Element>() -> usize {
         T::LANES
@@ -35,23 +35,23 @@ impl Walk for RowsDown {
     }
 }
 
-/// [`RowsDown`] where `B` comes from far away.
-pub struct RowsDownFar;
-impl Walk for RowsDownFar {
-    const AHEAD: usize = LINES_AHEAD;
+/// [`RowMajor`] where `B` comes from far away.
+pub struct RowMajorBeyondL2;
+impl AccessPattern for RowMajorBeyondL2 {
+    const AHEAD: usize = PREFETCH_DISTANCE;
     #[inline(always)]
     fn row<T: Element>() -> usize {
-        RowsDown::row::<T>()
+        RowMajor::row::<T>()
     }
     #[inline(always)]
     fn k<T: Element>() -> usize {
-        RowsDown::k::<T>()
+        RowMajor::k::<T>()
     }
 }
 
 /// Rows lie along a line, the sum runs down the lines: activations transposed.
-pub struct RowsAlong;
-impl Walk for RowsAlong {
+pub struct ColumnMajor;
+impl AccessPattern for ColumnMajor {
     #[inline(always)]
     fn row<T: Element>() -> usize {
         1
@@ -62,23 +62,23 @@ impl Walk for RowsAlong {
     }
 }
 
-/// [`RowsAlong`], after which the next panel follows.
-pub struct RowsAlongThenNext;
-impl Walk for RowsAlongThenNext {
-    const ASKS_FOR_NEXT: bool = true;
+/// [`ColumnMajor`], after which the next panel follows.
+pub struct ColumnMajorThenNext;
+impl AccessPattern for ColumnMajorThenNext {
+    const PREFETCHES_NEXT: bool = true;
     #[inline(always)]
     fn row<T: Element>() -> usize {
-        RowsAlong::row::<T>()
+        ColumnMajor::row::<T>()
     }
     #[inline(always)]
     fn k<T: Element>() -> usize {
-        RowsAlong::k::<T>()
+        ColumnMajor::k::<T>()
     }
 }
 
 /// One element for every row and step: the sum of `B`'s lines.
 pub struct Constant;
-impl Walk for Constant {
+impl AccessPattern for Constant {
     #[inline(always)]
     fn row<T: Element>() -> usize {
         0
@@ -100,7 +100,7 @@ pub struct Segments {
     strides: (usize, usize),
     /// The same from the first segment to the last.
     reaches: (usize, usize),
-    /// How far from the lines of `B` in use those are that are asked for, [`LINES_ASKED`] of each segment.
+    /// How far from the lines of `B` in use those are that are asked for, [`PREFETCH_LINES`] of each segment.
     ahead: Option<usize>,
 }
 
@@ -134,7 +134,7 @@ impl Segments {
 /// # Panics
 /// If `a` or a panel of `b` ends before so many steps.
 #[inline(always)]
-pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
+pub fn accumulate<L: Lanes, W: AccessPattern, const MR: usize, const NP: usize>(
     l: L,
     sums: &mut [[L::Vector; NP]; MR],
     a: &[L::Element],
@@ -149,7 +149,13 @@ pub fn accumulate<L: Lanes, W: Walk, const MR: usize, const NP: usize>(
 /// # Panics
 /// As there.
 #[inline(always)]
-pub fn accumulate_with_ones<L: Lanes, W: Walk, const MR: usize, const ONES: usize, const NP: usize>(
+pub fn accumulate_with_ones<
+    L: Lanes,
+    W: AccessPattern,
+    const MR: usize,
+    const ONES: usize,
+    const NP: usize,
+>(
     l: L,
     sums: &mut [[L::Vector; NP]; MR],
     ones: &mut [[L::Vector; NP]; ONES],
@@ -172,13 +178,13 @@ pub fn accumulate_with_ones<L: Lanes, W: Walk, const MR: usize, const ONES: usiz
         let (first_a, first_b) = (s * strides.0, s * strides.1);
         if let Some(ahead) = segments.ahead {
             for panel in b {
-                for i in 0..LINES_ASKED {
+                for i in 0..PREFETCH_LINES {
                     l.prefetch_to_l2(panel, first_b.wrapping_add(ahead).wrapping_add(i));
                 }
             }
         }
         for k in 0..steps {
-            if W::ASKS_FOR_NEXT {
+            if W::PREFETCHES_NEXT {
                 l.prefetch(a, (steps + k) * step);
             }
             if W::AHEAD > 0 {
@@ -230,15 +236,15 @@ unsafe fn add_step<L: Lanes, const MR: usize, const ONES: usize, const NP: usize
 }
 
 /// [`accumulate_with_ones`] of so many steps, where these sums are too few to hide the latency of a multiply-add: of each whole
-/// [`CHAINED`] steps, every `CHAINS`th goes to the same one of `CHAINS` sums, which are then added up. The steps that are left
+/// [`ACCUMULATOR_PERIOD`] steps, every `CHAINS`th goes to the same one of `CHAINS` sums, which are then added up. The steps that are left
 /// go one after the other, as all do where `CHAINS` is 1.
 ///
 /// # Panics
 /// As there.
 #[inline(always)]
-pub fn accumulate_in_chains<
+pub fn accumulate_split<
     L: Lanes,
-    W: Walk,
+    W: AccessPattern,
     const MR: usize,
     const ONES: usize,
     const NP: usize,
@@ -250,25 +256,25 @@ pub fn accumulate_in_chains<
     b: [&[LineOf<L>]; NP],
     steps: usize,
 ) {
-    const { assert!(NP > 0 && CHAINS.is_power_of_two() && CHAINED.is_multiple_of(CHAINS)) };
+    const { assert!(NP > 0 && CHAINS.is_power_of_two() && ACCUMULATOR_PERIOD.is_multiple_of(CHAINS)) };
     let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
-    let chained = if CHAINS == 1 { 0 } else { steps - steps % CHAINED };
+    let chained = if CHAINS == 1 { 0 } else { steps - steps % ACCUMULATOR_PERIOD };
     for panel in b {
         assert!(chained <= panel.len());
     }
     assert!(MR == 0 || chained == 0 || (MR - 1) * row + (chained - 1) * step < a.len());
-    for first in (0..chained).step_by(CHAINED) {
-        let mut chains = [[[l.zero(); NP]; MR]; CHAINS];
+    for first in (0..chained).step_by(ACCUMULATOR_PERIOD) {
+        let mut accumulators_of = [[[l.zero(); NP]; MR]; CHAINS];
         let mut ones_chains = [[[l.zero(); NP]; ONES]; CHAINS];
-        (chains[0], ones_chains[0]) = (*sums, *ones);
-        for k in (first..first + CHAINED).step_by(CHAINS) {
+        (accumulators_of[0], ones_chains[0]) = (*sums, *ones);
+        for k in (first..first + ACCUMULATOR_PERIOD).step_by(CHAINS) {
             for c in 0..CHAINS {
-                let (chain, k) = ((&mut chains[c], &mut ones_chains[c]), k + c);
-                // SAFETY: `k < chained`, for `CHAINS` divides `CHAINED`; the assertions compared it with the lengths.
+                let (chain, k) = ((&mut accumulators_of[c], &mut ones_chains[c]), k + c);
+                // SAFETY: `k < chained`, for `CHAINS` divides `ACCUMULATOR_PERIOD`; the assertions compared it with the lengths.
                 unsafe { add_step::<L, MR, ONES, NP>(l, chain, (a, k * step, row), (b, k)) };
             }
         }
-        *sums = total(l, chains);
+        *sums = total(l, accumulators_of);
         *ones = total(l, ones_chains);
     }
     if chained < steps {
@@ -285,21 +291,21 @@ pub fn accumulate_in_chains<
 #[inline(always)]
 fn total<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
     l: L,
-    mut chains: [Sums<L, MR, NP>; CHAINS],
+    mut accumulators_of: [Sums<L, MR, NP>; CHAINS],
 ) -> Sums<L, MR, NP> {
     let mut count = CHAINS;
     while count > 1 {
         count /= 2;
         for c in 0..count {
-            let others = chains[count + c];
-            for (sums, others) in chains[c].iter_mut().zip(others) {
+            let others = accumulators_of[count + c];
+            for (sums, others) in accumulators_of[c].iter_mut().zip(others) {
                 for p in 0..NP {
                     sums[p] = l.add(sums[p], others[p]);
                 }
             }
         }
     }
-    chains[0]
+    accumulators_of[0]
 }
 
 /// Loads `MR` lines from line `first` on of each of `NP` panels of `C`, `panel` lines apart.
@@ -401,7 +407,7 @@ impl<Line> Epilogue<'_, Line> {
 /// `C = start + A B` for one panel of `C` and one block of `k`, four lines of `C` at a time; on top of `C` if there is no
 /// `start`. Lanes outside the mask become 0.
 #[inline(always)]
-pub fn few_lines<L: Lanes, W: Walk>(
+pub fn edge_panel<L: Lanes, W: AccessPattern>(
     l: L,
     c: &mut [LineOf<L>],
     (a, b): (&[L::Element], &[LineOf<L>]),
@@ -428,9 +434,9 @@ pub fn few_lines<L: Lanes, W: Walk>(
     }
 }
 
-/// `MR` lines of [`few_lines`].
+/// `MR` lines of [`edge_panel`].
 #[inline(always)]
-pub fn few<L: Lanes, W: Walk, const MR: usize>(
+pub fn few<L: Lanes, W: AccessPattern, const MR: usize>(
     l: L,
     c: &mut [LineOf<L>; MR],
     (a, b): (&[L::Element], &[LineOf<L>]),

@@ -7,9 +7,9 @@
 //!
 //! Lanes past the last feature, and quads past the last row, are garbage: no sum takes them in.
 
-use crate::kernels::matrix::Start;
+use crate::kernels::matrix::Beta;
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements};
 
@@ -33,7 +33,7 @@ pub const fn fit_half_a_line<T: Element>(rows: usize) -> bool {
 
 /// Rows of a line.
 const fn rows_per_line<T: Element>() -> usize {
-    T::LANES / QUAD
+    T::LANES / GROUP
 }
 
 /// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0, and so do lanes without an element.
@@ -77,7 +77,7 @@ pub fn product<L: Lanes>(
     let start = start.map_or(
         l.zero(),
         #[inline(always)]
-        |line| first_quad(l, line),
+        |line| first_group(l, line),
     );
     match b {
         [b0] => product_of(l, c, a, [b0], start),
@@ -98,13 +98,13 @@ fn product_of<L: Lanes, const K: usize>(
 ) {
     let b = b.map(
         #[inline(always)]
-        |b| first_quad(l, b),
+        |b| first_group(l, b),
     );
     for (c, a) in c.iter_mut().zip(a) {
         let a = l.load(a);
         let mut sum = start;
         for (k, &b) in b.iter().enumerate() {
-            sum = l.mul_add(l.splat_in_quads(a, k), b, sum);
+            sum = l.mul_add(l.splat_in_groups(a, k), b, sum);
         }
         l.store(c, sum);
     }
@@ -112,9 +112,9 @@ fn product_of<L: Lanes, const K: usize>(
 
 /// The first four lanes of a line in every quad.
 #[inline(always)]
-fn first_quad<L: Lanes>(l: L, line: &LineOf<L>) -> L::Vector {
+fn first_group<L: Lanes>(l: L, line: &LineOf<L>) -> L::Vector {
     match line.as_slice().first_chunk() {
-        Some(quad) => l.load_quad(quad),
+        Some(quad) => l.load_group(quad),
         None => unreachable!("a line has at least four lanes"),
     }
 }
@@ -128,7 +128,7 @@ pub fn weight_gradient<L: Lanes>(
     x: &[LineOf<L>],
     d_z: &[LineOf<L>],
     (rows, outputs): (usize, usize),
-    start: Start,
+    start: Beta,
 ) {
     let (x, _) = elements::<L::Element>(x).as_chunks();
     let (d_z, _) = elements::<L::Element>(d_z).as_chunks();
@@ -147,21 +147,21 @@ pub fn weight_gradient<L: Lanes>(
 fn weight_gradient_of<L: Lanes, const I: usize>(
     l: L,
     d_w: &mut [LineOf<L>],
-    x: &[[L::Element; QUAD]],
-    d_z: &[[L::Element; QUAD]],
+    x: &[[L::Element; GROUP]],
+    d_z: &[[L::Element; GROUP]],
     mask: L::Mask,
-    start: Start,
+    start: Beta,
 ) {
     let one = l.constant(1.0);
     let (mut biases, mut weights) = (l.zero(), [l.zero(); I]);
-    if start == Start::Accumulate {
+    if start == Beta::One {
         biases = l.load(&d_w[0]);
         for (sum, line) in weights.iter_mut().zip(&d_w[1..]) {
             *sum = l.load(line);
         }
     }
     for (x, d_z) in x.iter().zip(d_z) {
-        let d_z = l.load_quad(d_z);
+        let d_z = l.load_group(d_z);
         biases = l.mul_add(one, d_z, biases);
         for (sum, &x) in weights.iter_mut().zip(x) {
             *sum = l.mul_add(l.splat(x), d_z, *sum);

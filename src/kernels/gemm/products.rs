@@ -1,7 +1,7 @@
 //! The three matrix products of backpropagation by one micro-kernel.
 //!
 //! Every product is `C[m][n] = start + sum_k A[m][k] B[k][n]`, one chain of fused multiply-adds for each
-//! element of `C`, in the order of `k`, or a few where shapes alone say so: so its bits do not depend on tiles, blocks or neighbours.
+//! element of `C`, in the sweep of `k`, or a few where shapes alone say so: so its bits do not depend on tiles, blocks or neighbours.
 //!
 //! | product | `C` | `A` | `B` | start |
 //! |---|---|---|---|---|
@@ -13,10 +13,10 @@
 //! `W^T` is read from the transposed copy, because the rows of `B` must lie along its lines.
 //!
 //! [`forward`] and [`backward_data`] loop over blocks of panels of `C`, blocks of `k`, groups of panels, rows of `C`, and
-//! go through the panels in either [`Order`]; [`weight_gradient`], in `gradient.rs`, loops over panels, then rows of `C`:
-//! its `k`, the rows of a tile, is one block. Elements of last panels of few columns have `LANES` chains, in
+//! go through the panels in either [`Sweep`]; [`weight_gradient`], in `gradient.rs`, loops over panels, then rows of `C`:
+//! its `k`, the rows of a tile, is one block. Elements of last panels of few columns have `LANES` accumulators_of, in
 //! `narrow.rs`; those of gradients two or four where a panel has one or two inputs or outputs: see
-//! [`chains`](super::blocking::chains).
+//! [`accumulators_of`](super::blocking::accumulators_of).
 //!
 //! [`weight_gradient`]: super::gradient::weight_gradient
 
@@ -24,12 +24,13 @@ use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
 use crate::kernels::gemm::blocking::{
-    FAR_LINES, LINES_ASKED, NC_PANELS, asks_for_next, far_panels_per_tile, fits_in_registers, next_rows,
-    next_tiles, panels_per_tile, rows_per_tile, segments_of_block, sums_along_lanes, waits_for_lines,
+    L2_LINES, NC_PANELS, PREFETCH_LINES, fits_in_registers, next_rows, next_tiles, panels_per_tile,
+    panels_per_tile_beyond_l2, prefetches_lines, prefetches_next, rows_per_tile, segments_of_block,
+    uses_dot_product,
 };
-use crate::kernels::gemm::dot_product as narrow;
+use crate::kernels::gemm::dot_product;
 use crate::kernels::gemm::micro_kernel::{
-    Epilogue, RowsDown, RowsDownFar, Segments, accumulate, few_lines, load_sums, store_sums, with_rows,
+    Epilogue, RowMajor, RowMajorBeyondL2, Segments, accumulate, edge_panel, load_sums, store_sums, with_rows,
 };
 use crate::kernels::matrix::panels::{Panels, PanelsMut, clear_padding};
 use crate::kernels::matrix::transpose::transposed_stride;
@@ -66,22 +67,22 @@ pub struct DenseBackward<'a, T: Element> {
 }
 
 /// `y = f(x W + b)`. Overwrites `y`, padding lanes too, which are garbage, and unless it is empty `pre_activation`.
-pub fn forward<L: Lanes>(l: L, dense: Dense<'_, L::Element>, order: Order) {
+pub fn forward<L: Lanes>(l: L, dense: Dense<'_, L::Element>, sweep: Sweep) {
     if dense.x.panels() == 1 && dense.y.panels() == 1 {
         return l.vectorize(
             #[inline(always)]
-            || forward_sized::<_, Small>(l, dense, order),
+            || forward_sized::<_, Small>(l, dense, sweep),
         );
     }
     l.vectorize(
         #[inline(always)]
-        || forward_sized::<_, Blocked>(l, dense, order),
+        || forward_sized::<_, Blocked>(l, dense, sweep),
     );
 }
 
 /// [`forward`] of operands of one size.
 #[inline(always)]
-pub fn forward_sized<L: Lanes, S: Size>(l: L, dense: Dense<'_, L::Element>, order: Order) {
+pub fn forward_sized<L: Lanes, S: Size>(l: L, dense: Dense<'_, L::Element>, sweep: Sweep) {
     let Dense { mut y, pre_activation: sums, x, weights, activation } = dense;
     let (inputs, rows) = (x.cols, x.rows);
     let b =
@@ -91,7 +92,7 @@ pub fn forward_sized<L: Lanes, S: Size>(l: L, dense: Dense<'_, L::Element>, orde
     product::<L, S>(
         l,
         &mut y,
-        (x, b, order),
+        (x, b, sweep),
         if rectifies { Epilogue::Rectify } else { Epilogue::None },
         #[inline(always)]
         |lines, first| {
@@ -111,22 +112,22 @@ pub fn forward_sized<L: Lanes, S: Size>(l: L, dense: Dense<'_, L::Element>, orde
 }
 
 /// `d_x = d_z W^T`, times `f'` of the layer below, if there is one. Overwrites `d_x`; padding lanes become 0.
-pub fn backward_data<L: Lanes>(l: L, dense: DenseBackward<'_, L::Element>, order: Order) {
+pub fn backward_data<L: Lanes>(l: L, dense: DenseBackward<'_, L::Element>, sweep: Sweep) {
     if dense.d_x.panels() == 1 && dense.d_z.panels() == 1 {
         return l.vectorize(
             #[inline(always)]
-            || backward_data_sized::<_, Small>(l, dense, order),
+            || backward_data_sized::<_, Small>(l, dense, sweep),
         );
     }
     l.vectorize(
         #[inline(always)]
-        || backward_data_sized::<_, Blocked>(l, dense, order),
+        || backward_data_sized::<_, Blocked>(l, dense, sweep),
     );
 }
 
 /// [`backward_data`] of operands of one size.
 #[inline(always)]
-pub fn backward_data_sized<L: Lanes, S: Size>(l: L, dense: DenseBackward<'_, L::Element>, order: Order) {
+pub fn backward_data_sized<L: Lanes, S: Size>(l: L, dense: DenseBackward<'_, L::Element>, sweep: Sweep) {
     let DenseBackward { mut d_x, d_z, transposed, below } = dense;
     let lanes = L::Element::LANES;
     let segment = transposed_stride::<L::Element>(d_x.cols);
@@ -139,7 +140,7 @@ pub fn backward_data_sized<L: Lanes, S: Size>(l: L, dense: DenseBackward<'_, L::
     product::<L, S>(
         l,
         &mut d_x,
-        (d_z, b, order),
+        (d_z, b, sweep),
         epilogue,
         #[inline(always)]
         |lines, first| {
@@ -153,7 +154,7 @@ pub fn backward_data_sized<L: Lanes, S: Size>(l: L, dense: DenseBackward<'_, L::
         },
     );
     // Where sums lie along the lanes, padding is 0 already.
-    if below.is_some() || !sums_along_lanes::<L::Element>(d_x.as_panels().last_cols(), d_z.cols) {
+    if below.is_some() || !uses_dot_product::<L::Element>(d_x.as_panels().last_cols(), d_z.cols) {
         clear_padding(l, d_x);
     }
 }
@@ -161,17 +162,17 @@ pub fn backward_data_sized<L: Lanes, S: Size>(l: L, dense: DenseBackward<'_, L::
 /// Which way a product goes through the panels of `C`. Where one ends, the next had better start: what it reads first was
 /// read last, and is still near.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    Ascending,
-    Descending,
+pub enum Sweep {
+    Forward,
+    Backward,
 }
 
-impl Order {
+impl Sweep {
     /// The other one.
     pub fn reverse(self) -> Self {
         match self {
-            Self::Ascending => Self::Descending,
-            Self::Descending => Self::Ascending,
+            Self::Forward => Self::Backward,
+            Self::Backward => Self::Forward,
         }
     }
 
@@ -179,8 +180,8 @@ impl Order {
     #[inline(always)]
     fn next(self, left: &Range<usize>, count: usize) -> usize {
         match self {
-            Self::Ascending => left.start,
-            Self::Descending => left.end.saturating_sub(count),
+            Self::Forward => left.start,
+            Self::Backward => left.end.saturating_sub(count),
         }
     }
 
@@ -189,8 +190,8 @@ impl Order {
     fn take(self, left: &mut Range<usize>, count: usize) -> Range<usize> {
         let start = self.next(left, count);
         match self {
-            Self::Ascending => left.start += count,
-            Self::Descending => left.end = start,
+            Self::Forward => left.start += count,
+            Self::Backward => left.end = start,
         }
         start..start + count
     }
@@ -207,7 +208,7 @@ impl Size for Blocked {
     const SMALL: bool = false;
 }
 
-/// One panel of `C` and one block of `k`. The search for blocks would take longer than the arithmetic; the order of
+/// One panel of `C` and one block of `k`. The search for blocks would take longer than the arithmetic; the sweep of
 /// every sum is the same.
 pub struct Small;
 impl Size for Small {
@@ -230,8 +231,8 @@ struct Operand<'a, T: Element> {
 impl<T: Element> Operand<'_, T> {
     /// Whether some of its lines are beyond L2.
     #[inline(always)]
-    fn is_far(&self) -> bool {
-        self.lines.len() >= FAR_LINES
+    fn exceeds_l2(&self) -> bool {
+        self.lines.len() >= L2_LINES
     }
 
     /// How many lines behind the first of panel and segment `from` that of `to` lies; `None` if there is none, or if all lines
@@ -239,7 +240,7 @@ impl<T: Element> Operand<'_, T> {
     #[inline(always)]
     fn ahead(&self, from: (usize, usize), to: Option<(usize, usize)>) -> Option<usize> {
         let line = |(panel, segment)| panel * self.panel + segment * self.segment;
-        to.filter(|_| self.is_far()).map(|to| line(to).wrapping_sub(line(from)))
+        to.filter(|_| self.exceeds_l2()).map(|to| line(to).wrapping_sub(line(from)))
     }
 }
 
@@ -248,23 +249,23 @@ impl<T: Element> Operand<'_, T> {
 fn product<L: Lanes, S: Size>(
     l: L,
     c: &mut PanelsMut<'_, L::Element>,
-    (a, b, order): (Panels<'_, L::Element>, Operand<'_, L::Element>, Order),
+    (a, b, sweep): (Panels<'_, L::Element>, Operand<'_, L::Element>, Sweep),
     epilogue: Epilogue<'_, LineOf<L>>,
     mut finish: impl FnMut(&mut [LineOf<L>], usize),
 ) {
     if S::SMALL {
         let start = b.start.map_or(l.zero(), |start| l.load(&start[0]));
         let (a, b) = (elements::<L::Element>(a.lines), &b.lines[..a.cols]);
-        few_lines::<L, RowsDown>(l, c.lines, (a, b), Some(start), (l.first(L::Element::LANES), epilogue));
+        edge_panel::<L, RowMajor>(l, c.lines, (a, b), Some(start), (l.first(L::Element::LANES), epilogue));
         return finish(c.lines, 0);
     }
-    let narrow = sums_along_lanes::<L::Element>(c.as_panels().last_cols(), a.cols);
+    let narrow = uses_dot_product::<L::Element>(c.as_panels().last_cols(), a.cols);
     let as_they_lie = c.panels() - usize::from(narrow);
-    if narrow && order == Order::Descending {
+    if narrow && sweep == Sweep::Backward {
         last_panel(l, c, (a, b), epilogue, &mut finish);
     }
-    panels_as_they_lie(l, (&mut *c, 0..as_they_lie), (a, b, order), epilogue, &mut finish);
-    if narrow && order == Order::Ascending {
+    panels_as_they_lie(l, (&mut *c, 0..as_they_lie), (a, b, sweep), epilogue, &mut finish);
+    if narrow && sweep == Sweep::Forward {
         last_panel(l, c, (a, b), epilogue, &mut finish);
     }
 }
@@ -274,7 +275,7 @@ fn product<L: Lanes, S: Size>(
 fn panels_as_they_lie<L: Lanes>(
     l: L,
     (c, mut panels): (&mut PanelsMut<'_, L::Element>, Range<usize>),
-    (a, b, order): (Panels<'_, L::Element>, Operand<'_, L::Element>, Order),
+    (a, b, sweep): (Panels<'_, L::Element>, Operand<'_, L::Element>, Sweep),
     epilogue: Epilogue<'_, LineOf<L>>,
     finish: &mut impl FnMut(&mut [LineOf<L>], usize),
 ) {
@@ -283,25 +284,25 @@ fn panels_as_they_lie<L: Lanes>(
     let most_segments = segments_of_block::<L::Element>(a.rows, segments);
     while !panels.is_empty() {
         let count = next_rows(panels.len(), NC_PANELS);
-        let of_block = order.take(&mut panels, count);
+        let of_block = sweep.take(&mut panels, count);
         let mut s = 0;
         while s < segments {
             let block = s..segments.min(s + most_segments);
             let mut left = of_block.clone();
             while !left.is_empty() {
-                let np = if b.is_far() {
-                    far_panels_per_tile(left.len(), rows, L::ACCUMULATORS)
+                let np = if b.exceeds_l2() {
+                    panels_per_tile_beyond_l2(left.len(), rows, L::ACCUMULATORS)
                 } else {
                     panels_per_tile(left.len(), rows, L::ACCUMULATORS)
                 };
-                let group = order.take(&mut left, np);
+                let group = sweep.take(&mut left, np);
                 // What is read next: of these panels, else of the next block of `k`, else of the next panels.
                 let next = if !left.is_empty() {
-                    Some((order.next(&left, np), s))
+                    Some((sweep.next(&left, np), s))
                 } else if block.end < segments {
-                    Some((order.next(&of_block, np), block.end))
+                    Some((sweep.next(&of_block, np), block.end))
                 } else {
-                    (!panels.is_empty()).then(|| (order.next(&panels, np), 0))
+                    (!panels.is_empty()).then(|| (sweep.next(&panels, np), 0))
                 };
                 let completes = block.end == segments;
                 let (p, lines) = (group.start, group.start * rows..group.end * rows);
@@ -336,14 +337,14 @@ fn last_panel<L: Lanes>(
 ) {
     let (last, cols) = (c.panels() - 1, c.as_panels().last_cols());
     let first = last * b.panel;
-    let b = narrow::Operand {
+    let b = dot_product::Operand {
         lines: &b.lines[first..],
         segment: b.segment,
         start: b.start.map(|start| &start[first]),
     };
     let lines = last * c.rows..(last + 1) * c.rows;
     let c = &mut c.lines[lines.clone()];
-    narrow::product(l, (c, cols), a, b);
+    dot_product::product(l, (c, cols), a, b);
     epilogue.part(lines).run_on(l, c);
     finish(c, last);
 }
@@ -427,22 +428,22 @@ impl<T: Element> Tiles<'_, '_, T> {
                 }
                 let last = T::LANES.min(self.a.cols - (end - 1) * T::LANES);
                 let segments = Segments::several::<T>(end - start, last, (panel * T::LANES, self.b.segment));
-                let (mut m, mut asked) = (self.rows.start, self.done * LINES_ASKED);
+                let (mut m, mut asked) = (self.rows.start, self.done * PREFETCH_LINES);
                 while m < self.rows.end {
-                    let ahead = self.ahead.filter(|_| asks_for_next(MR) && asked < T::LANES);
+                    let ahead = self.ahead.filter(|_| prefetches_next(MR) && asked < T::LANES);
                     let ahead = ahead.map(|ahead| ahead.wrapping_add(asked));
                     let segments = segments.asking(ahead);
                     let mut sums = self.start::<L, MR, NP>(l, m);
                     let a = elements::<T>(&a[m..]);
-                    if waits_for_lines(MR, NP, L::ACCUMULATORS) && self.b.is_far() {
-                        accumulate::<L, RowsDownFar, MR, NP>(l, &mut sums, a, b, segments);
+                    if prefetches_lines(MR, NP, L::ACCUMULATORS) && self.b.exceeds_l2() {
+                        accumulate::<L, RowMajorBeyondL2, MR, NP>(l, &mut sums, a, b, segments);
                     } else {
-                        accumulate::<L, RowsDown, MR, NP>(l, &mut sums, a, b, segments);
+                        accumulate::<L, RowMajor, MR, NP>(l, &mut sums, a, b, segments);
                     }
                     self.epilogue.run(l, &mut sums, (m, panel));
                     store_sums(l, self.c, (m, panel), &sums);
                     m += MR;
-                    asked += LINES_ASKED;
+                    asked += PREFETCH_LINES;
                 }
             },
         );

@@ -8,14 +8,14 @@ use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
 use crate::kernels::gemm::blocking::{
-    chains, fits_in_registers, next_rows, panels_per_tile, rows_per_tile, takes_ones, turned_panels,
-    turns_round,
+    accumulators_of, fits_in_registers, next_rows, panels_per_tile, rows_per_tile, takes_ones,
+    transposed_panels, uses_transposed,
 };
 use crate::kernels::gemm::micro_kernel::{
-    Constant, Epilogue, RowsAlong, RowsAlongThenNext, Walk, accumulate_in_chains, few_lines, load_sums,
-    store_sums, with_rows,
+    AccessPattern, ColumnMajor, ColumnMajorThenNext, Constant, Epilogue, accumulate_split, edge_panel,
+    load_sums, store_sums, with_rows,
 };
-use crate::kernels::matrix::Start;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::simd::lanes::Lanes;
 use crate::simd::lanes::LineOf;
@@ -30,7 +30,7 @@ use crate::simd::scalar::{Line, elements};
 pub fn weight_gradient<L: Lanes>(
     l: L,
     gradient: WeightGradient<'_, L::Element>,
-    descent: Option<Descent<'_, L::Element>>,
+    descent: Option<FusedSgd<'_, L::Element>>,
 ) {
     let WeightGradient { d_w, x, .. } = &gradient;
     if x.panels() == 1 && d_w.len() == 1 + x.cols && x.rows < TILED_ROWS && descent.is_none() {
@@ -56,7 +56,7 @@ pub struct WeightGradient<'a, T: Element> {
     /// The panel of `d_z` that the first of `d_w` belongs to.
     pub first_panel: usize,
     /// Whether `d_w` is overwritten or added to.
-    pub start: Start,
+    pub start: Beta,
 }
 
 /// [`weight_gradient`] in tiles.
@@ -64,14 +64,14 @@ pub struct WeightGradient<'a, T: Element> {
 fn tiled_weight_gradient<L: Lanes>(
     l: L,
     gradient: WeightGradient<'_, L::Element>,
-    mut descent: Option<Descent<'_, L::Element>>,
+    mut descent: Option<FusedSgd<'_, L::Element>>,
 ) {
     let WeightGradient { d_w, x, d_z, first_panel: first, start } = gradient;
     let stride = 1 + x.cols;
     let owned = d_w.len() / stride;
     let has_last = owned > 0 && first + owned == d_z.panels();
     // One panel of inputs is a tile or two as it lies.
-    let narrow = has_last && x.panels() > 1 && turns_round(d_z.last_cols(), d_z.rows);
+    let narrow = has_last && x.panels() > 1 && uses_transposed(d_z.last_cols(), d_z.rows);
     let as_they_lie = owned - usize::from(narrow);
     let mut p = 0;
     while p < as_they_lie {
@@ -102,11 +102,11 @@ fn tiled_weight_gradient<L: Lanes>(
 #[inline(always)]
 fn gradient_panels<L: Lanes, const NP: usize>(
     l: L,
-    (c, descent): (&mut [LineOf<L>], Option<Descent<'_, L::Element>>),
+    (c, descent): (&mut [LineOf<L>], Option<FusedSgd<'_, L::Element>>),
     x: Panels<'_, L::Element>,
     d_z: Panels<'_, L::Element>,
     first: usize,
-    start: Start,
+    start: Beta,
 ) {
     let lanes = L::Element::LANES;
     let mr = rows_per_tile(NP, L::ACCUMULATORS).min(8);
@@ -121,15 +121,15 @@ fn gradient_panels<L: Lanes, const NP: usize>(
             if i + rows == width && s + 1 == x.panels() {
                 // Not of a small layer: its gradient may be computed elsewhere, with one chain.
                 match width {
-                    1 if s > 0 => tile.last::<L, 1, NP, { chains(1) }>(l, a, line),
-                    2 if s > 0 => tile.last::<L, 2, NP, { chains(2) }>(l, a, line),
+                    1 if s > 0 => tile.last::<L, 1, NP, { accumulators_of(1) }>(l, a, line),
+                    2 if s > 0 => tile.last::<L, 2, NP, { accumulators_of(2) }>(l, a, line),
                     _ => with_rows!(rows, MR => tile.last::<L, MR, NP, 1>(l, a, line)),
                 }
             } else if i + rows == lanes {
                 // The last tile of a whole panel: 16 inputs are 8 and 8, 6, 5 and 5, or 2 each, 8 are 8, 4 and 4, or 2 each.
-                with_rows!(rows, MR => tile.run::<L, RowsAlongThenNext, MR, NP>(l, a, line), 2 4 5 8);
+                with_rows!(rows, MR => tile.run::<L, ColumnMajorThenNext, MR, NP>(l, a, line), 2 4 5 8);
             } else {
-                with_rows!(rows, MR => tile.run::<L, RowsAlong, MR, NP>(l, a, line));
+                with_rows!(rows, MR => tile.run::<L, ColumnMajor, MR, NP>(l, a, line));
             }
             i += rows;
         }
@@ -143,23 +143,23 @@ struct GradientTile<'c, 'a, T: Element> {
     /// The first panel of `d_z`.
     first: usize,
     inputs: usize,
-    start: Start,
-    descent: Option<Descent<'c, T>>,
+    start: Beta,
+    descent: Option<FusedSgd<'c, T>>,
 }
 
 /// Plain gradient descent, `w -= rate d_w`, by the lines of a gradient while they are in registers: a pass over parameters
 /// and gradient less.
-pub struct Descent<'a, T: Element> {
+pub struct FusedSgd<'a, T: Element> {
     /// Those of the gradient, with no lane past the last output: there the sums are garbage.
     pub parameters: &'a mut [T::Line],
     pub rate: T,
 }
 
-impl<T: Element> Descent<'_, T> {
+impl<T: Element> FusedSgd<'_, T> {
     /// That of some lines.
     #[inline(always)]
-    fn part(&mut self, lines: Range<usize>) -> Descent<'_, T> {
-        Descent { parameters: &mut self.parameters[lines], rate: self.rate }
+    fn part(&mut self, lines: Range<usize>) -> FusedSgd<'_, T> {
+        FusedSgd { parameters: &mut self.parameters[lines], rate: self.rate }
     }
 
     /// By sums that lie at `(first, panel)` as for [`store_sums`]. The arithmetic is that of `optimizer.rs`.
@@ -180,16 +180,16 @@ impl<T: Element> Descent<'_, T> {
 }
 
 impl<T: Element> GradientTile<'_, '_, T> {
-    /// The last `MR` inputs, and the biases, each sum in so many [`chains`].
+    /// The last `MR` inputs, and the biases, each sum in so many [`accumulators_of`].
     #[inline(always)]
     fn last<L, const MR: usize, const NP: usize, const CHAINS: usize>(&mut self, l: L, a: &[T], line: usize)
     where
         L: Lanes<Element = T>,
     {
         if takes_ones(MR, NP * CHAINS, L::ACCUMULATORS) {
-            self.with_ones::<L, RowsAlong, MR, 1, NP, CHAINS>(l, a, line);
+            self.with_ones::<L, ColumnMajor, MR, 1, NP, CHAINS>(l, a, line);
         } else {
-            self.with_ones::<L, RowsAlong, MR, 0, NP, CHAINS>(l, a, line);
+            self.with_ones::<L, ColumnMajor, MR, 0, NP, CHAINS>(l, a, line);
             self.with_ones::<L, Constant, 1, 0, NP, CHAINS>(l, &[T::from_f64(1.0)], 0);
         }
     }
@@ -199,12 +199,12 @@ impl<T: Element> GradientTile<'_, '_, T> {
     fn run<L, W, const MR: usize, const NP: usize>(&mut self, l: L, a: &[T], line: usize)
     where
         L: Lanes<Element = T>,
-        W: Walk,
+        W: AccessPattern,
     {
         self.with_ones::<L, W, MR, 0, NP, 1>(l, a, line);
     }
 
-    /// The same, and, for a row of ones, the biases, each sum in so many chains.
+    /// The same, and, for a row of ones, the biases, each sum in so many accumulators_of.
     #[inline(always)]
     fn with_ones<L, W, const MR: usize, const ONES: usize, const NP: usize, const CHAINS: usize>(
         &mut self,
@@ -213,7 +213,7 @@ impl<T: Element> GradientTile<'_, '_, T> {
         line: usize,
     ) where
         L: Lanes<Element = T>,
-        W: Walk,
+        W: AccessPattern,
     {
         let fits = fits_in_registers(MR, NP, L::ACCUMULATORS);
         if !fits || (ONES > 0 && !takes_ones(MR, NP * CHAINS, L::ACCUMULATORS)) {
@@ -224,12 +224,12 @@ impl<T: Element> GradientTile<'_, '_, T> {
             || {
                 let stride = 1 + self.inputs;
                 let (mut sums, mut biases) = ([[l.zero(); NP]; MR], [[l.zero(); NP]; ONES]);
-                if self.start == Start::Accumulate {
+                if self.start == Beta::One {
                     load_sums(l, &mut sums, self.c, (line, stride));
                     load_sums(l, &mut biases, self.c, (0, stride));
                 }
                 let (b, rows) = (some_panels(self.d_z, self.first), self.d_z.rows);
-                accumulate_in_chains::<L, W, MR, ONES, NP, CHAINS>(l, (&mut sums, &mut biases), a, b, rows);
+                accumulate_split::<L, W, MR, ONES, NP, CHAINS>(l, (&mut sums, &mut biases), a, b, rows);
                 store_sums(l, self.c, (line, stride), &sums);
                 store_sums(l, self.c, (0, stride), &biases);
                 if let Some(descent) = &mut self.descent {
@@ -251,37 +251,37 @@ fn some_panels<T: Element, const NP: usize>(a: Panels<'_, T>, first: usize) -> [
     panels
 }
 
-/// [`weight_gradient`] of the last panel, turned round: see [`turns_round`].
+/// [`weight_gradient`] of the last panel, turned round: see [`uses_transposed`].
 #[inline(always)]
 fn narrow_gradient<L: Lanes>(
     l: L,
     c: &mut [LineOf<L>],
     x: Panels<'_, L::Element>,
     d_z: Panels<'_, L::Element>,
-    start: Start,
+    start: Beta,
 ) {
     let last = d_z.panels() - 1;
     let (biases, weights) = c.split_at_mut(1);
     let cols = d_z.last_cols();
     let sum = match cols {
-        1 => bias_sum::<L, { chains(1) }>(l, &biases[0], d_z.panel(last), start),
-        2 => bias_sum::<L, { chains(2) }>(l, &biases[0], d_z.panel(last), start),
+        1 => bias_sum::<L, { accumulators_of(1) }>(l, &biases[0], d_z.panel(last), start),
+        2 => bias_sum::<L, { accumulators_of(2) }>(l, &biases[0], d_z.panel(last), start),
         _ => bias_sum::<L, 1>(l, &biases[0], d_z.panel(last), start),
     };
     l.store(&mut biases[0], l.select(l.first(cols), sum, l.zero()));
     let outputs = elements::<L::Element>(d_z.panel(last));
     let mut p = 0;
     while p < x.panels() {
-        let np = next_rows(x.panels() - p, turned_panels(cols, L::ACCUMULATORS));
+        let np = next_rows(x.panels() - p, transposed_panels(cols, L::ACCUMULATORS));
         let inputs = p * L::Element::LANES..x.cols.min((p + np) * L::Element::LANES);
         let c = &mut weights[inputs];
         with_rows!(cols, MR => match np {
-            6 => turned::<L, MR, 6, { chains(MR) }>(l, c, outputs, x, p, start),
-            5 => turned::<L, MR, 5, { chains(MR) }>(l, c, outputs, x, p, start),
-            4 => turned::<L, MR, 4, { chains(MR) }>(l, c, outputs, x, p, start),
-            3 => turned::<L, MR, 3, { chains(MR) }>(l, c, outputs, x, p, start),
-            2 => turned::<L, MR, 2, { chains(MR) }>(l, c, outputs, x, p, start),
-            _ => turned::<L, MR, 1, { chains(MR) }>(l, c, outputs, x, p, start),
+            6 => turned::<L, MR, 6, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
+            5 => turned::<L, MR, 5, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
+            4 => turned::<L, MR, 4, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
+            3 => turned::<L, MR, 3, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
+            2 => turned::<L, MR, 2, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
+            _ => turned::<L, MR, 1, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
         }, 1 2 3 4 5 6);
         p += np;
     }
@@ -293,10 +293,10 @@ fn bias_sum<L: Lanes, const CHAINS: usize>(
     l: L,
     biases: &LineOf<L>,
     d_z: &[LineOf<L>],
-    start: Start,
+    start: Beta,
 ) -> L::Vector {
-    let mut sum = [[if start == Start::Accumulate { l.load(biases) } else { l.zero() }]];
-    accumulate_in_chains::<L, RowsAlong, 0, 1, 1, CHAINS>(l, (&mut [], &mut sum), &[], [d_z], d_z.len());
+    let mut sum = [[if start == Beta::One { l.load(biases) } else { l.zero() }]];
+    accumulate_split::<L, ColumnMajor, 0, 1, 1, CHAINS>(l, (&mut [], &mut sum), &[], [d_z], d_z.len());
     sum[0][0]
 }
 
@@ -308,20 +308,20 @@ fn turned<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
     d_z: &[L::Element],
     x: Panels<'_, L::Element>,
     first: usize,
-    start: Start,
+    start: Beta,
 ) {
-    if NP > turned_panels(MR, L::ACCUMULATORS) {
+    if NP > transposed_panels(MR, L::ACCUMULATORS) {
         unreachable!("a tile's sums fit in registers");
     }
     let lanes = L::Element::LANES;
     // As a tile of `C` of its own lies: `NP` panels of `MR` lines.
     let mut lines = [[LineOf::<L>::ZERO; MR]; NP];
-    if start == Start::Accumulate {
+    if start == Beta::One {
         for (lines, c) in lines.iter_mut().zip(c.chunks(lanes)) {
             transpose_block(l, lines, c);
         }
     }
-    sum_turned::<L, MR, NP, CHAINS>(l, &mut lines, d_z, x, first);
+    sum_transposed::<L, MR, NP, CHAINS>(l, &mut lines, d_z, x, first);
     for (lines, c) in lines.iter().zip(c.chunks_mut(lanes)) {
         let mut sums = [l.zero(); MR];
         for (sum, line) in sums.iter_mut().zip(lines) {
@@ -334,7 +334,7 @@ fn turned<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
 /// The sums of [`turned`], on top of `lines`. Not inlined: beside blocks that are transposed some sums would not stay in
 /// registers.
 #[inline(never)]
-fn sum_turned<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
+fn sum_transposed<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
     l: L,
     lines: &mut [[LineOf<L>; MR]; NP],
     d_z: &[L::Element],
@@ -347,7 +347,7 @@ fn sum_turned<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
             let b = some_panels(x, first);
             let mut sums = [[l.zero(); NP]; MR];
             load_sums(l, &mut sums, lines.as_flattened(), (0, MR));
-            accumulate_in_chains::<L, RowsAlong, MR, 0, NP, CHAINS>(l, (&mut sums, &mut []), d_z, b, x.rows);
+            accumulate_split::<L, ColumnMajor, MR, 0, NP, CHAINS>(l, (&mut sums, &mut []), d_z, b, x.rows);
             store_sums(l, lines.as_flattened_mut(), (0, MR), &sums);
         },
     );
@@ -359,10 +359,10 @@ pub fn small_weight_gradient<L: Lanes>(l: L, gradient: WeightGradient<'_, L::Ele
     let WeightGradient { d_w, x, d_z, first_panel: first, start } = gradient;
     let (biases, weights) = d_w.split_at_mut(1);
     let one = [L::Element::from_f64(1.0)];
-    let start = (start == Start::Zero).then_some(l.zero());
+    let start = (start == Beta::Zero).then_some(l.zero());
     // The lanes that are outputs.
     let mask = l.first(d_z.cols - first * L::Element::LANES);
     let (x, d_z) = (elements::<L::Element>(x.lines), d_z.panel(first));
-    few_lines::<L, Constant>(l, biases, (&one, d_z), start, (mask, Epilogue::None));
-    few_lines::<L, RowsAlong>(l, weights, (x, d_z), start, (mask, Epilogue::None));
+    edge_panel::<L, Constant>(l, biases, (&one, d_z), start, (mask, Epilogue::None));
+    edge_panel::<L, ColumnMajor>(l, weights, (x, d_z), start, (mask, Epilogue::None));
 }

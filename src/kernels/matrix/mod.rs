@@ -7,9 +7,9 @@ pub mod transpose;
 
 /// What a sum over part of a batch starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum Beta {
     /// 0: what was there is overwritten, never read.
     Zero,
     /// The sum so far.
-    Accumulate,
+    One,
 }

@@ -1,7 +1,7 @@
 //! Transposed weights, and where they lie.
 
 use crate::kernels::matrix::panels::panels;
-use crate::simd::lanes::{Lanes, LineOf, QUAD};
+use crate::simd::lanes::{GROUP, Lanes, LineOf};
 use crate::simd::scalar::Scalar;
 use crate::simd::scalar::{Element, Line, elements};
 
@@ -74,8 +74,8 @@ pub fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>])
     l.vectorize(
         #[inline(always)]
         || {
-            for (i, to) in to.chunks_mut(QUAD).enumerate() {
-                for (to, column) in to.iter_mut().zip(l.columns(rows, i * QUAD)) {
+            for (i, to) in to.chunks_mut(GROUP).enumerate() {
+                for (to, column) in to.iter_mut().zip(l.columns(rows, i * GROUP)) {
                     l.store(to, column);
                 }
             }
@@ -95,11 +95,11 @@ pub fn store_columns<L: Lanes, const MR: usize>(l: L, rows: &mut [LineOf<L>], co
         for (row, &x) in rows.iter_mut().zip(packed[0].as_slice()) {
             l.store(row, l.select(mask, l.splat(x), l.zero()));
         }
-    } else if MR <= QUAD {
-        pack_columns::<L, MR, QUAD>(l, &mut packed, columns);
-        let (quads, _) = elements::<L::Element>(&packed[..QUAD]).as_chunks::<QUAD>();
+    } else if MR <= GROUP {
+        pack_columns::<L, MR, GROUP>(l, &mut packed, columns);
+        let (quads, _) = elements::<L::Element>(&packed[..GROUP]).as_chunks::<GROUP>();
         for (row, quad) in rows.iter_mut().zip(&quads[..lanes]) {
-            l.store(row, l.select(mask, l.load_quad(quad), l.zero()));
+            l.store(row, l.select(mask, l.load_group(quad), l.zero()));
         }
     } else {
         pack_columns::<L, MR, 8>(l, &mut packed, columns);

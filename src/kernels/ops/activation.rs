@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::softmax::softmax;
-use crate::simd::interleaved::Abreast;
+use crate::simd::interleaved::Interleaved;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{Arithmetic, Lanes};
 use crate::simd::math;
@@ -148,7 +148,7 @@ impl Activation {
 
     /// Whether the derivative is taken from the sum, because the output does not tell it.
     #[inline(always)]
-    pub(crate) fn keeps_sums(self) -> bool {
+    pub(crate) fn needs_pre_activation(self) -> bool {
         matches!(self, Self::Gelu | Self::GeluTanh | Self::Silu | Self::Sine(_))
     }
 }
@@ -172,10 +172,10 @@ macro_rules! map {
 }
 
 /// The same of a long expression, over any [`Arithmetic`]: some lines abreast where that takes less time.
-macro_rules! map_abreast {
+macro_rules! map_interleaved {
     ($lanes:expr, $lines:expr, ($l:ident, $z:ident) => $value:expr) => {{
-        let (groups, rest) = if L::GAINS_ABREAST { $lines.as_chunks_mut() } else { (&mut [][..], $lines) };
-        map!(Abreast::<L, ABREAST>($lanes), groups, ($l, $z) => $value);
+        let (groups, rest) = if L::INTERLEAVES { $lines.as_chunks_mut() } else { (&mut [][..], $lines) };
+        map!(Interleaved::<L, INTERLEAVED_LINES>($lanes), groups, ($l, $z) => $value);
         map!($lanes, rest, ($l, $z) => $value);
     }};
 }
@@ -194,18 +194,18 @@ macro_rules! zip {
 }
 
 /// The same of a long expression, over any [`Arithmetic`]: some lines abreast where that takes less time.
-macro_rules! zip_abreast {
+macro_rules! zip_interleaved {
     ($lanes:expr, $lines:expr, $others:expr, ($l:ident, $d:ident, $y:ident) => $value:expr) => {{
-        let (groups, rest) = if L::GAINS_ABREAST { $lines.as_chunks_mut() } else { (&mut [][..], $lines) };
+        let (groups, rest) = if L::INTERLEAVES { $lines.as_chunks_mut() } else { (&mut [][..], $lines) };
         let (other_groups, other_rest) =
-            if L::GAINS_ABREAST { $others.as_chunks() } else { (&[][..], $others) };
-        zip!(Abreast::<L, ABREAST>($lanes), groups, other_groups, ($l, $d, $y) => $value);
+            if L::INTERLEAVES { $others.as_chunks() } else { (&[][..], $others) };
+        zip!(Interleaved::<L, INTERLEAVED_LINES>($lanes), groups, other_groups, ($l, $d, $y) => $value);
         zip!($lanes, rest, other_rest, ($l, $d, $y) => $value);
     }};
 }
 
 /// Lines that are computed abreast: eight would leave the registers.
-const ABREAST: usize = 4;
+const INTERLEAVED_LINES: usize = 4;
 
 /// `y = f(y)`, element by element. Softmax, which needs whole rows, is left to its own pass.
 ///
@@ -214,18 +214,18 @@ const ABREAST: usize = 4;
 pub(crate) fn activate<L: Lanes>(lanes: L, y: &mut [LineOf<L>], activation: Activation) {
     match activation {
         Activation::Identity | Activation::Softmax => {}
-        Activation::Sigmoid => map_abreast!(lanes, y, (l, z) => math::sigmoid(l, z)),
-        Activation::Tanh => map_abreast!(lanes, y, (l, z) => math::tanh(l, z)),
+        Activation::Sigmoid => map_interleaved!(lanes, y, (l, z) => math::sigmoid(l, z)),
+        Activation::Tanh => map_interleaved!(lanes, y, (l, z) => math::tanh(l, z)),
         Activation::Relu => map!(lanes, y, (l, z) => rectified(l, z)),
         Activation::LeakyRelu(slope) => {
             map!(lanes, y, (l, z) => l.select(l.le(z, l.zero()), l.mul(l.constant(slope), z), z));
         }
         Activation::Elu(alpha) => elu(lanes, y, alpha, 1.0),
         Activation::Selu => elu(lanes, y, SELU_ALPHA, SELU_SCALE),
-        Activation::Gelu => map_abreast!(lanes, y, (l, z) => math::gelu(l, z)),
-        Activation::GeluTanh => map_abreast!(lanes, y, (l, z) => math::gelu_tanh(l, z)),
-        Activation::Silu => map_abreast!(lanes, y, (l, z) => l.mul(z, math::sigmoid(l, z))),
-        Activation::Softplus => map_abreast!(lanes, y, (l, z) => {
+        Activation::Gelu => map_interleaved!(lanes, y, (l, z) => math::gelu(l, z)),
+        Activation::GeluTanh => map_interleaved!(lanes, y, (l, z) => math::gelu_tanh(l, z)),
+        Activation::Silu => map_interleaved!(lanes, y, (l, z) => l.mul(z, math::sigmoid(l, z))),
+        Activation::Softplus => map_interleaved!(lanes, y, (l, z) => {
             l.select(l.lt(l.constant(SOFTPLUS_THRESHOLD), z), z, math::softplus(l, z))
         }),
         Activation::HardSigmoid => map!(lanes, y, (l, z) => {
@@ -240,7 +240,7 @@ pub(crate) fn activate<L: Lanes>(lanes: L, y: &mut [LineOf<L>], activation: Acti
             l.mul(clipped, clipped)
         }),
         Activation::Sine(frequency) => {
-            map_abreast!(lanes, y, (l, z) => math::sin(l, l.mul(l.constant(frequency), z)));
+            map_interleaved!(lanes, y, (l, z) => math::sin(l, l.mul(l.constant(frequency), z)));
         }
     }
 }
@@ -275,7 +275,7 @@ pub(crate) fn rectified_derivative<L: Lanes>(l: L, d: L::Vector, y: L::Vector) -
 /// `scale z` for `z > 0`, else `scale alpha (e^z - 1)`.
 #[inline(always)]
 fn elu<L: Lanes>(lanes: L, y: &mut [LineOf<L>], alpha: f64, scale: f64) {
-    map_abreast!(lanes, y, (l, z) => {
+    map_interleaved!(lanes, y, (l, z) => {
         let below = math::exp_m1_negative(l, l.min(l.zero(), z));
         let below = l.mul(l.constant(alpha * scale), below);
         l.select(l.le(z, l.zero()), below, l.mul(l.constant(scale), z))
@@ -302,12 +302,12 @@ pub(crate) fn multiply_derivative<L: Lanes>(
         }
         Activation::Elu(alpha) => elu_derivative(lanes, d, y, alpha, 1.0),
         Activation::Selu => elu_derivative(lanes, d, y, SELU_ALPHA, SELU_SCALE),
-        Activation::Gelu => zip_abreast!(lanes, d, y, (l, d, z) => l.mul(d, math::gelu_derivative(l, z))),
+        Activation::Gelu => zip_interleaved!(lanes, d, y, (l, d, z) => l.mul(d, math::gelu_derivative(l, z))),
         Activation::GeluTanh => {
-            zip_abreast!(lanes, d, y, (l, d, z) => l.mul(d, math::gelu_tanh_derivative(l, z)))
+            zip_interleaved!(lanes, d, y, (l, d, z) => l.mul(d, math::gelu_tanh_derivative(l, z)))
         }
-        Activation::Silu => zip_abreast!(lanes, d, y, (l, d, z) => l.mul(d, math::silu_derivative(l, z))),
-        Activation::Softplus => zip_abreast!(lanes, d, y, (l, d, y) => {
+        Activation::Silu => zip_interleaved!(lanes, d, y, (l, d, z) => l.mul(d, math::silu_derivative(l, z))),
+        Activation::Softplus => zip_interleaved!(lanes, d, y, (l, d, y) => {
             let slope = l.sub(l.zero(), math::exp_m1_negative(l, l.sub(l.zero(), y)));
             let is_linear = l.lt(l.constant(SOFTPLUS_THRESHOLD), y);
             l.mul(d, l.select(is_linear, l.constant(1.0), slope))
@@ -319,7 +319,7 @@ pub(crate) fn multiply_derivative<L: Lanes>(
             let slope = l.select(l.le(y, l.zero()), l.zero(), l.mul(d, l.add(root, root)));
             l.select(l.le(l.constant(1.0), y), l.zero(), slope)
         }),
-        Activation::Sine(frequency) => zip_abreast!(lanes, d, y, (l, d, z) => {
+        Activation::Sine(frequency) => zip_interleaved!(lanes, d, y, (l, d, z) => {
             let frequency = l.constant(frequency);
             l.mul(d, l.mul(frequency, math::cos(l, l.mul(frequency, z))))
         }),

@@ -8,7 +8,7 @@ use crate::simd::scalar::Scalar;
 
 /// Where the random bits of a pass come from: a counter, not a state, so that threads do not matter.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Noise {
+pub(crate) struct DropoutRng {
     key: u64,
     /// The row of the batch that the next row of a mask belongs to.
     first_row: usize,
@@ -24,7 +24,7 @@ pub struct Mask {
     scale: f64,
 }
 
-impl Noise {
+impl DropoutRng {
     /// The noise of a pass, of which the first has number 1.
     pub(crate) fn new(seed: u64, pass: u64) -> Self {
         Self { key: mix(mix(seed).wrapping_add(pass)), first_row: 0 }

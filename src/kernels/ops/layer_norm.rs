@@ -6,7 +6,7 @@
 //! | [`backward_data`] | `d_x = (g - mean g - xhat mean(g xhat)) / sqrt(var x + 1e-5)`, `g = d_z w` |
 //! | [`weight_gradient`] | `d_w = sum over rows of d_z xhat`, `d_b = sum over rows of d_z` |
 
-use crate::kernels::matrix::Start;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::clear_padding;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::matrix::rows::Row;
@@ -64,7 +64,7 @@ pub struct LayerNormGradient<'a, T: Element> {
     /// The panel of `d_z` that the first of `d_w` belongs to.
     pub first_panel: usize,
     /// Whether `d_w` is overwritten or added to.
-    pub start: Start,
+    pub start: Beta,
 }
 
 #[inline(always)]
@@ -151,8 +151,8 @@ fn parameter_gradient<L: Lanes>(l: L, norm: LayerNormGradient<'_, L::Element>) {
     let LayerNormGradient { d_w, x, d_z, statistics, first_panel: first, start } = norm;
     for (p, lines) in d_w.chunks_exact_mut(2).enumerate() {
         let (mut d_b, mut d_w) = match start {
-            Start::Zero => (l.zero(), l.zero()),
-            Start::Accumulate => (l.load(&lines[0]), l.load(&lines[1])),
+            Beta::Zero => (l.zero(), l.zero()),
+            Beta::One => (l.load(&lines[0]), l.load(&lines[1])),
         };
         let rows = x.panel(first + p).iter().zip(d_z.panel(first + p)).zip(statistics.chunks_exact(2));
         for ((x, d_z), statistics) in rows {

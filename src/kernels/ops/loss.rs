@@ -9,7 +9,7 @@ use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::matrix::rows::Row;
 use crate::kernels::ops::activation::Activation;
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::math;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -131,7 +131,7 @@ impl Loss {
         self,
         reduction: Reduction,
         (targets, weights): (Targets<'_, T>, Option<&[T]>),
-        classes: &Classes<T>,
+        classes: &ClassWeights<T>,
         (batch, outputs): (usize, usize),
     ) -> f64 {
         if reduction == Reduction::Sum {
@@ -156,7 +156,7 @@ fn is_weight(weight: f64) -> bool {
 
 /// What cross-entropy is told about classes.
 #[derive(Clone, Debug)]
-pub struct Classes<T: Element> {
+pub struct ClassWeights<T: Element> {
     smoothing: f64,
     /// One for each output, 0 in the padding of the last line.
     lines: Vec<T::Line>,
@@ -165,7 +165,7 @@ pub struct Classes<T: Element> {
     weighted: bool,
 }
 
-impl<T: Element> Classes<T> {
+impl<T: Element> ClassWeights<T> {
     /// # Errors
     /// [`Error::Length`] or [`Error::Setting`] for weights that do not fit or are negative or not finite, and for
     /// a smoothing outside 0 to 1; [`Error::Unused`] for a loss that has no classes.
@@ -241,7 +241,7 @@ pub(crate) fn evaluate<L: Lanes>(
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
     objective: &Objective<'_, L::Element>,
-    classes: &Classes<L::Element>,
+    classes: &ClassWeights<L::Element>,
 ) {
     l.vectorize(
         #[inline(always)]
@@ -264,7 +264,7 @@ pub(crate) fn evaluate_rows<L: Lanes>(
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
     objective: &Objective<'_, L::Element>,
-    classes: &Classes<L::Element>,
+    classes: &ClassWeights<L::Element>,
 ) {
     let to = (to.d_y, to.losses);
     match (objective.targets, objective.loss) {
@@ -318,7 +318,7 @@ pub(crate) fn evaluate_quads<L: Lanes>(
     let Targets::Values(targets) = objective.targets else {
         unreachable!("losses by element take no class targets")
     };
-    let per_line = const { L::Element::LANES / QUAD };
+    let per_line = const { L::Element::LANES / GROUP };
     let scale = l.constant(objective.scale);
     let mut values = LineOf::<L>::ZERO;
     let mut sum = 0.0;
@@ -329,7 +329,7 @@ pub(crate) fn evaluate_quads<L: Lanes>(
         l.store(d, l.flushed(l.mul(scale, slope)));
         l.store(&mut values, value);
         // In the order of `Lanes::sum_f64`, whose other lanes are 0.
-        for row in values.as_slice().chunks_exact(QUAD).take(rows) {
+        for row in values.as_slice().chunks_exact(GROUP).take(rows) {
             let of = |j: usize| if j < cols { row[j].to_f64() } else { 0.0 };
             sum += (of(0) + of(2)) + (of(1) + of(3));
         }
@@ -372,7 +372,7 @@ fn cross_entropy<L: Lanes>(
     (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
-    (objective, classes): (&Objective<'_, L::Element>, &Classes<L::Element>),
+    (objective, classes): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
 ) {
     let lanes = L::Element::LANES;
     let (sharp, share) = (l.constant(1.0 - classes.smoothing), l.constant(classes.smoothing / y.cols as f64));
@@ -418,7 +418,7 @@ fn classification<L: Lanes>(
     (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
     y: Panels<'_, L::Element>,
     targets: &[u32],
-    (objective, classes): (&Objective<'_, L::Element>, &Classes<L::Element>),
+    (objective, classes): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
 ) {
     let lanes = L::Element::LANES;
     let share = classes.smoothing / y.cols as f64;

@@ -3,21 +3,21 @@
 //! every later step.
 
 use super::Kernels;
-use crate::kernels::gemm::packed4 as quads;
-use crate::kernels::gemm::products::Order;
-use crate::kernels::gemm::weight_gradient::Descent;
-use crate::kernels::matrix::Start;
+use crate::kernels::gemm::packed4;
+use crate::kernels::gemm::products::Sweep;
+use crate::kernels::gemm::weight_gradient::FusedSgd;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::loss;
-use crate::kernels::ops::loss::{Classes, Loss, Objective};
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::lanes::Scalar;
 use crate::kernels::tests::products::{Random, at, nan_lines, packed, transposed};
 use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
-use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements, elements_mut};
 
@@ -67,7 +67,7 @@ fn gradient<T: Element>(lane: usize, step: u64, random: u64) -> f64 {
 struct Seen {
     /// Sums that became 0 from something else.
     faded: usize,
-    /// The smallest magnitude that was kept, in parts of the smallest normal number.
+    /// The smallest magnitude that was forward_cache, in parts of the smallest normal number.
     smallest: f64,
 }
 
@@ -143,9 +143,9 @@ fn descend<T: Element>() {
         let smallest = T::MIN_NORMAL.to_f64();
         let (x, d_z) = ([line(1.0)], [line(smallest)]);
         let (mut d_w, mut parameters) = ([T::Line::ZERO; 2], [line(1.5 * smallest); 2]);
-        let descent = Descent { parameters: &mut parameters, rate: T::from_f64(1.0) };
+        let descent = FusedSgd { parameters: &mut parameters, rate: T::from_f64(1.0) };
         let (x, d_z) = (Panels::new(&x, 1, 1), Panels::new(&d_z, 1, T::LANES));
-        kernels.weight_gradient(&mut d_w, x, d_z, 0, Start::Zero, Some(descent));
+        kernels.weight_gradient(&mut d_w, x, d_z, 0, Beta::Zero, Some(descent));
         assert!(elements::<T>(&d_w).iter().all(|g| g.to_f64() == smallest), "{isa}");
         assert!(elements::<T>(&parameters).iter().all(|&w| w == T::ZERO), "{isa}: {parameters:?}");
     }
@@ -170,10 +170,10 @@ impl<T: Scalar> Check<T> for Packing {
             let mut found = vec![T::ZERO; rows * cols];
             l.unpack(&mut found, Panels::new(&lines, rows, cols));
             self.compare(isa, &x, &found);
-            if cols <= QUAD {
-                let mut lines = nan_lines::<T>(quads::lines::<T>(rows));
-                l.vectorize(|| quads::pack(l, &mut lines, &x, (rows, cols)));
-                l.vectorize(|| quads::unpack(l, &mut found, &lines, (rows, cols)));
+            if cols <= GROUP {
+                let mut lines = nan_lines::<T>(packed4::lines::<T>(rows));
+                l.vectorize(|| packed4::pack(l, &mut lines, &x, (rows, cols)));
+                l.vectorize(|| packed4::unpack(l, &mut found, &lines, (rows, cols)));
                 self.compare(isa, &x, &found);
             }
         }
@@ -225,7 +225,7 @@ fn check_gradients<T: Element>() -> usize {
             let run = |below| {
                 let mut d_x = nan_lines::<T>(m * panels::<T>(n));
                 let to = PanelsMut::new(&mut d_x, m, n);
-                kernels.backward_data(to, Panels::new(&d_z, m, k), &w, below, Order::Ascending);
+                kernels.backward_data(to, Panels::new(&d_z, m, k), &w, below, Sweep::Forward);
                 d_x
             };
             let plain = run(None);
@@ -270,7 +270,8 @@ impl<T: Scalar> Check<T> for Losses {
             let lines = packed::<T>(&y, (rows, cols), 0.0);
             for (scale, smoothing) in [(1.0, 0.0), (smallest, 0.0), (smallest, 0.1)] {
                 let of_rows = loss == Loss::SoftmaxCrossEntropy;
-                let told = Classes::new(loss, cols, None, if of_rows { smoothing } else { 0.0 }).unwrap();
+                let told =
+                    ClassWeights::new(loss, cols, None, if of_rows { smoothing } else { 0.0 }).unwrap();
                 for targets in
                     [Some(Targets::Values(&t[..])), of_rows.then_some(Targets::Classes(&classes[..]))]
                         .into_iter()
@@ -284,7 +285,7 @@ impl<T: Scalar> Check<T> for Losses {
                         let what = format!("{loss:?} times {scale:e} at {cell:?} on {isa}");
                         self.0 += usize::from(is_flushed::<T>(at::<T>(&d, rows, cell), &what));
                     }
-                    if cols <= QUAD && !of_rows {
+                    if cols <= GROUP && !of_rows {
                         self.in_quads(l, &y, &objective, (rows, cols));
                     }
                 }
@@ -302,11 +303,11 @@ impl Losses {
         (rows, cols): (usize, usize),
     ) {
         let y: Vec<L::Element> = y.iter().map(|&y| L::Element::from_f64(y)).collect();
-        let mut lines = nan_lines::<L::Element>(quads::lines::<L::Element>(rows));
+        let mut lines = nan_lines::<L::Element>(packed4::lines::<L::Element>(rows));
         let (mut d, mut found) = (lines.clone(), y.clone());
-        l.vectorize(|| quads::pack(l, &mut lines, &y, (rows, cols)));
+        l.vectorize(|| packed4::pack(l, &mut lines, &y, (rows, cols)));
         l.vectorize(|| loss::evaluate_quads(l, &mut d, &lines, objective, (rows, cols)));
-        l.vectorize(|| quads::unpack(l, &mut found, &d, (rows, cols)));
+        l.vectorize(|| packed4::unpack(l, &mut found, &d, (rows, cols)));
         for d in found {
             self.0 +=
                 usize::from(is_flushed::<L::Element>(d.to_f64(), &format!("{:?} in quads", objective.loss)));

@@ -2,20 +2,20 @@
 //! ends the process. Each buffer has pages of its own, so that none hides the overflow of another.
 
 use super::Kernels;
-use crate::kernels::gemm::packed4 as quads;
-use crate::kernels::gemm::products::Order;
-use crate::kernels::matrix::Start;
+use crate::kernels::gemm::packed4;
+use crate::kernels::gemm::products::Sweep;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::matrix::transpose::transposed_stride;
 use crate::kernels::ops::activation::Activation;
-use crate::kernels::ops::dropout::Noise;
+use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::loss;
-use crate::kernels::ops::loss::{Classes, Loss, Objective};
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
 use crate::kernels::ops::optimizer::{Optimizer, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
-use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::elements_mut;
 
@@ -26,7 +26,7 @@ const LONGEST_SLICE: usize = 515;
 /// Which end of the memory a buffer lies against.
 #[derive(Clone, Copy, Debug)]
 enum Side {
-    Start,
+    Beta,
     End,
 }
 
@@ -57,7 +57,7 @@ impl Fence {
         let size = count * size_of::<V>();
         assert!(size <= self.bytes);
         let offset = match side {
-            Side::Start => self.page,
+            Side::Beta => self.page,
             Side::End => self.page + self.bytes - size,
         };
         // SAFETY: the values lie within the pages that can be touched, aligned: pages and sizes are multiples of the
@@ -69,7 +69,7 @@ impl Fence {
         }
     }
 
-    /// Lines whose elements are all a quarter.
+    /// BlockLines whose elements are all a quarter.
     fn lines<T: Element>(&mut self, count: usize, side: Side) -> &mut [T::Line] {
         let lines = self.slice(count, side, <T::Line as crate::simd::scalar::Line<T>>::ZERO);
         elements_mut::<T>(lines).fill(T::from_f64(0.25));
@@ -111,8 +111,8 @@ impl Case<'_> {
         let means = c.lines::<T>(panels::<T>(inputs), side);
         let deviations = d.lines::<T>(panels::<T>(inputs), side);
         kernels.scale(PanelsMut::new(lines, rows, inputs), Some(means), deviations);
-        let noise = Noise::new(1, 1);
-        kernels.dropout(PanelsMut::new(lines, rows, inputs), noise.mask(0, 0.5));
+        let dropout_rng = DropoutRng::new(1, 1);
+        kernels.dropout(PanelsMut::new(lines, rows, inputs), dropout_rng.mask(0, 0.5));
         kernels.unpack(x, Panels::new(lines, rows, inputs));
     }
 
@@ -124,14 +124,14 @@ impl Case<'_> {
         let y = b.lines::<T>(rows * po, side);
         let weights = c.lines::<T>((1 + inputs) * po, side);
         let sums = d.lines::<T>(rows * po, side);
-        let orders = [Order::Ascending, Order::Descending];
+        let orders = [Sweep::Forward, Sweep::Backward];
         for (activation, order) in [Activation::Gelu, Activation::Softmax].into_iter().zip(orders) {
             let (to, x) = (PanelsMut::new(y, rows, outputs), Panels::new(x, rows, inputs));
             kernels.forward(to, x, weights, (activation, sums), order);
             let d = PanelsMut::new(sums, rows, outputs);
             kernels.output_gradient(d, Panels::new(y, rows, outputs), activation);
         }
-        for start in [Start::Zero, Start::Accumulate] {
+        for start in [Beta::Zero, Beta::One] {
             let (x, d_z) = (Panels::new(x, rows, inputs), Panels::new(y, rows, outputs));
             kernels.weight_gradient(weights, x, d_z, 0, start, None);
         }
@@ -168,7 +168,7 @@ impl Case<'_> {
         let below = Some((Panels::new(sums, rows, inputs), Activation::Silu));
         let to = PanelsMut::new(d_x, rows, inputs);
         kernels.norm_backward_data(to, (x, d_z), weights, statistics, below);
-        for start in [Start::Zero, Start::Accumulate] {
+        for start in [Beta::Zero, Beta::One] {
             kernels.norm_weight_gradient(weights, (x, d_z), statistics, 0, start);
         }
     }
@@ -194,7 +194,7 @@ impl Case<'_> {
             with_values.map(|loss| (loss, Targets::Values(&*values))).into_iter().chain([with_classes])
         {
             let smoothing = if loss == Loss::SoftmaxCrossEntropy { 0.1 } else { 0.0 };
-            let classes = Classes::new(loss, outputs, None, smoothing).unwrap();
+            let classes = ClassWeights::new(loss, outputs, None, smoothing).unwrap();
             let objective = Objective { loss, scale: 1.0, targets, weights: Some(weights) };
             let to = (PanelsMut::new(gradient, rows, outputs), &mut *of_rows);
             kernels.loss(to, Panels::new(y, rows, outputs), &objective, &classes);
@@ -227,7 +227,7 @@ fn sweep<T: Element>() -> usize {
     let mut fences = core::array::from_fn(|_| Fence::new(1 << 20));
     let mut cases = 0;
     for (_, kernels) in available::<T>() {
-        for side in [Side::Start, Side::End] {
+        for side in [Side::Beta, Side::End] {
             for rows in ROWS {
                 for inputs in FEATURES {
                     for outputs in FEATURES {
@@ -255,15 +255,15 @@ fn no_kernel_touches_memory_past_its_buffers() {
     println!("RESULT guard_pages cases={cases}");
 }
 
-/// Rows in quads, for up to four lines of them.
+/// BatchRange in quads, for up to four lines of them.
 struct QuadCases(usize);
 
 impl<T: Element> Check<T> for QuadCases {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, _: Isa) {
         let mut fences: [Fence; 4] = core::array::from_fn(|_| Fence::new(1 << 12));
-        for side in [Side::Start, Side::End] {
+        for side in [Side::Beta, Side::End] {
             for rows in 1..=T::LANES {
-                for cols in 1..=QUAD {
+                for cols in 1..=GROUP {
                     quad_case(l, &mut fences, side, (rows, cols));
                     self.0 += 1;
                 }
@@ -273,19 +273,19 @@ impl<T: Element> Check<T> for QuadCases {
 }
 
 fn quad_case<L: Lanes>(l: L, fences: &mut [Fence; 4], side: Side, (rows, cols): (usize, usize)) {
-    let count = quads::lines::<L::Element>(rows);
+    let count = packed4::lines::<L::Element>(rows);
     let [a, b, c, d] = fences;
     let x = a.slice(rows * cols, side, L::Element::from_f64(0.5));
     let [lines, sums] = [b, c].map(|fence| fence.lines::<L::Element>(count, side));
     let weights = d.lines::<L::Element>(1 + cols, side);
     l.vectorize(|| {
-        quads::pack(l, lines, x, (rows, cols));
-        quads::product(l, sums, lines, &weights[1..], Some(&weights[0]));
-        quads::weight_gradient(l, weights, lines, sums, (rows, cols), Start::Zero);
+        packed4::pack(l, lines, x, (rows, cols));
+        packed4::product(l, sums, lines, &weights[1..], Some(&weights[0]));
+        packed4::weight_gradient(l, weights, lines, sums, (rows, cols), Beta::Zero);
         let (loss, targets) = (Loss::MeanSquaredError, Targets::Values(&*x));
         let objective = Objective { loss, scale: 1.0, targets, weights: None };
         assert!(loss::evaluate_quads(l, sums, lines, &objective, (rows, cols)) >= 0.0);
-        quads::unpack(l, x, lines, (rows, cols));
+        packed4::unpack(l, x, lines, (rows, cols));
     });
 }
 

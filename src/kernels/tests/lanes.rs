@@ -2,9 +2,9 @@
 
 use crate::kernels::tests::math::times_exp2;
 use crate::kernels::tests::{Check, on_every_isa};
-use crate::simd::interleaved::Abreast;
+use crate::simd::interleaved::Interleaved;
 use crate::simd::isa::Isa;
-use crate::simd::lanes::{Arithmetic, Lanes, QUAD};
+use crate::simd::lanes::{Arithmetic, GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
@@ -327,8 +327,8 @@ impl Across {
 
     fn sums<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
         for special in T::SPECIAL {
-            for place in 0..QUAD * T::LANES {
-                let mut values = ordinary::<T>(QUAD * T::LANES);
+            for place in 0..GROUP * T::LANES {
+                let mut values = ordinary::<T>(GROUP * T::LANES);
                 values[place] = special;
                 let lines: Vec<T::Line> = values.chunks(T::LANES).map(line_of::<T>).collect();
                 let mut found = T::Line::ZERO;
@@ -343,7 +343,7 @@ impl Across {
                     },
                 );
                 for (i, found) in found.as_slice().iter().enumerate() {
-                    let expected = halved(lines[i % QUAD].as_slice());
+                    let expected = halved(lines[i % GROUP].as_slice());
                     assert_eq!(found.bits(), expected.bits(), "sum {i} on {isa}, {special} at {place}");
                 }
             }
@@ -355,8 +355,8 @@ impl Across {
         let values = ordinary::<T>((T::LANES + 1) * T::LANES);
         let lines: Vec<T::Line> = values.chunks(T::LANES).map(line_of::<T>).collect();
         for count in 0..=T::LANES + 1 {
-            for first in (0..T::LANES).step_by(QUAD) {
-                let mut found = [T::Line::ZERO; QUAD];
+            for first in (0..T::LANES).step_by(GROUP) {
+                let mut found = [T::Line::ZERO; GROUP];
                 l.vectorize(
                     #[inline(always)]
                     || {
@@ -414,13 +414,14 @@ impl Across {
         }
     }
 
-    /// Rows of every length and number that a line of quads has room for, and single ones.
+    /// BatchRange of every length and number that a line of quads has room for, and single ones.
     fn rows<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
         let values = ordinary::<T>(1 + T::LANES).split_off(1);
         let (marker, full) = (T::from_f64(-77.0), line_of::<T>(&values));
-        for (rows, cols) in (0..=T::LANES / QUAD).flat_map(|rows| (0..=QUAD).map(move |cols| (rows, cols))) {
+        for (rows, cols) in (0..=T::LANES / GROUP).flat_map(|rows| (0..=GROUP).map(move |cols| (rows, cols)))
+        {
             let count = rows * cols;
-            let (mut stored, mut stored_row) = (vec![marker; T::LANES + 1], vec![marker; QUAD + 1]);
+            let (mut stored, mut stored_row) = (vec![marker; T::LANES + 1], vec![marker; GROUP + 1]);
             let (mut loaded, mut loaded_row) = (T::Line::ZERO, T::Line::ZERO);
             l.vectorize(
                 #[inline(always)]
@@ -433,14 +434,14 @@ impl Across {
             );
             let what = format!("{rows} rows of {cols} on {isa}");
             for lane in 0..T::LANES {
-                let (row, col) = (lane / QUAD, lane % QUAD);
+                let (row, col) = (lane / GROUP, lane % GROUP);
                 let expected = if row < rows && col < cols { values[row * cols + col] } else { T::ZERO };
                 assert_eq!(loaded.as_slice()[lane], expected, "load_rows, lane {lane} of {what}");
                 let expected = if col < cols { values[col] } else { T::ZERO };
                 assert_eq!(loaded_row.as_slice()[lane], expected, "load_row, lane {lane} of {what}");
             }
             for (i, &stored) in stored.iter().enumerate() {
-                let expected = if i < count { values[i / cols * QUAD + i % cols] } else { marker };
+                let expected = if i < count { values[i / cols * GROUP + i % cols] } else { marker };
                 assert_eq!(stored, expected, "store_rows, {i} of {what}");
             }
             for (i, &stored) in stored_row.iter().enumerate() {
@@ -489,7 +490,7 @@ fn lanes_are_joined_in_one_order_and_parts_of_lines_end_where_they_should() {
     on_every_isa!(f64, Across => _done);
 }
 
-/// Lines abreast.
+/// BlockLines abreast.
 struct Together;
 
 const TOGETHER: usize = 4;
@@ -508,7 +509,7 @@ macro_rules! same_together {
                     $(let $operand = $l.load(&$operand[i]);)+
                     $l.store(&mut expected[i], $value);
                 }
-                let $lanes = Abreast::<L, TOGETHER>($l);
+                let $lanes = Interleaved::<L, TOGETHER>($l);
                 $(let $operand = $lanes.load(&$operand);)+
                 $lanes.store(&mut found, $value);
             },

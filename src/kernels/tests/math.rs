@@ -437,8 +437,8 @@ impl<T: Element> Check<T> for Special {
                 // In every lane, beside numbers of all kinds.
                 for lane in 0..T::LANES {
                     let mut line = [T::Line::ZERO];
-                    for (i, slot) in line[0].as_mut_slice().iter_mut().enumerate() {
-                        *slot = T::from_f64([nan, 1e30, -1.5, infinity, 0.1, -1e30, 3.0][(i + lane) % 7]);
+                    for (i, shard) in line[0].as_mut_slice().iter_mut().enumerate() {
+                        *shard = T::from_f64([nan, 1e30, -1.5, infinity, 0.1, -1e30, 3.0][(i + lane) % 7]);
                     }
                     line[0].as_mut_slice()[lane] = T::from_f64(x);
                     function.apply(l, &mut line);

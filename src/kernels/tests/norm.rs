@@ -1,6 +1,6 @@
 //! Layer norms against the reference, on every instruction set, with something in the padding.
 
-use crate::kernels::matrix::Start;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::tests::available;
@@ -66,11 +66,11 @@ fn check<T: Element>() {
             let d_to = PanelsMut::new(&mut to, rows, cols);
             kernels.norm_backward_data(d_to, (of_x, of_d), &parameters, &statistics, None);
             assert_close::<T>(&unpacked::<T>(&to, rows, cols), &d_x, &what);
-            for (start, before) in [(Start::Zero, f64::NAN), (Start::Accumulate, 3.0)] {
-                let from = if start == Start::Zero { 0.0 } else { before };
+            for (start, before) in [(Beta::Zero, f64::NAN), (Beta::One, 3.0)] {
+                let from = if start == Beta::Zero { 0.0 } else { before };
                 let expected: Vec<f64> = d_b.iter().chain(&d_w).map(|d| from + d).collect();
                 let mut gradient = packed::<T>(&vec![before; 2 * cols], cols, 0.0);
-                // As two owners would: the first panel, then the others.
+                // As two partition would: the first panel, then the others.
                 let (first, others) = gradient.split_at_mut(2);
                 kernels.norm_weight_gradient(first, (of_x, of_d), &statistics, 0, start);
                 kernels.norm_weight_gradient(others, (of_x, of_d), &statistics, 1, start);

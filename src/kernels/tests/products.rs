@@ -5,10 +5,10 @@
 //! The expected sums are compensated (Ogita, Rump and Oishi 2005, algorithm Dot2), as good as exact.
 
 use super::Kernels;
-use crate::kernels::gemm::blocking::CHAINED;
-use crate::kernels::gemm::products::Order;
-use crate::kernels::gemm::weight_gradient::Descent;
-use crate::kernels::matrix::Start;
+use crate::kernels::gemm::blocking::ACCUMULATOR_PERIOD;
+use crate::kernels::gemm::products::Sweep;
+use crate::kernels::gemm::weight_gradient::FusedSgd;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::matrix::transpose::transposed_stride;
 use crate::kernels::ops::activation::Activation;
@@ -27,7 +27,7 @@ const RAGGED: [(usize, usize, usize); 26] = [
     (129, 17, 300),
     (2, 129, 300),
     (1, 300, 129),
-    // Lines beyond L2 for a row or two.
+    // BlockLines beyond L2 for a row or two.
     (1, 270, 530),
     (2, 270, 530),
     (64, 64, 256),
@@ -49,7 +49,7 @@ const RAGGED: [(usize, usize, usize); 26] = [
     (34, 49, 65),
 ];
 
-/// Sizes at the edges of blocks and tiles, and primes.
+/// Sizes at the edges of blocks and micro_batches, and primes.
 const EDGES: [usize; 9] = [47, 48, 49, 97, 127, 255, 256, 257, 521];
 
 /// Largest size of the cubes that are swept: in every run of the tests, and when all is asked for.
@@ -277,8 +277,8 @@ impl SameBits {
 }
 
 /// Every instruction set of this machine, with the panels of a product taken from the first on and from the last on.
-fn in_both_orders<T: Element>() -> impl Iterator<Item = ((Isa, &'static dyn Kernels<T>), Order)> {
-    let orders = [Order::Ascending, Order::Descending];
+fn in_both_orders<T: Element>() -> impl Iterator<Item = ((Isa, &'static dyn Kernels<T>), Sweep)> {
+    let orders = [Sweep::Forward, Sweep::Backward];
     available::<T>().into_iter().flat_map(move |kernels| orders.map(|order| (kernels, order)))
 }
 
@@ -362,7 +362,7 @@ fn assert_descends<T: Element>(
     kernels: &dyn Kernels<T>,
     mut d_w: Vec<T::Line>,
     (x, d_z): (Panels<'_, T>, Panels<'_, T>),
-    start: Start,
+    start: Beta,
     gradient: &[T::Line],
 ) {
     let mut descended = nan_lines::<T>(d_w.len());
@@ -370,7 +370,7 @@ fn assert_descends<T: Element>(
         line.as_mut_slice().fill(T::from_f64(i as f64));
     }
     let mut updated = descended.clone();
-    let descent = Descent { parameters: &mut descended, rate: T::from_f64(0.3) };
+    let descent = FusedSgd { parameters: &mut descended, rate: T::from_f64(0.3) };
     kernels.weight_gradient(&mut d_w, x, d_z, 0, start, Some(descent));
     assert_eq!(bits::<T>(&d_w), bits::<T>(gradient), "a descent changes the gradient");
     let update = Update { optimizer: Optimizer::sgd(0.3), step: 1, scale: 1.0, limit: f64::INFINITY };
@@ -378,7 +378,7 @@ fn assert_descends<T: Element>(
     assert_eq!(bits::<T>(&descended), bits::<T>(&updated), "a descent is another step");
 }
 
-fn check_weight_gradient<T: Element>(numbers: Numbers, start: Start, largest: usize) -> Tally {
+fn check_weight_gradient<T: Element>(numbers: Numbers, start: Beta, largest: usize) -> Tally {
     let mut tally = Tally::default();
     let mut random = Random(3);
     let mut nonzero = 0;
@@ -386,8 +386,8 @@ fn check_weight_gradient<T: Element>(numbers: Numbers, start: Start, largest: us
         let (x, d_z) = (numbers.draw(&mut random, k * m), numbers.draw(&mut random, k * n));
         // The bias is the row of an input that is always 1.
         let before = match start {
-            Start::Zero => vec![0.0; (1 + m) * n],
-            Start::Accumulate => numbers.draw(&mut random, (1 + m) * n),
+            Beta::Zero => vec![0.0; (1 + m) * n],
+            Beta::One => numbers.draw(&mut random, (1 + m) * n),
         };
         let input = |row: usize, i: usize| if i == 0 { 1.0 } else { x[row * m + i - 1] };
         let expected: Vec<Sum> = (0..(1 + m) * n)
@@ -397,10 +397,10 @@ fn check_weight_gradient<T: Element>(numbers: Numbers, start: Start, largest: us
         let mut same = SameBits::default();
         for (isa, kernels) in available::<T>() {
             let mut d_w = match start {
-                Start::Zero => nan_lines::<T>((1 + m) * panels::<T>(n)),
-                Start::Accumulate => packed::<T>(&before, (1 + m, n), 0.0),
+                Beta::Zero => nan_lines::<T>((1 + m) * panels::<T>(n)),
+                Beta::One => packed::<T>(&before, (1 + m, n), 0.0),
             };
-            // As two owners would: the first panel, then the others.
+            // As two partition would: the first panel, then the others.
             let (one, others) = d_w.split_at_mut(1 + m);
             let (x, d_z) = (Panels::new(&rows, k, m), Panels::new(&gradients, k, n));
             kernels.weight_gradient(one, x, d_z, 0, start, None);
@@ -415,15 +415,15 @@ fn check_weight_gradient<T: Element>(numbers: Numbers, start: Start, largest: us
             same.check::<T>(isa, &d_w);
             // One owner of all panels has the same bits.
             let mut whole = match start {
-                Start::Zero => nan_lines::<T>((1 + m) * panels::<T>(n)),
-                Start::Accumulate => packed::<T>(&before, (1 + m, n), 0.0),
+                Beta::Zero => nan_lines::<T>((1 + m) * panels::<T>(n)),
+                Beta::One => packed::<T>(&before, (1 + m, n), 0.0),
             };
             kernels.weight_gradient(&mut whole, x, d_z, 0, start, None);
             assert_eq!(bits::<T>(&whole), bits::<T>(&d_w), "{isa}: panels depend on their owner");
             let owned = (1 + m) * (n / T::LANES);
             let d_w_before = match start {
-                Start::Zero => nan_lines::<T>(owned),
-                Start::Accumulate => packed::<T>(&before, (1 + m, n), 0.0)[..owned].to_vec(),
+                Beta::Zero => nan_lines::<T>(owned),
+                Beta::One => packed::<T>(&before, (1 + m, n), 0.0)[..owned].to_vec(),
             };
             assert_descends(kernels, d_w_before, (x, d_z), start, &d_w[..owned]);
         }
@@ -446,7 +446,7 @@ fn backward_data(numbers: Numbers, largest: usize) -> Tally {
 
 fn weight_gradients(numbers: Numbers, largest: usize) -> Tally {
     let mut tally = Tally::default();
-    for start in [Start::Zero, Start::Accumulate] {
+    for start in [Beta::Zero, Beta::One] {
         tally.add(check_weight_gradient::<f32>(numbers, start, largest));
         tally.add(check_weight_gradient::<f64>(numbers, start, largest));
     }
@@ -509,7 +509,7 @@ fn check_rectified<T: Element>() {
             let run = |activation, sums: &mut [T::Line]| {
                 let mut y = nan_lines::<T>(m * panels::<T>(n));
                 let to = PanelsMut::new(&mut y, m, n);
-                kernels.forward(to, Panels::new(&x, m, k), &weights, (activation, sums), Order::Descending);
+                kernels.forward(to, Panels::new(&x, m, k), &weights, (activation, sums), Sweep::Backward);
                 y
             };
             let plain = run(Activation::Identity, &mut []);
@@ -560,7 +560,7 @@ fn check_nan_row<T: Element>() {
                         Panels::new(&x, m, k),
                         &weights,
                         (activation, &mut []),
-                        Order::Descending,
+                        Sweep::Backward,
                     );
                     y
                 });
@@ -595,7 +595,7 @@ fn check_nan_gradient<T: Element>() {
             let (lines, weights) = (packed::<T>(&d_z, (m, k), 0.0), transposed::<T>(&w, k));
             let mut d_x = nan_lines::<T>(m * panels::<T>(n));
             let to = PanelsMut::new(&mut d_x, m, n);
-            kernels.backward_data(to, Panels::new(&lines, m, k), &weights, None, Order::Descending);
+            kernels.backward_data(to, Panels::new(&lines, m, k), &weights, None, Sweep::Backward);
             assert_padding_is_zero::<T>(&d_x, (m, n));
             for i in 0..m * n {
                 let nan = at::<T>(&d_x, m, (i / n, i % n)).is_nan();
@@ -629,8 +629,8 @@ fn check_company<T: Element>() {
                 let (mut y, mut d) = (nan_lines::<T>(m * panels::<T>(n)), nan_lines::<T>(m * panels::<T>(n)));
                 let x = Panels::new(&x, m, k);
                 let identity: (_, &mut [_]) = (Activation::Identity, &mut []);
-                kernels.forward(PanelsMut::new(&mut y, m, n), x, &weights, identity, Order::Ascending);
-                kernels.backward_data(PanelsMut::new(&mut d, m, n), x, &transposed, None, Order::Ascending);
+                kernels.forward(PanelsMut::new(&mut y, m, n), x, &weights, identity, Sweep::Forward);
+                kernels.backward_data(PanelsMut::new(&mut d, m, n), x, &transposed, None, Sweep::Forward);
                 let cells = (0..m * n).flat_map(|i| [(&y, i), (&d, i)]);
                 cells.map(|(c, i)| at::<T>(c, m, (i / n, i % n)).to_bits()).collect()
             };
@@ -646,7 +646,7 @@ fn check_company<T: Element>() {
     }
 }
 
-/// Gradients of up to 197 rows, in one call and in several that end after multiples of [`CHAINED`] rows: the same bits, and on
+/// Gradients of up to 197 rows, in one call and in several that end after multiples of [`ACCUMULATOR_PERIOD`] rows: the same bits, and on
 /// AVX2 and AVX-512 too.
 fn check_gradient_in_parts<T: Element>() {
     let mut random = Random(7);
@@ -657,10 +657,10 @@ fn check_gradient_in_parts<T: Element>() {
         for m in [20, 31, 32, 33, 50, 64, 95, most] {
             let mut fused = Vec::new();
             for (isa, kernels) in available::<T>() {
-                // Several tiles, of which all but the last have so many rows.
+                // Several micro_batches, of which all but the last have so many rows.
                 let gradient = |rows: usize| -> Vec<u64> {
                     let mut d_w = nan_lines::<T>((1 + k) * panels::<T>(n));
-                    let mut start = Start::Zero;
+                    let mut start = Beta::Zero;
                     for first in (0..m).step_by(rows) {
                         let rows = rows.min(m - first);
                         let part = |values: &[f64], cols| {
@@ -669,13 +669,13 @@ fn check_gradient_in_parts<T: Element>() {
                         let (x, d_z) = (part(&x, k), part(&d_z, n));
                         let (x, d_z) = (Panels::new(&x, rows, k), Panels::new(&d_z, rows, n));
                         kernels.weight_gradient(&mut d_w, x, d_z, 0, start, None);
-                        start = Start::Accumulate;
+                        start = Beta::One;
                     }
                     let cells = (0..(1 + k) * n).map(|i| at::<T>(&d_w, 1 + k, (i / n, i % n)).to_bits());
                     cells.collect()
                 };
                 let whole = gradient(m);
-                for rows in [CHAINED, 2 * CHAINED, 5 * CHAINED] {
+                for rows in [ACCUMULATOR_PERIOD, 2 * ACCUMULATOR_PERIOD, 5 * ACCUMULATOR_PERIOD] {
                     assert!(gradient(rows) == whole, "{isa}: {m} rows of {k}-{n}, {rows} at a time");
                 }
                 if isa != Isa::Portable {

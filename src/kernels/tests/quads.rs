@@ -1,22 +1,22 @@
-//! Rows in quads against plain loops: the moves bit for bit, the sums of integers exactly, with NaN in every lane that
+//! BatchRange in quads against plain loops: the moves bit for bit, the sums of integers exactly, with NaN in every lane that
 //! should not count.
 
-use crate::kernels::gemm::packed4 as quads;
-use crate::kernels::matrix::Start;
+use crate::kernels::gemm::packed4;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::loss;
 use crate::kernels::ops::loss::RowLosses;
-use crate::kernels::ops::loss::{Classes, Loss, Objective};
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::{Check, on_every_isa};
 use crate::simd::isa::Isa;
-use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements, elements_mut};
 
 /// Every number of rows of up to four lines, and every number of columns.
 fn shapes<T: Element>() -> impl Iterator<Item = (usize, usize)> {
-    (1..=T::LANES).flat_map(|rows| (1..=QUAD).map(move |cols| (rows, cols)))
+    (1..=T::LANES).flat_map(|rows| (1..=GROUP).map(move |cols| (rows, cols)))
 }
 
 fn integer<T: Element>(i: usize) -> T {
@@ -31,9 +31,9 @@ fn not_numbers<T: Element>(lines: usize) -> Vec<T::Line> {
 
 /// `[rows, cols]` in quads, NaN elsewhere.
 fn in_quads<T: Element>(values: &[T], (rows, cols): (usize, usize)) -> Vec<T::Line> {
-    let mut lines = not_numbers::<T>(quads::lines::<T>(rows));
+    let mut lines = not_numbers::<T>(packed4::lines::<T>(rows));
     for r in 0..rows {
-        elements_mut::<T>(&mut lines)[r * QUAD..][..cols].copy_from_slice(&values[r * cols..][..cols]);
+        elements_mut::<T>(&mut lines)[r * GROUP..][..cols].copy_from_slice(&values[r * cols..][..cols]);
     }
     lines
 }
@@ -50,31 +50,31 @@ struct Moves(usize);
 
 impl<T: Element> Check<T> for Moves {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
-        let values: Vec<T> = (0..QUAD * T::LANES).map(|i| T::from_f64(1.0 + i as f64)).collect();
+        let values: Vec<T> = (0..GROUP * T::LANES).map(|i| T::from_f64(1.0 + i as f64)).collect();
         let mut line = T::Line::ZERO;
         line.as_mut_slice().copy_from_slice(&values[..T::LANES]);
         let mut found = T::Line::ZERO;
-        for k in 0..QUAD {
-            l.vectorize(|| l.store(&mut found, l.splat_in_quads(l.load(&line), k)));
-            let right = (0..T::LANES).map(|i| values[i / QUAD * QUAD + k]);
+        for k in 0..GROUP {
+            l.vectorize(|| l.store(&mut found, l.splat_in_groups(l.load(&line), k)));
+            let right = (0..T::LANES).map(|i| values[i / GROUP * GROUP + k]);
             assert!(found.as_slice().iter().copied().eq(right), "{isa}, lane {k}: {found:?}");
-            let quad: &[T; QUAD] = values[k..].first_chunk().unwrap();
-            l.vectorize(|| l.store(&mut found, l.load_quad(quad)));
-            let right = (0..T::LANES).map(|i| values[k + i % QUAD]);
+            let quad: &[T; GROUP] = values[k..].first_chunk().unwrap();
+            l.vectorize(|| l.store(&mut found, l.load_group(quad)));
+            let right = (0..T::LANES).map(|i| values[k + i % GROUP]);
             assert!(found.as_slice().iter().copied().eq(right), "{isa}, from {k}: {found:?}");
             self.0 += 2;
         }
         for (rows, cols) in shapes::<T>() {
             let x = &values[..rows * cols];
-            let mut lines = not_numbers::<T>(quads::lines::<T>(rows));
-            l.vectorize(|| quads::pack(l, &mut lines, x, (rows, cols)));
+            let mut lines = not_numbers::<T>(packed4::lines::<T>(rows));
+            l.vectorize(|| packed4::pack(l, &mut lines, x, (rows, cols)));
             for (i, &lane) in elements::<T>(&lines).iter().enumerate() {
-                let (r, c) = (i / QUAD, i % QUAD);
+                let (r, c) = (i / GROUP, i % GROUP);
                 let right = if r < rows && c < cols { x[r * cols + c] } else { T::ZERO };
                 assert_eq!(lane, right, "{isa}, lane {i} of [{rows}, {cols}]");
             }
             let mut back = vec![T::from_f64(f64::NAN); rows * cols];
-            l.vectorize(|| quads::unpack(l, &mut back, &lines, (rows, cols)));
+            l.vectorize(|| packed4::unpack(l, &mut back, &lines, (rows, cols)));
             assert_eq!(back, x, "{isa}, [{rows}, {cols}]");
             self.0 += 2;
         }
@@ -94,7 +94,7 @@ struct Products(usize);
 impl<T: Element> Check<T> for Products {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
         for (rows, k) in shapes::<T>() {
-            for n in 1..=QUAD {
+            for n in 1..=GROUP {
                 self.product(l, isa, (rows, n, k));
                 self.weight_gradient(l, isa, (rows, n, k));
             }
@@ -111,14 +111,14 @@ impl Products {
         let start = first_lanes((0..n).map(biases));
         let lines = in_quads(&a, (rows, k));
         for has_start in [false, true] {
-            let mut c = not_numbers::<L::Element>(quads::lines::<L::Element>(rows));
+            let mut c = not_numbers::<L::Element>(packed4::lines::<L::Element>(rows));
             let start = has_start.then_some(&start);
-            l.vectorize(|| quads::product(l, &mut c, &lines, &weights, start));
+            l.vectorize(|| packed4::product(l, &mut c, &lines, &weights, start));
             for r in 0..rows {
                 for j in 0..n {
                     let terms = (0..k).map(|i| a[r * k + i].to_f64() * b(i, j).to_f64());
                     let right = terms.sum::<f64>() + if has_start { biases(j).to_f64() } else { 0.0 };
-                    let found = elements::<L::Element>(&c)[r * QUAD + j].to_f64();
+                    let found = elements::<L::Element>(&c)[r * GROUP + j].to_f64();
                     assert_eq!(found, right, "{isa}, [{rows}, {n}, {k}] at [{r}, {j}]");
                 }
             }
@@ -131,19 +131,19 @@ impl Products {
         let d_z: Vec<L::Element> = (0..rows * n).map(|i| integer(i + 4)).collect();
         let (x_lines, d_lines) = (in_quads(&x, (rows, k)), in_quads(&d_z, (rows, n)));
         let before = |i: usize, j: usize| integer::<L::Element>(i + 2 * j);
-        for start in [Start::Zero, Start::Accumulate] {
+        for start in [Beta::Zero, Beta::One] {
             let mut d_w = not_numbers::<L::Element>(1 + k);
-            if start == Start::Accumulate {
+            if start == Beta::One {
                 d_w = (0..=k).map(|i| first_lanes((0..n).map(|j| before(i, j)))).collect();
             }
-            l.vectorize(|| quads::weight_gradient(l, &mut d_w, &x_lines, &d_lines, (rows, n), start));
+            l.vectorize(|| packed4::weight_gradient(l, &mut d_w, &x_lines, &d_lines, (rows, n), start));
             for (i, line) in d_w.iter().enumerate() {
                 for (j, &found) in line.as_slice().iter().enumerate() {
                     let along = |r: usize| if i == 0 { 1.0 } else { x[r * k + i - 1].to_f64() };
                     let mut right = 0.0;
                     if j < n {
                         right = (0..rows).map(|r| along(r) * d_z[r * n + j].to_f64()).sum();
-                        right += if start == Start::Accumulate { before(i, j).to_f64() } else { 0.0 };
+                        right += if start == Beta::One { before(i, j).to_f64() } else { 0.0 };
                     }
                     assert_eq!(found.to_f64(), right, "{isa}, {start:?}, [{rows}, {n}, {k}] at [{i}, {j}]");
                 }
@@ -183,7 +183,7 @@ impl<T: Element> Check<T> for Losses {
             // The same, a line for each row.
             let lines: Vec<T::Line> = y.chunks(cols).map(|row| first_lanes(row.iter().copied())).collect();
             let mut d_lines = not_numbers::<T>(rows);
-            let classes = Classes::new(loss, cols, None, 0.0).unwrap();
+            let classes = ClassWeights::new(loss, cols, None, 0.0).unwrap();
             let (to, from) = (PanelsMut::new(&mut d_lines, rows, cols), Panels::new(&lines, rows, cols));
             let mut of_rows = vec![f64::NAN; rows];
             l.vectorize(|| {
@@ -192,7 +192,7 @@ impl<T: Element> Check<T> for Losses {
             let right = of_rows.iter().sum::<f64>() * objective.scale;
             assert_eq!(found.to_bits(), right.to_bits(), "{isa}, {loss:?} of [{rows}, {cols}]");
             assert!(right.abs() > 0.0);
-            for (quad, line) in elements::<T>(&d).chunks_exact(QUAD).zip(&d_lines) {
+            for (quad, line) in elements::<T>(&d).chunks_exact(GROUP).zip(&d_lines) {
                 let bits =
                     |lanes: &[T]| lanes[..cols].iter().map(|d| d.to_f64().to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(quad), bits(line.as_slice()), "{isa}, {loss:?} of [{rows}, {cols}]");

@@ -2,12 +2,12 @@
 //! number comes out is what the reference says, on every instruction set, and neighbours are left alone.
 
 use super::Kernels;
-use crate::kernels::gemm::blocking::{CHAINED, chains, sums_along_lanes};
-use crate::kernels::gemm::products::Order;
-use crate::kernels::matrix::Start;
+use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, accumulators_of, uses_dot_product};
+use crate::kernels::gemm::products::Sweep;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::Activation;
-use crate::kernels::ops::loss::{Classes, Loss, Objective, Reduction};
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, Reduction};
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::available;
@@ -152,8 +152,8 @@ fn check_activations<T: Scalar>() -> usize {
 /// What a slope tends to where its formula is an infinite number times 0.
 fn slope_far_out<T: Scalar>(activation: Activation, z: T) -> Option<f64> {
     let has_product = matches!(activation, Activation::Gelu | Activation::GeluTanh | Activation::Silu);
-    let is_far = z.magnitude() >= T::SPECIAL[7];
-    (has_product && is_far).then(|| if z.is_negative() { 0.0 } else { 1.0 })
+    let exceeds_l2 = z.magnitude() >= T::SPECIAL[7];
+    (has_product && exceeds_l2).then(|| if z.is_negative() { 0.0 } else { 1.0 })
 }
 
 /// Every derivative, of special sums times special gradients.
@@ -180,7 +180,7 @@ fn check_derivatives<T: Scalar>() -> usize {
             }
             let mut same = Fused::default();
             for (isa, kernels) in available::<T>() {
-                let told_by = packed(if activation.keeps_sums() { &z } else { &y }, cols);
+                let told_by = packed(if activation.needs_pre_activation() { &z } else { &y }, cols);
                 let mut lines = packed(&d, cols);
                 let to = PanelsMut::new(&mut lines, 1, cols);
                 kernels.output_gradient(to, Panels::new(&told_by, 1, cols), activation);
@@ -223,7 +223,7 @@ fn check_layers<T: Scalar>() -> usize {
                 let mut lines = vec![[T::Line::ZERO; 2]; m * panels::<T>(n)].concat();
                 let (y, sums) = lines.split_at_mut(m * panels::<T>(n));
                 let to = PanelsMut::new(y, m, n);
-                kernels.forward(to, Panels::new(&of_x, m, k), &of_w, (activation, sums), Order::Ascending);
+                kernels.forward(to, Panels::new(&of_x, m, k), &of_w, (activation, sums), Sweep::Forward);
                 (unpacked(kernels, y, (m, n)), unpacked(kernels, sums, (m, n)))
             };
             let (z, _) = apply(Activation::Identity);
@@ -251,7 +251,7 @@ fn chain<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) 
     products.fold(start, |sum, (a, b)| mul_add(isa, a, b, sum))
 }
 
-/// The same in as many chains as there are lanes, which are added up by halves.
+/// The same in as many accumulators_of as there are lanes, which are added up by halves.
 fn along_lanes<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
     let mut sums = vec![T::ZERO; T::LANES];
     for (i, (a, b)) in products.enumerate() {
@@ -261,13 +261,13 @@ fn along_lanes<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T,
     start.sum(halved(&sums))
 }
 
-/// A special value in every place of an operand in turn: products have the bits of plain chains of numbers. The first of these
+/// A special value in every place of an operand in turn: products have the bits of plain accumulators_of of numbers. The first of these
 /// last panels is computed as it lies, the other with its sums along the lanes.
 fn check_products<T: Scalar>() -> usize {
     let (m, k) = (5, T::LANES + 2);
     let mut checked = 0;
     for (cols, is_narrow) in [(3, false), (1, true)] {
-        assert_eq!(sums_along_lanes::<T>(cols, k), is_narrow);
+        assert_eq!(uses_dot_product::<T>(cols, k), is_narrow);
         checked += check_product::<T>((m, T::LANES + cols, k));
     }
     checked
@@ -294,13 +294,13 @@ fn check_product<T: Scalar>((m, n, k): (usize, usize, usize)) -> usize {
                     Panels::new(&of_x, m, k),
                     &of_w,
                     (Activation::Identity, &mut []),
-                    Order::Descending,
+                    Sweep::Backward,
                 );
                 let found = unpacked(kernels, &y, (m, n));
                 for (i, found) in found.iter().enumerate() {
                     let (r, c) = (i / n, i % n);
                     let products = (0..k).map(|l| (x[r * k + l], w[(1 + l) * n + c]));
-                    let is_narrow = c >= T::LANES && sums_along_lanes::<T>(n - T::LANES, k);
+                    let is_narrow = c >= T::LANES && uses_dot_product::<T>(n - T::LANES, k);
                     let expected =
                         if is_narrow { along_lanes(isa, w[c], products) } else { chain(isa, w[c], products) };
                     let what = format!("{special} at {place}, output {i} on {isa}");
@@ -320,7 +320,7 @@ fn check_gradients<T: Scalar>() -> usize {
     let ordinary = |count: usize, step: usize| -> Vec<T> {
         (0..count).map(|i| T::from_f64(((i * step) % 17) as f64 / 8.0 - 1.0)).collect()
     };
-    for (special, start) in T::SPECIAL.into_iter().flat_map(|x| [(x, Start::Zero), (x, Start::Accumulate)]) {
+    for (special, start) in T::SPECIAL.into_iter().flat_map(|x| [(x, Beta::Zero), (x, Beta::One)]) {
         for place in 0..k * (m + n) {
             let (mut x, mut d_z) = (ordinary(k * m, 5), ordinary(k * n, 7));
             match place.checked_sub(x.len()) {
@@ -330,7 +330,7 @@ fn check_gradients<T: Scalar>() -> usize {
             for (isa, kernels) in available::<T>() {
                 let (of_x, of_d) = (packed(&x, m), packed(&d_z, n));
                 // What was there counts only where it is added to.
-                let before = if start == Start::Zero { T::SPECIAL[11] } else { special };
+                let before = if start == Beta::Zero { T::SPECIAL[11] } else { special };
                 let mut d_w = packed(&vec![before; (1 + m) * n], n);
                 let (x_panels, d_panels) = (Panels::new(&of_x, k, m), Panels::new(&of_d, k, n));
                 kernels.weight_gradient(&mut d_w, x_panels, d_panels, 0, start, None);
@@ -338,7 +338,7 @@ fn check_gradients<T: Scalar>() -> usize {
                 for (i, found) in found.iter().enumerate() {
                     let (line, c) = (i / n, i % n);
                     let input = |r: usize| if line == 0 { T::from_f64(1.0) } else { x[r * m + line - 1] };
-                    let from = if start == Start::Zero { T::ZERO } else { before };
+                    let from = if start == Beta::Zero { T::ZERO } else { before };
                     let expected = chain(isa, from, (0..k).map(|r| (input(r), d_z[r * n + c])));
                     let what = format!("{special} at {place}, gradient {i}, {start:?} on {isa}");
                     assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
@@ -357,9 +357,9 @@ fn products_with_special_values_are_plain_chains_of_numbers() {
     println!("RESULT special_products outputs={products} gradients={gradients} different=0");
 }
 
-/// [`chain`], but of every whole [`CHAINED`] steps each `count`th goes to the same one of `count` sums.
+/// [`chain`], but of every whole [`ACCUMULATOR_PERIOD`] steps each `count`th goes to the same one of `count` sums.
 fn chained<T: Scalar>(isa: Isa, count: usize, start: T, products: &[(T, T)]) -> T {
-    let (blocks, rest) = products.as_chunks::<CHAINED>();
+    let (blocks, rest) = products.as_chunks::<ACCUMULATOR_PERIOD>();
     let sum = blocks.iter().fold(start, |start, block| {
         let mut sums = vec![T::ZERO; count];
         sums[0] = start;
@@ -371,7 +371,7 @@ fn chained<T: Scalar>(isa: Isa, count: usize, start: T, products: &[(T, T)]) -> 
     chain(isa, sum, rest.iter().copied())
 }
 
-/// Gradients of layers whose last panels have one to four inputs and outputs, of more rows than [`CHAINED`].
+/// Gradients of layers whose last panels have one to four inputs and outputs, of more rows than [`ACCUMULATOR_PERIOD`].
 fn check_chains<T: Scalar>(rows: usize) -> usize {
     let mut checked = 0;
     let numbers = |count: usize, step: usize| -> Vec<T> {
@@ -385,15 +385,15 @@ fn check_chains<T: Scalar>(rows: usize) -> usize {
             for (isa, kernels) in available::<T>() {
                 let mut d_w = packed(&vec![T::from_f64(0.3); (1 + m) * n], n);
                 let (x_panels, d_panels) = (Panels::new(&of_x, rows, m), Panels::new(&of_d, rows, n));
-                kernels.weight_gradient(&mut d_w, x_panels, d_panels, 0, Start::Accumulate, None);
+                kernels.weight_gradient(&mut d_w, x_panels, d_panels, 0, Beta::One, None);
                 for (i, found) in unpacked(kernels, &d_w, (1 + m, n)).iter().enumerate() {
                     let (line, c) = (i / n, i % n);
                     let input = |r: usize| if line == 0 { T::from_f64(1.0) } else { x[r * m + line - 1] };
                     let products: Vec<(T, T)> = (0..rows).map(|r| (input(r), d_z[r * n + c])).collect();
                     let count = match line {
-                        _ if c >= n - last_out => chains(last_out),
-                        0 => chains(last_in),
-                        _ if line > m - last_in => chains(last_in),
+                        _ if c >= n - last_out => accumulators_of(last_out),
+                        0 => accumulators_of(last_in),
+                        _ if line > m - last_in => accumulators_of(last_in),
                         _ => 1,
                     };
                     let expected = chained(isa, count, T::from_f64(0.3), &products);
@@ -410,7 +410,7 @@ fn check_chains<T: Scalar>(rows: usize) -> usize {
 #[test]
 fn gradients_are_plain_chains_of_numbers() {
     let all = [32, 35, 64, 70].map(|rows| check_chains::<f32>(rows) + check_chains::<f64>(rows));
-    println!("RESULT chains gradients={} different=0", all.iter().sum::<usize>());
+    println!("RESULT accumulators_of gradients={} different=0", all.iter().sum::<usize>());
 }
 
 const LOSSES: [Loss; 5] = [
@@ -427,7 +427,7 @@ fn check_losses<T: Scalar>() -> usize {
     let mut checked = 0;
     for (loss, pair) in LOSSES.into_iter().flat_map(|loss| (0..144).map(move |pair| (loss, pair))) {
         let (special, target) = (T::SPECIAL[pair % 12], T::SPECIAL[pair / 12]);
-        let classes = Classes::new(loss, cols, None, 0.0).unwrap();
+        let classes = ClassWeights::new(loss, cols, None, 0.0).unwrap();
         for column in 0..cols {
             let mut y: Vec<T> = (0..rows * cols).map(|i| T::from_f64((i % 7) as f64 / 2.0 - 1.0)).collect();
             let mut t: Vec<T> = (0..rows * cols).map(|i| T::from_f64((i % 3) as f64 / 2.0)).collect();

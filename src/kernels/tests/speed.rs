@@ -7,19 +7,19 @@ use crate::simd::scalar::Scalar;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::engine::parallel::{Divide, Parallelism, Split, Threads, middle_of};
-use crate::engine::partition::{most_owned_panels, owned_panels};
-use crate::engine::plan::{Plan, TileRows};
-use crate::kernels::gemm::blocking::{FAR_PANELS, LINES_AHEAD, sums_in_chains};
-use crate::kernels::gemm::products::Order;
-use crate::kernels::matrix::Start;
+use crate::engine::parallel::{Divide, Parallelism, Split, Threads, split_point_of};
+use crate::engine::partition::{block_panels, max_block_panels};
+use crate::engine::plan::{MicroBatchRows, Plan};
+use crate::kernels::gemm::blocking::{L2_PANELS, PREFETCH_DISTANCE, splits_accumulators};
+use crate::kernels::gemm::products::Sweep;
+use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::matrix::transpose::{parameter_lines, transposed_lines};
 use crate::kernels::ops::activation::{Activation, activate};
 use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{Lanes, QUAD};
+use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::math;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements, elements_mut};
@@ -101,7 +101,8 @@ fn lines<T: Element>(count: usize) -> Vec<T::Line> {
 /// Rates of the three products of a layer, batch `m`, `k` inputs, `n` outputs, in the tiles that a step on one thread has.
 fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize)) -> [f64; 3] {
     let lines_of_layer = parameter_lines::<T>(k, n).unwrap();
-    let rows = TileRows::choose::<T>(m, n * k, lines_of_layer, sums_in_chains::<T>(k, n), Some(1)).most;
+    let rows =
+        MicroBatchRows::choose::<T>(m, n * k, lines_of_layer, splits_accumulators::<T>(k, n), Some(1)).most;
     let tiles = m.div_ceil(rows);
     let tile = |cols| (0..tiles).map(|_| lines::<T>(rows * panels::<T>(cols))).collect::<Vec<_>>();
     let (x, mut y, mut d_x) = (tile(k), tile(n), tile(k));
@@ -116,27 +117,27 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
                 Panels::new(x, rows, k),
                 &weights,
                 (Activation::Identity, &mut []),
-                Order::Ascending,
+                Sweep::Forward,
             );
         }
     });
     let backward = seconds(|| {
         for (y, d_x) in y.iter().zip(&mut d_x) {
             let d_x = PanelsMut::new(d_x, rows, k);
-            kernels.backward_data(d_x, Panels::new(y, rows, n), &transposed, None, Order::Ascending);
+            kernels.backward_data(d_x, Panels::new(y, rows, n), &transposed, None, Sweep::Forward);
         }
     });
     let gradient = seconds(|| {
         let (mut rest, mut first) = (&mut d_w[..], 0);
         while !rest.is_empty() {
             let owned;
-            let count = owned_panels(panels::<T>(n) - first, usize::MAX);
+            let count = block_panels(panels::<T>(n) - first, usize::MAX);
             (owned, rest) = rest.split_at_mut(count * (1 + k));
-            let mut start = Start::Zero;
+            let mut start = Beta::Zero;
             for (x, y) in x.iter().zip(&y) {
                 let (x, d_z) = (Panels::new(x, rows, k), Panels::new(y, rows, n));
                 kernels.weight_gradient(owned, x, d_z, first, start, None);
-                start = Start::Accumulate;
+                start = Beta::One;
             }
             first += count;
         }
@@ -224,12 +225,12 @@ fn reading_of_weights<L: Lanes<Element = f32>>(l: L, isa: Isa) {
         let weights: usize = layers.windows(2).map(|ends| (1 + ends[0]) * panels::<f32>(ends[1])).sum();
         let all = black_box(lines::<f32>(weights));
         let forth = seconds(|| _ = black_box(read(l, black_box(&all[..]).chunks_exact(4))));
-        let mut order = Order::Ascending;
+        let mut order = Sweep::Forward;
         let in_turns = seconds(|| {
             let chunks = black_box(&all[..]).chunks_exact(4);
             black_box(match order {
-                Order::Ascending => read(l, chunks),
-                Order::Descending => read(l, chunks.rev()),
+                Sweep::Forward => read(l, chunks),
+                Sweep::Backward => read(l, chunks.rev()),
             });
             order = order.reverse();
         });
@@ -243,7 +244,7 @@ fn reading_of_weights<L: Lanes<Element = f32>>(l: L, isa: Isa) {
                 }
             })
         };
-        let (of_eight, of_four) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, FAR_PANELS>));
+        let (of_eight, of_four) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, L2_PANELS>));
         let of_two = by_panels(read_panels::<L, 2>);
         let [forth, in_turns, of_eight, of_four, of_two] =
             [forth, in_turns, of_eight, of_four, of_two].map(|time| format!("{:.1} us", time * 1e6));
@@ -316,8 +317,8 @@ fn added_up<L: Lanes<Element = f32>>(l: L, lines: &[LineOf<L>], times: usize) ->
         #[inline(always)]
         || {
             for _ in 0..times {
-                for lines in black_box(lines).chunks_exact(4 * QUAD) {
-                    for (kept, lines) in kept.iter_mut().zip(lines.chunks_exact(QUAD)) {
+                for lines in black_box(lines).chunks_exact(4 * GROUP) {
+                    for (kept, lines) in kept.iter_mut().zip(lines.chunks_exact(GROUP)) {
                         let [a, b] = [l.load(&lines[0]), l.load(&lines[1])];
                         let [c, d] = [l.load(&lines[2]), l.load(&lines[3])];
                         let sum = l.add(l.load(kept), l.sums([a, b, c, d]));
@@ -349,8 +350,8 @@ fn read<'a, L: Lanes<Element = f32>>(l: L, chunks: impl Iterator<Item = &'a [Lin
     kept
 }
 
-/// The sum of the lines of a layer's whole groups of `STREAMS` panels, line by line, with those asked for that come
-/// [`LINES_AHEAD`] lines later: with AVX-512 a row reads far weights so, [`FAR_PANELS`] at a time.
+/// The sum of the lines of a layer's whole blocks of `STREAMS` panels, line by line, with those asked for that come
+/// [`PREFETCH_DISTANCE`] lines later: with AVX-512 a row reads far weights so, [`L2_PANELS`] at a time.
 fn read_panels<L: Lanes<Element = f32>, const STREAMS: usize>(
     l: L,
     weights: &[LineOf<L>],
@@ -361,11 +362,11 @@ fn read_panels<L: Lanes<Element = f32>, const STREAMS: usize>(
         #[inline(always)]
         || {
             let mut sums = [l.zero(); STREAMS];
-            for group in weights.chunks_exact(panel * STREAMS) {
+            for block in weights.chunks_exact(panel * STREAMS) {
                 for k in 0..panel {
                     for (p, sum) in sums.iter_mut().enumerate() {
-                        l.prefetch(group, p * panel + k + LINES_AHEAD);
-                        *sum = l.add(*sum, l.load(&group[p * panel + k]));
+                        l.prefetch(block, p * panel + k + PREFETCH_DISTANCE);
+                        *sum = l.add(*sum, l.load(&block[p * panel + k]));
                     }
                 }
             }
@@ -390,16 +391,16 @@ struct Step {
     weights: Vec<Vec<Line32>>,
     transposed: Vec<Vec<Line32>>,
     gradients: Vec<Vec<Line32>>,
-    tiles: Vec<Tile>,
-    order: Order,
-    /// Most panels of a gradient that one thread owns together.
+    tiles: Vec<MicroBatch>,
+    order: Sweep,
+    /// Most panels of a gradient that one thread owns grain.
     most_owned: Vec<usize>,
 }
 
 type Line32 = <f32 as Scalar>::Line;
 
 /// The rows of a tile as they come in, and each layer's outputs; and the gradients of them.
-type Tile = [Vec<Vec<Line32>>; 2];
+type MicroBatch = [Vec<Vec<Line32>>; 2];
 
 impl Step {
     /// Cut into tiles as so many threads do, of at most `batch` rows.
@@ -410,20 +411,20 @@ impl Step {
         let weights = sizes.windows(2).map(|ends| (1 + ends[0]) * ends[1]).sum();
         let parameters = of_layers(parameter_lines::<f32>);
         let count = parameters.iter().map(Vec::len).sum();
-        let tile_rows = TileRows::choose::<f32>(max_batch, weights, count, false, Some(threads));
-        let rows = tile_rows.most;
+        let micro_batch_rows = MicroBatchRows::choose::<f32>(max_batch, weights, count, false, Some(threads));
+        let rows = micro_batch_rows.most;
         let tile =
             |_| -> Vec<_> { sizes.iter().map(|&size| lines::<f32>(rows * panels::<f32>(size))).collect() };
         Self {
             sizes: sizes.to_vec(),
             rows,
-            plan: Plan::choose::<f32>(max_batch, tile_rows.least, count),
+            plan: Plan::choose::<f32>(max_batch, micro_batch_rows.least, count),
             weights: parameters,
             transposed: of_layers(transposed_lines::<f32>),
             gradients: of_layers(parameter_lines::<f32>),
             tiles: (0..batch / rows).map(|t| [tile(t), tile(t)]).collect(),
-            order: Order::Ascending,
-            most_owned: sizes.iter().map(|inputs| most_owned_panels(count, 1 + inputs, threads)).collect(),
+            order: Sweep::Forward,
+            most_owned: sizes.iter().map(|inputs| max_block_panels(count, 1 + inputs, threads)).collect(),
         }
     }
 
@@ -450,7 +451,7 @@ impl Step {
     }
 
     /// Both passes of a tile.
-    fn passes(&self, kernels: &dyn Kernels<f32>, [y, d]: &mut Tile) {
+    fn passes(&self, kernels: &dyn Kernels<f32>, [y, d]: &mut MicroBatch) {
         let (sizes, rows, layers) = (&self.sizes, self.rows, self.weights.len());
         for l in 0..layers {
             let (x, y) = y.split_at_mut(l + 1);
@@ -473,7 +474,7 @@ impl Step {
             let (mut rest, mut first) = (&mut gradient[..], 0);
             while !rest.is_empty() {
                 let left = panels::<f32>(self.sizes[layer + 1]) - first;
-                let count = owned_panels(left, self.most_owned[layer]);
+                let count = block_panels(left, self.most_owned[layer]);
                 let lines;
                 (lines, rest) = rest.split_at_mut(count * (1 + self.sizes[layer]));
                 all.push(OwnedPanels { layer, first, lines });
@@ -484,13 +485,13 @@ impl Step {
     }
 
     /// The gradient of some panels, over all tiles.
-    fn gradient(&self, kernels: &dyn Kernels<f32>, tiles: &[Tile], owned: &mut OwnedPanels<'_>) {
-        let mut start = Start::Zero;
+    fn gradient(&self, kernels: &dyn Kernels<f32>, tiles: &[MicroBatch], owned: &mut OwnedPanels<'_>) {
+        let mut start = Beta::Zero;
         for [y, d] in tiles {
             let x = Panels::new(&y[owned.layer], self.rows, self.sizes[owned.layer]);
             let d_z = Panels::new(&d[owned.layer + 1], self.rows, self.sizes[owned.layer + 1]);
             kernels.weight_gradient(owned.lines, x, d_z, owned.first, start, None);
-            start = Start::Accumulate;
+            start = Beta::One;
         }
     }
 }
@@ -510,8 +511,8 @@ impl<P: Send> Divide for Pieces<'_, P> {
         self.0.len()
     }
 
-    fn middle(&self) -> usize {
-        middle_of(self.0.iter().map(self.1))
+    fn split_point(&self) -> usize {
+        split_point_of(self.0.iter().map(self.1))
     }
 
     fn divide(self, left: usize) -> (Self, Self) {
@@ -520,7 +521,7 @@ impl<P: Send> Divide for Pieces<'_, P> {
     }
 }
 
-/// Operations per second of a loop in registers on each of so many threads at the same time, all together.
+/// Operations per second of a loop in registers on each of so many threads at the same time, all grain.
 fn peak_of_threads(isa: Isa, threads: usize) -> f64 {
     let all_are_there = std::sync::Barrier::new(threads);
     let one = || {

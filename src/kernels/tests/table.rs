@@ -1,15 +1,15 @@
 //! The kernels of an instruction set behind a table.
 
-use crate::kernels::gemm::products::{self, Dense, DenseBackward, Order};
-use crate::kernels::gemm::weight_gradient::{self, Descent, WeightGradient};
+use crate::kernels::gemm::products::{self, Dense, DenseBackward, Sweep};
+use crate::kernels::gemm::weight_gradient::{self, FusedSgd, WeightGradient};
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::matrix::transpose::transpose_panel;
-use crate::kernels::matrix::{Start, pack};
+use crate::kernels::matrix::{Beta, pack};
 use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::dropout::{self, Mask};
 use crate::kernels::ops::elementwise;
 use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient};
-use crate::kernels::ops::loss::{self, Classes, Objective, RowLosses};
+use crate::kernels::ops::loss::{self, ClassWeights, Objective, RowLosses};
 use crate::kernels::ops::optimizer::{self, MAX_MOMENTS, Update};
 use crate::kernels::ops::softmax::{self, activate_slice};
 use crate::simd::isa::Isa;
@@ -31,7 +31,7 @@ pub(super) trait Kernels<T: Element>: Send + Sync {
         x: Panels<'_, T>,
         weights: &[T::Line],
         activation_and_sums: (Activation, &mut [T::Line]),
-        order: Order,
+        order: Sweep,
     );
     fn backward_data(
         &self,
@@ -39,7 +39,7 @@ pub(super) trait Kernels<T: Element>: Send + Sync {
         d_z: Panels<'_, T>,
         transposed: &[T::Line],
         below: Option<(Panels<'_, T>, Activation)>,
-        order: Order,
+        order: Sweep,
     );
     fn weight_gradient(
         &self,
@@ -47,8 +47,8 @@ pub(super) trait Kernels<T: Element>: Send + Sync {
         x: Panels<'_, T>,
         d_z: Panels<'_, T>,
         first: usize,
-        start: Start,
-        descent: Option<Descent<'_, T>>,
+        start: Beta,
+        descent: Option<FusedSgd<'_, T>>,
     );
     fn norm_forward(
         &self,
@@ -72,7 +72,7 @@ pub(super) trait Kernels<T: Element>: Send + Sync {
         x_and_d_z: (Panels<'_, T>, Panels<'_, T>),
         statistics: &[T::Line],
         first: usize,
-        start: Start,
+        start: Beta,
     );
     fn dropout(&self, y: PanelsMut<'_, T>, mask: Mask);
     fn output_gradient(&self, d: PanelsMut<'_, T>, y: Panels<'_, T>, activation: Activation);
@@ -81,7 +81,7 @@ pub(super) trait Kernels<T: Element>: Send + Sync {
         d_and_losses: (PanelsMut<'_, T>, &mut [f64]),
         y: Panels<'_, T>,
         objective: &Objective<'_, T>,
-        classes: &Classes<T>,
+        classes: &ClassWeights<T>,
     );
     fn scale(&self, x: PanelsMut<'_, T>, means: Option<&[T::Line]>, deviations: &[T::Line]);
     fn add(&self, to: &mut [T::Line], from: &[T::Line]);
@@ -118,7 +118,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         x: Panels<'_, L::Element>,
         weights: &[LineOf<L>],
         (activation, pre_activation): (Activation, &mut [LineOf<L>]),
-        order: Order,
+        order: Sweep,
     ) {
         products::forward(*self, Dense { y, pre_activation, x, weights, activation }, order);
     }
@@ -129,7 +129,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         d_z: Panels<'_, L::Element>,
         transposed: &[LineOf<L>],
         below: Option<(Panels<'_, L::Element>, Activation)>,
-        order: Order,
+        order: Sweep,
     ) {
         let below = below.map(|(from, activation)| Derivative { from, activation });
         products::backward_data(*self, DenseBackward { d_x, d_z, transposed, below }, order);
@@ -141,8 +141,8 @@ impl<L: Lanes> Kernels<L::Element> for L {
         x: Panels<'_, L::Element>,
         d_z: Panels<'_, L::Element>,
         first_panel: usize,
-        start: Start,
-        descent: Option<Descent<'_, L::Element>>,
+        start: Beta,
+        descent: Option<FusedSgd<'_, L::Element>>,
     ) {
         let gradient = WeightGradient { d_w, x, d_z, first_panel, start };
         weight_gradient::weight_gradient(*self, gradient, descent);
@@ -187,7 +187,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         (x, d_z): (Panels<'_, L::Element>, Panels<'_, L::Element>),
         statistics: &[LineOf<L>],
         first_panel: usize,
-        start: Start,
+        start: Beta,
     ) {
         let gradient = LayerNormGradient { d_w, x, d_z, statistics, first_panel, start };
         layer_norm::weight_gradient(*self, gradient);
@@ -202,7 +202,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         (d_y, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
         y: Panels<'_, L::Element>,
         objective: &Objective<'_, L::Element>,
-        classes: &Classes<L::Element>,
+        classes: &ClassWeights<L::Element>,
     ) {
         loss::evaluate(*self, RowLosses { d_y, losses }, y, objective, classes);
     }
