@@ -2,7 +2,11 @@
 
 use core::fmt;
 
+pub use argument::Argument;
+
 use crate::simd::isa::Isa;
+
+mod argument;
 
 /// Why a call was refused. Nothing has changed when one is returned, except as [`Error::NonFinite`] and
 /// [`Trainer::fit`](crate::Trainer::fit) say.
@@ -11,21 +15,21 @@ use crate::simd::isa::Isa;
 #[non_exhaustive]
 pub enum Error {
     /// A slice has another length than the shapes ask for.
-    Length { what: &'static str, expected: usize, found: usize },
+    Length { argument: Argument, expected: usize, found: usize },
     /// A slice is not a whole number of rows.
-    Rows { what: &'static str, row: usize, found: usize },
+    Rows { argument: Argument, row: usize, found: usize },
     /// A size that must be at least one is zero.
-    Zero { what: &'static str },
+    Zero { argument: Argument },
     /// A size computed from the shapes does not fit in memory's address range.
-    Overflow { what: &'static str },
+    Overflow { argument: Argument },
     /// A batch has more rows than the buffers were built for.
     Batch { max: usize, found: usize },
     /// A class index is not below the number of outputs.
     Class { row: usize, class: u32, classes: usize },
     /// Class indices were given to a loss that compares values.
-    Targets { loss: &'static str },
+    Targets { loss: Argument },
     /// A setting lies outside its range.
-    Setting { what: &'static str, value: f64 },
+    Setting { argument: Argument, value: f64 },
     /// This machine, or this build, lacks the instruction set.
     Isa { isa: Isa },
     /// Softmax was asked for before the last layer.
@@ -36,7 +40,7 @@ pub enum Error {
     Layer { layer: usize, layers: usize },
     /// A loss or a gradient is infinite or NaN, at a step counted from 1. Parameters, the optimizer's running sums and
     /// the number of steps are those before it; what [`Trainer::gradients`](crate::Trainer::gradients) holds is not.
-    NonFinite { what: &'static str, step: u64, layer: Option<usize> },
+    NonFinite { argument: Argument, step: u64, layer: Option<usize> },
     /// `backward` was called without a `forward` before it.
     NoForward,
     /// Input gradients were not asked for when the trainer was built.
@@ -46,7 +50,7 @@ pub enum Error {
     /// The workspace was made for a network of other shapes or of another instruction set.
     Workspace,
     /// A setting was made that has no effect with what else was chosen.
-    Unused { what: &'static str, by: &'static str },
+    Unused { argument: Argument, with: Argument },
     /// A file could not be read or written.
     File { operation: &'static str, path: String, kind: std::io::ErrorKind },
     /// A file is not what it should be.
@@ -54,20 +58,23 @@ pub enum Error {
     /// A file holds other tensors than the network needs. Each is a name with its shape.
     Tensors { expected: Vec<String>, found: Vec<String> },
     /// The system gave no random seed, or no threads.
-    System { what: &'static str },
+    System { argument: Argument },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length { what, expected, found } => {
-                write!(f, "{what} must have {expected} elements, not {found}")
+            Self::Length { argument, expected, found } => {
+                write!(f, "{argument} must have {expected} elements, not {found}")
             }
-            Self::Rows { what, row, found } => {
-                write!(f, "{what} must be whole rows of {row} elements, at least one, not {found} elements")
+            Self::Rows { argument, row, found } => {
+                write!(
+                    f,
+                    "{argument} must be whole rows of {row} elements, at least one, not {found} elements"
+                )
             }
-            Self::Zero { what } => write!(f, "{what} must be at least 1, not 0"),
-            Self::Overflow { what } => write!(f, "{what} overflows the address space"),
+            Self::Zero { argument } => write!(f, "{argument} must be at least 1, not 0"),
+            Self::Overflow { argument } => write!(f, "{argument} overflows the address space"),
             Self::Batch { max, found } => {
                 write!(f, "the batch has {found} rows, but max_batch is {max}")
             }
@@ -77,7 +84,7 @@ impl fmt::Display for Error {
             Self::Targets { loss } => {
                 write!(f, "{loss} compares values [batch, outputs]: class indices cannot be its targets")
             }
-            Self::Setting { what, value } => write!(f, "{what} cannot be {value}"),
+            Self::Setting { argument, value } => write!(f, "{argument} cannot be {value}"),
             Self::Isa { isa } => write!(f, "the instruction set {isa} is not available here"),
             Self::Softmax { layer, layers } => {
                 write!(f, "softmax is for the last layer only, not layer {layer} of {layers}")
@@ -97,19 +104,19 @@ impl fmt::Display for Error {
                 f,
                 "the workspace was made for a network of other shapes or of another instruction set"
             ),
-            Self::NonFinite { what, step, layer: Some(layer) } => {
-                write!(f, "the {what} of layer {layer} is not finite at step {step}")
+            Self::NonFinite { argument, step, layer: Some(layer) } => {
+                write!(f, "{argument} of layer {layer} is not finite at step {step}")
             }
-            Self::NonFinite { what, step, layer: None } => {
-                write!(f, "the {what} is not finite at step {step}")
+            Self::NonFinite { argument, step, layer: None } => {
+                write!(f, "{argument} is not finite at step {step}")
             }
             Self::File { operation, path, kind } => write!(f, "cannot {operation} {path}: {kind}"),
             Self::Format { what } => write!(f, "not a file of a network: {what}"),
             Self::Tensors { expected, found } => {
                 write!(f, "expected the tensors {}; found {}", expected.join(", "), found.join(", "))
             }
-            Self::Unused { what, by } => write!(f, "{what} cannot be used with {by}"),
-            Self::System { what } => write!(f, "the system gave no {what}"),
+            Self::Unused { argument, with } => write!(f, "{argument} cannot be used with {with}"),
+            Self::System { argument } => write!(f, "the system gave no {argument}"),
         }
     }
 }
@@ -121,16 +128,16 @@ pub(crate) const MAX_BYTES: usize =
     if usize::BITS == 64 { 1 << (usize::BITS - 17) } else { isize::MAX as usize };
 
 /// Refuses a slice whose length is not the one expected.
-pub(crate) fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
-    if found == expected { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+pub(crate) fn check_length(argument: Argument, expected: usize, found: usize) -> Result<(), Error> {
+    if found == expected { Ok(()) } else { Err(Error::Length { argument, expected, found }) }
 }
 
 /// The number of rows in a slice of whole rows, at least one and at most `max`.
-pub(crate) fn check_batch(what: &'static str, len: usize, row: usize, max: usize) -> Result<usize, Error> {
+pub(crate) fn check_batch(argument: Argument, len: usize, row: usize, max: usize) -> Result<usize, Error> {
     // All that is done with a single row would wait for the division.
     let batch = if len == row { 1 } else { len / row };
     if batch == 0 || batch * row != len {
-        return Err(Error::Rows { what, row, found: len });
+        return Err(Error::Rows { argument, row, found: len });
     }
     if batch <= max { Ok(batch) } else { Err(Error::Batch { max, found: batch }) }
 }

@@ -83,7 +83,7 @@ mod simd;
 mod train;
 
 pub use engine::parallel::Parallelism;
-pub use error::Error;
+pub use error::{Argument, Error};
 #[cfg(feature = "files")]
 pub use files::TensorNames;
 pub use kernels::ops::activation::Activation;

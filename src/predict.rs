@@ -5,6 +5,7 @@ use crate::engine::dispatch::engine;
 use crate::engine::prediction::PredictionRange;
 use crate::engine::prediction::check_max_batch;
 use crate::engine::prediction::shares;
+use crate::error::Argument;
 use crate::simd::isa::Isa;
 use core::fmt;
 use std::sync::Arc;
@@ -135,8 +136,8 @@ impl<T: Element> Network<T> {
         {
             return Err(Error::Workspace);
         }
-        let batch = check_batch("inputs", x.len(), self.inputs(), workspace.max_batch)?;
-        check_length("outputs", batch * self.outputs(), y.len())?;
+        let batch = check_batch(Argument::Inputs, x.len(), self.inputs(), workspace.max_batch)?;
+        check_length(Argument::Outputs, batch * self.outputs(), y.len())?;
         match workspace.small.as_mut().filter(|small| small.suit(self, batch)) {
             Some(buffers) => {
                 workspace.engine.predict_single_panel(&mut SinglePanelPrediction {

@@ -59,7 +59,7 @@ fn rows<T: From<f32>>(n: usize) -> (Vec<T>, Vec<u32>) {
 }
 
 /// Fits until `stop`, from the checkpoint if there is one; every epoch seen.
-fn fit<T: Element + From<f32>>(trainer: &mut Trainer<T>, path: &Path, stop: usize) -> Vec<Epoch> {
+fn fit<T: Element + From<f32>>(trainer: &mut Trainer<T>, path: &Path, stop: usize) -> Vec<EpochReport> {
     let ((x, classes), (valid_x, valid_classes)) = (rows::<T>(150), rows::<T>(40));
     let how = FitOptions::new(EPOCHS, 32)
         .seed(3)

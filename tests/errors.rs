@@ -1,6 +1,6 @@
 //! What does not fit is refused by name, and nothing has changed.
 
-use fuseprop::{Activation, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+use fuseprop::{Activation, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 
 fn network() -> Network<f32> {
     Network::builder(3).dense(5, Activation::Relu).dense(2, Activation::Identity).seed(1).build().unwrap()
@@ -14,7 +14,7 @@ fn parameters(network: &Network<f32>) -> Vec<u32> {
 
 #[test]
 fn shapes_that_cannot_be_are_refused() {
-    let zero = Error::Zero { what: "the number of features" };
+    let zero = Error::Zero { argument: Argument::FeatureCount };
     let build = |inputs, outputs| Network::<f32>::builder(inputs).dense(outputs, Activation::Relu).build();
     assert_eq!(build(0, 1).unwrap_err(), zero);
     assert_eq!(build(1, 0).unwrap_err(), zero);
@@ -95,16 +95,16 @@ fn activations_refuse_settings_out_of_range_by_name() {
     let large = 1e39;
     let build = |activation| Network::<f32>::builder(1).dense(1, activation).build();
     let refused = [
-        ("the slope of a leaky ReLU", [-0.1, nan, infinite, large].map(LeakyRelu)),
-        ("the alpha of an ELU", [-0.1, nan, infinite, large].map(Elu)),
-        ("the frequency of a sine", [0.0, -1.0, nan, large].map(Sine)),
-        ("the minimum of a hard tanh", [nan, -infinite, -large, large].map(|low| HardTanh(low, 1.0))),
-        ("the maximum of a hard tanh", [0.5, 0.4, nan, large].map(|high| HardTanh(0.5, high))),
+        (Argument::LeakyReluSlope, [-0.1, nan, infinite, large].map(LeakyRelu)),
+        (Argument::EluAlpha, [-0.1, nan, infinite, large].map(Elu)),
+        (Argument::SineFrequency, [0.0, -1.0, nan, large].map(Sine)),
+        (Argument::HardTanhMin, [nan, -infinite, -large, large].map(|low| HardTanh(low, 1.0))),
+        (Argument::HardTanhMax, [0.5, 0.4, nan, large].map(|high| HardTanh(0.5, high))),
     ];
     for (setting, activations) in refused {
         for activation in activations {
             match build(activation) {
-                Err(Error::Setting { what, .. }) => assert_eq!(what, setting, "{activation:?}"),
+                Err(Error::Setting { argument, .. }) => assert_eq!(argument, setting, "{activation:?}"),
                 other => panic!("{activation:?}: {other:?}"),
             }
         }
@@ -123,15 +123,13 @@ fn initial_weights_refuse_settings_out_of_range_by_name() {
             Init::Uniform { limit: value },
             Init::Orthogonal { gain: value },
         ];
-        let spreads = spreads.map(|init| (init, "the spread of the initial weights"));
-        spreads
-            .into_iter()
-            .chain([(Init::Siren { frequency: value }, "the frequency of the initial weights")])
+        let spreads = spreads.map(|init| (init, Argument::InitSpread));
+        spreads.into_iter().chain([(Init::Siren { frequency: value }, Argument::InitFrequency)])
     };
     for bad in [-1.0, f64::NAN, f64::INFINITY] {
         for (init, setting) in inits(bad) {
             match build(init) {
-                Err(Error::Setting { what, .. }) => assert_eq!(what, setting, "{init:?}"),
+                Err(Error::Setting { argument, .. }) => assert_eq!(argument, setting, "{init:?}"),
                 other => panic!("{init:?}: {other:?}"),
             }
         }
@@ -151,27 +149,27 @@ fn initial_weights_refuse_settings_out_of_range_by_name() {
 #[test]
 fn what_has_no_use_for_a_setting_is_named() {
     let losses = [
-        (Loss::MeanSquaredError, "the mean squared error"),
-        (Loss::MeanAbsoluteError, "the mean absolute error"),
-        (Loss::Huber(1.0), "the Huber loss"),
-        (Loss::BinaryCrossEntropyWithLogits, "the binary cross-entropy"),
+        (Loss::MeanSquaredError, Argument::MeanSquaredError),
+        (Loss::MeanAbsoluteError, Argument::MeanAbsoluteError),
+        (Loss::Huber(1.0), Argument::HuberLoss),
+        (Loss::BinaryCrossEntropyWithLogits, Argument::BinaryCrossEntropy),
     ];
     for (loss, name) in losses {
         let build = || Trainer::builder(network()).loss(loss);
         let refused = build().build().unwrap().step(&[0.5; 6], &[0_u32; 2]);
         assert_eq!(refused, Err(Error::Targets { loss: name }));
         let refused = build().class_weights(&[1.0; 2]).build().err();
-        assert_eq!(refused, Some(Error::Unused { what: "class weights", by: name }));
+        assert_eq!(refused, Some(Error::Unused { argument: Argument::ClassWeights, with: name }));
     }
     let optimizers = [
-        (Optimizer::sgd(0.1).epsilon(0.1), "epsilon", "SGD"),
-        (Optimizer::adam(0.1).momentum(0.9), "momentum", "Adam"),
-        (Optimizer::rms_prop(0.1).dampening(0.1), "dampening", "RMSprop"),
-        (Optimizer::adagrad(0.1).alpha(0.9), "alpha", "Adagrad"),
+        (Optimizer::sgd(0.1).epsilon(0.1), Argument::Epsilon, Argument::Sgd),
+        (Optimizer::adam(0.1).momentum(0.9), Argument::Momentum, Argument::Adam),
+        (Optimizer::rms_prop(0.1).dampening(0.1), Argument::Dampening, Argument::RmsProp),
+        (Optimizer::adagrad(0.1).alpha(0.9), Argument::Alpha, Argument::Adagrad),
     ];
     for (optimizer, what, by) in optimizers {
         let refused = Trainer::builder(network()).optimizer(optimizer).build().err();
-        assert_eq!(refused, Some(Error::Unused { what, by }));
+        assert_eq!(refused, Some(Error::Unused { argument: what, with: by }));
     }
 }
 
@@ -182,10 +180,13 @@ fn a_batch_that_does_not_fit_changes_nothing() {
     let gradients = trainer.gradients().to_vec();
     let (x, t) = ([0.5f32; 6], [0.5f32; 4]);
 
-    assert_eq!(trainer.step(&[], &t), Err(Error::Rows { what: "inputs", row: 3, found: 0 }));
-    assert_eq!(trainer.step(&x[..5], &t), Err(Error::Rows { what: "inputs", row: 3, found: 5 }));
+    assert_eq!(trainer.step(&[], &t), Err(Error::Rows { argument: Argument::Inputs, row: 3, found: 0 }));
+    assert_eq!(trainer.step(&x[..5], &t), Err(Error::Rows { argument: Argument::Inputs, row: 3, found: 5 }));
     assert_eq!(trainer.step(&[0.0; 15], &t), Err(Error::Batch { max: 4, found: 5 }));
-    assert_eq!(trainer.step(&x, &t[..3]), Err(Error::Length { what: "targets", expected: 4, found: 3 }));
+    assert_eq!(
+        trainer.step(&x, &t[..3]),
+        Err(Error::Length { argument: Argument::Targets, expected: 4, found: 3 })
+    );
     assert!(matches!(trainer.step(&x, &[0u32, 1]), Err(Error::Targets { .. })));
     assert!(matches!(trainer.compute_gradients(&x, &t[..1]), Err(Error::Length { .. })));
     assert!(matches!(trainer.forward(&x[..2]), Err(Error::Rows { .. })));
@@ -263,7 +264,7 @@ fn parameters_of_wrong_sizes_are_neither_read_nor_written() {
 
 #[test]
 fn messages_name_both_numbers() {
-    let message = Error::Length { what: "targets", expected: 41, found: 43 }.to_string();
+    let message = Error::Length { argument: Argument::Targets, expected: 41, found: 43 }.to_string();
     assert!(message.contains("targets") && message.contains("41") && message.contains("43"), "{message}");
     let message = Error::Batch { max: 41, found: 43 }.to_string();
     assert!(message.contains("41") && message.contains("43"), "{message}");
@@ -280,7 +281,7 @@ fn losses_refuse_settings_and_weights_that_do_not_fit() {
     let cross_entropy = || build(Loss::SoftmaxCrossEntropy);
     assert_eq!(
         cross_entropy().class_weights(&[1.0; 3]).build().err(),
-        Some(Error::Length { what: "class weights", expected: 2, found: 3 })
+        Some(Error::Length { argument: Argument::ClassWeights, expected: 2, found: 3 })
     );
     for bad in [-1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(cross_entropy().class_weights(&[1.0, bad]).build(), Err(Error::Setting { .. })));
@@ -294,7 +295,7 @@ fn losses_refuse_settings_and_weights_that_do_not_fit() {
     let (x, targets) = ([0.5; 6], [1.0; 4]);
     assert_eq!(
         trainer.step_weighted(&x, &targets, &[1.0; 3]),
-        Err(Error::Length { what: "sample weights", expected: 2, found: 3 })
+        Err(Error::Length { argument: Argument::RowWeights, expected: 2, found: 3 })
     );
     for bad in [-1.0, f32::NAN, f32::INFINITY] {
         let weights = [1.0, bad];
@@ -345,7 +346,7 @@ fn what_is_not_finite_is_refused_on_request_and_nothing_has_changed() {
     trainer.step(&x, &targets).unwrap();
     let before = parameters(trainer.network());
     let refused = trainer.step(&bad, &targets).unwrap_err();
-    assert_eq!(refused, Error::NonFinite { what: "loss", step: 2, layer: None });
+    assert_eq!(refused, Error::NonFinite { argument: Argument::Loss, step: 2, layer: None });
     assert_eq!(refused.to_string(), "the loss is not finite at step 2");
     assert_eq!(parameters(trainer.network()), before);
     assert_eq!(trainer.steps(), 1);
@@ -353,7 +354,10 @@ fn what_is_not_finite_is_refused_on_request_and_nothing_has_changed() {
     trainer.compute_gradients(&x, &targets).unwrap();
     *trainer.gradients_mut().last_mut().unwrap() = f32::INFINITY;
     let layer = Some(1);
-    assert_eq!(trainer.apply_gradients(), Err(Error::NonFinite { what: "gradient", step: 2, layer }));
+    assert_eq!(
+        trainer.apply_gradients(),
+        Err(Error::NonFinite { argument: Argument::Gradient, step: 2, layer })
+    );
     assert_eq!(parameters(trainer.network()), before);
     trainer.step(&x, &targets).unwrap();
     assert_ne!(parameters(trainer.network()), before);

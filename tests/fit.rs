@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use common::isas;
 use fuseprop::{
-    Activation, Dataset, EpochReport, Error, FitOptions, Loss, Network, Optimizer, Parallelism,
+    Activation, Argument, Dataset, EpochReport, Error, FitOptions, Loss, Network, Optimizer, Parallelism,
     ReduceOnPlateau, Reduction, Schedule, Trainer, metrics,
 };
 
@@ -207,8 +207,8 @@ fn what_does_not_fit_is_refused_before_the_first_step() {
     let before = parameters(&trainer);
     let data = Dataset::new(&x, &classes);
     let mut refused = |data, how: FitOptions<'_, f32>| trainer.fit(data, &how, go_on).unwrap_err();
-    assert_eq!(refused(data, FitOptions::new(0, 16)), Error::Zero { what: "the number of epochs" });
-    assert_eq!(refused(data, FitOptions::new(1, 0)), Error::Zero { what: "the rows of a batch" });
+    assert_eq!(refused(data, FitOptions::new(0, 16)), Error::Zero { argument: Argument::Epochs });
+    assert_eq!(refused(data, FitOptions::new(1, 0)), Error::Zero { argument: Argument::BatchSize });
     assert_eq!(refused(data, FitOptions::new(1, 17)), Error::Batch { max: 16, found: 17 });
     assert!(matches!(refused(Dataset::new(&x[1..], &classes), FitOptions::new(1, 16)), Error::Rows { .. }));
     assert!(matches!(refused(Dataset::new(&[], &classes), FitOptions::new(1, 16)), Error::Rows { .. }));

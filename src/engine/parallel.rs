@@ -6,6 +6,7 @@
 //! afterwards in the pieces' order.
 
 use crate::Error;
+use crate::error::Argument;
 
 /// How many threads a step or a prediction may use. The result has the same bits whatever is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,10 +101,10 @@ impl Threads {
     #[cfg(feature = "rayon")]
     pub(crate) fn new(parallelism: Parallelism) -> Result<Self, Error> {
         let pool = match parallelism {
-            Parallelism::Threads(0) => return Err(Error::Zero { what: "the number of threads" }),
+            Parallelism::Threads(0) => return Err(Error::Zero { argument: Argument::ThreadCount }),
             Parallelism::Threads(n) if n > 1 => {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build();
-                Some(std::sync::Arc::new(pool.map_err(|_| Error::System { what: "threads" })?))
+                Some(std::sync::Arc::new(pool.map_err(|_| Error::System { argument: Argument::Threads })?))
             }
             _ => None,
         };
@@ -113,7 +114,7 @@ impl Threads {
     #[cfg(not(feature = "rayon"))]
     pub(crate) fn new(parallelism: Parallelism) -> Result<Self, Error> {
         match parallelism {
-            Parallelism::Threads(0) => Err(Error::Zero { what: "the number of threads" }),
+            Parallelism::Threads(0) => Err(Error::Zero { argument: Argument::ThreadCount }),
             _ => Ok(Self { parallelism, threshold: PARALLEL_FLOP }),
         }
     }

@@ -4,6 +4,7 @@ use crate::engine::micro_batch::MicroBatch;
 use crate::engine::parallel::{Divide, Split};
 use crate::engine::plan::fits_in_l2;
 use crate::engine::prefetcher::Prefetcher;
+use crate::error::Argument;
 use crate::error::{Error, MAX_BYTES};
 use crate::kernels::ops::targets::Targets;
 use crate::network::Network;
@@ -22,7 +23,7 @@ pub(crate) fn shares(batch: usize, micro_batch_rows: usize, shards: usize) -> (u
 /// Refuses batches whose buffers would not fit in the address space.
 pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize) -> Result<(), Error> {
     if max_batch == 0 {
-        return Err(Error::Zero { what: "the largest batch" });
+        return Err(Error::Zero { argument: Argument::MaxBatch });
     }
     let features = network.layers.iter().try_fold(network.inputs() + T::LANES, |sum, layer| {
         sum.checked_add(layer.outputs().checked_add(T::LANES)?)
@@ -34,7 +35,7 @@ pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize
         .and_then(|bytes| bytes.checked_mul(max_batch.checked_add(64)?));
     match bytes {
         Some(bytes) if bytes <= MAX_BYTES => Ok(()),
-        _ => Err(Error::Overflow { what: "the buffers of the largest batch" }),
+        _ => Err(Error::Overflow { argument: Argument::Buffers }),
     }
 }
 

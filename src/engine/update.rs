@@ -2,6 +2,7 @@
 //! transposed copy renewed by one task, one after the other while they are near.
 
 use crate::engine::parallel::split_point_pow2;
+use crate::error::Argument;
 use core::ops::Range;
 
 use crate::engine::batch::GradientShard;
@@ -51,9 +52,9 @@ impl GradientClipping {
     pub(crate) const NONE: Self = Self { norm: f64::INFINITY, value: f64::INFINITY, finite: false };
 
     pub(crate) fn check(self) -> Result<Self, Error> {
-        let limits = [("the largest gradient norm", self.norm), ("the largest gradient", self.value)];
+        let limits = [(Argument::GradientNormLimit, self.norm), (Argument::GradientValueLimit, self.value)];
         match limits.into_iter().find(|(_, limit)| limit.is_nan() || *limit <= 0.0) {
-            Some((what, value)) => Err(Error::Setting { what, value }),
+            Some((what, value)) => Err(Error::Setting { argument: what, value }),
             None => Ok(self),
         }
     }
@@ -100,7 +101,7 @@ pub(crate) fn complete<T: Element>(
     let needs_all = clipping.measures() && update.is_some() || clipping.finite && sum.is_some();
     if needs_all {
         if clipping.finite && !loss.is_finite() {
-            return Err(Error::NonFinite { what: "loss", step: parts.steps + 1, layer: None });
+            return Err(Error::NonFinite { argument: Argument::Loss, step: parts.steps + 1, layer: None });
         }
         parts.each_block(split, sum, true, None);
         if clipping.finite {
@@ -145,7 +146,7 @@ impl<T: Element> Parts<'_, T> {
             (squares, rest) = rest.split_at(block.panels);
             if !squares.iter().all(|square| square.is_finite()) {
                 let (step, layer) = (self.steps + 1, Some(block.layer));
-                return Err(Error::NonFinite { what: "gradient", step, layer });
+                return Err(Error::NonFinite { argument: Argument::Gradient, step, layer });
             }
         }
         Ok(())

@@ -18,6 +18,7 @@
 //! mean absolute error and R2, learning rate. `plateau` is a fit's: factor, patience, lowest loss, epochs waited, and
 //! the product of the factors so far.
 
+use crate::error::Argument;
 use std::path::Path;
 
 use crate::error::Error;
@@ -217,6 +218,6 @@ fn read_plateau(words: &str) -> Result<(Option<ReduceOnPlateau>, f64), Error> {
     let so_far = parse_word(factor)?;
     match plateau.check()? {
         plateau if (0.0..=1.0).contains(&so_far) => Ok((Some(plateau), so_far)),
-        _ => Err(Error::Setting { what: "the product of a plateau's factors", value: so_far }),
+        _ => Err(Error::Setting { argument: Argument::PlateauProduct, value: so_far }),
     }
 }

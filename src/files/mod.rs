@@ -6,6 +6,7 @@ mod header;
 mod names;
 mod tensors;
 
+use crate::error::Argument;
 use std::path::Path;
 
 use safetensors::SafeTensors;
@@ -156,7 +157,7 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, layers: &[LayerLine]) -> Result<
         builder = Some(with_layer.dropout(line.dropout));
         index += names::modules(line.activation, line.dropout);
     }
-    builder.map_or(Err(Error::Zero { what: "the number of layers" }), |builder| builder.build())
+    builder.map_or(Err(Error::Zero { argument: Argument::LayerCount }), |builder| builder.build())
 }
 
 fn missing_weights(file: &SafeTensors<'_>, name: &str, below: Option<usize>) -> Error {

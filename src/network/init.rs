@@ -1,6 +1,7 @@
 //! Where training starts: the initial weights.
 
 use crate::Error;
+use crate::error::Argument;
 use crate::kernels::ops::activation::Activation;
 use crate::simd::scalar::Element;
 
@@ -66,12 +67,12 @@ impl Init {
             | Self::Orthogonal { gain: value }
                 if !(value >= 0.0 && T::holds(9.0 * value)) =>
             {
-                Err(Error::Setting { what: "the spread of the initial weights", value })
+                Err(Error::Setting { argument: Argument::InitSpread, value })
             }
             Self::Siren { frequency: value }
                 if !(value > 0.0 && value.is_finite() && T::holds(2.5 / value)) =>
             {
-                Err(Error::Setting { what: "the frequency of the initial weights", value })
+                Err(Error::Setting { argument: Argument::InitFrequency, value })
             }
             _ => Ok(()),
         }

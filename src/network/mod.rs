@@ -3,6 +3,7 @@
 pub(crate) mod init;
 pub(crate) mod scaler;
 
+use crate::error::Argument;
 use crate::kernels::matrix::transpose::parameter_lines;
 use crate::kernels::matrix::transpose::transposed_lines;
 use core::fmt;
@@ -157,7 +158,7 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::Length`] unless `to` has [`Network::parameter_count`] elements.
     pub fn read_parameters(&self, to: &mut [T]) -> Result<(), Error> {
-        check_length("parameters", self.parameter_count(), to.len())?;
+        check_length(Argument::Parameters, self.parameter_count(), to.len())?;
         read_canonical(&self.layers, &self.parameters, to);
         Ok(())
     }
@@ -167,7 +168,7 @@ impl<T: Element> Network<T> {
     /// # Errors
     /// [`Error::Length`] unless `from` has [`Network::parameter_count`] elements.
     pub fn write_parameters(&mut self, from: &[T]) -> Result<(), Error> {
-        check_length("parameters", self.parameter_count(), from.len())?;
+        check_length(Argument::Parameters, self.parameter_count(), from.len())?;
         write_canonical(&self.layers, &mut self.parameters, from);
         Ok(())
     }
@@ -178,7 +179,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn read_weights(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length("weights", layer.columns() * layer.outputs, to.len())?;
+        check_length(Argument::Weights, layer.columns() * layer.outputs, to.len())?;
         let panels = &self.parameters[layer.lines()];
         for (j, row) in to.chunks_exact_mut(layer.columns()).enumerate() {
             read_row::<T>(panels, layer, j, row);
@@ -192,7 +193,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn write_weights(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length("weights", layer.columns() * layer.outputs, from.len())?;
+        check_length(Argument::Weights, layer.columns() * layer.outputs, from.len())?;
         write_weights::<T>(&mut self.parameters[layer.lines()], layer, from);
         Ok(())
     }
@@ -203,7 +204,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn read_biases(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length("biases", layer.outputs, to.len())?;
+        check_length(Argument::Biases, layer.outputs, to.len())?;
         let panels = &self.parameters[layer.lines()];
         for (j, bias) in to.iter_mut().enumerate() {
             *bias = panels[panel_start::<T>(layer, j)].as_slice()[j % T::LANES];
@@ -217,7 +218,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn write_biases(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length("biases", layer.outputs, from.len())?;
+        check_length(Argument::Biases, layer.outputs, from.len())?;
         write_biases::<T>(&mut self.parameters[layer.lines()], layer, from);
         Ok(())
     }
@@ -426,16 +427,16 @@ impl<T: Element> NetworkBuilder<T> {
 
     fn shapes(&self) -> Result<Vec<Layer>, Error> {
         if self.layers.is_empty() {
-            return Err(Error::Zero { what: "the number of layers" });
+            return Err(Error::Zero { argument: Argument::LayerCount });
         }
-        let overflow = Error::Overflow { what: "the number of parameters" };
+        let overflow = Error::Overflow { argument: Argument::ParameterCount };
         let mut layers = Vec::with_capacity(self.layers.len());
         let (mut inputs, mut first_line) = (self.inputs, 0);
         for (l, &wish) in self.layers.iter().enumerate() {
             let LayerSpec { kind, activation, dropout, .. } = wish;
             let outputs = wish.outputs.unwrap_or(inputs);
             if inputs == 0 || outputs == 0 {
-                return Err(Error::Zero { what: "the number of features" });
+                return Err(Error::Zero { argument: Argument::FeatureCount });
             }
             self.check_wish(l, wish)?;
             let mut layer = Layer { kind, inputs, outputs, activation, dropout, first_line, lines: 0 };
@@ -463,7 +464,7 @@ impl<T: Element> NetworkBuilder<T> {
             return Err(Error::Softmax { layer, layers });
         }
         if !(0.0..1.0).contains(&wish.dropout) {
-            return Err(Error::Setting { what: "the share of a dropout", value: wish.dropout });
+            return Err(Error::Setting { argument: Argument::DropoutRate, value: wish.dropout });
         }
         if wish.dropout > 0.0 && is_last || self.stray_dropout {
             return Err(Error::Dropout { layers });
@@ -493,5 +494,5 @@ fn draw<T: Element>(network: &mut Network<T>, init: Init, seed: u64) {
 
 fn system_seed() -> Result<u64, Error> {
     use rand::TryRng;
-    rand::rngs::SysRng.try_next_u64().map_err(|_| Error::System { what: "random seed" })
+    rand::rngs::SysRng.try_next_u64().map_err(|_| Error::System { argument: Argument::RandomSeed })
 }

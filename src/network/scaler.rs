@@ -1,5 +1,6 @@
 //! Features of one size: what is taken from each, and what it is divided by.
 
+use crate::error::Argument;
 use crate::error::{Error, check_length};
 use crate::kernels::matrix::panels::panels;
 use crate::kernels::ops::activation::Activation;
@@ -36,10 +37,10 @@ impl<T: Element> Scaler<T> {
     /// values that are not finite.
     pub fn fit(x: &[T], features: usize) -> Result<Self, Error> {
         if features == 0 {
-            return Err(Error::Zero { what: "the number of features" });
+            return Err(Error::Zero { argument: Argument::FeatureCount });
         }
         if x.is_empty() || !x.len().is_multiple_of(features) {
-            return Err(Error::Rows { what: "inputs", row: features, found: x.len() });
+            return Err(Error::Rows { argument: Argument::Inputs, row: features, found: x.len() });
         }
         let rows = (x.len() / features) as f64;
         let mean_of = |term: &dyn Fn(usize, f64) -> f64| {
@@ -72,15 +73,15 @@ impl<T: Element> Scaler<T> {
     /// mean that is not finite or a deviation that is not finite and above 0.
     pub fn new(means: Vec<T>, deviations: Vec<T>) -> Result<Self, Error> {
         if means.is_empty() {
-            return Err(Error::Zero { what: "the number of features" });
+            return Err(Error::Zero { argument: Argument::FeatureCount });
         }
-        check_length("deviations", means.len(), deviations.len())?;
+        check_length(Argument::Stds, means.len(), deviations.len())?;
         if let Some(mean) = means.iter().find(|mean| !mean.to_f64().is_finite()) {
-            return Err(Error::Setting { what: "the mean of a feature", value: mean.to_f64() });
+            return Err(Error::Setting { argument: Argument::Mean, value: mean.to_f64() });
         }
         let right = |deviation: &T| deviation.to_f64().is_finite() && *deviation > T::ZERO;
         match deviations.iter().find(|deviation| !right(deviation)) {
-            Some(wrong) => Err(Error::Setting { what: "the deviation of a feature", value: wrong.to_f64() }),
+            Some(wrong) => Err(Error::Setting { argument: Argument::Std, value: wrong.to_f64() }),
             None => Ok(Self { means, deviations }),
         }
     }
@@ -114,7 +115,7 @@ impl<T: Element> Scaler<T> {
     fn map(&self, x: &mut [T], f: impl Fn(f64, f64, f64) -> f64) -> Result<(), Error> {
         let features = self.means.len();
         if !x.len().is_multiple_of(features) {
-            return Err(Error::Rows { what: "features", row: features, found: x.len() });
+            return Err(Error::Rows { argument: Argument::Features, row: features, found: x.len() });
         }
         for row in x.chunks_exact_mut(features) {
             for ((x, mean), deviation) in row.iter_mut().zip(&self.means).zip(&self.deviations) {
@@ -159,7 +160,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Length`] unless it has as many features as the network has inputs.
     pub fn set_scaler(&mut self, scaler: Option<Scaler<T>>) -> Result<(), Error> {
         if let Some(scaler) = &scaler {
-            check_length("features of the scaler", self.inputs(), scaler.means.len())?;
+            check_length(Argument::ScalerFeatures, self.inputs(), scaler.means.len())?;
         }
         self.scaling = scaler.map(Scaling::new);
         Ok(())
@@ -173,10 +174,10 @@ impl<T: Element> Network<T> {
     pub fn fold_scaler(&mut self) -> Result<(), Error> {
         let layer = self.layers[0];
         if layer.kind() != LayerKind::Dense {
-            return Err(Error::Unused { what: "weights to fold a scaler into", by: "a layer norm" });
+            return Err(Error::Unused { argument: Argument::FoldTarget, with: Argument::LayerNorm });
         }
         let Some(Scaling { scaler, .. }) = self.scaling.take() else {
-            return Err(Error::Unused { what: "a scaler to fold", by: "the network" });
+            return Err(Error::Unused { argument: Argument::Scaler, with: Argument::Network });
         };
         let mut weights = vec![T::ZERO; layer.inputs() * layer.outputs()];
         let mut biases = vec![T::ZERO; layer.outputs()];
@@ -203,9 +204,9 @@ impl<T: Element> Network<T> {
     /// the last activation is [`Activation::Identity`]. Nothing has changed then.
     pub fn fold_output_scaler(&mut self, scaler: &Scaler<T>) -> Result<(), Error> {
         let (l, layer) = (self.layer_count() - 1, self.last());
-        check_length("features of the scaler", layer.outputs(), scaler.means.len())?;
+        check_length(Argument::ScalerFeatures, layer.outputs(), scaler.means.len())?;
         if layer.activation() != Activation::Identity {
-            return Err(Error::Unused { what: "a scale of its own", by: "an activation" });
+            return Err(Error::Unused { argument: Argument::OutputScale, with: Argument::Activation });
         }
         let mut weights = vec![T::ZERO; layer.columns() * layer.outputs()];
         let mut biases = vec![T::ZERO; layer.outputs()];

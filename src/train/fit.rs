@@ -1,5 +1,6 @@
 //! Training over epochs: shuffled mini-batches, a validation set, a schedule, early stopping.
 
+use crate::error::Argument;
 use core::ops::ControlFlow;
 
 use crate::error::Error;
@@ -281,7 +282,7 @@ impl<T: Element> Trainer<T> {
     ) -> Result<FitReport, Error> {
         if how.epochs == 0 || how.batch == 0 {
             return Err(Error::Zero {
-                what: if how.epochs == 0 { "the number of epochs" } else { "the rows of a batch" },
+                argument: if how.epochs == 0 { Argument::Epochs } else { Argument::BatchSize },
             });
         }
         if how.batch > self.max_batch() {
@@ -293,11 +294,11 @@ impl<T: Element> Trainer<T> {
         // No schedule rises and falls again: if the last rate is one, all are.
         let value = how.schedule.rate(base, how.epochs - 1);
         if !T::holds(value) {
-            return Err(Error::Setting { what: "the learning rate of the last epoch", value });
+            return Err(Error::Setting { argument: Argument::LastLearningRate, value });
         }
         #[cfg(feature = "files")]
         if how.checkpoint.is_some_and(|(_, every)| every == 0) {
-            return Err(Error::Zero { what: "the epochs between checkpoints" });
+            return Err(Error::Zero { argument: Argument::CheckpointInterval });
         }
         self.check_data(data)?;
         how.validation.map_or(Ok(0), |validation| self.check_data(validation))?;
@@ -344,7 +345,7 @@ impl<T: Element> Trainer<T> {
     fn check_data(&self, data: Dataset<'_, T>) -> Result<usize, Error> {
         let inputs = self.network().inputs();
         if data.x.is_empty() || !data.x.len().is_multiple_of(inputs) {
-            return Err(Error::Rows { what: "inputs", row: inputs, found: data.x.len() });
+            return Err(Error::Rows { argument: Argument::Inputs, row: inputs, found: data.x.len() });
         }
         let rows = data.x.len() / inputs;
         self.check_targets(data.targets, data.weights, rows)?;
@@ -407,7 +408,7 @@ impl<T: Element> Trainer<T> {
         if how.patience.is_some() {
             self.restore(&progress.kept);
         }
-        progress.outcome.ok_or(Error::Zero { what: "the number of epochs" })
+        progress.outcome.ok_or(Error::Zero { argument: Argument::Epochs })
     }
 
     /// Steps through all rows once; the loss.

@@ -1,5 +1,6 @@
 //! Gradients held against differences of the loss.
 
+use crate::error::Argument;
 use crate::error::{Error, check_batch};
 use crate::kernels::ops::targets::Targets;
 use crate::network::read_canonical;
@@ -79,7 +80,7 @@ impl<T: Element> Trainer<T> {
         step: f64,
         mut loss: impl FnMut(&[T], &mut [T]) -> f64,
     ) -> Result<GradientCheck, Error> {
-        let rows = check_batch("inputs", x.len(), self.network.inputs(), self.max_batch)?;
+        let rows = check_batch(Argument::Inputs, x.len(), self.network.inputs(), self.max_batch)?;
         let mut d_outputs = vec![T::ZERO; rows * self.network.outputs()];
         self.compare_gradients(step, |trainer| {
             let value = loss(trainer.forward(x)?, &mut d_outputs);
@@ -94,7 +95,7 @@ impl<T: Element> Trainer<T> {
         mut loss: impl FnMut(&mut Self) -> Result<f64, Error>,
     ) -> Result<GradientCheck, Error> {
         if !(step > 0.0 && step.is_finite()) {
-            return Err(Error::Setting { what: "the step of a gradient check", value: step });
+            return Err(Error::Setting { argument: Argument::GradientCheckStep, value: step });
         }
         let (layers, count) = (self.network.layers.clone(), self.network.parameter_count());
         let (mut parameters, mut gradients) = (vec![T::ZERO; count], vec![T::ZERO; count]);

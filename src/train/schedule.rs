@@ -1,6 +1,7 @@
 //! How the learning rate changes from epoch to epoch.
 
 use crate::Error;
+use crate::error::Argument;
 
 /// The learning rate of each epoch, from a base rate. Formulas are those of `torch.optim.lr_scheduler`.
 ///
@@ -88,19 +89,17 @@ impl Schedule {
     /// Refuses settings that give no rate.
     pub(crate) fn check(self) -> Result<Self, Error> {
         let (what, value) = match self.decay {
-            Decay::Step { every: 0, .. } => return Err(Error::Zero { what: "the epochs of a step" }),
-            Decay::Cosine { epochs: 0, .. } => return Err(Error::Zero { what: "the epochs of a cosine" }),
-            Decay::Step { factor, .. } | Decay::Exponential { factor } => {
-                ("the factor of a schedule", factor)
-            }
-            Decay::Cosine { lowest, .. } => ("the lowest learning rate", lowest),
-            Decay::Constant => ("the start of a warm-up", self.start),
+            Decay::Step { every: 0, .. } => return Err(Error::Zero { argument: Argument::StepEpochs }),
+            Decay::Cosine { epochs: 0, .. } => return Err(Error::Zero { argument: Argument::CosineEpochs }),
+            Decay::Step { factor, .. } | Decay::Exponential { factor } => (Argument::ScheduleFactor, factor),
+            Decay::Cosine { lowest, .. } => (Argument::LowestLearningRate, lowest),
+            Decay::Constant => (Argument::WarmUpStart, self.start),
         };
-        match [(what, value), ("the start of a warm-up", self.start)]
+        match [(what, value), (Argument::WarmUpStart, self.start)]
             .into_iter()
             .find(|&(_, value)| !(value >= 0.0 && value.is_finite()))
         {
-            Some((what, value)) => Err(Error::Setting { what, value }),
+            Some((what, value)) => Err(Error::Setting { argument: what, value }),
             None => Ok(self),
         }
     }
@@ -150,6 +149,6 @@ impl ReduceOnPlateau {
         if (0.0..1.0).contains(&self.factor) {
             return Ok(self);
         }
-        Err(Error::Setting { what: "the factor of a plateau", value: self.factor })
+        Err(Error::Setting { argument: Argument::PlateauFactor, value: self.factor })
     }
 }

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::engine::dispatch::Engine;
+use crate::error::Argument;
 use core::fmt;
 
 use crate::engine::batch::{BatchRange, GradientShard, PassContext, PassKind, total_loss};
@@ -165,7 +166,7 @@ impl<T: Element> Trainer<T> {
         goal: Goal,
     ) -> Result<f64, Error> {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
-        let batch = check_batch("inputs", x.len(), inputs, self.max_batch)?;
+        let batch = check_batch(Argument::Inputs, x.len(), inputs, self.max_batch)?;
         self.loss.check_targets(targets, weights, (batch, outputs))?;
         self.forward_cache.batch = 0;
         let scale = self.loss.scale(self.reduction, (targets, weights), &self.classes, (batch, outputs));
@@ -404,7 +405,7 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::Rows`] or [`Error::Batch`], as [`Trainer::step`].
     pub fn forward(&mut self, x: &[T]) -> Result<&[T], Error> {
-        let batch = check_batch("inputs", x.len(), self.network.inputs(), self.max_batch)?;
+        let batch = check_batch(Argument::Inputs, x.len(), self.network.inputs(), self.max_batch)?;
         self.forward_cache.x[..x.len()].copy_from_slice(x);
         self.start_report(batch);
         self.passes += 1;
@@ -438,7 +439,7 @@ impl<T: Element> Trainer<T> {
         if batch == 0 {
             return Err(Error::NoForward);
         }
-        check_length("gradients of outputs", batch * self.network.outputs(), d_outputs.len())?;
+        check_length(Argument::OutputGradients, batch * self.network.outputs(), d_outputs.len())?;
         let flop = step_flop(batch, self.network.parameter_count());
         let x = core::mem::take(&mut self.forward_cache.x);
         let finish = Finish { sum: Some(Beta::Zero), measure: self.reports, ..Finish::NOTHING };
@@ -476,7 +477,7 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::Length`] unless `to` has [`Network::parameter_count`] elements.
     pub fn read_gradients(&self, to: &mut [T]) -> Result<(), Error> {
-        check_length("gradients", self.network.parameter_count(), to.len())?;
+        check_length(Argument::Gradients, self.network.parameter_count(), to.len())?;
         read_canonical(&self.network.layers, &self.gradients, to);
         Ok(())
     }

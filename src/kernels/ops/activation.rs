@@ -1,5 +1,6 @@
 //! What a layer does with its sums: everything about an activation is said here.
 
+use crate::error::Argument;
 use crate::error::Error;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::softmax::softmax;
@@ -66,16 +67,14 @@ impl Activation {
     /// The setting that is out of range, if one is.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         let (what, value, right) = match self {
-            Self::LeakyRelu(slope) => ("the slope of a leaky ReLU", slope, slope >= 0.0),
-            Self::Elu(alpha) => ("the alpha of an ELU", alpha, alpha >= 0.0),
-            Self::Sine(frequency) => ("the frequency of a sine", frequency, frequency > 0.0),
-            Self::HardTanh(minimum, _) if !T::holds(minimum) => {
-                ("the minimum of a hard tanh", minimum, false)
-            }
-            Self::HardTanh(minimum, maximum) => ("the maximum of a hard tanh", maximum, minimum < maximum),
+            Self::LeakyRelu(slope) => (Argument::LeakyReluSlope, slope, slope >= 0.0),
+            Self::Elu(alpha) => (Argument::EluAlpha, alpha, alpha >= 0.0),
+            Self::Sine(frequency) => (Argument::SineFrequency, frequency, frequency > 0.0),
+            Self::HardTanh(minimum, _) if !T::holds(minimum) => (Argument::HardTanhMin, minimum, false),
+            Self::HardTanh(minimum, maximum) => (Argument::HardTanhMax, maximum, minimum < maximum),
             _ => return Ok(()),
         };
-        if right && T::holds(value) { Ok(()) } else { Err(Error::Setting { what, value }) }
+        if right && T::holds(value) { Ok(()) } else { Err(Error::Setting { argument: what, value }) }
     }
 
     /// The activation in files: `relu`, `leaky_relu(0.01)`. Settings have as many digits as give the same number back.

@@ -1,5 +1,6 @@
 //! What training makes small, and what it compares with: everything about a loss is said here.
 
+use crate::error::Argument;
 use crate::kernels::ops::targets::Targets;
 use crate::simd::scalar::Scalar;
 use core::ops::Range;
@@ -78,19 +79,19 @@ impl Loss {
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         match self {
             Self::Huber(delta) if !(T::from_f64(delta) > T::ZERO && T::holds(delta)) => {
-                Err(Error::Setting { what: "the delta of a Huber loss", value: delta })
+                Err(Error::Setting { argument: Argument::HuberDelta, value: delta })
             }
             _ => Ok(()),
         }
     }
 
-    fn name(self) -> &'static str {
+    fn name(self) -> Argument {
         match self {
-            Self::MeanSquaredError => "the mean squared error",
-            Self::MeanAbsoluteError => "the mean absolute error",
-            Self::Huber(_) => "the Huber loss",
-            Self::BinaryCrossEntropyWithLogits => "the binary cross-entropy",
-            Self::SoftmaxCrossEntropy => "the cross-entropy",
+            Self::MeanSquaredError => Argument::MeanSquaredError,
+            Self::MeanAbsoluteError => Argument::MeanAbsoluteError,
+            Self::Huber(_) => Argument::HuberLoss,
+            Self::BinaryCrossEntropyWithLogits => Argument::BinaryCrossEntropy,
+            Self::SoftmaxCrossEntropy => Argument::SoftmaxCrossEntropy,
         }
     }
 
@@ -102,21 +103,21 @@ impl Loss {
         (batch, outputs): (usize, usize),
     ) -> Result<(), Error> {
         match targets {
-            Targets::Values(values) => check_length("targets", batch * outputs, values.len())?,
+            Targets::Values(values) => check_length(Argument::Targets, batch * outputs, values.len())?,
             Targets::Classes(_) if self != Self::SoftmaxCrossEntropy => {
                 return Err(Error::Targets { loss: self.name() });
             }
             Targets::Classes(classes) => {
-                check_length("class targets", batch, classes.len())?;
+                check_length(Argument::ClassTargets, batch, classes.len())?;
                 if let Some(row) = classes.iter().position(|&class| class as usize >= outputs) {
                     return Err(Error::Class { row, class: classes[row], classes: outputs });
                 }
             }
         }
         let Some(weights) = weights else { return Ok(()) };
-        check_length("sample weights", batch, weights.len())?;
+        check_length(Argument::RowWeights, batch, weights.len())?;
         match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
-            Some(value) => Err(Error::Setting { what: "a sample weight", value }),
+            Some(value) => Err(Error::Setting { argument: Argument::RowWeight, value }),
             None => Ok(()),
         }
     }
@@ -176,17 +177,17 @@ impl<T: Element> ClassWeights<T> {
         smoothing: f64,
     ) -> Result<Self, Error> {
         if loss != Loss::SoftmaxCrossEntropy && (weights.is_some() || smoothing != 0.0) {
-            let what = if weights.is_some() { "class weights" } else { "label smoothing" };
-            return Err(Error::Unused { what, by: loss.name() });
+            let what = if weights.is_some() { Argument::ClassWeights } else { Argument::LabelSmoothing };
+            return Err(Error::Unused { argument: what, with: loss.name() });
         }
         if !(0.0..=1.0).contains(&smoothing) {
-            return Err(Error::Setting { what: "the label smoothing", value: smoothing });
+            return Err(Error::Setting { argument: Argument::LabelSmoothing, value: smoothing });
         }
         let ones = vec![1.0; outputs];
         let all = weights.unwrap_or(&ones);
-        check_length("class weights", outputs, all.len())?;
+        check_length(Argument::ClassWeights, outputs, all.len())?;
         if let Some(&value) = all.iter().find(|&&weight| !is_weight(weight) || !T::holds(weight)) {
-            return Err(Error::Setting { what: "a class weight", value });
+            return Err(Error::Setting { argument: Argument::ClassWeight, value });
         }
         let mut lines = vec![T::Line::ZERO; panels::<T>(outputs)];
         for (line, weights) in lines.iter_mut().zip(all.chunks(T::LANES)) {

@@ -1,6 +1,7 @@
 //! How gradients change parameters: everything about an optimizer is said here.
 
 use crate::Error;
+use crate::error::Argument;
 use crate::simd::lanes::Lanes;
 use crate::simd::lanes::LineOf;
 use crate::simd::scalar::Element;
@@ -23,7 +24,7 @@ pub struct Optimizer {
     l1: f64,
     rule: Rule,
     /// The first setting that the rule has no use for.
-    unused: Option<&'static str>,
+    unused: Option<Argument>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,7 +107,7 @@ impl Optimizer {
     pub fn momentum(mut self, value: f64) -> Self {
         match &mut self.rule {
             Rule::Sgd { momentum, .. } | Rule::RmsProp { momentum, .. } => *momentum = value,
-            _ => self.refuse("momentum"),
+            _ => self.refuse(Argument::Momentum),
         }
         self
     }
@@ -116,7 +117,7 @@ impl Optimizer {
     pub fn dampening(mut self, value: f64) -> Self {
         match &mut self.rule {
             Rule::Sgd { dampening, .. } => *dampening = value,
-            _ => self.refuse("dampening"),
+            _ => self.refuse(Argument::Dampening),
         }
         self
     }
@@ -126,7 +127,7 @@ impl Optimizer {
     pub fn nesterov(mut self) -> Self {
         match &mut self.rule {
             Rule::Sgd { nesterov, .. } => *nesterov = true,
-            _ => self.refuse("nesterov"),
+            _ => self.refuse(Argument::Nesterov),
         }
         self
     }
@@ -136,7 +137,7 @@ impl Optimizer {
     pub fn betas(mut self, first: f64, second: f64) -> Self {
         match &mut self.rule {
             Rule::Adam { beta1, beta2, .. } => (*beta1, *beta2) = (first, second),
-            _ => self.refuse("betas"),
+            _ => self.refuse(Argument::Betas),
         }
         self
     }
@@ -147,7 +148,7 @@ impl Optimizer {
     pub fn amsgrad(mut self) -> Self {
         match &mut self.rule {
             Rule::Adam { amsgrad, .. } => *amsgrad = true,
-            _ => self.refuse("amsgrad"),
+            _ => self.refuse(Argument::Amsgrad),
         }
         self
     }
@@ -159,7 +160,7 @@ impl Optimizer {
             Rule::Adam { epsilon, .. } | Rule::RmsProp { epsilon, .. } | Rule::Adagrad { epsilon, .. } => {
                 *epsilon = value;
             }
-            Rule::Sgd { .. } => self.refuse("epsilon"),
+            Rule::Sgd { .. } => self.refuse(Argument::Epsilon),
         }
         self
     }
@@ -169,7 +170,7 @@ impl Optimizer {
     pub fn alpha(mut self, value: f64) -> Self {
         match &mut self.rule {
             Rule::RmsProp { alpha, .. } => *alpha = value,
-            _ => self.refuse("alpha"),
+            _ => self.refuse(Argument::Alpha),
         }
         self
     }
@@ -179,7 +180,7 @@ impl Optimizer {
     pub fn centered(mut self) -> Self {
         match &mut self.rule {
             Rule::RmsProp { centered, .. } => *centered = true,
-            _ => self.refuse("centered"),
+            _ => self.refuse(Argument::Centered),
         }
         self
     }
@@ -189,7 +190,7 @@ impl Optimizer {
     pub fn learning_rate_decay(mut self, value: f64) -> Self {
         match &mut self.rule {
             Rule::Adagrad { learning_rate_decay, .. } => *learning_rate_decay = value,
-            _ => self.refuse("learning rate decay"),
+            _ => self.refuse(Argument::LearningRateDecay),
         }
         self
     }
@@ -199,7 +200,7 @@ impl Optimizer {
     pub fn initial_accumulator(mut self, value: f64) -> Self {
         match &mut self.rule {
             Rule::Adagrad { initial_accumulator, .. } => *initial_accumulator = value,
-            _ => self.refuse("initial accumulator"),
+            _ => self.refuse(Argument::InitialAccumulator),
         }
         self
     }
@@ -214,55 +215,55 @@ impl Optimizer {
         Self { learning_rate, ..self }.checked::<T>()
     }
 
-    fn refuse(&mut self, setting: &'static str) {
+    fn refuse(&mut self, setting: Argument) {
         self.unused = self.unused.or(Some(setting));
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> Argument {
         match self.rule {
-            Rule::Sgd { .. } => "SGD",
-            Rule::Adam { .. } => "Adam",
-            Rule::RmsProp { .. } => "RMSprop",
-            Rule::Adagrad { .. } => "Adagrad",
+            Rule::Sgd { .. } => Argument::Sgd,
+            Rule::Adam { .. } => Argument::Adam,
+            Rule::RmsProp { .. } => Argument::RmsProp,
+            Rule::Adagrad { .. } => Argument::Adagrad,
         }
     }
 
     /// Refuses settings out of range, of the element type too, or without a use.
     pub(crate) fn checked<T: Element>(self) -> Result<Self, Error> {
         if let Some(what) = self.unused {
-            return Err(Error::Unused { what, by: self.name() });
+            return Err(Error::Unused { argument: what, with: self.name() });
         }
         let not_negative = |what, value: f64| (what, value, value >= 0.0 && T::holds(value));
         let share = |what, value: f64| (what, value, (0.0..1.0).contains(&value));
-        let small = |value: f64| ("epsilon", value, value >= MIN_EPSILON && T::holds(value));
-        let none = ("", 0.0, true);
+        let small = |value: f64| (Argument::Epsilon, value, value >= MIN_EPSILON && T::holds(value));
+        let none = (Argument::LearningRate, 0.0, true);
         let of_rule = match self.rule {
             Rule::Sgd { momentum, dampening, nesterov: true } if momentum <= 0.0 || dampening != 0.0 => {
-                return Err(Error::Unused { what: "nesterov", by: "SGD without momentum or with dampening" });
+                return Err(Error::Unused { argument: Argument::Nesterov, with: Argument::PlainSgd });
             }
             Rule::Sgd { momentum, dampening, .. } => {
-                let finite = ("the dampening", dampening, T::holds(dampening));
-                [not_negative("the momentum", momentum), finite, none]
+                let finite = (Argument::Dampening, dampening, T::holds(dampening));
+                [not_negative(Argument::Momentum, momentum), finite, none]
             }
             Rule::Adam { beta1, beta2, epsilon, .. } => {
-                [share("the first beta", beta1), share("the second beta", beta2), small(epsilon)]
+                [share(Argument::Beta1, beta1), share(Argument::Beta2, beta2), small(epsilon)]
             }
             Rule::RmsProp { alpha, epsilon, momentum, .. } => {
-                [share("alpha", alpha), small(epsilon), not_negative("the momentum", momentum)]
+                [share(Argument::Alpha, alpha), small(epsilon), not_negative(Argument::Momentum, momentum)]
             }
             Rule::Adagrad { learning_rate_decay, initial_accumulator, epsilon } => [
-                not_negative("the learning rate decay", learning_rate_decay),
-                not_negative("the initial accumulator", initial_accumulator),
+                not_negative(Argument::LearningRateDecay, learning_rate_decay),
+                not_negative(Argument::InitialAccumulator, initial_accumulator),
                 small(epsilon),
             ],
         };
         let general = [
-            not_negative("the learning rate", self.learning_rate),
-            not_negative("the weight decay", self.weight_decay),
-            not_negative("the L1 penalty", self.l1),
+            not_negative(Argument::LearningRate, self.learning_rate),
+            not_negative(Argument::WeightDecay, self.weight_decay),
+            not_negative(Argument::L1, self.l1),
         ];
         match general.into_iter().chain(of_rule).find(|&(_, _, right)| !right) {
-            Some((what, value, _)) => Err(Error::Setting { what, value }),
+            Some((what, value, _)) => Err(Error::Setting { argument: what, value }),
             None => Ok(self),
         }
     }
