@@ -259,7 +259,7 @@ fn fit(trainer: &mut Trainer<f32>, path: &Path, epochs: usize) -> Result<(), Err
 }
 
 /// Resumes from a file: if that is refused nothing has changed, else training goes on.
-fn load_checkpoint(file: &[u8], path: &Path, tally: &mut Tally, what: &str) {
+fn resume(file: &[u8], path: &Path, tally: &mut Tally, what: &str) {
     std::fs::write(path, file).unwrap();
     let mut resumed = trainer();
     resumed.step(&X[..24], &CLASSES[..8]).unwrap();
