@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::peer::Candidate;
 use crate::peers::ours;
-use crate::workload::{Dataset, Job, Task, Workload};
+use crate::workload::{Data, Job, Task, Workload};
 
 /// Largest difference from fuseprop's result, as a share of the largest change or output.
 const TOLERANCE: f32 = 1e-4;

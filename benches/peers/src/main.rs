@@ -26,7 +26,7 @@ use peers::python::Python;
 use peers::{burn, candle, gemm, matrixmultiply, ours, rust_mlp};
 use table::{Row, Unit};
 use timing::Timing;
-use workload::{Dataset, Job, Task, Workload};
+use workload::{Data, Job, Task, Workload};
 
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 

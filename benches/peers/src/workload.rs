@@ -92,11 +92,11 @@ pub enum Task {
 pub struct Job<'a> {
     pub task: Task,
     pub workload: &'a Workload,
-    pub data: &'a Dataset,
+    pub data: &'a Data,
 }
 
 /// Initial parameters and the batch.
-pub struct Dataset {
+pub struct Data {
     /// `W0 b0 W1 b1 ..`, each `W` row-major `[outputs, inputs]`.
     pub parameters: Vec<f32>,
     /// `[batch, inputs]`.

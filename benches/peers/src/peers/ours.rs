@@ -4,7 +4,7 @@ use fuseprop::{Network, Optimizer, Trainer, Workspace};
 
 use crate::Result;
 use crate::peer::Peer;
-use crate::workload::{Dataset, Job, Task, Workload, network};
+use crate::workload::{Data, Job, Task, Workload, network};
 
 /// fuseprop's peer of any job. A product is the forward pass of one layer: it packs `x` and unpacks `y` each
 /// time; the weights were packed when they were written.

@@ -11,7 +11,7 @@ use fuseprop::{Activation, Loss};
 
 use crate::Result;
 use crate::peer::{Candidate, Peer};
-use crate::workload::{Dataset, Job, Task, Workload};
+use crate::workload::{Data, Job, Task, Workload};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python_peers.py");
 
