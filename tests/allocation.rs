@@ -1,12 +1,13 @@
-//! Nothing is allocated after construction: counted by the global allocator, on every thread.
+//! Nothing is allocated after construction. A process of its own: its global allocator counts the calls of all threads.
 
-mod common;
+#[path = "it/common/isas.rs"]
+mod isas;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::isas;
 use fuseprop::{Activation, Data, Fit, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+use isas::isas;
 
 struct Counting;
 

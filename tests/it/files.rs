@@ -1,5 +1,4 @@
 //! Networks in files: whole, equal, and refused when they are not.
-#![cfg(feature = "files")]
 
 use std::path::PathBuf;
 

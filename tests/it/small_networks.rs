@@ -1,13 +1,8 @@
 //! Small networks take a path of their own, whose bits must be those of the general one. A trainer that reports on its
 //! layers always takes the general one.
 
-#[allow(dead_code, reason = "its trainers ask for input gradients, for which the general path is taken")]
-#[path = "common/case.rs"]
-mod case;
-mod common;
-
-use case::{Case, Random};
-use common::isas;
+use crate::common::case::{Case, Random};
+use crate::common::isas;
 use fuseprop::{Activation, Element, Isa, Network, Optimizer, Scaler, Targets, Trainer, Workspace};
 
 /// With one, two and three running sums.

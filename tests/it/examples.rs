@@ -1,13 +1,13 @@
 //! What the examples read: files that are missing or malformed are refused by name.
 
 #[allow(dead_code)]
-#[path = "../examples/digits/data.rs"]
+#[path = "../../examples/digits/data.rs"]
 mod data;
 #[allow(dead_code)]
-#[path = "../examples/image/picture.rs"]
+#[path = "../../examples/image/picture.rs"]
 mod picture;
 #[allow(dead_code)]
-#[path = "../examples/regression/table.rs"]
+#[path = "../../examples/regression/table.rs"]
 mod table;
 
 use std::io::Write;

@@ -1,10 +1,8 @@
 //! Training over epochs.
 
-mod common;
-
 use std::ops::ControlFlow;
 
-use common::isas;
+use crate::common::isas;
 use fuseprop::{
     Activation, Data, Epoch, Error, Fit, Loss, Network, Optimizer, Parallelism, Plateau, Reduction, Schedule,
     Trainer, metrics,

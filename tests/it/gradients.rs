@@ -1,15 +1,9 @@
 //! Gradients of random networks of depth 1 to 6, width 1 to 130 and batch 1 to 70: in `f64` against differences of the
 //! loss, in `f32` against the exact ones within bounds that are carried through every layer.
 
-#[path = "common/bounds.rs"]
-mod bounds;
-#[path = "common/case.rs"]
-mod case;
-mod common;
-
-use bounds::TINY;
-use case::{Case, Random, has_kinks};
-use common::isas;
+use crate::common::bounds::TINY;
+use crate::common::case::{Case, Random, has_kinks};
+use crate::common::{bounds, isas};
 use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Targets, Trainer, reference};
 
 const NETWORKS: usize = 200;

@@ -1,11 +1,9 @@
 //! The same bits for any number of threads, and on AVX2 and AVX-512.
 
-mod common;
-
 #[cfg(feature = "rayon")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::isas;
+use crate::common::isas;
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 #[cfg(feature = "rayon")]
 use fuseprop::{Data, Error, Workspace};

@@ -40,10 +40,8 @@
 //! the same step is 0.5. Layers always have biases: they are zero before the step, their gradients are `-2 delta`, and
 //! a step moves them to `delta`. The textbook's network is the one with the biases put back to zero.
 
-mod common;
-
+use crate::common::isas;
 use approx::assert_relative_eq;
-use common::isas;
 use fuseprop::reference::{Layer, Model};
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Reduction, Targets, Trainer};
 

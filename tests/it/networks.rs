@@ -1,11 +1,7 @@
 //! Whole networks against the naive reference, on every instruction set.
 
-#[path = "common/case.rs"]
-mod case;
-mod common;
-
-use case::{Case, HIDDEN, Random, has_kinks};
-use common::isas;
+use crate::common::case::{Case, HIDDEN, Random, has_kinks};
+use crate::common::isas;
 use fuseprop::{
     Activation, Data, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer,
     reference,

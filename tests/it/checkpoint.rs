@@ -1,14 +1,11 @@
 //! Training that is stopped, or killed, and goes on: in the same bytes.
-#![cfg(feature = "files")]
-
-mod common;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::isas;
+use crate::common::isas;
 use fuseprop::{
     Activation, Data, Element, Epoch, Error, Fit, Isa, Loss, Network, Optimizer, Plateau, Scaler, Schedule,
     Trainer,
@@ -372,7 +369,7 @@ fn killed_fit(name: &str, seed: u64) -> usize {
     let (mut kills, mut state) = (0, seed);
     loop {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_fits_from_its_checkpoint", "--quiet"])
+            .args(["--exact", "checkpoint::child_that_fits_from_its_checkpoint", "--quiet"])
             .env(CHILD, &killed.0)
             .stdout(std::process::Stdio::null())
             .spawn()
