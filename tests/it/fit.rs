@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use crate::common::isas;
+use crate::common::{self, go_on, isas};
 use fuseprop::{
-    Activation, Data, Epoch, Error, Fit, Loss, Network, Optimizer, Parallelism, Plateau, Reduction, Schedule,
+    Activation, Data, Error, Fit, Loss, Network, Optimizer, Parallelism, Plateau, Reduction, Schedule,
     Trainer, metrics,
 };
 
@@ -31,14 +31,8 @@ fn rows(n: usize) -> (Vec<f32>, Vec<u32>, Vec<f32>) {
     (x, classes, values)
 }
 
-fn go_on(_: &Epoch) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
-
 fn parameters(trainer: &Trainer<f32>) -> Vec<u32> {
-    let mut parameters = vec![0.0; trainer.network().parameter_count()];
-    trainer.network().read_parameters(&mut parameters).unwrap();
-    parameters.into_iter().map(f32::to_bits).collect()
+    common::parameters(trainer.network()).into_iter().map(f32::to_bits).collect()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::common::bounds::TINY;
 use crate::common::case::{Case, Random, has_kinks};
-use crate::common::{bounds, isas};
+use crate::common::{bounds, gradients, isas, parameters};
 use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Targets, Trainer, reference};
 
 const NETWORKS: usize = 200;
@@ -28,12 +28,10 @@ fn gradients_agree_with_differences_of_the_loss() {
         let case = random_case(&mut random);
         let mut trainer = case.trainer::<f64>(Isa::detect(), Parallelism::Serial);
         case.compute_gradients(&mut trainer);
-        let mut gradients = vec![0.0; trainer.network().parameter_count()];
-        trainer.read_gradients(&mut gradients).unwrap();
+        let gradients = gradients(&trainer);
         let d_x = trainer.input_gradients().unwrap().to_vec();
         let network = trainer.into_network();
-        let mut parameters = vec![0.0; gradients.len()];
-        network.read_parameters(&mut parameters).unwrap();
+        let parameters = parameters(&network);
         let scale = gradients.iter().fold(0.0_f64, |scale, g| scale.max(g.abs()));
         flat += usize::from(scale == 0.0);
 
@@ -131,8 +129,7 @@ fn f32_gradients_are_within_their_running_bounds() {
                 if case.use_classes { (&case.classes).into() } else { (&values).into() };
             let weights = narrow(case.weights.as_ref().unwrap_or(&vec![1.0; batch]));
             trainer.compute_gradients_weighted(&x, targets, &weights).unwrap();
-            let mut gradients = vec![0.0; expected.len()];
-            trainer.read_gradients(&mut gradients).unwrap();
+            let gradients = gradients(&trainer);
             flat += usize::from(expected.iter().all(|&g| g == 0.0));
             for (i, &gradient) in gradients.iter().enumerate() {
                 let (exact, bound) = (bounds.exact[i], bounds.error[i]);

@@ -2,7 +2,7 @@
 //! layers always takes the general one.
 
 use crate::common::case::{Case, Random};
-use crate::common::isas;
+use crate::common::{isas, parameters};
 use fuseprop::{Activation, Element, Isa, Network, Optimizer, Scaler, Targets, Trainer, Workspace};
 
 /// With one, two and three running sums.
@@ -126,9 +126,7 @@ fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) ->
     trainer.backward(&d_outputs).unwrap();
     trace.gradients.extend(bits(trainer.gradients()));
     trainer.apply_gradients().unwrap();
-    let mut parameters = vec![T::default(); trainer.network().parameter_count()];
-    trainer.network().read_parameters(&mut parameters).unwrap();
-    trace.parameters = bits(&parameters);
+    trace.parameters = bits(&parameters(trainer.network()));
     trace
 }
 
