@@ -1,4 +1,5 @@
-//! Nothing is allocated after construction. A process of its own: its global allocator counts the calls of all threads.
+//! Nothing is allocated after construction. A process of its own: its global allocator counts the calls of
+//! all threads.
 
 #[path = "it/common/isas.rs"]
 mod isas;
@@ -48,7 +49,8 @@ fn allocations(f: impl FnOnce()) -> usize {
     CALLS.load(Ordering::Relaxed) - before
 }
 
-/// Counts in a child whose harness has one thread: another would allocate to say that a test takes more than a minute.
+/// Counts in a child whose harness has one thread: another would allocate to say that a test takes more than
+/// a minute.
 #[test]
 fn steps_and_predictions_allocate_nothing() {
     let child = Command::new(std::env::current_exe().unwrap())

@@ -1,5 +1,5 @@
-//! Numbers too small for full precision are not slower than others. A process of its own: it measures time, which other
-//! tests would disturb.
+//! Numbers too small for full precision are not slower than others. A process of its own: it measures
+//! time, which other tests would disturb.
 //!
 //! On many processors every operation on a denormal number costs a hundred cycles or more, and training was reported to
 //! become ten times slower when inputs, gradients or weights fade away.

@@ -1,5 +1,6 @@
 //! Files that somebody has damaged or made up: an error or other numbers, never a panic, never more memory than a small
-//! multiple of the file, and nothing half-changed. A process of its own: its global allocator measures memory.
+//! multiple of the file, and nothing half-changed. A process of its own: its global allocator measures
+//! memory.
 #![cfg(feature = "files")]
 
 #[path = "it/common/temporary_file.rs"]

@@ -1,4 +1,5 @@
-//! Integration tests in one binary. A test that needs a process or an executable of its own is a file of the folder above.
+//! Integration tests in one binary. A test that needs a process or an executable of its own is a file
+//! of the folder above.
 
 #[cfg(feature = "files")]
 mod checkpoint;
