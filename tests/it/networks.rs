@@ -1,11 +1,7 @@
 //! Whole networks against the naive reference, on every instruction set.
 
-#[path = "common/case.rs"]
-mod case;
-mod common;
-
-use case::{Case, HIDDEN, Random, has_kinks};
-use common::isas;
+use crate::common::case::{Case, HIDDEN, Random, has_kinks};
+use crate::common::{gradients, isas, parameters};
 use fuseprop::{
     Activation, Dataset, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets,
     Trainer, reference,
@@ -36,9 +32,7 @@ fn compare_with_the_reference(case: &Case, isa: Isa) {
     let loss = case.compute_gradients(&mut trainer);
     let (expected_loss, expected) = case.expected(&model);
     assert!((loss - expected_loss).abs() <= operations * unit * (1.0 + expected_loss.abs()), "{what}");
-    let mut gradients = vec![0.0; expected.len()];
-    trainer.read_gradients(&mut gradients).unwrap();
-    assert_close(&gradients, &expected, operations, unit, &what);
+    assert_close(&gradients(&trainer), &expected, operations, unit, &what);
 
     match &case.weights {
         Some(weights) => trainer.step_weighted(&case.x, case.targets(), weights).unwrap(),
@@ -46,9 +40,7 @@ fn compare_with_the_reference(case: &Case, isa: Isa) {
     };
     let moved: Vec<f64> = model.parameters().iter().zip(&expected).map(|(p, d)| p - 0.01 * d).collect();
     model.set_parameters(&moved);
-    let mut parameters = vec![0.0; expected.len()];
-    trainer.network().read_parameters(&mut parameters).unwrap();
-    assert_close(&parameters, &model.parameters(), operations, unit, &what);
+    assert_close(&parameters(trainer.network()), &model.parameters(), operations, unit, &what);
 }
 
 #[test]
@@ -150,8 +142,7 @@ fn f32_losses_and_gradients_stay_near_f64_wherever_logits_are() {
                     ..case
                 };
                 let (expected_loss, expected) = rounded.expected(&model);
-                let mut gradients = vec![0.0; expected.len()];
-                trainer.read_gradients(&mut gradients).unwrap();
+                let gradients = gradients(&trainer);
                 // A kink that f32 and f64 see from two sides, and logits that are rounded, are no errors of the loss.
                 let kinks = rounded.activations.iter().any(|&activation| has_kinks(activation))
                     || matches!(rounded.loss, Loss::MeanAbsoluteError | Loss::Huber(_));
@@ -203,8 +194,7 @@ fn numbers_that_are_not_finite_do_not_outlive_the_parameters_they_spoilt() {
     for isa in isas() {
         let builder = Network::<f32>::builder(3).dense(5, Activation::Identity).layer_norm(Activation::Tanh);
         let network = builder.dense(1, Activation::Identity).isa(isa).seed(1).build().unwrap();
-        let mut good = vec![0.0; network.parameter_count()];
-        network.read_parameters(&mut good).unwrap();
+        let good = parameters(&network);
         let mut trainer = Trainer::builder(network).build().unwrap();
         trainer.step(&[f32::INFINITY, 1.0, 2.0], &[0.0]).unwrap();
         let mut network = trainer.into_network();
@@ -240,11 +230,7 @@ fn a_step_is_its_two_halves_to_the_last_bit() {
                 halves.compute_gradients(&x, &targets).unwrap();
                 halves.apply_gradients().unwrap();
                 assert_eq!(whole.gradients(), halves.gradients(), "{optimizer:?}, batch {batch}");
-                let parameters = [&whole, &halves].map(|trainer| {
-                    let mut parameters = vec![0.0; trainer.network().parameter_count()];
-                    trainer.network().read_parameters(&mut parameters).unwrap();
-                    parameters
-                });
+                let parameters = [&whole, &halves].map(|trainer| parameters(trainer.network()));
                 assert_eq!(parameters[0], parameters[1], "{optimizer:?}, batch {batch}");
                 let outputs = [&mut whole, &mut halves].map(|trainer| trainer.forward(&x).unwrap().to_vec());
                 assert_eq!(outputs[0], outputs[1], "{optimizer:?}, batch {batch}");
@@ -261,8 +247,7 @@ fn a_norm_that_is_not_a_number_does_not_switch_clipping_off() {
     trainer.gradients_mut()[0] = 1000.0;
     trainer.gradients_mut()[16] = f32::NAN;
     trainer.apply_gradients().unwrap();
-    let mut parameters = [0.0; 2];
-    trainer.network().read_parameters(&mut parameters).unwrap();
+    let parameters = parameters(trainer.network());
     assert!(parameters.iter().all(|p| p.is_nan()), "{parameters:?}");
 }
 
@@ -319,11 +304,7 @@ fn a_step_is_its_two_halves_and_a_loss_of_ones_own_is_as_good() {
                 own.backward(&d).unwrap();
                 own.apply_gradients().unwrap();
             }
-            let read = |trainer: &Trainer<f64>| {
-                let mut parameters = vec![0.0; trainer.network().parameter_count()];
-                trainer.network().read_parameters(&mut parameters).unwrap();
-                parameters
-            };
+            let read = |trainer: &Trainer<f64>| parameters(trainer.network());
             assert_eq!(read(&whole), read(&halves), "{}", case.describe(isa));
             assert_eq!(read(&whole), read(&own), "{}", case.describe(isa));
             assert_ne!(read(&whole), read(&case.trainer::<f64>(isa, Parallelism::Auto)));
@@ -453,8 +434,7 @@ fn norms_of_a_gradient_are_those_of_its_elements() {
             let x: Vec<f64> = (0..batch * 6).map(|i| (i * 37 % 101) as f64 / 101.0).collect();
             let outputs = trainer.forward(&x).unwrap().to_vec();
             trainer.backward(&outputs).unwrap();
-            let mut gradients = vec![0.0; trainer.network().parameter_count()];
-            trainer.read_gradients(&mut gradients).unwrap();
+            let gradients = gradients(&trainer);
             let close = |found: f64, elements: &[f64]| {
                 let norm = elements.iter().map(|g| g * g).sum::<f64>().sqrt();
                 let bound = elements.len() as f64 * f64::EPSILON * norm;
@@ -562,12 +542,7 @@ fn on_sums(case: &Case, l: usize) -> bool {
 #[test]
 fn networks_without_a_seed_differ() {
     let network = || Network::<f32>::builder(4).dense(30, Activation::Tanh).build().unwrap();
-    let weights = |network: &Network<f32>| {
-        let mut weights = vec![0.0; network.parameter_count()];
-        network.read_parameters(&mut weights).unwrap();
-        weights
-    };
-    assert_ne!(weights(&network()), weights(&network()));
+    assert_ne!(parameters(&network()), parameters(&network()));
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! Activations, losses and optimizers against PyTorch's numbers in `f64`, on every instruction set: see
-//! `fixtures/pytorch.py`.
-
-mod common;
+//! `tests/fixtures/pytorch.py`.
 
 use std::collections::HashMap;
 
-use common::isas;
+use crate::common::isas;
 use fuseprop::{
     Activation, Isa, Loss, Network, Optimizer, ReduceOnPlateau, Reduction, Schedule, Targets, Trainer,
     TrainerBuilder,
@@ -16,7 +14,7 @@ struct Fixture(HashMap<&'static str, Vec<f64>>);
 
 impl Fixture {
     fn read() -> Self {
-        let lines = include_str!("fixtures/pytorch.txt").lines().map(|line| {
+        let lines = include_str!("../fixtures/pytorch.txt").lines().map(|line| {
             let mut words = line.split(' ');
             let name = words.next().unwrap();
             (name, words.map(|word| word.parse().unwrap()).collect())

@@ -1,4 +1,4 @@
-//! What several test files need.
+//! Instruction sets to test.
 
 use fuseprop::Isa;
 

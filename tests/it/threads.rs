@@ -1,11 +1,11 @@
 //! The same bits for any number of threads, and on AVX2 and AVX-512.
 
-mod common;
-
 #[cfg(feature = "rayon")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::isas;
+#[cfg(feature = "files")]
+use crate::common::TemporaryFile;
+use crate::common::{self, isas};
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 #[cfg(feature = "rayon")]
 use fuseprop::{Dataset, Error, Workspace};
@@ -319,11 +319,11 @@ fn work_is_shared_out_from_so_many_operations_on() {
 #[cfg(feature = "files")]
 #[test]
 fn a_panic_on_a_worker_leaves_a_trainer_that_can_be_used() {
-    let path = std::env::temp_dir().join(format!("fuseprop-panic-{}", std::process::id()));
+    let path = TemporaryFile::new("panic");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     for _ in 0..100 {
         let (mut trainer, x, targets) = shared_trainer(Parallelism::Auto);
-        trainer.save_checkpoint(&path).unwrap();
+        trainer.save_checkpoint(&path.0).unwrap();
         let how = fuseprop::FitOptions::new(3, 64).schedule(fuseprop::Schedule::exponential(0.5));
         let fit = std::panic::AssertUnwindSafe(|| {
             pool.install(|| {
@@ -338,10 +338,9 @@ fn a_panic_on_a_worker_leaves_a_trainer_that_can_be_used() {
         });
         assert!(std::panic::catch_unwind(fit).is_err());
         assert_eq!(trainer.optimizer(), Optimizer::sgd(0.01), "the learning rate is the base's again");
-        trainer.load_checkpoint(&path).unwrap();
+        trainer.load_checkpoint(&path.0).unwrap();
         assert_eq!(steps((trainer, x, targets)), steps(shared_trainer(Parallelism::Serial)));
     }
-    std::fs::remove_file(path).unwrap();
     println!("RESULT panics_on_a_worker injected=100 right_afterwards=100");
 }
 
@@ -415,10 +414,8 @@ fn train<T: Element + From<f32> + Into<f64>>(
     hash([&losses, &in_f64(&y), &after, &in_f64(gradients[0]), &in_f64(gradients[1])])
 }
 
-fn parameters<T: Element + From<f32> + Into<f64>>(network: &Network<T>) -> Vec<f64> {
-    let mut parameters = vec![T::from(0.0); network.parameter_count()];
-    network.read_parameters(&mut parameters).unwrap();
-    in_f64(&parameters)
+fn parameters<T: Element + Into<f64>>(network: &Network<T>) -> Vec<f64> {
+    in_f64(&common::parameters(network))
 }
 
 fn in_f64<T: Element + Into<f64>>(values: &[T]) -> Vec<f64> {

@@ -5,7 +5,7 @@ mod check;
 #[expect(dead_code, reason = "the peak takes turns here")]
 mod fma;
 mod header;
-#[path = "../../networks.rs"]
+#[path = "../../../benches/networks.rs"]
 mod networks;
 mod options;
 mod peak;

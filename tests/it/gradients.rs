@@ -1,15 +1,9 @@
 //! Gradients of random networks of depth 1 to 6, width 1 to 130 and batch 1 to 70: in `f64` against differences of the
 //! loss, in `f32` against the exact ones within bounds that are carried through every layer.
 
-#[path = "common/bounds.rs"]
-mod bounds;
-#[path = "common/case.rs"]
-mod case;
-mod common;
-
-use bounds::TINY;
-use case::{Case, Random, has_kinks};
-use common::isas;
+use crate::common::bounds::TINY;
+use crate::common::case::{Case, Random, has_kinks};
+use crate::common::{bounds, gradients, isas, parameters};
 use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Targets, Trainer, reference};
 
 const NETWORKS: usize = 200;
@@ -34,12 +28,10 @@ fn gradients_agree_with_differences_of_the_loss() {
         let case = random_case(&mut random);
         let mut trainer = case.trainer::<f64>(Isa::detect(), Parallelism::Serial);
         case.compute_gradients(&mut trainer);
-        let mut gradients = vec![0.0; trainer.network().parameter_count()];
-        trainer.read_gradients(&mut gradients).unwrap();
+        let gradients = gradients(&trainer);
         let d_x = trainer.input_gradients().unwrap().to_vec();
         let network = trainer.into_network();
-        let mut parameters = vec![0.0; gradients.len()];
-        network.read_parameters(&mut parameters).unwrap();
+        let parameters = parameters(&network);
         let scale = gradients.iter().fold(0.0_f64, |scale, g| scale.max(g.abs()));
         flat += usize::from(scale == 0.0);
 
@@ -137,8 +129,7 @@ fn f32_gradients_are_within_their_running_bounds() {
                 if case.use_classes { (&case.classes).into() } else { (&values).into() };
             let weights = narrow(case.weights.as_ref().unwrap_or(&vec![1.0; batch]));
             trainer.compute_gradients_weighted(&x, targets, &weights).unwrap();
-            let mut gradients = vec![0.0; expected.len()];
-            trainer.read_gradients(&mut gradients).unwrap();
+            let gradients = gradients(&trainer);
             flat += usize::from(expected.iter().all(|&g| g == 0.0));
             for (i, &gradient) in gradients.iter().enumerate() {
                 let (exact, bound) = (bounds.exact[i], bounds.error[i]);

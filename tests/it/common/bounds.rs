@@ -1,7 +1,7 @@
 //! How far the gradients of `f32` may be from the exact ones: errors are carried through every layer, forward and back, by
 //! a running error analysis (Wilkinson 1963; Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.3).
 
-use crate::case::Case;
+use super::case::Case;
 use fuseprop::{Activation, Isa, LayerKind, Loss, Reduction, reference};
 
 /// Half a unit in the last place of 1 in `f32`.

@@ -1,8 +1,6 @@
 //! What training leaves out: how much, where, and that it follows from seed, pass, layer and element alone.
 
-mod common;
-
-use common::isas;
+use crate::common::isas;
 use fuseprop::reference::dropout_factors;
 use fuseprop::{Activation, Element, Error, Isa, Loss, Network, Parallelism, Reduction, Trainer};
 

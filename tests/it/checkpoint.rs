@@ -1,14 +1,12 @@
 //! Training that is stopped, or killed, and goes on: in the same bytes.
-#![cfg(feature = "files")]
-
-mod common;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::isas;
+use crate::common::case::Random;
+use crate::common::{TemporaryFile, go_on, isas};
 use fuseprop::{
     Activation, Dataset, Element, EpochReport, Error, FitOptions, Isa, Loss, Network, Optimizer,
     ReduceOnPlateau, Scaler, Schedule, Trainer,
@@ -16,21 +14,6 @@ use fuseprop::{
 
 const INPUTS: usize = 6;
 const EPOCHS: usize = 24;
-
-/// A path that is removed when the test is over.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("fuseprop-checkpoint-{name}-{}", std::process::id())))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 fn optimizers() -> [Optimizer; 5] {
     [
@@ -81,7 +64,7 @@ fn fit<T: Element + From<f32>>(trainer: &mut Trainer<T>, path: &Path, stop: usiz
 const CUTS: [usize; 5] = [1, 2, 7, 13, 20];
 
 fn compare<T: Element + From<f32>>(isa: Isa, optimizer: Optimizer) {
-    let (whole, parts) = (Temporary::new("whole"), Temporary::new("parts"));
+    let (whole, parts) = (TemporaryFile::new("whole"), TemporaryFile::new("parts"));
     let mut uninterrupted = trainer::<T>(isa, optimizer);
     let expected = fit(&mut uninterrupted, &whole.0, EPOCHS);
     let mut found = Vec::new();
@@ -118,7 +101,7 @@ fn a_resumed_small_network_takes_over_the_scaler_and_goes_on_in_the_same_bits() 
     };
     let (x, classes) = rows::<f32>(8);
     for scaler in [None, Some(Scaler::fit(&rows(50).0, INPUTS).unwrap())] {
-        let path = Temporary::new("small");
+        let path = TemporaryFile::new("small");
         let mut scaled = network();
         scaled.set_scaler(scaler).unwrap();
         let mut uninterrupted = trainer(scaled);
@@ -149,7 +132,7 @@ fn a_resumed_fit_ends_in_the_same_bytes() {
 
 #[test]
 fn steps_go_on_in_the_same_bits() {
-    let path = Temporary::new("steps");
+    let path = TemporaryFile::new("steps");
     let (x, classes) = rows::<f32>(32);
     for optimizer in optimizers() {
         let mut whole = trainer::<f32>(Isa::detect(), optimizer);
@@ -174,7 +157,7 @@ fn steps_go_on_in_the_same_bits() {
 
 #[test]
 fn a_checkpoint_of_another_training_is_refused_and_nothing_changes() {
-    let path = Temporary::new("refused");
+    let path = TemporaryFile::new("refused");
     let (x, classes) = rows::<f32>(32);
     let isa = Isa::detect();
     let mut saved = trainer::<f32>(isa, Optimizer::adam(0.01));
@@ -197,7 +180,7 @@ fn a_checkpoint_of_another_training_is_refused_and_nothing_changes() {
 
 #[test]
 fn every_truncation_and_flipped_byte_of_the_header_is_refused_or_harmless() {
-    let path = Temporary::new("hostile");
+    let path = TemporaryFile::new("hostile");
     let mut saved = trainer::<f32>(Isa::detect(), Optimizer::adam(0.01));
     let (x, classes) = rows::<f32>(32);
     saved.step(&x, &classes).unwrap();
@@ -224,7 +207,7 @@ fn every_truncation_and_flipped_byte_of_the_header_is_refused_or_harmless() {
 
 #[test]
 fn counts_and_rates_that_cannot_be_are_refused() {
-    let path = Temporary::new("counts");
+    let path = TemporaryFile::new("counts");
     let isa = Isa::detect();
     let mut saved = trainer::<f32>(isa, Optimizer::adam(0.01));
     fit(&mut saved, &path.0, 3);
@@ -276,7 +259,7 @@ fn with_line(bytes: &[u8], key: &str, replacement: &str) -> Vec<u8> {
 /// Of a small network too, which counts its passes on a path of its own.
 #[test]
 fn a_checkpoint_tells_what_its_format_says_and_no_more() {
-    let path = Temporary::new("format");
+    let path = TemporaryFile::new("format");
     let builder = Network::<f32>::builder(2).dense(3, Activation::Tanh).seed(1);
     let network = builder.dense(1, Activation::Identity).build().unwrap();
     let mut trainer = Trainer::builder(network).optimizer(Optimizer::sgd(0.25)).build().unwrap();
@@ -302,7 +285,7 @@ fn a_checkpoint_tells_what_its_format_says_and_no_more() {
 
 #[test]
 fn checkpoints_are_written_every_so_many_epochs_and_after_the_last_before_its_callback() {
-    let path = Temporary::new("every");
+    let path = TemporaryFile::new("every");
     let build = || {
         let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
         Trainer::builder(network).build().unwrap()
@@ -324,12 +307,11 @@ fn checkpoints_are_written_every_so_many_epochs_and_after_the_last_before_its_ca
 
 #[test]
 fn early_stopping_that_starts_late_returns_to_what_it_has_seen() {
-    let path = Temporary::new("late");
+    let path = TemporaryFile::new("late");
     let network = || Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
     // A rate at which the loss grows from the first epoch on.
     let build = || Trainer::builder(network()).optimizer(Optimizer::sgd(1.5)).build().unwrap();
     let (x, y) = ([1.0, 2.0], [3.0, 1.0]);
-    let go_on = |_: &EpochReport| ControlFlow::Continue(());
     let first =
         build().fit(Dataset::new(&x, &y), &FitOptions::new(6, 2).checkpoint(&path.0, 1), go_on).unwrap();
     assert!(first.best.number == 1 && !first.last.is_best);
@@ -369,18 +351,17 @@ fn child_that_fits_from_its_checkpoint() {
 /// Fits in a child that is killed again and again, until it ends by itself; how often it was killed. After every kill the
 /// file is there as a whole, or not yet.
 fn killed_fit(name: &str, seed: u64) -> usize {
-    let (whole, killed) = (Temporary::new(&format!("{name}-whole")), Temporary::new(name));
+    let (whole, killed) = (TemporaryFile::new(&format!("{name}-whole")), TemporaryFile::new(name));
     fit(&mut trainer::<f32>(Isa::detect(), Optimizer::adam(0.01)), &whole.0, EPOCHS);
-    let (mut kills, mut state) = (0, seed);
+    let (mut kills, mut random) = (0, Random(seed));
     loop {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_fits_from_its_checkpoint", "--quiet"])
+            .args(["--exact", "checkpoint::child_that_fits_from_its_checkpoint", "--quiet"])
             .env(CHILD, &killed.0)
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros(1_000 + (state >> 33) % 3_000));
+        std::thread::sleep(Duration::from_micros(1_000 + random.next() % 3_000));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success());
             break;

@@ -1,8 +1,7 @@
 //! Every public function with slices of every length up to twice the right one, and with numbers that cannot be: an
 //! error where they do not fit, and then nothing has changed.
 
-use std::ops::ControlFlow;
-
+use crate::common::{go_on, parameters};
 use fuseprop::{
     Activation, Dataset, Error, FitOptions, Init, Loss, Network, Optimizer, Parallelism, Reduction, Scaler,
     Schedule, Trainer, Workspace,
@@ -53,9 +52,7 @@ impl Subject {
         let mut numbers = self.buffer.clone();
         let trainers = [&self.regressor, &self.classifier];
         for network in [&self.network, trainers[0].network(), trainers[1].network()] {
-            let mut parameters = vec![0.0; network.parameter_count()];
-            network.read_parameters(&mut parameters).unwrap();
-            numbers.extend(parameters);
+            numbers.extend(parameters(network));
             let scaler = network.scaler();
             numbers.extend(scaler.iter().flat_map(|scaler| scaler.means().iter().chain(scaler.stds())));
         }
@@ -97,10 +94,6 @@ fn function_of_rows(
 
 fn is_batch(lengths: &[usize]) -> bool {
     lengths[0] > 0 && lengths[0].is_multiple_of(INPUTS) && lengths[0] <= MAX_BATCH * INPUTS
-}
-
-fn go_on(_: &fuseprop::EpochReport) -> ControlFlow<()> {
-    ControlFlow::Continue(())
 }
 
 fn functions() -> Vec<Function> {

@@ -1,8 +1,6 @@
 //! Scalers: what they compute, that folding them changes nothing but roundings, and what they refuse.
 
-mod common;
-
-use common::isas;
+use crate::common::isas;
 use fuseprop::{Activation, Error, Network, Scaler};
 
 const X: [f64; 8] = [1.0, -50.0, 3.0, -50.0, 8.0, -50.0, 0.0, -50.0];

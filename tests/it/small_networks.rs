@@ -1,13 +1,8 @@
 //! Small networks take a path of their own, whose bits must be those of the general one. A trainer that reports on its
 //! layers always takes the general one.
 
-#[allow(dead_code, reason = "its trainers ask for input gradients, for which the general path is taken")]
-#[path = "common/case.rs"]
-mod case;
-mod common;
-
-use case::{Case, Random};
-use common::isas;
+use crate::common::case::{Case, Random};
+use crate::common::{isas, parameters};
 use fuseprop::{Activation, Element, Isa, Network, Optimizer, Scaler, Targets, Trainer, Workspace};
 
 /// With one, two and three running sums.
@@ -131,9 +126,7 @@ fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) ->
     trainer.backward(&d_outputs).unwrap();
     trace.gradients.extend(bits(trainer.gradients()));
     trainer.apply_gradients().unwrap();
-    let mut parameters = vec![T::default(); trainer.network().parameter_count()];
-    trainer.network().read_parameters(&mut parameters).unwrap();
-    trace.parameters = bits(&parameters);
+    trace.parameters = bits(&parameters(trainer.network()));
     trace
 }
 

@@ -1,40 +1,19 @@
 //! What the examples read: files that are missing or malformed are refused by name.
 
 #[allow(dead_code)]
-#[path = "../examples/digits/data.rs"]
+#[path = "../../examples/digits/data.rs"]
 mod data;
 #[allow(dead_code)]
-#[path = "../examples/image/picture.rs"]
+#[path = "../../examples/image/picture.rs"]
 mod picture;
 #[allow(dead_code)]
-#[path = "../examples/regression/table.rs"]
+#[path = "../../examples/regression/table.rs"]
 mod table;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A folder that is removed when the test is over.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fuseprop-examples-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::common::TemporaryFolder;
 
 /// Refused, with the file's name in the message.
 fn assert_refused<T>(result: Result<T, String>, path: &Path, why: &str) {
@@ -58,7 +37,7 @@ fn digits_are_whole_rows_of_pixels_and_a_digit() {
     let digits = data::digits(&example_data("digits.csv.gz")).unwrap();
     assert_eq!((digits.len(), digits.features), (1797, 64));
 
-    let folder = Folder::new("digits");
+    let folder = TemporaryFolder::new("digits");
     let row = |pixel: &str, label: &str| format!("{}{label}", format!("{pixel},").repeat(64));
     let table = |row: String| format!("{}label\n{row}\n", "p,".repeat(64));
     let cases = [
@@ -86,7 +65,7 @@ fn digits_are_whole_rows_of_pixels_and_a_digit() {
 
 #[test]
 fn idx_files_have_the_sizes_that_they_tell() {
-    let folder = Folder::new("idx");
+    let folder = TemporaryFolder::new("idx");
     let header = |rank: u8, sizes: &[u32]| {
         let mut bytes = vec![0, 0, 8, rank];
         sizes.iter().for_each(|size| bytes.extend(size.to_be_bytes()));
@@ -132,7 +111,7 @@ fn tables_are_eight_numbers_in_each_row() {
     let parts = table.divide(1);
     assert_eq!(parts.iter().map(table::Table::len).sum::<usize>(), 392);
 
-    let folder = Folder::new("table");
+    let folder = TemporaryFolder::new("table");
     let good = "18,8,307,130,3504,12,1970,1\n".repeat(12);
     for (name, text, why) in [
         ("few.csv", "a,b,c,d,e,f,g,h\n18,8,307,130,3504,12,1970,1\n".to_owned(), "fewer"),
@@ -149,7 +128,7 @@ fn tables_are_eight_numbers_in_each_row() {
 
 #[test]
 fn pictures_are_read_as_they_were_written() {
-    let folder = Folder::new("picture");
+    let folder = TemporaryFolder::new("picture");
     let picture = picture::Picture::example(20);
     let path = folder.0.join("picture.png");
     picture.write(&path).unwrap();

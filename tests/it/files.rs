@@ -1,8 +1,6 @@
 //! Networks in files: whole, equal, and refused when they are not.
-#![cfg(feature = "files")]
 
-use std::path::PathBuf;
-
+use crate::common::{TemporaryFolder, parameters};
 use fuseprop::{Activation, Element, Error, Network, Scaler, TensorNames};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -25,29 +23,12 @@ const ACTIVATIONS: [Activation; 16] = [
     Activation::Softmax,
 ];
 
-/// A folder that is removed when the test is over.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("fuseprop-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn names(folder: &TemporaryFolder) -> Vec<String> {
+    let entries = std::fs::read_dir(&folder.0).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 /// 5-1-2-3-.. through every activation, with biases too.
@@ -65,12 +46,6 @@ fn network<T: Element + From<f32>>(activations: &[Activation]) -> Network<T> {
     network
 }
 
-fn parameters<T: Element + From<f32>>(network: &Network<T>) -> Vec<T> {
-    let mut parameters = vec![T::from(0.0); network.parameter_count()];
-    network.read_parameters(&mut parameters).unwrap();
-    parameters
-}
-
 fn assert_equal<T: Element + From<f32>>(a: &Network<T>, b: &Network<T>) {
     assert_eq!(a.layer_count(), b.layer_count());
     for l in 0..a.layer_count() {
@@ -85,7 +60,7 @@ fn assert_equal<T: Element + From<f32>>(a: &Network<T>, b: &Network<T>) {
 
 #[test]
 fn a_saved_network_is_loaded_as_it_was() {
-    let folder = Folder::new("round-trip");
+    let folder = TemporaryFolder::new("round-trip");
     let path = folder.0.join("model.safetensors");
     for _ in 0..2 {
         // The second save replaces the first.
@@ -99,7 +74,7 @@ fn a_saved_network_is_loaded_as_it_was() {
     // Every f32 is an f64.
     let wide: Vec<f64> = parameters(&network).into_iter().map(f64::from).collect();
     assert_eq!(parameters(&Network::<f64>::load(&path).unwrap()), wide);
-    assert_eq!(folder.names(), ["model.safetensors"]);
+    assert_eq!(names(&folder), ["model.safetensors"]);
 }
 
 #[test]
@@ -134,7 +109,7 @@ fn layer_norms_dropout_and_the_scaler_are_saved_too() {
 
 #[test]
 fn what_a_killed_save_has_left_is_passed_over() {
-    let folder = Folder::new("left-over");
+    let folder = TemporaryFolder::new("left-over");
     let path = folder.0.join("model.safetensors");
     let network = network::<f32>(&[Activation::Relu]);
     let left: Vec<String> =
@@ -144,7 +119,7 @@ fn what_a_killed_save_has_left_is_passed_over() {
     }
     network.save(&path).unwrap();
     assert_equal(&Network::<f32>::load(&path).unwrap(), &network);
-    assert_eq!(folder.names().len(), 1 + left.len());
+    assert_eq!(names(&folder).len(), 1 + left.len());
 }
 
 #[test]
@@ -161,7 +136,7 @@ fn many_tensors_are_read_in_time() {
 
 #[test]
 fn a_save_that_fails_leaves_nothing_behind() {
-    let folder = Folder::new("failure");
+    let folder = TemporaryFolder::new("failure");
     let network = network::<f32>(&[Activation::Relu]);
     let missing = folder.0.join("no such folder").join("model.safetensors");
     match network.save(&missing) {
@@ -174,7 +149,7 @@ fn a_save_that_fails_leaves_nothing_behind() {
     let taken = folder.0.join("taken");
     std::fs::create_dir(&taken).unwrap();
     assert!(matches!(network.save(&taken), Err(Error::File { operation: "rename", .. })));
-    assert_eq!(folder.names(), ["taken"]);
+    assert_eq!(names(&folder), ["taken"]);
     assert!(matches!(Network::<f32>::load(&missing), Err(Error::File { operation: "read", .. })));
 }
 

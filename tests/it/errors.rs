@@ -1,5 +1,6 @@
 //! What does not fit is refused by name, and nothing has changed.
 
+use crate::common;
 use fuseprop::{Activation, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 
 fn network() -> Network<f32> {
@@ -7,9 +8,7 @@ fn network() -> Network<f32> {
 }
 
 fn parameters(network: &Network<f32>) -> Vec<u32> {
-    let mut parameters = vec![0.0f32; network.parameter_count()];
-    network.read_parameters(&mut parameters).unwrap();
-    parameters.into_iter().map(f32::to_bits).collect()
+    common::parameters(network).into_iter().map(f32::to_bits).collect()
 }
 
 #[test]

@@ -23,7 +23,7 @@ struct Mutant {
 
 /// Those of the table.
 fn mutants() -> Vec<Mutant> {
-    let table = fs::read_to_string(format!("{ROOT}/tests/mutants/kernels.txt")).unwrap();
+    let table = fs::read_to_string(format!("{ROOT}/tools/mutants/kernels.txt")).unwrap();
     let entries = table.split("\n# ").skip(1);
     entries
         .map(|entry| {
@@ -67,7 +67,8 @@ impl Copy {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
         let _ = fs::remove_dir_all(root.join("src"));
         // What the manifest names must be there.
-        for part in ["Cargo.toml", "Cargo.lock", "src", "benches/suite", "examples/pytorch"] {
+        for part in ["Cargo.toml", "Cargo.lock", "src", "benches/suite", "examples/pytorch", "tools/mutants"]
+        {
             copy(&Path::new(ROOT).join(part), &root.join(part));
         }
         Self(root)

@@ -1,13 +1,11 @@
 //! Training over epochs.
 
-mod common;
-
 use std::ops::ControlFlow;
 
-use common::isas;
+use crate::common::{self, go_on, isas};
 use fuseprop::{
-    Activation, Argument, Dataset, EpochReport, Error, FitOptions, Loss, Network, Optimizer, Parallelism,
-    ReduceOnPlateau, Reduction, Schedule, Trainer, metrics,
+    Activation, Argument, Dataset, Error, FitOptions, Loss, Network, Optimizer, Parallelism, ReduceOnPlateau,
+    Reduction, Schedule, Trainer, metrics,
 };
 
 const INPUTS: usize = 3;
@@ -33,14 +31,8 @@ fn rows(n: usize) -> (Vec<f32>, Vec<u32>, Vec<f32>) {
     (x, classes, values)
 }
 
-fn go_on(_: &EpochReport) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
-
 fn parameters(trainer: &Trainer<f32>) -> Vec<u32> {
-    let mut parameters = vec![0.0; trainer.network().parameter_count()];
-    trainer.network().read_parameters(&mut parameters).unwrap();
-    parameters.into_iter().map(f32::to_bits).collect()
+    common::parameters(trainer.network()).into_iter().map(f32::to_bits).collect()
 }
 
 #[test]
@@ -158,7 +150,7 @@ fn the_rates_of_a_fit_are_numbers_to_its_last_epoch() {
 #[test]
 fn early_stopping_returns_to_the_best_parameters() {
     let (x, classes, _) = rows(60);
-    // DropoutRng cannot be learnt: the loss of the other rows rises soon.
+    // Noise cannot be learnt: the loss of the other rows rises soon.
     let noise: Vec<u32> = (0..30).map(|r| (r * 7 % 5 % 2) as u32).collect();
     let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
     let validation = Dataset::new(&x[90..], &noise);
