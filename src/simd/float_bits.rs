@@ -9,14 +9,19 @@ pub struct Eighths<V> {
     pub(super) shifted: V,
 }
 
+/// Whether the element type is `f32`; else it is `f64`.
+pub(super) const fn is_f32<T: Element>() -> bool {
+    size_of::<T>() == size_of::<f32>()
+}
+
 /// One and a half times the number from which on the last bit is worth 1: what is added to it is rounded to an integer.
 pub(super) const fn shift<T: Element>() -> f64 {
-    1.5 / if T::LANES == 16 { f32::EPSILON as f64 } else { f64::EPSILON }
+    1.5 / if is_f32::<T>() { f32::EPSILON as f64 } else { f64::EPSILON }
 }
 
 /// The bias of exponents.
 pub(super) const fn bias<T: Element>() -> f64 {
-    if T::LANES == 16 { 127.0 } else { 1023.0 }
+    if is_f32::<T>() { 127.0 } else { 1023.0 }
 }
 
 /// [`shift`] and [`bias`]: what an integer is added to so that the last bits are its power of two.

@@ -14,3 +14,5 @@ pub mod math;
 pub mod portable;
 pub mod prefetch;
 pub mod scalar;
+#[cfg(test)]
+pub(crate) mod tests;

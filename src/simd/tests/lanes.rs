@@ -1,15 +1,14 @@
 //! The operations of lanes against scalar arithmetic, bit for bit: special values in every lane and every combination.
 
-use crate::kernels::tests::math::times_exp2;
-use crate::kernels::tests::{Check, on_every_isa};
 use crate::simd::interleaved::Interleaved;
 use crate::simd::isa::Isa;
 use crate::simd::lanes::{Arithmetic, GROUP, Lanes};
-use crate::simd::scalar::Element;
-use crate::simd::scalar::Line;
+use crate::simd::scalar::{Element, Line};
+use crate::simd::tests::math::times_exp2;
+use crate::simd::tests::{Check, on_every_isa};
 
 /// The arithmetic of one number.
-pub(super) trait Scalar: Element {
+pub(crate) trait Scalar: Element {
     /// Zeros, denormals, ends of the range, ordinary numbers, infinities and NaN.
     const SPECIAL: [Self; 12];
     /// The same for every NaN.
@@ -84,7 +83,7 @@ scalar!(f32);
 scalar!(f64);
 
 /// `a b + c` as lanes of this instruction set round it.
-pub(super) fn mul_add<T: Scalar>(isa: Isa, a: T, b: T, c: T) -> T {
+pub(crate) fn mul_add<T: Scalar>(isa: Isa, a: T, b: T, c: T) -> T {
     let is_fused = isa != Isa::Portable || cfg!(target_feature = "fma");
     if is_fused { a.fused(b, c) } else { a.product(b).sum(c) }
 }
@@ -469,7 +468,7 @@ impl Across {
 }
 
 /// Lane `i` joins lane `i + n/2`, until one is left.
-pub(super) fn halved<T: Scalar>(values: &[T]) -> T {
+pub(crate) fn halved<T: Scalar>(values: &[T]) -> T {
     let (first, second) = values.split_at(values.len() / 2);
     if first.is_empty() {
         return second[0];

@@ -3,13 +3,11 @@
 //! For `f32` the standard library's `f64` functions are as good as exact. For `f64` they are computed in
 //! double-double arithmetic (Dekker 1971), good to 2^-90.
 
-use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
 use crate::simd::lanes::Lanes;
 use crate::simd::math;
-use crate::simd::scalar::Element;
-use crate::simd::scalar::Scalar;
-use crate::simd::scalar::{Line, elements, elements_mut};
+use crate::simd::scalar::{Element, Line, Scalar, elements, elements_mut};
+use crate::simd::tests::{Check, available, on_every_isa};
 
 #[derive(Clone, Copy, Debug)]
 enum Function {
@@ -269,7 +267,7 @@ impl<T: Element> Worst<T> {
     }
 
     fn print_and_check(self, function: Function) {
-        for (isa, _) in available::<T>() {
+        for isa in available() {
             let (worst, at) = self.0[isa as usize];
             let bits = 8 * size_of::<T>();
             println!("RESULT ulp function={function:?} isa={isa} bits={bits} worst={worst:.3} at={at:?}");
