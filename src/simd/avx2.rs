@@ -21,6 +21,23 @@ impl<T: 'static> Avx2<T> {
 /// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`.
 const NEAREST: i32 = 8;
 
+/// Runs `f` compiled for AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+/// Operations that take and give vectors only: for each the instruction, or the function of a register, that does it.
+macro_rules! values {
+    ($($operation:ident($($operand:ident),+) = $instruction:path;)+) => {$(
+        #[inline(always)]
+        fn $operation(self, $($operand: Self::Vector),+) -> Self::Vector {
+            // SAFETY: the token proves the features, and no operand is in memory.
+            unsafe { [$instruction($($operand[0]),+), $instruction($($operand[1]),+)] }
+        }
+    )+};
+}
+
 impl Avx2<f32> {
     /// A quad, from lane `first` on, of a line and of the fourth after it; 0 where there is none.
     #[inline(always)]
@@ -53,96 +70,64 @@ impl Avx2<f32> {
     }
 }
 
+/// [`Arithmetic::abs`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn abs_ps(a: __m256) -> __m256 {
+    _mm256_andnot_ps(_mm256_set1_ps(-0.0), a)
+}
+
+/// [`Arithmetic::flip_sign`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn flip_sign_ps(magnitude: __m256, sign: __m256) -> __m256 {
+    _mm256_xor_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0)))
+}
+
+/// [`Arithmetic::power_from_low_bits`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn power_from_low_bits_ps(a: __m256) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a)))
+}
+
+/// [`Arithmetic::select`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn select_ps(mask: __m256, a: __m256, b: __m256) -> __m256 {
+    _mm256_blendv_ps(b, a, mask)
+}
+
 impl Arithmetic for Avx2<f32> {
     type Element = f32;
     type Vector = [__m256; 2];
     type Mask = [__m256; 2];
     const LOOKS_UP: bool = true;
 
+    values! {
+        add(a, b) = _mm256_add_ps;
+        sub(a, b) = _mm256_sub_ps;
+        mul(a, b) = _mm256_mul_ps;
+        div(a, b) = _mm256_div_ps;
+        mul_add(a, b, c) = _mm256_fmadd_ps;
+        neg_mul_add(a, b, c) = _mm256_fnmadd_ps;
+        max(a, b) = _mm256_max_ps;
+        min(a, b) = _mm256_min_ps;
+        abs(a) = abs_ps;
+        flip_sign(magnitude, sign) = flip_sign_ps;
+        sqrt(a) = _mm256_sqrt_ps;
+        round(a) = _mm256_round_ps::<NEAREST>;
+        power_from_low_bits(a) = power_from_low_bits_ps;
+        lt(a, b) = _mm256_cmp_ps::<_CMP_LT_OQ>;
+        le(a, b) = _mm256_cmp_ps::<_CMP_LE_OQ>;
+        eq(a, b) = _mm256_cmp_ps::<_CMP_EQ_OQ>;
+        select(mask, a, b) = select_ps;
+    }
+
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_set1_ps(x); 2] }
-    }
-    #[inline(always)]
-    fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn sub(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn max(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn min(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_fnmadd_ps(a[0], b[0], c[0]), _mm256_fnmadd_ps(a[1], b[1], c[1])] }
-    }
-    #[inline(always)]
-    fn abs(self, a: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let sign = _mm256_set1_ps(-0.0);
-            [_mm256_andnot_ps(sign, a[0]), _mm256_andnot_ps(sign, a[1])]
-        }
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: [__m256; 2], sign: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let bit = _mm256_set1_ps(-0.0);
-            [
-                _mm256_xor_ps(magnitude[0], _mm256_and_ps(sign[0], bit)),
-                _mm256_xor_ps(magnitude[1], _mm256_and_ps(sign[1], bit)),
-            ]
-        }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
-    }
-    #[inline(always)]
-    fn round(self, a: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }
-    }
-    #[inline(always)]
-    fn power_from_low_bits(self, a: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let bits = [_mm256_castps_si256(a[0]), _mm256_castps_si256(a[1])];
-            [
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits[0])),
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits[1])),
-            ]
-        }
     }
     #[inline(always)]
     fn by_eighth(self, e: &Eighths<[__m256; 2]>, table: &[f32; 8]) -> [__m256; 2] {
@@ -165,26 +150,6 @@ impl Arithmetic for Avx2<f32> {
     fn scale_by_floor(self, a: [__m256; 2], e: &Eighths<[__m256; 2]>) -> [__m256; 2] {
         [scale_by_floor_ps(self, a[0], e.shifted[0]), scale_by_floor_ps(self, a[1], e.shifted[1])]
     }
-    #[inline(always)]
-    fn lt(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn le(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_ps::<_CMP_LE_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LE_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn eq(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_blendv_ps(b[0], a[0], mask[0]), _mm256_blendv_ps(b[1], a[1], mask[1])] }
-    }
 }
 
 impl Lanes for Avx2<f32> {
@@ -193,12 +158,8 @@ impl Lanes for Avx2<f32> {
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
         // SAFETY: the token proves the features.
-        unsafe { inner(f) }
+        unsafe { vectorize(f) }
     }
     #[inline(always)]
     fn load(self, line: &CacheLine<[f32; 16]>) -> [__m256; 2] {
@@ -433,115 +394,63 @@ impl Avx2<f64> {
     }
 }
 
+/// [`Arithmetic::abs`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn abs_pd(a: __m256d) -> __m256d {
+    _mm256_andnot_pd(_mm256_set1_pd(-0.0), a)
+}
+
+/// [`Arithmetic::flip_sign`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn flip_sign_pd(magnitude: __m256d, sign: __m256d) -> __m256d {
+    _mm256_xor_pd(magnitude, _mm256_and_pd(sign, _mm256_set1_pd(-0.0)))
+}
+
+/// [`Arithmetic::power_from_low_bits`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn power_from_low_bits_pd(a: __m256d) -> __m256d {
+    _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(a)))
+}
+
+/// [`Arithmetic::select`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn select_pd(mask: __m256d, a: __m256d, b: __m256d) -> __m256d {
+    _mm256_blendv_pd(b, a, mask)
+}
+
 impl Arithmetic for Avx2<f64> {
     type Element = f64;
     type Vector = [__m256d; 2];
     type Mask = [__m256d; 2];
 
+    values! {
+        add(a, b) = _mm256_add_pd;
+        sub(a, b) = _mm256_sub_pd;
+        mul(a, b) = _mm256_mul_pd;
+        div(a, b) = _mm256_div_pd;
+        mul_add(a, b, c) = _mm256_fmadd_pd;
+        neg_mul_add(a, b, c) = _mm256_fnmadd_pd;
+        max(a, b) = _mm256_max_pd;
+        min(a, b) = _mm256_min_pd;
+        abs(a) = abs_pd;
+        flip_sign(magnitude, sign) = flip_sign_pd;
+        sqrt(a) = _mm256_sqrt_pd;
+        round(a) = _mm256_round_pd::<NEAREST>;
+        power_from_low_bits(a) = power_from_low_bits_pd;
+        lt(a, b) = _mm256_cmp_pd::<_CMP_LT_OQ>;
+        le(a, b) = _mm256_cmp_pd::<_CMP_LE_OQ>;
+        eq(a, b) = _mm256_cmp_pd::<_CMP_EQ_OQ>;
+        select(mask, a, b) = select_pd;
+    }
+
     #[inline(always)]
     fn splat(self, x: f64) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_set1_pd(x); 2] }
-    }
-    #[inline(always)]
-    fn add(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_add_pd(a[0], b[0]), _mm256_add_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn sub(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_sub_pd(a[0], b[0]), _mm256_sub_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn mul(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_mul_pd(a[0], b[0]), _mm256_mul_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn div(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_div_pd(a[0], b[0]), _mm256_div_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn max(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_max_pd(a[0], b[0]), _mm256_max_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn min(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_min_pd(a[0], b[0]), _mm256_min_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: [__m256d; 2], b: [__m256d; 2], c: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_fmadd_pd(a[0], b[0], c[0]), _mm256_fmadd_pd(a[1], b[1], c[1])] }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: [__m256d; 2], b: [__m256d; 2], c: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_fnmadd_pd(a[0], b[0], c[0]), _mm256_fnmadd_pd(a[1], b[1], c[1])] }
-    }
-    #[inline(always)]
-    fn abs(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let sign = _mm256_set1_pd(-0.0);
-            [_mm256_andnot_pd(sign, a[0]), _mm256_andnot_pd(sign, a[1])]
-        }
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: [__m256d; 2], sign: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let bit = _mm256_set1_pd(-0.0);
-            [
-                _mm256_xor_pd(magnitude[0], _mm256_and_pd(sign[0], bit)),
-                _mm256_xor_pd(magnitude[1], _mm256_and_pd(sign[1], bit)),
-            ]
-        }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_sqrt_pd(a[0]), _mm256_sqrt_pd(a[1])] }
-    }
-    #[inline(always)]
-    fn round(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_round_pd::<NEAREST>(a[0]), _mm256_round_pd::<NEAREST>(a[1])] }
-    }
-    #[inline(always)]
-    fn power_from_low_bits(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let bits = [_mm256_castpd_si256(a[0]), _mm256_castpd_si256(a[1])];
-            [
-                _mm256_castsi256_pd(_mm256_slli_epi64::<52>(bits[0])),
-                _mm256_castsi256_pd(_mm256_slli_epi64::<52>(bits[1])),
-            ]
-        }
-    }
-    #[inline(always)]
-    fn lt(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_pd::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_LT_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn le(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_pd::<_CMP_LE_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_LE_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn eq(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn select(self, mask: [__m256d; 2], a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_blendv_pd(b[0], a[0], mask[0]), _mm256_blendv_pd(b[1], a[1], mask[1])] }
     }
 }
 
@@ -550,12 +459,8 @@ impl Lanes for Avx2<f64> {
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
         // SAFETY: the token proves the features.
-        unsafe { inner(f) }
+        unsafe { vectorize(f) }
     }
     #[inline(always)]
     fn load(self, line: &CacheLine<[f64; 8]>) -> [__m256d; 2] {

@@ -63,6 +63,23 @@ const fn out_of_quads<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
     from
 }
 
+/// Runs `f` compiled for AVX-512.
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+/// Operations that take and give vectors only: for each the instruction, or the function of a register, that does it.
+macro_rules! values {
+    (-> $result:ident; $($operation:ident($($operand:ident),+) = $instruction:path;)+) => {$(
+        #[inline(always)]
+        fn $operation(self, $($operand: Self::Vector),+) -> Self::$result {
+            // SAFETY: the token proves the features, and no operand is in memory.
+            unsafe { $instruction($($operand),+) }
+        }
+    )+};
+}
+
 impl Avx512<f32> {
     /// In each lane that one of `a` which row `cols` of the table says. Expanding and compressing do it without a table, but
     /// wait for what was in their result's register before.
@@ -108,11 +125,57 @@ impl Avx512<f32> {
     }
 }
 
+/// [`Arithmetic::flip_sign`].
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn flip_sign_ps(magnitude: __m512, sign: __m512) -> __m512 {
+    _mm512_xor_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0)))
+}
+
+/// [`Arithmetic::power_from_low_bits`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn power_from_low_bits_ps(a: __m512) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)))
+}
+
+/// [`Arithmetic::flushed`].
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn flushed_ps(a: __m512) -> __m512 {
+    _mm512_mask_mov_ps(a, _mm512_fpclass_ps_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_ps())
+}
+
 impl Arithmetic for Avx512<f32> {
     type Element = f32;
     type Vector = __m512;
     type Mask = __mmask16;
     const LOOKS_UP: bool = true;
+
+    values! {
+        -> Vector;
+        add(a, b) = _mm512_add_ps;
+        sub(a, b) = _mm512_sub_ps;
+        mul(a, b) = _mm512_mul_ps;
+        div(a, b) = _mm512_div_ps;
+        mul_add(a, b, c) = _mm512_fmadd_ps;
+        neg_mul_add(a, b, c) = _mm512_fnmadd_ps;
+        max(a, b) = _mm512_max_ps;
+        min(a, b) = _mm512_min_ps;
+        abs(a) = _mm512_abs_ps;
+        flip_sign(magnitude, sign) = flip_sign_ps;
+        sqrt(a) = _mm512_sqrt_ps;
+        round(a) = _mm512_roundscale_ps::<NEAREST>;
+        power_from_low_bits(a) = power_from_low_bits_ps;
+        scale(a, n) = _mm512_scalef_ps;
+        flushed(a) = flushed_ps;
+    }
+    values! {
+        -> Mask;
+        lt(a, b) = _mm512_cmp_ps_mask::<_CMP_LT_OQ>;
+        le(a, b) = _mm512_cmp_ps_mask::<_CMP_LE_OQ>;
+        eq(a, b) = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>;
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -120,72 +183,6 @@ impl Arithmetic for Avx512<f32> {
         unsafe { _mm512_set1_ps(x) }
     }
 
-    #[inline(always)]
-    fn add(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_div_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_max_ps(a, b) }
-    }
-    #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_min_ps(a, b) }
-    }
-    #[inline(always)]
-    fn abs(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_abs_ps(a) }
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: __m512, sign: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_xor_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0))) }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_sqrt_ps(a) }
-    }
-    #[inline(always)]
-    fn round(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_roundscale_ps::<NEAREST>(a) }
-    }
-
-    #[inline(always)]
-    fn power_from_low_bits(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
-    }
     #[inline(always)]
     fn by_eighth(self, e: &Eighths<__m512>, table: &[f32; 8]) -> __m512 {
         // SAFETY: the token proves the features; the table has as many elements as are loaded.
@@ -210,38 +207,11 @@ impl Arithmetic for Avx512<f32> {
         // The instruction takes the next integer below by itself.
         self.scale(a, e.value)
     }
-    #[inline(always)]
-    fn scale(self, a: __m512, n: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_scalef_ps(a, n) }
-    }
 
-    #[inline(always)]
-    fn lt(self, a: __m512, b: __m512) -> __mmask16 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
-    }
-    #[inline(always)]
-    fn le(self, a: __m512, b: __m512) -> __mmask16 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) }
-    }
-    #[inline(always)]
-    fn eq(self, a: __m512, b: __m512) -> __mmask16 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
-    }
     #[inline(always)]
     fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_mask_blend_ps(mask, b, a) }
-    }
-    #[inline(always)]
-    fn flushed(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe {
-            _mm512_mask_mov_ps(a, _mm512_fpclass_ps_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_ps())
-        }
     }
 }
 
@@ -255,12 +225,8 @@ impl Lanes for Avx512<f32> {
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
         // SAFETY: the token proves the features.
-        unsafe { inner(f) }
+        unsafe { vectorize(f) }
     }
     #[inline(always)]
     fn load(self, line: &CacheLine<[f32; 16]>) -> __m512 {
@@ -434,10 +400,56 @@ impl Avx512<f64> {
     }
 }
 
+/// [`Arithmetic::flip_sign`].
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn flip_sign_pd(magnitude: __m512d, sign: __m512d) -> __m512d {
+    _mm512_xor_pd(magnitude, _mm512_and_pd(sign, _mm512_set1_pd(-0.0)))
+}
+
+/// [`Arithmetic::power_from_low_bits`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn power_from_low_bits_pd(a: __m512d) -> __m512d {
+    _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a)))
+}
+
+/// [`Arithmetic::flushed`].
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn flushed_pd(a: __m512d) -> __m512d {
+    _mm512_mask_mov_pd(a, _mm512_fpclass_pd_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_pd())
+}
+
 impl Arithmetic for Avx512<f64> {
     type Element = f64;
     type Vector = __m512d;
     type Mask = __mmask8;
+
+    values! {
+        -> Vector;
+        add(a, b) = _mm512_add_pd;
+        sub(a, b) = _mm512_sub_pd;
+        mul(a, b) = _mm512_mul_pd;
+        div(a, b) = _mm512_div_pd;
+        mul_add(a, b, c) = _mm512_fmadd_pd;
+        neg_mul_add(a, b, c) = _mm512_fnmadd_pd;
+        max(a, b) = _mm512_max_pd;
+        min(a, b) = _mm512_min_pd;
+        abs(a) = _mm512_abs_pd;
+        flip_sign(magnitude, sign) = flip_sign_pd;
+        sqrt(a) = _mm512_sqrt_pd;
+        round(a) = _mm512_roundscale_pd::<NEAREST>;
+        power_from_low_bits(a) = power_from_low_bits_pd;
+        scale(a, n) = _mm512_scalef_pd;
+        flushed(a) = flushed_pd;
+    }
+    values! {
+        -> Mask;
+        lt(a, b) = _mm512_cmp_pd_mask::<_CMP_LT_OQ>;
+        le(a, b) = _mm512_cmp_pd_mask::<_CMP_LE_OQ>;
+        eq(a, b) = _mm512_cmp_pd_mask::<_CMP_EQ_OQ>;
+    }
 
     #[inline(always)]
     fn splat(self, x: f64) -> __m512d {
@@ -446,103 +458,9 @@ impl Arithmetic for Avx512<f64> {
     }
 
     #[inline(always)]
-    fn add(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_add_pd(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_sub_pd(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_mul_pd(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_div_pd(a, b) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_fmadd_pd(a, b, c) }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_fnmadd_pd(a, b, c) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_max_pd(a, b) }
-    }
-    #[inline(always)]
-    fn min(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_min_pd(a, b) }
-    }
-    #[inline(always)]
-    fn abs(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_abs_pd(a) }
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: __m512d, sign: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_xor_pd(magnitude, _mm512_and_pd(sign, _mm512_set1_pd(-0.0))) }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_sqrt_pd(a) }
-    }
-    #[inline(always)]
-    fn round(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_roundscale_pd::<NEAREST>(a) }
-    }
-
-    #[inline(always)]
-    fn power_from_low_bits(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a))) }
-    }
-    #[inline(always)]
-    fn scale(self, a: __m512d, n: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_scalef_pd(a, n) }
-    }
-
-    #[inline(always)]
-    fn lt(self, a: __m512d, b: __m512d) -> __mmask8 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b) }
-    }
-    #[inline(always)]
-    fn le(self, a: __m512d, b: __m512d) -> __mmask8 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b) }
-    }
-    #[inline(always)]
-    fn eq(self, a: __m512d, b: __m512d) -> __mmask8 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b) }
-    }
-    #[inline(always)]
     fn select(self, mask: __mmask8, a: __m512d, b: __m512d) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe { _mm512_mask_blend_pd(mask, b, a) }
-    }
-    #[inline(always)]
-    fn flushed(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe {
-            _mm512_mask_mov_pd(a, _mm512_fpclass_pd_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_pd())
-        }
     }
 }
 
@@ -554,12 +472,8 @@ impl Lanes for Avx512<f64> {
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
         // SAFETY: the token proves the features.
-        unsafe { inner(f) }
+        unsafe { vectorize(f) }
     }
     #[inline(always)]
     fn load(self, line: &CacheLine<[f64; 8]>) -> __m512d {
