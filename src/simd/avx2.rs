@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
 use crate::simd::float_bits::{Eighths, LOWEST_SHIFTED};
-use crate::simd::lanes::{Arithmetic, GROUP, Lanes, check_rows, part_of};
+use crate::simd::lanes::{Arithmetic, GROUP, Lanes, RowShape, part_of};
 use crate::simd::scalar::CacheLine;
 
 /// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
@@ -320,8 +320,8 @@ impl Lanes for Avx2<f32> {
         }
     }
     #[inline(always)]
-    fn load_rows(self, x: &[f32], shape: (usize, usize)) -> [__m256; 2] {
-        check_rows(x, shape);
+    fn load_rows(self, x: &[f32], shape: RowShape) -> [__m256; 2] {
+        shape.check(x);
         let [a, b, c, d] = [
             row_ps(self, x, 0, shape),
             row_ps(self, x, 1, shape),
@@ -598,8 +598,8 @@ impl Lanes for Avx2<f64> {
         unsafe { [_mm256_loadu_pd(quad.as_ptr()); 2] }
     }
     #[inline(always)]
-    fn load_rows(self, x: &[f64], shape: (usize, usize)) -> [__m256d; 2] {
-        check_rows(x, shape);
+    fn load_rows(self, x: &[f64], shape: RowShape) -> [__m256d; 2] {
+        shape.check(x);
         [row_pd(self, x, 0, shape), row_pd(self, x, 1, shape)]
     }
     #[inline(always)]
@@ -618,7 +618,7 @@ impl Lanes for Avx2<f64> {
 
 /// Row `r` of up to four elements, 0 past its end and past the last row.
 #[inline(always)]
-fn row_ps(_: Avx2<f32>, x: &[f32], r: usize, (rows, cols): (usize, usize)) -> __m128 {
+fn row_ps(_: Avx2<f32>, x: &[f32], r: usize, RowShape { rows, cols }: RowShape) -> __m128 {
     let Some(x) = x.get(r * cols..).filter(|x| r < rows && x.len() >= cols) else {
         // SAFETY: the token proves the features.
         return unsafe { _mm_setzero_ps() };
@@ -632,7 +632,7 @@ fn row_ps(_: Avx2<f32>, x: &[f32], r: usize, (rows, cols): (usize, usize)) -> __
 
 /// Row `r` of up to four elements, 0 past its end and past the last row.
 #[inline(always)]
-fn row_pd(_: Avx2<f64>, x: &[f64], r: usize, (rows, cols): (usize, usize)) -> __m256d {
+fn row_pd(_: Avx2<f64>, x: &[f64], r: usize, RowShape { rows, cols }: RowShape) -> __m256d {
     let Some(x) = x.get(r * cols..).filter(|x| r < rows && x.len() >= cols) else {
         // SAFETY: the token proves the features.
         return unsafe { _mm256_setzero_pd() };

@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
 use crate::simd::float_bits::{Eighths, LOWEST_SHIFTED};
-use crate::simd::lanes::{Arithmetic, GROUP, Lanes, check_rows, part_of};
+use crate::simd::lanes::{Arithmetic, GROUP, Lanes, RowShape, part_of};
 use crate::simd::scalar::CacheLine;
 
 /// Proof that the CPU has AVX-512; only [`Avx512::detect`] makes one.
@@ -364,13 +364,15 @@ impl Lanes for Avx512<f32> {
         }
     }
     #[inline(always)]
-    fn load_rows(self, x: &[f32], (rows, cols): (usize, usize)) -> __m512 {
-        check_rows(x, (rows, cols));
+    fn load_rows(self, x: &[f32], shape: RowShape) -> __m512 {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
         self.permuted(const { &into_quads() }, cols, self.load_few(&x[..rows * cols]))
     }
     #[inline(always)]
-    fn store_rows(self, x: &mut [f32], (rows, cols): (usize, usize), v: __m512) {
-        check_rows(x, (rows, cols));
+    fn store_rows(self, x: &mut [f32], shape: RowShape, v: __m512) {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
         self.store_few(&mut x[..rows * cols], self.permuted(const { &out_of_quads() }, cols, v));
     }
 }
@@ -589,13 +591,15 @@ impl Lanes for Avx512<f64> {
         }
     }
     #[inline(always)]
-    fn load_rows(self, x: &[f64], (rows, cols): (usize, usize)) -> __m512d {
-        check_rows(x, (rows, cols));
+    fn load_rows(self, x: &[f64], shape: RowShape) -> __m512d {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
         self.permuted(const { &into_quads() }, cols, self.load_few(&x[..rows * cols]))
     }
     #[inline(always)]
-    fn store_rows(self, x: &mut [f64], (rows, cols): (usize, usize), v: __m512d) {
-        check_rows(x, (rows, cols));
+    fn store_rows(self, x: &mut [f64], shape: RowShape, v: __m512d) {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
         self.store_few(&mut x[..rows * cols], self.permuted(const { &out_of_quads() }, cols, v));
     }
 }

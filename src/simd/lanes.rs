@@ -26,10 +26,23 @@ use crate::simd::scalar::Element;
 /// Lanes of a quad: room for one row of up to four features.
 pub const GROUP: usize = 4;
 
-/// Refuses rows that are too long, too many, or more than `x` has. Small factors cannot overflow.
-#[inline(always)]
-pub(super) fn check_rows<T: Element>(x: &[T], (rows, cols): (usize, usize)) {
-    assert!(cols <= GROUP && rows <= T::LANES / GROUP && rows * cols <= x.len());
+/// Shape of row-major rows that have a group of a line each: at most `LANES / GROUP` rows of at most `GROUP` columns.
+#[derive(Clone, Copy, Debug)]
+pub struct RowShape {
+    pub rows: usize,
+    pub cols: usize,
+}
+
+impl RowShape {
+    /// Checks that the rows fit into a line of `T` and that `x` holds them.
+    ///
+    /// # Panics
+    /// If there are more rows, more columns or fewer elements than that.
+    #[inline(always)]
+    pub(super) fn check<T: Element>(self, x: &[T]) {
+        // The bounds on both factors come first, so the product cannot overflow.
+        assert!(self.cols <= GROUP && self.rows <= T::LANES / GROUP && self.rows * self.cols <= x.len());
+    }
 }
 
 /// Some elements of a line, from lane `first` on; 0 if there is no such line.
@@ -319,8 +332,9 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// # Panics
     /// If `x` is shorter than the rows, or the rows are longer or more than that.
     #[inline(always)]
-    fn load_rows(self, x: &[Self::Element], (rows, cols): (usize, usize)) -> Self::Vector {
-        check_rows::<Self::Element>(x, (rows, cols));
+    fn load_rows(self, x: &[Self::Element], shape: RowShape) -> Self::Vector {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
         let mut line = <Self::Element as Scalar>::Line::ZERO;
         for (r, quad) in line.as_mut_slice().chunks_exact_mut(GROUP).enumerate().take(rows) {
             for (lane, &x) in quad.iter_mut().zip(&x[r * cols..][..cols]) {
@@ -334,7 +348,8 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// # Panics
     /// If `x` is shorter than the rows.
     #[inline(always)]
-    fn store_rows(self, x: &mut [Self::Element], (rows, cols): (usize, usize), v: Self::Vector) {
+    fn store_rows(self, x: &mut [Self::Element], shape: RowShape, v: Self::Vector) {
+        let RowShape { rows, cols } = shape;
         let mut line = <Self::Element as Scalar>::Line::ZERO;
         self.store(&mut line, v);
         for (r, quad) in line.as_slice().chunks_exact(GROUP).enumerate().take(rows) {
