@@ -1,4 +1,4 @@
-//! AVX2 with FMA: a line is a pair of 256-bit registers, the low half first.
+//! AVX2 and FMA lanes: a line is a pair of 256-bit registers, the low half first.
 
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
@@ -7,7 +7,7 @@ use crate::simd::float_bits::{Eighths, LOWEST_SHIFTED};
 use crate::simd::lanes::{Arithmetic, GROUP, Lanes, RowShape, part_of};
 use crate::simd::scalar::CacheLine;
 
-/// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
+/// Token that proves that the CPU has AVX2 and FMA. Only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
 pub struct Avx2<T>(PhantomData<T>);
 
@@ -39,19 +39,19 @@ macro_rules! values {
 }
 
 impl Avx2<f32> {
-    /// A quad, from lane `first` on, of a line and of the fourth after it; 0 where there is none.
+    /// The groups from lane `first` on of lines `line` and `line + 4`; 0 where there is no line.
     #[inline(always)]
     fn load_groups(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m256 {
         let (low, high) =
             (part_of::<_, GROUP, _>(lines, line, first), part_of::<_, GROUP, _>(lines, line + 4, first));
-        // SAFETY: the token proves the features; each quad has as many elements as are loaded.
+        // SAFETY: the token proves the features; each group has as many elements as are loaded.
         unsafe {
             let low = _mm256_castps128_ps256(_mm_loadu_ps(low.as_ptr()));
             _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(high.as_ptr()))
         }
     }
 
-    /// The half of [`Lanes::columns`] that eight lines from `line` on make.
+    /// The half of [`Lanes::columns`] of the eight lines from `line` on.
     #[inline(always)]
     fn half_columns(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> [__m256; GROUP] {
         let (a, b) = (self.load_groups(lines, line, first), self.load_groups(lines, line + 1, first));
@@ -134,7 +134,7 @@ impl Arithmetic for Avx2<f32> {
         // SAFETY: the token proves the features; the table has as many elements as are loaded.
         unsafe {
             let table = _mm256_loadu_ps(table.as_ptr());
-            // The last three bits of a lane select.
+            // The instruction takes the last three bits of a lane as the index.
             let [low, high] = e.shifted;
             [
                 _mm256_permutevar8x32_ps(table, _mm256_castps_si256(low)),
@@ -153,7 +153,7 @@ impl Arithmetic for Avx2<f32> {
 }
 
 impl Lanes for Avx2<f32> {
-    /// Six pairs are 12 of the 16 registers; the rest hold a row of `B`, a broadcast, and slack.
+    /// Six pairs take 12 of the 16 registers. The others hold a row of `B`, a broadcast and temporaries.
     const ACCUMULATORS: usize = 6;
 
     #[inline(always)]
@@ -181,7 +181,7 @@ impl Lanes for Avx2<f32> {
     #[inline(always)]
     fn load_slice(self, x: &[f32]) -> [__m256; 2] {
         let [low, high] = self.first(x.len());
-        // A high half past the end is masked out entirely, but its address must stay in the slice.
+        // A high half past the end is masked entirely, but its address must stay in the slice.
         let p = x.as_ptr();
         let q = p.wrapping_add(8.min(x.len()));
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
@@ -237,13 +237,13 @@ impl Lanes for Avx2<f32> {
             let ab4 = _mm256_add_ps(ab_low, _mm256_permute2f128_ps::<0x31>(a8, b8));
             let cd_low = _mm256_permute2f128_ps::<0x20>(c8, d8);
             let cd4 = _mm256_add_ps(cd_low, _mm256_permute2f128_ps::<0x31>(c8, d8));
-            // Two of `a` and two of `c` in the first half, of `b` and `d` in the other.
+            // The first half holds two partial sums of `a` and two of `c`, the other half those of `b` and `d`.
             let low = _mm256_shuffle_ps::<0x44>(ab4, cd4);
             let all2 = _mm256_add_ps(low, _mm256_shuffle_ps::<0xee>(ab4, cd4));
             let all1 = _mm256_add_ps(_mm256_permute_ps::<0x88>(all2), _mm256_permute_ps::<0xdd>(all2));
             let (ac, bd) = (_mm256_castps256_ps128(all1), _mm256_extractf128_ps::<1>(all1));
-            let quad = _mm_unpacklo_ps(ac, bd);
-            [_mm256_set_m128(quad, quad); 2]
+            let group = _mm_unpacklo_ps(ac, bd);
+            [_mm256_set_m128(group, group); 2]
         }
     }
     #[inline(always)]
@@ -281,14 +281,11 @@ impl Lanes for Avx2<f32> {
     #[inline(always)]
     fn interleave(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
         // SAFETY: the token proves the features.
-        let [first, second] = unsafe {
-            [
+        unsafe {
+            let [first, second] = [
                 (_mm256_unpacklo_ps(a[0], b[0]), _mm256_unpackhi_ps(a[0], b[0])),
                 (_mm256_unpacklo_ps(a[1], b[1]), _mm256_unpackhi_ps(a[1], b[1])),
-            ]
-        };
-        // SAFETY: the token proves the features.
-        unsafe {
+            ];
             (
                 [
                     _mm256_permute2f128_ps::<0x20>(first.0, first.1),
@@ -310,12 +307,12 @@ impl Lanes for Avx2<f32> {
     }
 
     #[inline(always)]
-    fn load_group(self, quad: &[f32; GROUP]) -> [__m256; 2] {
+    fn load_group(self, group: &[f32; GROUP]) -> [__m256; 2] {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
         unsafe {
             [{
-                let quad = _mm_loadu_ps(quad.as_ptr());
-                _mm256_set_m128(quad, quad)
+                let group = _mm_loadu_ps(group.as_ptr());
+                _mm256_set_m128(group, group)
             }; 2]
         }
     }
@@ -345,7 +342,7 @@ impl Lanes for Avx2<f32> {
     }
 }
 
-/// [`Arithmetic::exp2_floor`] of half a line.
+/// [`Arithmetic::exp2_floor`] of a register.
 #[inline(always)]
 fn exp2_floor_ps(_: Avx2<f32>, shifted: __m256) -> __m256 {
     // SAFETY: the token proves the features.
@@ -356,12 +353,12 @@ fn exp2_floor_ps(_: Avx2<f32>, shifted: __m256) -> __m256 {
     }
 }
 
-/// [`Arithmetic::scale_by_floor`] of half a line.
+/// [`Arithmetic::scale_by_floor`] of a register.
 #[inline(always)]
 fn scale_by_floor_ps(_: Avx2<f32>, a: __m256, shifted: __m256) -> __m256 {
     // SAFETY: the token proves the features.
     unsafe {
-        // In two factors, as by default: n with the bias twice, and from it half of n with the bias, and the rest.
+        // In two factors, as by default. `twice` is n plus two biases; its halves are the exponent fields of the factors.
         let bits = _mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127 * 8 - 0x49c0_0000));
         let twice = _mm256_srli_epi32::<3>(bits);
         let half = _mm256_srli_epi32::<1>(twice);
@@ -373,7 +370,7 @@ fn scale_by_floor_ps(_: Avx2<f32>, a: __m256, shifted: __m256) -> __m256 {
 }
 
 impl Avx2<f64> {
-    /// Two lanes, from `first` on, of a line and of the second after it; 0 where there is none.
+    /// Two lanes from `first` on of lines `line` and `line + 2`; 0 where there is no line.
     #[inline(always)]
     fn load_pairs(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m256d {
         let (low, high) =
@@ -385,7 +382,7 @@ impl Avx2<f64> {
         }
     }
 
-    /// The half of two of [`Lanes::columns`] that four lines from `line` on make.
+    /// The half of two columns of [`Lanes::columns`] of the four lines from `line` on.
     #[inline(always)]
     fn half_columns(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> [__m256d; 2] {
         let (a, b) = (self.load_pairs(lines, line, first), self.load_pairs(lines, line + 1, first));
@@ -455,6 +452,7 @@ impl Arithmetic for Avx2<f64> {
 }
 
 impl Lanes for Avx2<f64> {
+    /// As in `f32`.
     const ACCUMULATORS: usize = 6;
 
     #[inline(always)]
@@ -482,7 +480,7 @@ impl Lanes for Avx2<f64> {
     #[inline(always)]
     fn load_slice(self, x: &[f64]) -> [__m256d; 2] {
         let [low, high] = self.first(x.len());
-        // A high half past the end is masked out entirely, but its address must stay in the slice.
+        // A high half past the end is masked entirely, but its address must stay in the slice.
         let p = x.as_ptr();
         let q = p.wrapping_add(4.min(x.len()));
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
@@ -533,7 +531,7 @@ impl Lanes for Avx2<f64> {
         unsafe {
             let (a4, b4) = (_mm256_add_pd(a[0], a[1]), _mm256_add_pd(b[0], b[1]));
             let (c4, d4) = (_mm256_add_pd(c[0], c[1]), _mm256_add_pd(d[0], d[1]));
-            // Two of `a` and two of `c`, then of `b` and of `d`.
+            // Two partial sums of `a` and two of `c`, then those of `b` and `d`.
             let ac_low = _mm256_permute2f128_pd::<0x20>(a4, c4);
             let ac2 = _mm256_add_pd(ac_low, _mm256_permute2f128_pd::<0x31>(a4, c4));
             let bd_low = _mm256_permute2f128_pd::<0x20>(b4, d4);
@@ -563,14 +561,11 @@ impl Lanes for Avx2<f64> {
     #[inline(always)]
     fn interleave(self, a: [__m256d; 2], b: [__m256d; 2]) -> ([__m256d; 2], [__m256d; 2]) {
         // SAFETY: the token proves the features.
-        let [first, second] = unsafe {
-            [
+        unsafe {
+            let [first, second] = [
                 (_mm256_unpacklo_pd(a[0], b[0]), _mm256_unpackhi_pd(a[0], b[0])),
                 (_mm256_unpacklo_pd(a[1], b[1]), _mm256_unpackhi_pd(a[1], b[1])),
-            ]
-        };
-        // SAFETY: the token proves the features.
-        unsafe {
+            ];
             (
                 [
                     _mm256_permute2f128_pd::<0x20>(first.0, first.1),
@@ -593,9 +588,9 @@ impl Lanes for Avx2<f64> {
     }
 
     #[inline(always)]
-    fn load_group(self, quad: &[f64; GROUP]) -> [__m256d; 2] {
+    fn load_group(self, group: &[f64; GROUP]) -> [__m256d; 2] {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
-        unsafe { [_mm256_loadu_pd(quad.as_ptr()); 2] }
+        unsafe { [_mm256_loadu_pd(group.as_ptr()); 2] }
     }
     #[inline(always)]
     fn load_rows(self, x: &[f64], shape: RowShape) -> [__m256d; 2] {
@@ -616,7 +611,7 @@ impl Lanes for Avx2<f64> {
     }
 }
 
-/// Row `r` of up to four elements, 0 past its end and past the last row.
+/// Row `r` of up to four elements; 0 past its end and past the last row.
 #[inline(always)]
 fn row_ps(_: Avx2<f32>, x: &[f32], r: usize, RowShape { rows, cols }: RowShape) -> __m128 {
     let Some(x) = x.get(r * cols..).filter(|x| r < rows && x.len() >= cols) else {
@@ -630,7 +625,7 @@ fn row_ps(_: Avx2<f32>, x: &[f32], r: usize, RowShape { rows, cols }: RowShape) 
     }
 }
 
-/// Row `r` of up to four elements, 0 past its end and past the last row.
+/// Row `r` of up to four elements; 0 past its end and past the last row.
 #[inline(always)]
 fn row_pd(_: Avx2<f64>, x: &[f64], r: usize, RowShape { rows, cols }: RowShape) -> __m256d {
     let Some(x) = x.get(r * cols..).filter(|x| r < rows && x.len() >= cols) else {
