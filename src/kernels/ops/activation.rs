@@ -29,10 +29,16 @@ pub enum Activation {
     Relu,
     /// `y = z` for `z > 0`, else `slope z`; derivative 1 or `slope` (Maas, Hannun and Ng 2013). The slope
     /// must be at least 0, so that the output shows the side.
-    LeakyRelu(f64),
+    LeakyRelu {
+        /// The slope below 0, finite and at least 0.
+        slope: f64,
+    },
     /// `y = z` for `z > 0`, else `alpha (e^z - 1)`; derivative 1 or `y + alpha` (Clevert, Unterthiner and
     /// Hochreiter 2016). PyTorch's `alpha` is 1 by default; it must be at least 0.
-    Elu(f64),
+    Elu {
+        /// Minus the limit at minus infinity, finite and at least 0.
+        alpha: f64,
+    },
     /// `y = 1.0507 z` for `z > 0`, else `1.0507 * 1.6733 (e^z - 1)`, with the constants in full: outputs keep
     /// mean 0 and variance 1 (Klambauer et al. 2017).
     Selu,
@@ -48,14 +54,22 @@ pub enum Activation {
     Softplus,
     /// `y = min(max(z / 6 + 1/2, 0), 1)`, derivative 1/6 where `0 < y < 1`.
     HardSigmoid,
-    /// `y = min(max(z, minimum), maximum)`, derivative 1 where `minimum < y < maximum`. PyTorch's bounds are -1
+    /// `y = min(max(z, min), max)`, derivative 1 where `min < y < max`. PyTorch's bounds are -1
     /// and 1 by default.
-    HardTanh(f64, f64),
+    HardTanh {
+        /// The lower bound, finite.
+        min: f64,
+        /// The upper bound, finite and above `min`.
+        max: f64,
+    },
     /// `y = min(max(z, 0), 1)^2`, derivative `2 sqrt y` where `0 < y < 1`: the activation of chess networks.
     SquaredClippedRelu,
     /// `y = sin(frequency z)`, derivative `frequency cos(frequency z)` (Sitzmann et al. 2020, where the
     /// frequency is 30). The frequency must be above 0. Keeps the sums.
-    Sine(f64),
+    Sine {
+        /// Finite and above 0.
+        frequency: f64,
+    },
     /// `y_i = exp z_i / sum_j exp z_j` over the layer's outputs: probabilities of classes.
     ///
     /// For the last layer only. Trained with [`Loss::SoftmaxCrossEntropy`](crate::Loss), the loss takes the
@@ -67,11 +81,11 @@ impl Activation {
     /// The setting that is out of range, if one is.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         let (what, value, right) = match self {
-            Self::LeakyRelu(slope) => (Argument::LeakyReluSlope, slope, slope >= 0.0),
-            Self::Elu(alpha) => (Argument::EluAlpha, alpha, alpha >= 0.0),
-            Self::Sine(frequency) => (Argument::SineFrequency, frequency, frequency > 0.0),
-            Self::HardTanh(minimum, _) if !T::holds(minimum) => (Argument::HardTanhMin, minimum, false),
-            Self::HardTanh(minimum, maximum) => (Argument::HardTanhMax, maximum, minimum < maximum),
+            Self::LeakyRelu { slope } => (Argument::LeakyReluSlope, slope, slope >= 0.0),
+            Self::Elu { alpha } => (Argument::EluAlpha, alpha, alpha >= 0.0),
+            Self::Sine { frequency } => (Argument::SineFrequency, frequency, frequency > 0.0),
+            Self::HardTanh { min, .. } if !T::holds(min) => (Argument::HardTanhMin, min, false),
+            Self::HardTanh { min, max } => (Argument::HardTanhMax, max, min < max),
             _ => return Ok(()),
         };
         if right && T::holds(value) { Ok(()) } else { Err(Error::Setting { argument: what, value }) }
@@ -85,17 +99,17 @@ impl Activation {
             Self::Sigmoid => "sigmoid".to_owned(),
             Self::Tanh => "tanh".to_owned(),
             Self::Relu => "relu".to_owned(),
-            Self::LeakyRelu(slope) => format!("leaky_relu({slope})"),
-            Self::Elu(alpha) => format!("elu({alpha})"),
+            Self::LeakyRelu { slope } => format!("leaky_relu({slope})"),
+            Self::Elu { alpha } => format!("elu({alpha})"),
             Self::Selu => "selu".to_owned(),
             Self::Gelu => "gelu".to_owned(),
             Self::GeluTanh => "gelu_tanh".to_owned(),
             Self::Silu => "silu".to_owned(),
             Self::Softplus => "softplus".to_owned(),
             Self::HardSigmoid => "hard_sigmoid".to_owned(),
-            Self::HardTanh(minimum, maximum) => format!("hard_tanh({minimum},{maximum})"),
+            Self::HardTanh { min, max } => format!("hard_tanh({min},{max})"),
             Self::SquaredClippedRelu => "squared_clipped_relu".to_owned(),
-            Self::Sine(frequency) => format!("sine({frequency})"),
+            Self::Sine { frequency } => format!("sine({frequency})"),
             Self::Softmax => "softmax".to_owned(),
         }
     }
@@ -114,17 +128,17 @@ impl Activation {
             ("sigmoid", &[]) => Some(Self::Sigmoid),
             ("tanh", &[]) => Some(Self::Tanh),
             ("relu", &[]) => Some(Self::Relu),
-            ("leaky_relu", &[slope]) => Some(Self::LeakyRelu(slope)),
-            ("elu", &[alpha]) => Some(Self::Elu(alpha)),
+            ("leaky_relu", &[slope]) => Some(Self::LeakyRelu { slope }),
+            ("elu", &[alpha]) => Some(Self::Elu { alpha }),
             ("selu", &[]) => Some(Self::Selu),
             ("gelu", &[]) => Some(Self::Gelu),
             ("gelu_tanh", &[]) => Some(Self::GeluTanh),
             ("silu", &[]) => Some(Self::Silu),
             ("softplus", &[]) => Some(Self::Softplus),
             ("hard_sigmoid", &[]) => Some(Self::HardSigmoid),
-            ("hard_tanh", &[minimum, maximum]) => Some(Self::HardTanh(minimum, maximum)),
+            ("hard_tanh", &[min, max]) => Some(Self::HardTanh { min, max }),
             ("squared_clipped_relu", &[]) => Some(Self::SquaredClippedRelu),
-            ("sine", &[frequency]) => Some(Self::Sine(frequency)),
+            ("sine", &[frequency]) => Some(Self::Sine { frequency }),
             ("softmax", &[]) => Some(Self::Softmax),
             _ => None,
         }
@@ -135,8 +149,8 @@ impl Activation {
         matches!(
             self,
             Self::Relu
-                | Self::LeakyRelu(_)
-                | Self::Elu(_)
+                | Self::LeakyRelu { .. }
+                | Self::Elu { .. }
                 | Self::Gelu
                 | Self::GeluTanh
                 | Self::Silu
@@ -148,7 +162,7 @@ impl Activation {
     /// Whether the derivative is taken from the sum, because the output does not tell it.
     #[inline(always)]
     pub(crate) fn needs_pre_activation(self) -> bool {
-        matches!(self, Self::Gelu | Self::GeluTanh | Self::Silu | Self::Sine(_))
+        matches!(self, Self::Gelu | Self::GeluTanh | Self::Silu | Self::Sine { .. })
     }
 }
 
@@ -216,10 +230,10 @@ pub(crate) fn activate<L: Lanes>(lanes: L, y: &mut [LineOf<L>], activation: Acti
         Activation::Sigmoid => map_interleaved!(lanes, y, (l, z) => math::sigmoid(l, z)),
         Activation::Tanh => map_interleaved!(lanes, y, (l, z) => math::tanh(l, z)),
         Activation::Relu => map!(lanes, y, (l, z) => rectified(l, z)),
-        Activation::LeakyRelu(slope) => {
+        Activation::LeakyRelu { slope } => {
             map!(lanes, y, (l, z) => l.select(l.le(z, l.zero()), l.mul(l.constant(slope), z), z));
         }
-        Activation::Elu(alpha) => elu(lanes, y, alpha, 1.0),
+        Activation::Elu { alpha } => elu(lanes, y, alpha, 1.0),
         Activation::Selu => elu(lanes, y, SELU_ALPHA, SELU_SCALE),
         Activation::Gelu => map_interleaved!(lanes, y, (l, z) => math::gelu(l, z)),
         Activation::GeluTanh => map_interleaved!(lanes, y, (l, z) => math::gelu_tanh(l, z)),
@@ -231,14 +245,14 @@ pub(crate) fn activate<L: Lanes>(lanes: L, y: &mut [LineOf<L>], activation: Acti
             let linear = l.mul_add(z, l.constant(1.0 / 6.0), l.constant(0.5));
             l.max(l.zero(), l.min(l.constant(1.0), linear))
         }),
-        Activation::HardTanh(minimum, maximum) => {
-            map!(lanes, y, (l, z) => l.max(l.constant(minimum), l.min(l.constant(maximum), z)));
+        Activation::HardTanh { min, max } => {
+            map!(lanes, y, (l, z) => l.max(l.constant(min), l.min(l.constant(max), z)));
         }
         Activation::SquaredClippedRelu => map!(lanes, y, (l, z) => {
             let clipped = l.max(l.zero(), l.min(l.constant(1.0), z));
             l.mul(clipped, clipped)
         }),
-        Activation::Sine(frequency) => {
+        Activation::Sine { frequency } => {
             map_interleaved!(lanes, y, (l, z) => math::sin(l, l.mul(l.constant(frequency), z)));
         }
     }
@@ -296,10 +310,10 @@ pub(crate) fn multiply_derivative<L: Lanes>(
         Activation::Sigmoid => zip!(lanes, d, y, (l, d, y) => l.mul(d, l.neg_mul_add(y, y, y))),
         Activation::Tanh => zip!(lanes, d, y, (l, d, y) => l.mul(d, l.neg_mul_add(y, y, l.constant(1.0)))),
         Activation::Relu => zip!(lanes, d, y, (l, d, y) => rectified_derivative(l, d, y)),
-        Activation::LeakyRelu(slope) => {
+        Activation::LeakyRelu { slope } => {
             zip!(lanes, d, y, (l, d, y) => l.select(l.le(y, l.zero()), l.mul(l.constant(slope), d), d));
         }
-        Activation::Elu(alpha) => elu_derivative(lanes, d, y, alpha, 1.0),
+        Activation::Elu { alpha } => elu_derivative(lanes, d, y, alpha, 1.0),
         Activation::Selu => elu_derivative(lanes, d, y, SELU_ALPHA, SELU_SCALE),
         Activation::Gelu => zip_interleaved!(lanes, d, y, (l, d, z) => l.mul(d, math::gelu_derivative(l, z))),
         Activation::GeluTanh => {
@@ -312,13 +326,13 @@ pub(crate) fn multiply_derivative<L: Lanes>(
             l.mul(d, l.select(is_linear, l.constant(1.0), slope))
         }),
         Activation::HardSigmoid => inside(lanes, d, y, (0.0, 1.0), 1.0 / 6.0),
-        Activation::HardTanh(minimum, maximum) => inside(lanes, d, y, (minimum, maximum), 1.0),
+        Activation::HardTanh { min, max } => inside(lanes, d, y, (min, max), 1.0),
         Activation::SquaredClippedRelu => zip!(lanes, d, y, (l, d, y) => {
             let root = l.sqrt(y);
             let slope = l.select(l.le(y, l.zero()), l.zero(), l.mul(d, l.add(root, root)));
             l.select(l.le(l.constant(1.0), y), l.zero(), slope)
         }),
-        Activation::Sine(frequency) => zip_interleaved!(lanes, d, y, (l, d, z) => {
+        Activation::Sine { frequency } => zip_interleaved!(lanes, d, y, (l, d, z) => {
             let frequency = l.constant(frequency);
             l.mul(d, l.mul(frequency, math::cos(l, l.mul(frequency, z))))
         }),
