@@ -7,8 +7,9 @@
 
 use core::ops::Range;
 
-use crate::kernels::gemm::blocking::{LANE_SEGMENTS, lane_rows};
-use crate::kernels::gemm::micro_kernel::with_rows;
+use crate::kernels::gemm::blocking::DOT_PRODUCT_SEGMENTS;
+use crate::kernels::gemm::micro_kernel::with_const;
+use crate::kernels::gemm::register_tile::dot_product_rows;
 use crate::kernels::matrix::panels::Panels;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{GROUP, Lanes};
@@ -35,10 +36,10 @@ pub fn product<L: Lanes>(
 ) {
     let mut s = 0;
     while s < a.panels() {
-        let segments = s..a.panels().min(s + LANE_SEGMENTS);
+        let segments = s..a.panels().min(s + DOT_PRODUCT_SEGMENTS);
         for first in (0..cols).step_by(GROUP) {
             let block = Block { cols, first, segments: segments.clone(), a, b: &b };
-            with_rows!(GROUP.min(cols - first), NC => block.add::<L, NC>(l, c), 1 2 3 4);
+            with_const!(GROUP.min(cols - first), NC if NC <= GROUP => block.add::<L, NC>(l, c), 1 2 3 4);
         }
         s = segments.end;
     }
@@ -60,12 +61,22 @@ impl<T: Element> Block<'_, T> {
         l.vectorize(
             #[inline(always)]
             || {
-                let mut columns = [[T::Line::ZERO; NC]; LANE_SEGMENTS];
+                let mut columns = [[T::Line::ZERO; NC]; DOT_PRODUCT_SEGMENTS];
                 self.transpose(l, &mut columns);
-                let most = lane_rows(NC, L::ACCUMULATORS);
-                let m = with_rows!(most, MR => self.rows::<L, MR, NC>(l, c, &columns, 0), 1 2 4 8 16);
-                let m = with_rows!(most.min(4), MR => self.rows::<L, MR, NC>(l, c, &columns, m), 1 2 4);
-                self.rows::<L, 1, NC>(l, c, &columns, m);
+                let most = const { dot_product_rows(NC, L::ACCUMULATORS) };
+                // Each height once: after rows by fours there are none to be taken by fours.
+                let mut m = with_const!(
+                    most,
+                    MR if MR == dot_product_rows(NC, L::ACCUMULATORS) =>
+                        self.rows::<L, MR, NC>(l, c, &columns, 0),
+                    1 2 4 8 16
+                );
+                if const { dot_product_rows(NC, L::ACCUMULATORS) > 4 } {
+                    m = self.rows::<L, 4, NC>(l, c, &columns, m);
+                }
+                if const { dot_product_rows(NC, L::ACCUMULATORS) > 1 } {
+                    self.rows::<L, 1, NC>(l, c, &columns, m);
+                }
             },
         );
     }
@@ -75,7 +86,7 @@ impl<T: Element> Block<'_, T> {
     fn transpose<L: Lanes<Element = T>, const NC: usize>(
         &self,
         l: L,
-        columns: &mut [[T::Line; NC]; LANE_SEGMENTS],
+        columns: &mut [[T::Line; NC]; DOT_PRODUCT_SEGMENTS],
     ) {
         for (columns, s) in columns.iter_mut().zip(self.segments.clone()) {
             let lines = &self.b.lines[s * self.b.segment..];
@@ -92,7 +103,7 @@ impl<T: Element> Block<'_, T> {
         &self,
         l: L,
         c: &mut [T::Line],
-        columns: &[[T::Line; NC]; LANE_SEGMENTS],
+        columns: &[[T::Line; NC]; DOT_PRODUCT_SEGMENTS],
         mut m: usize,
     ) -> usize {
         let columns = &columns[..self.segments.len()];

@@ -257,8 +257,14 @@ pub fn accumulate_split<
     steps: usize,
 ) {
     const { assert!(NP > 0 && CHAINS.is_power_of_two() && ACCUMULATOR_PERIOD.is_multiple_of(CHAINS)) };
+    if const { CHAINS == 1 } {
+        if steps > 0 {
+            accumulate_with_ones::<L, W, MR, ONES, NP>(l, sums, ones, a, b, Segments::one(steps));
+        }
+        return;
+    }
     let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
-    let chained = if CHAINS == 1 { 0 } else { steps - steps % ACCUMULATOR_PERIOD };
+    let chained = steps - steps % ACCUMULATOR_PERIOD;
     for panel in b {
         assert!(chained <= panel.len());
     }
@@ -416,12 +422,15 @@ pub fn edge_panel<L: Lanes, W: AccessPattern>(
 ) {
     let row = W::row::<L::Element>();
     // Eight independent sums hide the latency of a fused multiply-add, where there are registers for them.
-    let (eights, rest) = if L::ACCUMULATORS >= 8 { c.as_chunks_mut::<8>() } else { (&mut [][..], c) };
-    for (i, lines) in eights.iter_mut().enumerate() {
-        let epilogue = epilogue.part(8 * i..8 * i + 8);
-        few::<L, W, 8>(l, lines, (&a[8 * i * row..], b), start, (mask, epilogue));
+    let (mut rest, mut done) = (c, 0);
+    if const { L::ACCUMULATORS >= 8 } {
+        let (eights, others) = rest.as_chunks_mut::<8>();
+        for (i, lines) in eights.iter_mut().enumerate() {
+            let epilogue = epilogue.part(8 * i..8 * i + 8);
+            few::<L, W, 8>(l, lines, (&a[8 * i * row..], b), start, (mask, epilogue));
+        }
+        (rest, done) = (others, 8 * eights.len());
     }
-    let done = 8 * eights.len();
     let (fours, ones) = rest.as_chunks_mut::<4>();
     for (i, lines) in fours.iter_mut().enumerate() {
         let i = done + 4 * i;
@@ -457,19 +466,17 @@ pub fn few<L: Lanes, W: AccessPattern, const MR: usize>(
     }
 }
 
-/// Runs an expression with the constant `MR` equal to a number of rows.
-macro_rules! with_rows {
-    ($rows:expr, $mr:ident => $run:expr) => {
-        with_rows!($rows, $mr => $run, 1 2 3 4 5 6 7 8 9 10 11 12)
-    };
-    ($rows:expr, $mr:ident => $run:expr, $($n:literal)*) => {
-        match $rows {
-            $($n => {
-                const $mr: usize = $n;
+/// Runs an expression with a constant equal to a number, one of those listed for which a constant expression is true: for
+/// no other is the expression compiled.
+macro_rules! with_const {
+    ($value:expr, $n:ident if $exists:expr => $run:expr, $($literal:literal)*) => {
+        match $value {
+            $($literal if { const $n: usize = $literal; const { $exists } } => {
+                const $n: usize = $literal;
                 $run
             })*
-            _ => unreachable!("a tile has 1 to 12 rows"),
+            _ => unreachable!("no tile has this size"),
         }
     };
 }
-pub(super) use with_rows;
+pub(super) use with_const;

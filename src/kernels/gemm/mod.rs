@@ -6,4 +6,5 @@ pub mod dot_product;
 pub mod micro_kernel;
 pub mod packed4;
 pub mod products;
+pub mod register_tile;
 pub mod weight_gradient;

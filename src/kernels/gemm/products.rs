@@ -24,13 +24,15 @@ use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
 use crate::kernels::gemm::blocking::{
-    L2_LINES, NC_PANELS, PREFETCH_LINES, fits_in_registers, next_rows, next_tiles, panels_per_tile,
-    panels_per_tile_beyond_l2, prefetches_lines, prefetches_next, rows_per_tile, segments_of_block,
-    uses_dot_product,
+    L2_LINES, NC_PANELS, PREFETCH_LINES, segments_of_block, uses_dot_product,
 };
 use crate::kernels::gemm::dot_product;
 use crate::kernels::gemm::micro_kernel::{
-    Epilogue, RowMajor, RowMajorBeyondL2, Segments, accumulate, edge_panel, load_sums, store_sums, with_rows,
+    Epilogue, RowMajor, RowMajorBeyondL2, Segments, accumulate, edge_panel, load_sums, store_sums, with_const,
+};
+use crate::kernels::gemm::register_tile::{
+    next_rows, next_tiles, panels_per_tile, panels_per_tile_beyond_l2, prefetches_lines, prefetches_next,
+    rows_per_tile, tile_exists,
 };
 use crate::kernels::matrix::panels::{Panels, PanelsMut, clear_padding};
 use crate::kernels::matrix::transpose::transposed_stride;
@@ -366,14 +368,7 @@ struct Group<'c, 'a, T: Element> {
 impl<T: Element> Group<'_, '_, T> {
     #[inline(always)]
     fn run<L: Lanes<Element = T>>(self, l: L, np: usize) {
-        match np {
-            1 => self.panels::<L, 1>(l),
-            2 => self.panels::<L, 2>(l),
-            3 => self.panels::<L, 3>(l),
-            4 => self.panels::<L, 4>(l),
-            8 => self.panels::<L, 8>(l),
-            _ => unreachable!("no tile has this many panels"),
-        }
+        with_const!(np, NP if tile_exists(1, NP, L::ACCUMULATORS) => self.panels::<L, NP>(l), 1 2 3 4 8);
     }
 
     /// Tile by tile. The first of them ask for the lines of `B` of the next group, so many of each segment.
@@ -386,7 +381,11 @@ impl<T: Element> Group<'_, '_, T> {
             let (rows, count) = next_tiles(a.rows - m, mr);
             let (end, block) = (m + rows * count, block.clone());
             let tiles = Tiles { c: &mut *c, a, b, first, rows: m..end, block, epilogue, ahead, done };
-            with_rows!(rows, MR => tiles.run::<L, MR, NP>(l));
+            with_const!(
+                rows,
+                MR if tile_exists(MR, NP, L::ACCUMULATORS) => tiles.run::<L, MR, NP>(l),
+                1 2 3 4 5 6 7 8 9 10 11 12
+            );
             m = end;
             done += count;
         }
@@ -414,9 +413,6 @@ struct Tiles<'c, 'a, T: Element> {
 impl<T: Element> Tiles<'_, '_, T> {
     #[inline(always)]
     fn run<L: Lanes<Element = T>, const MR: usize, const NP: usize>(self, l: L) {
-        if !fits_in_registers(MR, NP, L::ACCUMULATORS) {
-            unreachable!("a tile's sums fit in registers");
-        }
         l.vectorize(
             #[inline(always)]
             || {
@@ -435,7 +431,7 @@ impl<T: Element> Tiles<'_, '_, T> {
                     let segments = segments.asking(ahead);
                     let mut sums = self.start::<L, MR, NP>(l, m);
                     let a = elements::<T>(&a[m..]);
-                    if prefetches_lines(MR, NP, L::ACCUMULATORS) && self.b.exceeds_l2() {
+                    if const { prefetches_lines(MR, NP, L::ACCUMULATORS) } && self.b.exceeds_l2() {
                         accumulate::<L, RowMajorBeyondL2, MR, NP>(l, &mut sums, a, b, segments);
                     } else {
                         accumulate::<L, RowMajor, MR, NP>(l, &mut sums, a, b, segments);

@@ -7,13 +7,14 @@ use crate::kernels::matrix::transpose::transpose_block;
 use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
-use crate::kernels::gemm::blocking::{
-    accumulators_of, fits_in_registers, next_rows, panels_per_tile, rows_per_tile, takes_ones,
-    transposed_panels, uses_transposed,
-};
+use crate::kernels::gemm::blocking::{EDGE_COLUMNS, uses_transposed};
 use crate::kernels::gemm::micro_kernel::{
     AccessPattern, ColumnMajor, ColumnMajorThenNext, Constant, Epilogue, accumulate_split, edge_panel,
-    load_sums, store_sums, with_rows,
+    load_sums, store_sums, with_const,
+};
+use crate::kernels::gemm::register_tile::{
+    TilePlace, accumulators_of, next_rows, panels_per_gradient_tile, rows_per_gradient_tile, takes_ones,
+    transposed_panels,
 };
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
@@ -75,16 +76,16 @@ fn tiled_weight_gradient<L: Lanes>(
     let as_they_lie = owned - usize::from(narrow);
     let mut p = 0;
     while p < as_they_lie {
-        let np = panels_per_tile(as_they_lie - p, usize::MAX, L::ACCUMULATORS);
+        let np = panels_per_gradient_tile(as_they_lie - p, L::ACCUMULATORS);
         let lines = p * stride..(p + np) * stride;
         let c = &mut d_w[lines.clone()];
         let descent = descent.as_mut().map(|descent| descent.part(lines));
-        match np {
-            1 => gradient_panels::<L, 1>(l, (c, descent), x, d_z, first + p, start),
-            2 => gradient_panels::<L, 2>(l, (c, descent), x, d_z, first + p, start),
-            3 => gradient_panels::<L, 3>(l, (c, descent), x, d_z, first + p, start),
-            _ => unreachable!("many rows never take more than three panels"),
-        }
+        with_const!(
+            np,
+            NP if rows_per_gradient_tile(NP, L::ACCUMULATORS) > 0 =>
+                gradient_panels::<L, NP>(l, (c, descent), x, d_z, first + p, start),
+            1 2 3
+        );
         p += np;
     }
     if has_last {
@@ -109,7 +110,7 @@ fn gradient_panels<L: Lanes, const NP: usize>(
     start: Beta,
 ) {
     let lanes = L::Element::LANES;
-    let mr = rows_per_tile(NP, L::ACCUMULATORS).min(8);
+    let mr = const { rows_per_gradient_tile(NP, L::ACCUMULATORS) };
     let mut tile = GradientTile { c, d_z, first, inputs: x.cols, start, descent };
     for s in 0..x.panels() {
         let column = elements::<L::Element>(x.panel(s));
@@ -123,17 +124,37 @@ fn gradient_panels<L: Lanes, const NP: usize>(
                 match width {
                     1 if s > 0 => tile.last::<L, 1, NP, { accumulators_of(1) }>(l, a, line),
                     2 if s > 0 => tile.last::<L, 2, NP, { accumulators_of(2) }>(l, a, line),
-                    _ => with_rows!(rows, MR => tile.last::<L, MR, NP, 1>(l, a, line)),
+                    _ => with_const!(
+                        rows,
+                        MR if has_tile::<L>(TilePlace::EndsInputs, MR, NP) =>
+                            tile.last::<L, MR, NP, 1>(l, a, line),
+                        1 2 3 4 5 6 7 8
+                    ),
                 }
             } else if i + rows == lanes {
                 // The last tile of a whole panel: 16 inputs are 8 and 8, 6, 5 and 5, or 2 each, 8 are 8, 4 and 4, or 2 each.
-                with_rows!(rows, MR => tile.run::<L, ColumnMajorThenNext, MR, NP>(l, a, line), 2 4 5 8);
+                with_const!(
+                    rows,
+                    MR if has_tile::<L>(TilePlace::EndsPanel, MR, NP) =>
+                        tile.run::<L, ColumnMajorThenNext, MR, NP>(l, a, line),
+                    1 2 3 4 5 6 7 8
+                );
             } else {
-                with_rows!(rows, MR => tile.run::<L, ColumnMajor, MR, NP>(l, a, line));
+                with_const!(
+                    rows,
+                    MR if has_tile::<L>(TilePlace::Inner, MR, NP) =>
+                        tile.run::<L, ColumnMajor, MR, NP>(l, a, line),
+                    1 2 3 4 5 6 7 8
+                );
             }
             i += rows;
         }
     }
+}
+
+/// [`TilePlace::has_tile`] of an instruction set.
+const fn has_tile<L: Lanes>(place: TilePlace, mr: usize, np: usize) -> bool {
+    place.has_tile(mr, np, L::Element::LANES, L::ACCUMULATORS)
 }
 
 /// `MR` lines by `NP` panels of a weight gradient.
@@ -186,7 +207,7 @@ impl<T: Element> GradientTile<'_, '_, T> {
     where
         L: Lanes<Element = T>,
     {
-        if takes_ones(MR, NP * CHAINS, L::ACCUMULATORS) {
+        if const { takes_ones(MR, NP * CHAINS, L::ACCUMULATORS) } {
             self.with_ones::<L, ColumnMajor, MR, 1, NP, CHAINS>(l, a, line);
         } else {
             self.with_ones::<L, ColumnMajor, MR, 0, NP, CHAINS>(l, a, line);
@@ -215,10 +236,6 @@ impl<T: Element> GradientTile<'_, '_, T> {
         L: Lanes<Element = T>,
         W: AccessPattern,
     {
-        let fits = fits_in_registers(MR, NP, L::ACCUMULATORS);
-        if !fits || (ONES > 0 && !takes_ones(MR, NP * CHAINS, L::ACCUMULATORS)) {
-            unreachable!("a tile's sums fit in registers");
-        }
         l.vectorize(
             #[inline(always)]
             || {
@@ -275,14 +292,16 @@ fn narrow_gradient<L: Lanes>(
         let np = next_rows(x.panels() - p, transposed_panels(cols, L::ACCUMULATORS));
         let inputs = p * L::Element::LANES..x.cols.min((p + np) * L::Element::LANES);
         let c = &mut weights[inputs];
-        with_rows!(cols, MR => match np {
-            6 => turned::<L, MR, 6, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
-            5 => turned::<L, MR, 5, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
-            4 => turned::<L, MR, 4, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
-            3 => turned::<L, MR, 3, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
-            2 => turned::<L, MR, 2, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
-            _ => turned::<L, MR, 1, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
-        }, 1 2 3 4 5 6);
+        with_const!(
+            cols,
+            MR if MR <= EDGE_COLUMNS => with_const!(
+                np,
+                NP if NP <= transposed_panels(MR, L::ACCUMULATORS) =>
+                    turned::<L, MR, NP, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
+                1 2 3 4 5 6
+            ),
+            1 2 3 4 5 6
+        );
         p += np;
     }
 }
@@ -310,9 +329,6 @@ fn turned<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
     first: usize,
     start: Beta,
 ) {
-    if NP > transposed_panels(MR, L::ACCUMULATORS) {
-        unreachable!("a tile's sums fit in registers");
-    }
     let lanes = L::Element::LANES;
     // As a tile of `C` of its own lies: `NP` panels of `MR` lines.
     let mut lines = [[LineOf::<L>::ZERO; MR]; NP];

@@ -2,8 +2,9 @@
 //! number comes out is what the reference says, on every instruction set, and neighbours are left alone.
 
 use super::Kernels;
-use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, accumulators_of, uses_dot_product};
+use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, uses_dot_product};
 use crate::kernels::gemm::products::Sweep;
+use crate::kernels::gemm::register_tile::accumulators_of;
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::Activation;
