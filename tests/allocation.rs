@@ -136,7 +136,7 @@ fn steps_of_every_kind(isa: Isa) -> usize {
     let losses = [
         Loss::MeanSquaredError,
         Loss::MeanAbsoluteError,
-        Loss::Huber(1.0),
+        Loss::Huber { delta: 1.0 },
         Loss::BinaryCrossEntropyWithLogits,
         Loss::SoftmaxCrossEntropy,
     ];

@@ -298,7 +298,9 @@ mod tests {
         let init = Init::Siren { frequency: 30.0 };
         for (is_first, limit) in [(true, 1.0 / 50.0), (false, (6.0f64 / 50.0).sqrt() / 30.0)] {
             let mut weights = Vec::new();
-            init.fill((50, 200, Activation::Sine(30.0)), is_first, &mut Random::new(3), |w| weights.push(w));
+            init.fill((50, 200, Activation::Sine { frequency: 30.0 }), is_first, &mut Random::new(3), |w| {
+                weights.push(w)
+            });
             let largest = weights.iter().fold(0.0f64, |largest, w| largest.max(w.abs()));
             assert!(largest <= limit && largest > 0.99 * limit, "{largest} of {limit}");
         }

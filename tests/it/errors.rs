@@ -38,7 +38,7 @@ fn shapes_that_cannot_be_are_refused() {
 #[test]
 fn settings_out_of_range_are_refused() {
     for bad in [f64::NAN, f64::INFINITY, -1.0] {
-        let layer = Network::<f32>::builder(1).dense(1, Activation::LeakyRelu(bad)).build();
+        let layer = Network::<f32>::builder(1).dense(1, Activation::LeakyRelu { slope: bad }).build();
         assert!(matches!(layer, Err(Error::Setting { .. })));
         let spread = Network::<f32>::builder(1).dense(1, Activation::Relu);
         assert!(matches!(
@@ -55,10 +55,10 @@ fn settings_out_of_range_are_refused() {
     // Finite in f64, not in f32.
     for large in [1e39, 1e300] {
         assert!(matches!(
-            Network::<f32>::builder(1).dense(1, Activation::LeakyRelu(large)).build(),
+            Network::<f32>::builder(1).dense(1, Activation::LeakyRelu { slope: large }).build(),
             Err(Error::Setting { .. })
         ));
-        assert!(Network::<f64>::builder(1).dense(1, Activation::LeakyRelu(large)).build().is_ok());
+        assert!(Network::<f64>::builder(1).dense(1, Activation::LeakyRelu { slope: large }).build().is_ok());
         for optimizer in
             [Optimizer::sgd(large), Optimizer::adam(large), Optimizer::sgd(1.0).weight_decay(large)]
         {
@@ -70,7 +70,7 @@ fn settings_out_of_range_are_refused() {
         assert!(matches!(weights.build(), Err(Error::Setting { .. })));
     }
     assert!(matches!(
-        Trainer::builder(network()).loss(Loss::Huber(1e-50)).build(),
+        Trainer::builder(network()).loss(Loss::Huber { delta: 1e-50 }).build(),
         Err(Error::Setting { .. })
     ));
     let early = Network::<f32>::builder(1).dense(2, Activation::Softmax).dense(1, Activation::Relu).build();
@@ -94,11 +94,11 @@ fn activations_refuse_settings_out_of_range_by_name() {
     let large = 1e39;
     let build = |activation| Network::<f32>::builder(1).dense(1, activation).build();
     let refused = [
-        (Argument::LeakyReluSlope, [-0.1, nan, infinite, large].map(LeakyRelu)),
-        (Argument::EluAlpha, [-0.1, nan, infinite, large].map(Elu)),
-        (Argument::SineFrequency, [0.0, -1.0, nan, large].map(Sine)),
-        (Argument::HardTanhMin, [nan, -infinite, -large, large].map(|low| HardTanh(low, 1.0))),
-        (Argument::HardTanhMax, [0.5, 0.4, nan, large].map(|high| HardTanh(0.5, high))),
+        (Argument::LeakyReluSlope, [-0.1, nan, infinite, large].map(|slope| LeakyRelu { slope })),
+        (Argument::EluAlpha, [-0.1, nan, infinite, large].map(|alpha| Elu { alpha })),
+        (Argument::SineFrequency, [0.0, -1.0, nan, large].map(|frequency| Sine { frequency })),
+        (Argument::HardTanhMin, [nan, -infinite, -large, large].map(|min| HardTanh { min, max: 1.0 })),
+        (Argument::HardTanhMax, [0.5, 0.4, nan, large].map(|max| HardTanh { min: 0.5, max })),
     ];
     for (setting, activations) in refused {
         for activation in activations {
@@ -108,7 +108,12 @@ fn activations_refuse_settings_out_of_range_by_name() {
             }
         }
     }
-    for activation in [LeakyRelu(0.0), Elu(0.0), Sine(1e-3), HardTanh(-2.0, -1.0)] {
+    for activation in [
+        LeakyRelu { slope: 0.0 },
+        Elu { alpha: 0.0 },
+        Sine { frequency: 1e-3 },
+        HardTanh { min: -2.0, max: -1.0 },
+    ] {
         assert!(build(activation).is_ok(), "{activation:?}");
     }
 }
@@ -150,7 +155,7 @@ fn what_has_no_use_for_a_setting_is_named() {
     let losses = [
         (Loss::MeanSquaredError, Argument::MeanSquaredError),
         (Loss::MeanAbsoluteError, Argument::MeanAbsoluteError),
-        (Loss::Huber(1.0), Argument::HuberLoss),
+        (Loss::Huber { delta: 1.0 }, Argument::HuberLoss),
         (Loss::BinaryCrossEntropyWithLogits, Argument::BinaryCrossEntropy),
     ];
     for (loss, name) in losses {
@@ -275,7 +280,7 @@ fn messages_name_both_numbers() {
 fn losses_refuse_settings_and_weights_that_do_not_fit() {
     let build = |loss| Trainer::builder(network()).loss(loss).max_batch(4);
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert!(matches!(build(Loss::Huber(bad)).build(), Err(Error::Setting { .. })), "{bad}");
+        assert!(matches!(build(Loss::Huber { delta: bad }).build(), Err(Error::Setting { .. })), "{bad}");
     }
     let cross_entropy = || build(Loss::SoftmaxCrossEntropy);
     assert_eq!(
@@ -286,8 +291,14 @@ fn losses_refuse_settings_and_weights_that_do_not_fit() {
         assert!(matches!(cross_entropy().class_weights(&[1.0, bad]).build(), Err(Error::Setting { .. })));
         assert!(matches!(cross_entropy().label_smoothing(bad).build(), Err(Error::Setting { .. })));
     }
-    assert!(matches!(build(Loss::Huber(1.0)).class_weights(&[1.0; 2]).build(), Err(Error::Unused { .. })));
-    assert!(matches!(build(Loss::Huber(1.0)).label_smoothing(0.1).build(), Err(Error::Unused { .. })));
+    assert!(matches!(
+        build(Loss::Huber { delta: 1.0 }).class_weights(&[1.0; 2]).build(),
+        Err(Error::Unused { .. })
+    ));
+    assert!(matches!(
+        build(Loss::Huber { delta: 1.0 }).label_smoothing(0.1).build(),
+        Err(Error::Unused { .. })
+    ));
 
     let mut trainer = build(Loss::MeanAbsoluteError).build().unwrap();
     let before = trainer.gradients().to_vec();

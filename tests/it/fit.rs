@@ -103,7 +103,7 @@ fn an_evaluation_is_the_loss_over_all_rows_at_once() {
                 builder.max_batch(max_batch).build().unwrap()
             };
             let close = |a: f64, b: f64| assert!((a - b).abs() <= 1e-6 * b.abs(), "{a} is not {b}");
-            let loss = Loss::Huber(0.4);
+            let loss = Loss::Huber { delta: 0.4 };
             let at_once = build(loss, 50).compute_gradients_weighted(&x, &values, &weights).unwrap();
             let data = Dataset::new(&x, &values).weights(&weights);
             close(build(loss, 7).evaluate(data).unwrap().loss, at_once);

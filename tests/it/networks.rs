@@ -145,7 +145,7 @@ fn f32_losses_and_gradients_stay_near_f64_wherever_logits_are() {
                 let gradients = gradients(&trainer);
                 // A kink that f32 and f64 see from two sides, and logits that are rounded, are no errors of the loss.
                 let kinks = rounded.activations.iter().any(|&activation| has_kinks(activation))
-                    || matches!(rounded.loss, Loss::MeanAbsoluteError | Loss::Huber(_));
+                    || matches!(rounded.loss, Loss::MeanAbsoluteError | Loss::Huber { .. });
                 let terms = (rounded.batch + rounded.sizes.iter().sum::<usize>()) as f64;
                 let logits = if shifted { offset } else { 0.0 };
                 let bound = 16.0 * terms * f64::from(f32::EPSILON) * (1.0 + expected_loss.abs())
@@ -371,7 +371,7 @@ fn activation_of_nothing_is_nothing(isa: Isa) {
         activation.apply_with::<f64>(isa, &mut []).unwrap();
     }
     let mut untouched = [1.0, f64::NAN];
-    assert!(Activation::LeakyRelu(f64::NAN).apply_with(isa, &mut untouched).is_err());
+    assert!(Activation::LeakyRelu { slope: f64::NAN }.apply_with(isa, &mut untouched).is_err());
     assert_eq!(untouched[0], 1.0);
 }
 
@@ -506,7 +506,7 @@ fn gradients_of_inputs_stay_until_the_next_backward_pass() {
 
 #[test]
 fn only_the_first_layer_of_sines_is_spread_over_its_inputs() {
-    let sine = Activation::Sine(30.0);
+    let sine = Activation::Sine { frequency: 30.0 };
     let builder = Network::<f64>::builder(50).dense(200, sine).dense(100, sine).dense(60, sine);
     let network = builder.init(Init::Siren { frequency: 30.0 }).seed(3).build().unwrap();
     let limits = [1.0 / 50.0, (6.0_f64 / 200.0).sqrt() / 30.0, (6.0_f64 / 100.0).sqrt() / 30.0];

@@ -38,7 +38,10 @@ pub enum Loss {
     /// `sum_j` of `(y_j - t_j)^2 / 2` up to a distance of `delta`, and `delta (|y_j - t_j| - delta / 2)` beyond;
     /// its mean is over the batch and the outputs. `torch.nn.HuberLoss`, whose `delta` is 1 by default (Huber
     /// 1964).
-    Huber(f64),
+    Huber {
+        /// Where the parabola ends, finite and above 0.
+        delta: f64,
+    },
     /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is over the
     /// batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Under a last layer with [`Activation::Sigmoid`] the
     /// loss takes the sums beneath: the sigmoid is not applied twice.
@@ -55,6 +58,7 @@ pub enum Loss {
 
 /// How the losses of the rows become one number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reduction {
     /// Their mean, over what [`Loss`] says. With sample weights the weighted sum is divided by the sum of the
     /// weights (times the outputs, for a loss whose mean is over them too); 0 if all weights are 0.
@@ -78,7 +82,7 @@ impl Loss {
     /// The setting that is out of range, if one is.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         match self {
-            Self::Huber(delta) if !(T::from_f64(delta) > T::ZERO && T::holds(delta)) => {
+            Self::Huber { delta } if !(T::from_f64(delta) > T::ZERO && T::holds(delta)) => {
                 Err(Error::Setting { argument: Argument::HuberDelta, value: delta })
             }
             _ => Ok(()),
@@ -89,7 +93,7 @@ impl Loss {
         match self {
             Self::MeanSquaredError => Argument::MeanSquaredError,
             Self::MeanAbsoluteError => Argument::MeanAbsoluteError,
-            Self::Huber(_) => Argument::HuberLoss,
+            Self::Huber { .. } => Argument::HuberLoss,
             Self::BinaryCrossEntropyWithLogits => Argument::BinaryCrossEntropy,
             Self::SoftmaxCrossEntropy => Argument::SoftmaxCrossEntropy,
         }
@@ -350,7 +354,7 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
             let sign = l.select(l.eq(difference, zero), zero, l.flip_sign(one, difference));
             (l.abs(difference), l.select(l.eq(difference, difference), sign, difference))
         }
-        Loss::Huber(delta) => {
+        Loss::Huber { delta } => {
             let (low, high, half) = (l.constant(-delta), l.constant(delta), l.constant(0.5));
             let clipped = l.max(low, l.min(high, difference));
             (l.mul(clipped, l.neg_mul_add(half, clipped, difference)), clipped)

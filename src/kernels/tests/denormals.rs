@@ -249,8 +249,12 @@ fn check_gradients<T: Element>() -> usize {
 #[derive(Default)]
 struct Losses(usize);
 
-const BY_ELEMENT: [Loss; 4] =
-    [Loss::MeanSquaredError, Loss::MeanAbsoluteError, Loss::Huber(1.0), Loss::BinaryCrossEntropyWithLogits];
+const BY_ELEMENT: [Loss; 4] = [
+    Loss::MeanSquaredError,
+    Loss::MeanAbsoluteError,
+    Loss::Huber { delta: 1.0 },
+    Loss::BinaryCrossEntropyWithLogits,
+];
 
 impl<T: Scalar> Check<T> for Losses {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {

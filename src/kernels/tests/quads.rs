@@ -168,7 +168,7 @@ impl<T: Element> Check<T> for Losses {
         let losses = [
             Loss::MeanSquaredError,
             Loss::MeanAbsoluteError,
-            Loss::Huber(0.3),
+            Loss::Huber { delta: 0.3 },
             Loss::BinaryCrossEntropyWithLogits,
         ];
         for (loss, (rows, cols)) in losses.into_iter().flat_map(|loss| shapes::<T>().map(move |s| (loss, s)))

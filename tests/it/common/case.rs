@@ -10,23 +10,23 @@ pub const HIDDEN: [Activation; 15] = [
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Relu,
-    Activation::LeakyRelu(0.1),
-    Activation::Elu(0.7),
+    Activation::LeakyRelu { slope: 0.1 },
+    Activation::Elu { alpha: 0.7 },
     Activation::Selu,
     Activation::Gelu,
     Activation::GeluTanh,
     Activation::Silu,
     Activation::Softplus,
     Activation::HardSigmoid,
-    Activation::HardTanh(-0.6, 1.5),
+    Activation::HardTanh { min: -0.6, max: 1.5 },
     Activation::SquaredClippedRelu,
-    Activation::Sine(2.0),
+    Activation::Sine { frequency: 2.0 },
 ];
 
 pub const LOSSES: [Loss; 6] = [
     Loss::MeanSquaredError,
     Loss::MeanAbsoluteError,
-    Loss::Huber(0.3),
+    Loss::Huber { delta: 0.3 },
     Loss::BinaryCrossEntropyWithLogits,
     Loss::SoftmaxCrossEntropy,
     Loss::SoftmaxCrossEntropy,
@@ -37,7 +37,7 @@ pub fn has_kinks(activation: Activation) -> bool {
     use Activation::{Elu, HardSigmoid, HardTanh, LeakyRelu, Relu, Selu, SquaredClippedRelu};
     matches!(
         activation,
-        Relu | LeakyRelu(_) | Elu(_) | Selu | HardSigmoid | HardTanh(..) | SquaredClippedRelu
+        Relu | LeakyRelu { .. } | Elu { .. } | Selu | HardSigmoid | HardTanh { .. } | SquaredClippedRelu
     )
 }
 
