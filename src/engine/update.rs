@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use crate::engine::batch::GradientShard;
 use crate::engine::dispatch::Engine;
+use crate::engine::micro_batch::LayerGradient;
 use crate::engine::parallel::{Divide, Split, split_point_of};
 use crate::engine::partition::{ParameterBlock, ParameterPartition, refresh_transposed};
 use crate::error::Error;
@@ -173,8 +174,9 @@ fn sum_gradient<T: Element, L: Lanes<Element = T>>(
     }
     for (i, shard) in shards.iter().enumerate() {
         let descent = if i + 1 == shards.len() { descent.take() } else { None };
-        let place = (block.layer, block.first_panel);
-        shard.micro_batch.weight_gradient(l, network, place, (gradients, start), descent);
+        let (layer, first_panel) = (block.layer, block.first_panel);
+        let gradient = LayerGradient { layer, first_panel, d_w: gradients, start };
+        shard.micro_batch.weight_gradient(l, &network.layers, gradient, descent);
         start = Beta::One;
     }
 }
