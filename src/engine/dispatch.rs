@@ -29,7 +29,7 @@ pub trait Engine<T: Element>: Send + Sync {
     /// See [`PredictionRange::run`].
     fn predict_range(&self, rows: &mut PredictionRange<'_, T>);
     /// See [`ParameterBlocks::run`].
-    fn update_blocks(&self, owned: &mut ParameterBlocks<'_, T>, work: &UpdatePlan<'_, T>);
+    fn update_blocks(&self, blocks: &mut ParameterBlocks<'_, T>, plan: &UpdatePlan);
     /// See [`SinglePanelStep::run`].
     fn step_single_panel(&self, step: &mut SinglePanelStep<'_, T>) -> f64;
     /// See [`SinglePanelPrediction::run`] and [`SinglePanelPrediction::run_line`].
@@ -96,10 +96,10 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
         );
     }
 
-    fn update_blocks(&self, owned: &mut ParameterBlocks<'_, T>, work: &UpdatePlan<'_, T>) {
+    fn update_blocks(&self, blocks: &mut ParameterBlocks<'_, T>, plan: &UpdatePlan) {
         self.vectorize(
             #[inline(always)]
-            || owned.run(*self, work),
+            || blocks.run(*self, plan),
         );
     }
 
