@@ -11,7 +11,7 @@ use crate::engine::batch::BatchRange;
 use crate::engine::partition::{ParameterBlock, refresh_transposed};
 use crate::engine::prediction::PredictionRange;
 use crate::engine::single_panel::{
-    Arrangement, Quads, LinePerRow, SinglePanelPrediction, SinglePanelStep,
+    Arrangement, GroupPerRow, LinePerRow, SinglePanelPrediction, SinglePanelStep,
 };
 use crate::engine::update::{ParameterBlocks, UpdatePlan};
 use crate::kernels::gemm::packed4;
@@ -112,11 +112,11 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
         match step.fits_groups() {
             true if packed4::fit_a_line::<T>(step.rows) => self.vectorize(
                 #[inline(always)]
-                || step.run::<_, Quads>(*self, 1),
+                || step.run::<_, GroupPerRow>(*self, 1),
             ),
             true => self.vectorize(
                 #[inline(always)]
-                || step.run::<_, Quads>(*self, <Quads as Arrangement<L>>::lines(step.rows)),
+                || step.run::<_, GroupPerRow>(*self, <GroupPerRow as Arrangement<L>>::lines(step.rows)),
             ),
             false => self.vectorize(
                 #[inline(always)]
@@ -133,7 +133,7 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
             ),
             true => self.vectorize(
                 #[inline(always)]
-                || rows.run::<_, Quads>(*self, <Quads as Arrangement<L>>::lines(rows.rows)),
+                || rows.run::<_, GroupPerRow>(*self, <GroupPerRow as Arrangement<L>>::lines(rows.rows)),
             ),
             false if rows.rows == 1 => self.vectorize(
                 #[inline(always)]

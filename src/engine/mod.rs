@@ -12,7 +12,7 @@
 //! | `prefetcher.rs` | the next micro-batch's rows, prefetched during this one |
 //! | `partition.rs` | blocks of parameters, and the transposed copy of weights |
 //! | `update.rs` | gradients to parameters, block by block |
-//! | `single_panel.rs` | whole steps and predictions of small networks in one crossing |
+//! | `single_panel/` | whole steps and predictions of small networks in one crossing |
 //! | `apply.rs` | activations without a network |
 //!
 //! A step is `plan`, `parallel`, `dispatch`, `batch`, `micro_batch`, then `parallel`, `dispatch`, `update`.
