@@ -21,7 +21,7 @@ use crate::engine::partition::{ParameterBlock, ParameterPartition};
 use crate::engine::plan::{MicroBatchRows, Plan, shard_grain, step_flop};
 use crate::engine::prediction::shares;
 use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelStep};
-use crate::engine::update::{Finish, GradientClipping, Parts, complete};
+use crate::engine::update::{GradientClipping, ParameterBlocks, UpdatePlan};
 use crate::error::{Error, check_batch, check_length};
 use crate::kernels::matrix::Beta;
 use crate::kernels::ops::dropout::DropoutRng;
@@ -180,7 +180,7 @@ impl<T: Element> Trainer<T> {
         }
         let flop = step_flop(batch, self.network.parameter_count());
         let pass = Some(PassKind::Train(objective));
-        let finish = Finish { sum: Some(start), measure: self.reports, clipping: self.clipping, update };
+        let finish = UpdatePlan { sum: Some(start), measure: self.reports, clipping: self.clipping, update };
         self.start_report(batch);
         self.passes += 1;
         let loss = self.run(x, flop, pass, finish)?;
@@ -221,7 +221,7 @@ impl<T: Element> Trainer<T> {
         let loss = engine.step_single_panel(&mut step);
         self.passes += 1;
         if measures && let Some(&update) = update {
-            let finish = Finish { clipping: self.clipping, update: Some(update), ..Finish::NOTHING };
+            let finish = UpdatePlan { clipping: self.clipping, update: Some(update), ..UpdatePlan::NOTHING };
             self.run(&[], 0, None, finish)?;
         }
         self.steps += u64::from(update.is_some());
@@ -235,7 +235,7 @@ impl<T: Element> Trainer<T> {
         x: &[T],
         flop: usize,
         pass: Option<PassKind<'_, T>>,
-        finish: Finish,
+        finish: UpdatePlan,
     ) -> Result<f64, Error> {
         let batch = x.len() / self.network.inputs();
         let most = match self.plan {
@@ -282,9 +282,17 @@ impl<T: Element> Trainer<T> {
             let scale = pass.and_then(PassKind::loss_scale);
             let loss = scale.map_or(0.0, |scale| scale * total_loss(shards, *plan));
             let moments = moments.each_mut().map(Vec::as_mut_slice);
-            let parts =
-                Parts { network, engine, partition, gradients, moments, squares, shards, steps: *steps };
-            complete(split, parts, loss, &finish)?;
+            let blocks = ParameterBlocks {
+                blocks: &partition.blocks,
+                parameters: &mut network.parameters,
+                gradients,
+                moments,
+                transposed: &mut partition.transposed,
+                squares,
+                layers: &network.layers,
+                shards,
+            };
+            blocks.complete(engine, split, &finish, loss, *steps + 1)?;
             Ok(loss)
         })
     }
@@ -378,7 +386,7 @@ impl<T: Element> Trainer<T> {
     /// check. Nothing has changed then.
     pub fn apply_gradients(&mut self) -> Result<(), Error> {
         let update = Some(self.next_update());
-        let finish = Finish { clipping: self.clipping, update, ..Finish::NOTHING };
+        let finish = UpdatePlan { clipping: self.clipping, update, ..UpdatePlan::NOTHING };
         self.run(&[], UPDATE_FLOP.saturating_mul(self.network.parameter_count()), None, finish)?;
         self.forward_cache.batch = 0;
         self.steps += 1;
@@ -410,7 +418,7 @@ impl<T: Element> Trainer<T> {
         self.start_report(batch);
         self.passes += 1;
         let flop = batch.saturating_mul(2 * self.network.parameter_count());
-        self.run(x, flop, Some(PassKind::Forward), Finish::NOTHING)?;
+        self.run(x, flop, Some(PassKind::Forward), UpdatePlan::NOTHING)?;
         self.forward_cache.batch = batch;
         Ok(&self.forward_cache.outputs[..batch * self.network.outputs()])
     }
@@ -442,7 +450,7 @@ impl<T: Element> Trainer<T> {
         check_length(Argument::OutputGradients, batch * self.network.outputs(), d_outputs.len())?;
         let flop = step_flop(batch, self.network.parameter_count());
         let x = core::mem::take(&mut self.forward_cache.x);
-        let finish = Finish { sum: Some(Beta::Zero), measure: self.reports, ..Finish::NOTHING };
+        let finish = UpdatePlan { sum: Some(Beta::Zero), measure: self.reports, ..UpdatePlan::NOTHING };
         let rows = &x[..batch * self.network.inputs()];
         let done = self.run(rows, flop, Some(PassKind::Backward(d_outputs)), finish);
         self.forward_cache.x = x;
@@ -526,7 +534,7 @@ impl<T: Element> Trainer<T> {
         self.forward_cache.batch = 0;
         let pass = Some(PassKind::Evaluate(Objective { loss: self.loss, scale, targets, weights }));
         let flop = x.len() / self.network.inputs() * 2 * self.network.parameter_count();
-        self.run(x, flop, pass, Finish::NOTHING)
+        self.run(x, flop, pass, UpdatePlan::NOTHING)
     }
 
     /// The outputs of the last [`Trainer::loss_of`]; logits, for a loss that takes them.
