@@ -21,6 +21,9 @@ use crate::simd::scalar::Element;
 #[derive(Clone)]
 pub struct GradientShard<T: Element> {
     pub(crate) micro_batch: MicroBatch<T>,
+    /// One for each micro-batch of the shard, for a depth-first pass forward that a pass backward follows. Empty until one is
+    /// requested, and in the two-phase schedule, where the shard's only micro-batch is kept anyway.
+    pub(crate) kept: Vec<MicroBatch<T>>,
     /// The gradient of so many shards' rows, from this one on. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
     /// 0 where the gradient of another shard has this one's rows.
@@ -40,8 +43,7 @@ pub enum PassKind<'a, T: Element> {
     Evaluate(Objective<'a, T>),
     /// Forward, a loss, backward.
     Train(Objective<'a, T>),
-    /// Backward from the gradient of the outputs, `[batch, outputs]`; forward before it if the tiles have
-    /// not kept it.
+    /// Backward from the gradient of the outputs, `[batch, outputs]`, through what [`PassKind::Forward`] has kept.
     Backward(&'a [T]),
 }
 
@@ -58,6 +60,11 @@ impl<T: Element> PassKind<'_, T> {
     pub(crate) fn goes_back(self) -> bool {
         matches!(self, Self::Train(_) | Self::Backward(_))
     }
+
+    /// Whether the activations of every micro-batch stay, or are there.
+    fn keeps(self) -> bool {
+        matches!(self, Self::Forward | Self::Backward(_))
+    }
 }
 
 /// What every thread of a pass reads.
@@ -65,7 +72,7 @@ impl<T: Element> PassKind<'_, T> {
 pub struct PassContext<'a, T: Element> {
     pub(crate) network: &'a Network<T>,
     pub(crate) partition: &'a ParameterPartition<T>,
-    /// `[batch, inputs]`.
+    /// `[batch, inputs]`; empty in a pass that only goes back.
     pub(crate) x: &'a [T],
     pub(crate) batch: usize,
     pub(crate) pass: PassKind<'a, T>,
@@ -87,15 +94,16 @@ impl<'a, T: Element> PassContext<'a, T> {
         }
         let (layers, inputs, outputs) =
             (self.network.layers.len(), self.network.inputs(), self.network.outputs());
-        let targets = match self.pass {
-            PassKind::Forward => Targets::Values(&[]),
-            PassKind::Evaluate(objective) | PassKind::Train(objective) => {
-                objective.targets.rows(rows.clone(), outputs)
-            }
-            PassKind::Backward(d_outputs) => Targets::Values(d_outputs).rows(rows.clone(), outputs),
-        };
         // Once before each product.
-        let parts = if self.pass.goes_back() { 3 * layers - 1 } else { layers };
+        let (targets, parts) = match self.pass {
+            PassKind::Forward => (Targets::Values(&[]), layers),
+            PassKind::Evaluate(objective) => (objective.targets.rows(rows.clone(), outputs), layers),
+            PassKind::Train(objective) => (objective.targets.rows(rows.clone(), outputs), 3 * layers - 1),
+            PassKind::Backward(d_outputs) => {
+                let d_outputs = Targets::Values(d_outputs).rows(rows, outputs);
+                return Prefetcher::new(&[], d_outputs, 2 * layers - 1);
+            }
+        };
         Prefetcher::new(&self.x[rows.start * inputs..rows.end * inputs], targets, parts)
     }
 }
@@ -104,7 +112,7 @@ impl<'a, T: Element> PassContext<'a, T> {
 pub struct BatchRange<'a, T: Element> {
     pub(crate) shards: &'a mut [GradientShard<T>],
     pub(crate) first_row: usize,
-    /// From the first row on.
+    /// From the first row on, or empty.
     pub(crate) outputs: &'a mut [T],
     /// From the first row on, or empty.
     pub(crate) input_gradients: &'a mut [T],
@@ -132,7 +140,8 @@ impl<T: Element> Divide for BatchRange<'_, T> {
     fn divide(self, left: usize) -> (Self, Self) {
         let (network, rows) = (self.shared.network, left * self.shared.rows_each);
         let (shards, slots_right) = self.shards.split_at_mut(left);
-        let (outputs, outputs_right) = self.outputs.split_at_mut(rows * network.outputs());
+        let outputs = if self.outputs.is_empty() { 0 } else { rows * network.outputs() };
+        let (outputs, outputs_right) = self.outputs.split_at_mut(outputs);
         let gradients = if self.input_gradients.is_empty() { 0 } else { rows * network.inputs() };
         let (input_gradients, input_gradients_right) = self.input_gradients.split_at_mut(gradients);
         (
@@ -155,7 +164,7 @@ impl<T: Element> BatchRange<'_, T> {
         let count = self.shards.len();
         match self.shared.plan {
             Plan::TwoPhase => (0..count).for_each(|s| self.run_shard(l, s, s)),
-            // Nothing is forward_cache.
+            // No gradient is summed.
             Plan::DepthFirst { .. } if !self.shared.pass.goes_back() => {
                 (0..count).for_each(|s| self.run_shard(l, 0, s));
             }
@@ -189,95 +198,102 @@ impl<T: Element> BatchRange<'_, T> {
         core::mem::swap(&mut first[at].micro_batch, &mut second[0].micro_batch);
     }
 
-    /// Every tile of shard `s`, in the buffers of shard `at`.
+    /// Every micro-batch of shard `s`, with the gradient of shard `at`.
     #[inline(always)]
     fn run_shard<L: Lanes<Element = T>>(&mut self, l: L, at: usize, s: usize) {
-        let PassContext { network, batch, rows_each, micro_batch_rows, .. } = self.shared;
-        let (inputs, outputs) = (network.inputs(), network.outputs());
-        let mut row = self.first_row + s * rows_each;
+        let Self { shards, first_row, outputs, input_gradients, shared, .. } = self;
+        let &mut PassContext { network, batch, rows_each, micro_batch_rows, ref pass, .. } = shared;
+        let mut row = *first_row + s * rows_each;
         let end = batch.min(row + rows_each);
-        self.shards[s].loss = 0.0;
-        let mut start = Beta::Zero;
+        let (mut loss, mut start, mut number) = (0.0, Beta::Zero, 0);
         while row < end {
             let rows = row..end.min(row + micro_batch_rows);
-            let from = row - self.first_row;
-            let shard = &mut self.shards[at];
-            shard.run_micro_batch(l, &self.shared, rows.clone(), start);
-            if !self.shared.pass.goes_back() {
-                shard.micro_batch.read_outputs(
-                    l,
-                    network,
-                    &mut self.outputs[from * outputs..][..rows.len() * outputs],
-                );
-            } else if !self.input_gradients.is_empty() {
-                let to = &mut self.input_gradients[from * inputs..][..rows.len() * inputs];
-                shard.micro_batch.read_input_gradients(l, to);
+            let from = row - *first_row;
+            let mut buffers = ShardBuffers::of(shards, at, s, pass.keeps().then_some(number));
+            buffers.run(l, shared, rows.clone(), start);
+            let micro_batch = &*buffers.micro_batch;
+            if !pass.goes_back() {
+                let to = &mut outputs[from * network.outputs()..][..rows.len() * network.outputs()];
+                micro_batch.read_outputs(l, network, to);
+            } else if !input_gradients.is_empty() {
+                let to = &mut input_gradients[from * network.inputs()..][..rows.len() * network.inputs()];
+                micro_batch.read_input_gradients(l, to);
             }
-            self.take_sums(at, s);
-            start = Beta::One;
-            row = rows.end;
-        }
-    }
-
-    /// Adds the last tile's losses and squares to those of its shard.
-    #[inline(always)]
-    fn take_sums(&mut self, at: usize, s: usize) {
-        let PassContext { network, pass, .. } = self.shared;
-        if pass.loss_scale().is_some() {
-            let losses = self.shards[at].micro_batch.losses();
-            self.shards[s].loss = losses.iter().fold(self.shards[s].loss, |sum, loss| sum + loss);
-        }
-        if matches!(pass, PassKind::Forward | PassKind::Train(_)) {
-            for i in 0..self.shards[s].squares.len() {
-                let squares = self.shards[at].micro_batch.squares(network, i);
-                self.shards[s].squares[i] += squares;
+            if pass.loss_scale().is_some() {
+                loss = micro_batch.losses().iter().fold(loss, |sum, loss| sum + loss);
             }
+            if matches!(pass, PassKind::Forward | PassKind::Train(_)) {
+                for (i, sum) in buffers.squares.iter_mut().enumerate() {
+                    *sum += buffers.micro_batch.squares(network, i);
+                }
+            }
+            (start, number, row) = (Beta::One, number + 1, rows.end);
         }
+        self.shards[s].loss = loss;
     }
 }
 
-impl<T: Element> GradientShard<T> {
-    /// One micro_batch: forward, backward, and its share of the gradient.
+/// What a micro-batch of a shard writes.
+struct ShardBuffers<'a, T: Element> {
+    micro_batch: &'a mut MicroBatch<T>,
+    gradients: &'a mut [T::Line],
+    squares: &'a mut [f64],
+}
+
+impl<'a, T: Element> ShardBuffers<'a, T> {
+    /// Of shard `s`, in the buffers of shard `at`, no later one. Micro-batch number `kept` has its own, if the shard keeps any.
     #[inline(always)]
-    fn run_micro_batch<L: Lanes<Element = T>>(
+    fn of(shards: &'a mut [GradientShard<T>], at: usize, s: usize, kept: Option<usize>) -> Self {
+        if at == s {
+            let GradientShard { micro_batch, kept: all, gradients, squares, .. } = &mut shards[s];
+            let micro_batch = kept.and_then(|number| all.get_mut(number)).unwrap_or(micro_batch);
+            return Self { micro_batch, gradients, squares };
+        }
+        let (first, second) = shards.split_at_mut(s);
+        let GradientShard { kept: all, squares, .. } = &mut second[0];
+        let GradientShard { micro_batch, gradients, .. } = &mut first[at];
+        let micro_batch = kept.and_then(|number| all.get_mut(number)).unwrap_or(micro_batch);
+        Self { micro_batch, gradients, squares }
+    }
+
+    /// One micro-batch: forward, backward, and its share of the gradient, as the pass says.
+    #[inline(always)]
+    fn run<L: Lanes<Element = T>>(
         &mut self,
         l: L,
         shared: &PassContext<'_, T>,
         rows: Range<usize>,
         start: Beta,
     ) {
-        let &PassContext { network, partition, x, ref pass, classes, plan, .. } = shared;
-        let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
+        let &PassContext { network, partition, x, ref pass, classes, .. } = shared;
+        // A pass that only goes back has none.
+        let x = x.get(rows.start * network.inputs()..rows.end * network.inputs()).unwrap_or_default();
         let last = network.last().activation();
         let dropout_rng = shared.dropout_rng.map(|dropout_rng| dropout_rng.at_row(rows.start));
         let mut prefetcher = shared.prefetcher(rows.end);
-        let input = (x, rows.len(), &mut prefetcher);
         let objective;
         let head = match *pass {
             PassKind::Forward => {
+                let input = (x, rows.len(), &mut prefetcher);
                 return self.micro_batch.forward(l, network, input, (last, dropout_rng), Split::Whole);
             }
             PassKind::Evaluate(ref all) => {
-                objective = all.rows(rows, network.outputs());
+                objective = all.rows(rows.clone(), network.outputs());
                 let last = objective.loss.output_activation(last);
+                let input = (x, rows.len(), &mut prefetcher);
                 self.micro_batch.forward(l, network, input, (last, None), Split::Whole);
                 return self.micro_batch.loss(l, network, &objective, classes);
             }
             PassKind::Train(ref all) => {
-                objective = all.rows(rows, network.outputs());
+                objective = all.rows(rows.clone(), network.outputs());
                 let last = objective.loss.output_activation(last);
+                let input = (x, rows.len(), &mut prefetcher);
                 self.micro_batch.forward(l, network, input, (last, dropout_rng), Split::Whole);
                 OutputGradient::Loss(&objective, classes)
             }
-            PassKind::Backward(d_outputs) => {
-                // Two-phase shards still hold what `forward` computed.
-                if plan != Plan::TwoPhase {
-                    self.micro_batch.forward(l, network, input, (last, dropout_rng), Split::Whole);
-                }
-                OutputGradient::Given(
-                    &d_outputs[rows.start * network.outputs()..rows.end * network.outputs()],
-                )
-            }
+            PassKind::Backward(d_outputs) => OutputGradient::Given(
+                &d_outputs[rows.start * network.outputs()..rows.end * network.outputs()],
+            ),
         };
         self.micro_batch.backward(l, network, partition, (head, &mut prefetcher));
         if !self.gradients.is_empty() {

@@ -36,6 +36,7 @@ pub struct TrainerBuilder<T: Element> {
     input_gradients: bool,
     seed: u64,
     reports: bool,
+    custom_loss: bool,
 }
 
 impl<T: Element> TrainerBuilder<T> {
@@ -54,6 +55,7 @@ impl<T: Element> TrainerBuilder<T> {
             input_gradients: false,
             seed: 0,
             reports: false,
+            custom_loss: false,
         }
     }
 
@@ -134,7 +136,7 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// The floating-point operations (six for each weight and row of a batch; two of a pass forward alone; an update alone
+    /// The floating-point operations (six for each weight and row of a batch; two of a pass forward alone, four of a pass backward alone; an update alone
     /// counts as 32 for each parameter) from which on a step is shared out among threads; 10 million by default, some 40
     /// microseconds of one thread, where two threads begin to pay for waking them. The result has the same bits whatever is chosen.
     #[must_use]
@@ -162,6 +164,26 @@ impl<T: Element> TrainerBuilder<T> {
     #[must_use]
     pub fn input_gradients(mut self) -> Self {
         self.input_gradients = true;
+        self
+    }
+
+    /// Allocates what [`Trainer::forward`] keeps for [`Trainer::backward`] when the trainer is built, where the first
+    /// [`Trainer::forward`] would: the outputs, and for long batches through networks of few weights the activations of
+    /// all rows.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::{Activation, Network, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).max_batch(2).custom_loss().build()?;
+    /// trainer.forward(&[0.5, 1.0])?; // allocates nothing
+    /// trainer.backward(&[1.0, -1.0])?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn custom_loss(mut self) -> Self {
+        self.custom_loss = true;
         self
     }
 
@@ -197,7 +219,7 @@ impl<T: Element> TrainerBuilder<T> {
         let isa = network.isa();
         let engine = engine(isa).ok_or(Error::Isa { isa })?;
         let partition = ParameterPartition::new(&network, engine, first, sharing);
-        Ok(Trainer {
+        let mut trainer = Trainer {
             engine,
             squares: vec![0.0; partition.panels()],
             partition,
@@ -220,15 +242,15 @@ impl<T: Element> TrainerBuilder<T> {
             optimizer,
             max_batch,
             threads,
-            forward_cache: ForwardCache {
-                batch: 0,
-                x: vec![T::ZERO; max_batch * network.inputs()],
-                outputs: vec![T::ZERO; max_batch * network.outputs()],
-            },
+            forward_cache: ForwardCache { batch: 0, outputs: Vec::new() },
             input_gradients: vec![T::ZERO; input_gradients],
             input_gradient_rows: 0,
             network,
-        })
+        };
+        if self.custom_loss {
+            trainer.allocate_custom_loss();
+        }
+        Ok(trainer)
     }
 }
 
@@ -246,6 +268,7 @@ fn shards<T: Element>(
     };
     let shard = |n| GradientShard {
         micro_batch: MicroBatch::new(&network.layers, micro_batch_rows, purpose, n),
+        kept: Vec::new(),
         gradients: vec![T::Line::ZERO; own_lines],
         summed: 0,
         loss: 0.0,

@@ -15,6 +15,7 @@ use crate::error::Argument;
 use core::fmt;
 
 use crate::engine::batch::{BatchRange, GradientShard, PassContext, PassKind, total_loss};
+use crate::engine::micro_batch::{MicroBatch, Purpose};
 use crate::engine::parallel::UPDATE_FLOP;
 use crate::engine::parallel::{Parallelism, Threads};
 use crate::engine::partition::{ParameterBlock, ParameterPartition};
@@ -118,7 +119,7 @@ impl<T: Element> fmt::Debug for Trainer<T> {
 pub(crate) struct ForwardCache<T> {
     /// 0: there is none.
     pub(crate) batch: usize,
-    pub(crate) x: Vec<T>,
+    /// `[max_batch, outputs]`, of the last pass forward or evaluation; empty until there is one.
     pub(crate) outputs: Vec<T>,
 }
 
@@ -183,7 +184,7 @@ impl<T: Element> Trainer<T> {
         let finish = Finish { sum: Some(start), measure: self.reports, clipping: self.clipping, update };
         self.start_report(batch);
         self.passes += 1;
-        let loss = self.run(x, flop, pass, finish)?;
+        let loss = self.run(x, batch, flop, pass, finish)?;
         self.steps += u64::from(update.is_some());
         Ok(loss)
     }
@@ -222,7 +223,7 @@ impl<T: Element> Trainer<T> {
         self.passes += 1;
         if measures && let Some(&update) = update {
             let finish = Finish { clipping: self.clipping, update: Some(update), ..Finish::NOTHING };
-            self.run(&[], 0, None, finish)?;
+            self.run(&[], 0, 0, None, finish)?;
         }
         self.steps += u64::from(update.is_some());
         Ok(Some(loss))
@@ -233,11 +234,11 @@ impl<T: Element> Trainer<T> {
     fn run(
         &mut self,
         x: &[T],
+        batch: usize,
         flop: usize,
         pass: Option<PassKind<'_, T>>,
         finish: Finish,
     ) -> Result<f64, Error> {
-        let batch = x.len() / self.network.inputs();
         let most = match self.plan {
             Plan::TwoPhase => usize::MAX,
             Plan::DepthFirst { shards } => shards,
@@ -287,6 +288,29 @@ impl<T: Element> Trainer<T> {
             complete(split, parts, loss, &finish)?;
             Ok(loss)
         })
+    }
+
+    /// Buffers for the outputs of a batch.
+    fn allocate_outputs(&mut self) {
+        if self.forward_cache.outputs.is_empty() {
+            self.forward_cache.outputs = vec![T::ZERO; self.max_batch * self.network.outputs()];
+        }
+    }
+
+    /// Buffers for all that [`Trainer::forward`] keeps.
+    pub(crate) fn allocate_custom_loss(&mut self) {
+        self.allocate_outputs();
+        let Plan::DepthFirst { shards } = self.plan else { return };
+        let (rows, purpose) = (self.micro_batch_rows.most, self.purpose());
+        let each = self.max_batch.div_ceil(rows).div_ceil(shards);
+        let layers = &self.network.layers;
+        for shard in self.shards.iter_mut().filter(|shard| shard.kept.is_empty()) {
+            shard.kept = (0..each).map(|n| MicroBatch::new(layers, rows, purpose, n)).collect();
+        }
+    }
+
+    fn purpose(&self) -> Purpose {
+        if self.input_gradients.is_empty() { Purpose::Train } else { Purpose::TrainWithInputGradients }
     }
 
     fn next_update(&self) -> Update {
@@ -379,7 +403,7 @@ impl<T: Element> Trainer<T> {
     pub fn apply_gradients(&mut self) -> Result<(), Error> {
         let update = Some(self.next_update());
         let finish = Finish { clipping: self.clipping, update, ..Finish::NOTHING };
-        self.run(&[], UPDATE_FLOP.saturating_mul(self.network.parameter_count()), None, finish)?;
+        self.run(&[], 0, UPDATE_FLOP.saturating_mul(self.network.parameter_count()), None, finish)?;
         self.forward_cache.batch = 0;
         self.steps += 1;
         Ok(())
@@ -402,15 +426,18 @@ impl<T: Element> Trainer<T> {
     /// The outputs `[batch, outputs]` of `x` `[batch, inputs]`, kept for [`Trainer::backward`]. Layers with dropout
     /// leave elements out, as in a step; [`Network::predict_into`] does not.
     ///
+    /// The first call allocates what is kept: the outputs, and the activations of a long batch, which a step does not
+    /// keep as a whole. [`TrainerBuilder::custom_loss`] allocates it when the trainer is built instead.
+    ///
     /// # Errors
     /// [`Error::Rows`] or [`Error::Batch`], as [`Trainer::step`].
     pub fn forward(&mut self, x: &[T]) -> Result<&[T], Error> {
         let batch = check_batch(Argument::Inputs, x.len(), self.network.inputs(), self.max_batch)?;
-        self.forward_cache.x[..x.len()].copy_from_slice(x);
+        self.allocate_custom_loss();
         self.start_report(batch);
         self.passes += 1;
         let flop = batch.saturating_mul(2 * self.network.parameter_count());
-        self.run(x, flop, Some(PassKind::Forward), Finish::NOTHING)?;
+        self.run(x, batch, flop, Some(PassKind::Forward), Finish::NOTHING)?;
         self.forward_cache.batch = batch;
         Ok(&self.forward_cache.outputs[..batch * self.network.outputs()])
     }
@@ -440,13 +467,9 @@ impl<T: Element> Trainer<T> {
             return Err(Error::NoForward);
         }
         check_length(Argument::OutputGradients, batch * self.network.outputs(), d_outputs.len())?;
-        let flop = step_flop(batch, self.network.parameter_count());
-        let x = core::mem::take(&mut self.forward_cache.x);
+        let flop = 4 * batch.saturating_mul(self.network.parameter_count());
         let finish = Finish { sum: Some(Beta::Zero), measure: self.reports, ..Finish::NOTHING };
-        let rows = &x[..batch * self.network.inputs()];
-        let done = self.run(rows, flop, Some(PassKind::Backward(d_outputs)), finish);
-        self.forward_cache.x = x;
-        done.map(drop)
+        self.run(&[], batch, flop, Some(PassKind::Backward(d_outputs)), finish).map(drop)
     }
 
     /// The gradient of the loss with respect to the inputs of the last batch, `[batch, inputs]`.
@@ -525,8 +548,10 @@ impl<T: Element> Trainer<T> {
     ) -> Result<f64, Error> {
         self.forward_cache.batch = 0;
         let pass = Some(PassKind::Evaluate(Objective { loss: self.loss, scale, targets, weights }));
-        let flop = x.len() / self.network.inputs() * 2 * self.network.parameter_count();
-        self.run(x, flop, pass, Finish::NOTHING)
+        let batch = x.len() / self.network.inputs();
+        let flop = batch * 2 * self.network.parameter_count();
+        self.allocate_outputs();
+        self.run(x, batch, flop, pass, Finish::NOTHING)
     }
 
     /// The outputs of the last [`Trainer::loss_of`]; logits, for a loss that takes them.
