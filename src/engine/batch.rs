@@ -321,14 +321,15 @@ mod tests {
     use super::*;
     use crate::engine::parallel::split_point_pow2;
     use crate::engine::parallel::tests::parts;
+    use crate::train::executor::Executor;
     use crate::{Activation, Trainer};
 
     #[test]
     fn a_batch_is_shared_out_slot_by_slot() {
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let builder = Trainer::builder(network).max_batch(150);
-        let Trainer { network, partition, mut shards, classes, plan, micro_batch_rows, .. } =
-            builder.build().unwrap();
+        let Trainer { network, executor, criterion, .. } = builder.build().unwrap();
+        let Executor { partition, mut shards, plan, micro_batch_rows, .. } = executor;
         assert_eq!((plan, micro_batch_rows.most, shards.len()), (Plan::TwoPhase, 64, 3));
         let (x, mut outputs) = ([0.0; 150 * 3], [0.0; 150 * 2]);
         let shared = PassContext {
@@ -337,7 +338,7 @@ mod tests {
             x: &x,
             batch: 150,
             pass: PassKind::Forward,
-            classes: &classes,
+            classes: &criterion.classes,
             rows_each: 64,
             micro_batch_rows: 64,
             plan,
@@ -356,7 +357,8 @@ mod tests {
         // Runs of up to three of 29 shards.
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let builder = Trainer::builder(network).max_batch(35 * 2 * 64);
-        let Trainer { network, partition, mut shards, classes, plan, .. } = builder.build().unwrap();
+        let Trainer { network, executor, criterion, .. } = builder.build().unwrap();
+        let Executor { partition, mut shards, plan, .. } = executor;
         assert_eq!((plan, shards.len()), (Plan::DepthFirst { shards: 35 }, 35));
         let shared = PassContext {
             network: &network,
@@ -364,7 +366,7 @@ mod tests {
             x: &[],
             batch: 29 * 320,
             pass: PassKind::Backward(&[]),
-            classes: &classes,
+            classes: &criterion.classes,
             rows_each: 320,
             micro_batch_rows: 64,
             dropout_rng: None,

@@ -11,7 +11,7 @@ use crate::engine::parallel::{Divide, Split, split_point_of};
 use crate::engine::partition::{ParameterBlock, ParameterPartition, refresh_transposed};
 use crate::error::Error;
 use crate::kernels::gemm::weight_gradient::FusedSgd;
-use crate::kernels::matrix::Beta;
+pub(crate) use crate::kernels::matrix::Beta;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Update};
 use crate::kernels::ops::{elementwise, optimizer};
 use crate::network::{LayerKind, Network};
