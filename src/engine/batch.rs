@@ -24,6 +24,9 @@ use crate::simd::scalar::Element;
 #[derive(Clone)]
 pub struct GradientShard<T: Element> {
     pub(crate) micro_batch: MicroBatch<T>,
+    /// One for each micro-batch of the shard, for a depth-first pass forward that a pass backward follows. Empty until
+    /// one is requested, and in the two-phase schedule, where the shard's only micro-batch keeps its activations.
+    pub(crate) kept: Vec<MicroBatch<T>>,
     /// The gradient of the rows of `summed` shards, from this one on. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
     /// 0 where the gradient of another shard includes this one's rows.
@@ -43,8 +46,8 @@ pub enum PassKind<'a, T: Element> {
     Evaluate(Objective<'a, T>),
     /// Forward, a loss, backward.
     Train(Objective<'a, T>),
-    /// Backward from the gradient of the outputs, `[batch, outputs]`; forward before it unless the micro-batches keep
-    /// the activations of the last [`PassKind::Forward`].
+    /// Backward from the gradient of the outputs, `[batch, outputs]`, through the activations that the last
+    /// [`PassKind::Forward`] kept.
     Backward(&'a [T]),
 }
 
@@ -61,6 +64,11 @@ impl<T: Element> PassKind<'_, T> {
     pub(crate) fn goes_back(self) -> bool {
         matches!(self, Self::Train(_) | Self::Backward(_))
     }
+
+    /// Whether every micro-batch of the batch keeps its activations after the pass, or has kept them before it.
+    fn keeps(self) -> bool {
+        matches!(self, Self::Forward | Self::Backward(_))
+    }
 }
 
 /// What every thread of a pass reads.
@@ -68,7 +76,7 @@ impl<T: Element> PassKind<'_, T> {
 pub struct PassContext<'a, T: Element> {
     pub(crate) network: &'a Network<T>,
     pub(crate) partition: &'a ParameterPartition<T>,
-    /// `[batch, inputs]`.
+    /// `[batch, inputs]`; empty in a pass that only goes back.
     pub(crate) x: &'a [T],
     pub(crate) batch: usize,
     pub(crate) pass: PassKind<'a, T>,
@@ -92,13 +100,13 @@ impl<'a, T: Element> PassContext<'a, T> {
         Input { x: &self.x[rows.start * inputs..rows.end * inputs], rows: rows.len() }
     }
 
-    /// How the rows from `first_row` on go forward, or nothing if their micro-batch keeps its activations.
+    /// How the rows from `first_row` on go forward, or nothing in a pass that only goes back.
     fn forward_mode(&self, first_row: usize) -> Option<ForwardMode> {
         let last = self.network.last().activation();
         let dropout_rng = self.dropout_rng.map(|dropout_rng| dropout_rng.at_row(first_row));
         let (output_activation, dropout_rng) = match self.pass {
-            PassKind::Backward(_) if self.plan == Plan::TwoPhase => return None,
-            PassKind::Forward | PassKind::Backward(_) => (last, dropout_rng),
+            PassKind::Backward(_) => return None,
+            PassKind::Forward => (last, dropout_rng),
             PassKind::Evaluate(objective) => (objective.loss.output_activation(last), None),
             PassKind::Train(objective) => (objective.loss.output_activation(last), dropout_rng),
         };
@@ -113,15 +121,16 @@ impl<'a, T: Element> PassContext<'a, T> {
             return Prefetcher::nothing();
         }
         let (layers, outputs) = (self.network.layers.len(), self.network.outputs());
-        let targets = match self.pass {
-            PassKind::Forward => Targets::Values(&[]),
-            PassKind::Evaluate(objective) | PassKind::Train(objective) => {
-                objective.targets.rows(rows.clone(), outputs)
+        // One part before each product.
+        let (targets, parts) = match self.pass {
+            PassKind::Forward => (Targets::Values(&[]), layers),
+            PassKind::Evaluate(objective) => (objective.targets.rows(rows.clone(), outputs), layers),
+            PassKind::Train(objective) => (objective.targets.rows(rows.clone(), outputs), 3 * layers - 1),
+            PassKind::Backward(d_outputs) => {
+                let d_outputs = Targets::Values(d_outputs).rows(rows, outputs);
+                return Prefetcher::new(&[], d_outputs, 2 * layers - 1);
             }
-            PassKind::Backward(d_outputs) => Targets::Values(d_outputs).rows(rows.clone(), outputs),
         };
-        // One before each product.
-        let parts = if self.pass.goes_back() { 3 * layers - 1 } else { layers };
         Prefetcher::new(self.input(&rows).x, targets, parts)
     }
 }
@@ -130,7 +139,7 @@ impl<'a, T: Element> PassContext<'a, T> {
 pub struct BatchRange<'a, T: Element> {
     pub(crate) shards: &'a mut [GradientShard<T>],
     pub(crate) first_row: usize,
-    /// From the first row on.
+    /// From the first row on, or empty in a pass that goes back.
     pub(crate) outputs: &'a mut [T],
     /// From the first row on, or empty.
     pub(crate) input_gradients: &'a mut [T],
@@ -158,7 +167,8 @@ impl<T: Element> Divide for BatchRange<'_, T> {
     fn divide(self, left: usize) -> (Self, Self) {
         let (network, rows) = (self.shared.network, left * self.shared.rows_each);
         let (shards, shards_right) = self.shards.split_at_mut(left);
-        let (outputs, outputs_right) = self.outputs.split_at_mut(rows * network.outputs());
+        let outputs = if self.outputs.is_empty() { 0 } else { rows * network.outputs() };
+        let (outputs, outputs_right) = self.outputs.split_at_mut(outputs);
         let gradients = if self.input_gradients.is_empty() { 0 } else { rows * network.inputs() };
         let (input_gradients, input_gradients_right) = self.input_gradients.split_at_mut(gradients);
         (
@@ -180,6 +190,8 @@ struct ShardPlace {
     shard: usize,
     micro_batch: usize,
     gradients: usize,
+    /// The micro-batch of the shard's own that takes the rows, if each of them keeps its activations.
+    kept: Option<usize>,
 }
 
 impl<T: Element> BatchRange<'_, T> {
@@ -187,7 +199,7 @@ impl<T: Element> BatchRange<'_, T> {
     #[inline(always)]
     pub(crate) fn run<L: Lanes<Element = T>>(&mut self, l: L) {
         for s in 0..self.shards.len() {
-            let place = self.place(s);
+            let mut place = self.place(s);
             let PassContext { network, batch, rows_each, micro_batch_rows, .. } = self.shared;
             let mut row = self.first_row + s * rows_each;
             let end = batch.min(row + rows_each);
@@ -198,13 +210,14 @@ impl<T: Element> BatchRange<'_, T> {
                 let mut prefetcher = self.shared.prefetcher(rows.end);
                 if let Some(mode) = self.shared.forward_mode(rows.start) {
                     let input = self.shared.input(&rows);
-                    let micro_batch = &mut self.shards[place.micro_batch].micro_batch;
+                    let (micro_batch, _) = buffers(self.shards, place);
                     micro_batch.forward(l, network, input, mode, &mut prefetcher);
                 }
                 self.finish_micro_batch(l, place, &rows, start, &mut prefetcher);
                 self.read_results(l, place, &rows);
                 start = Beta::One;
                 row = rows.end;
+                place.kept = place.kept.map(|number| number + 1);
             }
             if self.shared.sums_shards() {
                 self.sum_shards(l, s);
@@ -217,10 +230,11 @@ impl<T: Element> BatchRange<'_, T> {
     /// [`BatchRange::sum_shards`]: so they stay in the cache, where a buffer for each would come from memory.
     #[inline(always)]
     fn place(&self, s: usize) -> ShardPlace {
+        let kept = (self.shared.pass.keeps() && !self.shards[s].kept.is_empty()).then_some(0);
         match self.shared.plan {
-            Plan::TwoPhase => ShardPlace { shard: s, micro_batch: s, gradients: s },
+            Plan::TwoPhase => ShardPlace { shard: s, micro_batch: s, gradients: s, kept },
             Plan::DepthFirst { .. } => {
-                ShardPlace { shard: s, micro_batch: 0, gradients: s.count_ones() as usize }
+                ShardPlace { shard: s, micro_batch: 0, gradients: s.count_ones() as usize, kept }
             }
         }
     }
@@ -268,7 +282,7 @@ impl<T: Element> BatchRange<'_, T> {
     fn read_results<L: Lanes<Element = T>>(&mut self, l: L, place: ShardPlace, rows: &Range<usize>) {
         let PassContext { network, pass, .. } = self.shared;
         let (inputs, outputs) = (network.inputs(), network.outputs());
-        let micro_batch = &self.shards[place.micro_batch].micro_batch;
+        let (micro_batch, _) = buffers(self.shards, place);
         let first = rows.start - self.first_row;
         if !pass.goes_back() {
             micro_batch.read_outputs(
@@ -282,12 +296,14 @@ impl<T: Element> BatchRange<'_, T> {
         }
         if pass.loss_scale().is_some() {
             let loss = self.shards[place.shard].loss;
-            self.shards[place.shard].loss =
-                self.shards[place.micro_batch].micro_batch.losses().iter().fold(loss, |sum, loss| sum + loss);
+            let (micro_batch, _) = buffers(self.shards, place);
+            let loss = micro_batch.losses().iter().fold(loss, |sum, loss| sum + loss);
+            self.shards[place.shard].loss = loss;
         }
         if matches!(pass, PassKind::Forward | PassKind::Train(_)) {
             for i in 0..self.shards[place.shard].squares.len() {
-                let squares = self.shards[place.micro_batch].micro_batch.sum_of_squares(network, i);
+                let (micro_batch, _) = buffers(self.shards, place);
+                let squares = micro_batch.sum_of_squares(network, i);
                 self.shards[place.shard].squares[i] += squares;
             }
         }
@@ -310,12 +326,20 @@ impl<T: Element> BatchRange<'_, T> {
     }
 }
 
-/// The buffers at a place: no shard's gradient lies before its micro-batch.
+/// The buffers at a place. The gradient never lies before the micro-batch that shards share, nor after the shard.
 #[inline(always)]
 fn buffers<T: Element>(
     shards: &mut [GradientShard<T>],
     place: ShardPlace,
 ) -> (&mut MicroBatch<T>, &mut [T::Line]) {
+    if let Some(number) = place.kept {
+        if place.shard == place.gradients {
+            let GradientShard { kept, gradients, .. } = &mut shards[place.shard];
+            return (&mut kept[number], gradients);
+        }
+        let (first, second) = shards.split_at_mut(place.shard);
+        return (&mut second[0].kept[number], &mut first[place.gradients].gradients);
+    }
     if place.micro_batch == place.gradients {
         let GradientShard { micro_batch, gradients, .. } = &mut shards[place.micro_batch];
         return (micro_batch, gradients);
@@ -339,14 +363,15 @@ mod tests {
     use super::*;
     use crate::engine::parallel::split_point_pow2;
     use crate::engine::parallel::tests::parts;
+    use crate::train::executor::Executor;
     use crate::{Activation, Trainer};
 
     #[test]
     fn a_batch_is_shared_out_shard_by_shard() {
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let builder = Trainer::builder(network).max_batch(150);
-        let Trainer { network, partition, mut shards, classes, plan, micro_batch_rows, .. } =
-            builder.build().unwrap();
+        let Trainer { network, executor, criterion, .. } = builder.build().unwrap();
+        let Executor { partition, mut shards, plan, micro_batch_rows, .. } = executor;
         assert_eq!((plan, micro_batch_rows.most, shards.len()), (Plan::TwoPhase, 64, 3));
         let (x, mut outputs) = ([0.0; 150 * 3], [0.0; 150 * 2]);
         let shared = PassContext {
@@ -355,7 +380,7 @@ mod tests {
             x: &x,
             batch: 150,
             pass: PassKind::Forward,
-            classes: &classes,
+            classes: &criterion.classes,
             rows_each: 64,
             micro_batch_rows: 64,
             plan,
@@ -374,7 +399,8 @@ mod tests {
         // Runs of up to three of 29 shards.
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let builder = Trainer::builder(network).max_batch(35 * 2 * 64);
-        let Trainer { network, partition, mut shards, classes, plan, .. } = builder.build().unwrap();
+        let Trainer { network, executor, criterion, .. } = builder.build().unwrap();
+        let Executor { partition, mut shards, plan, .. } = executor;
         assert_eq!((plan, shards.len()), (Plan::DepthFirst { shards: 35 }, 35));
         let shared = PassContext {
             network: &network,
@@ -382,7 +408,7 @@ mod tests {
             x: &[],
             batch: 29 * 320,
             pass: PassKind::Backward(&[]),
-            classes: &classes,
+            classes: &criterion.classes,
             rows_each: 320,
             micro_batch_rows: 64,
             dropout_rng: None,

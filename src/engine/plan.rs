@@ -2,8 +2,9 @@
 
 use crate::engine::column_parallel::GRAIN_PANELS;
 use crate::engine::parallel::PARALLEL_FLOP;
-use crate::kernels::gemm::blocking::ACCUMULATOR_PERIOD;
+use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, splits_accumulators};
 use crate::kernels::matrix::panels::panels;
+use crate::network::Layer;
 use crate::simd::scalar::Element;
 
 /// BatchRange of a micro_batch: the part of a batch that goes through the layers as one.
@@ -75,6 +76,14 @@ impl MicroBatchRows {
         let pays =
             least < max_batch && 2 * least <= WIDE_MICRO_BATCH_ROWS && longest(2 * least) <= longest(least);
         Self { least, most: if pays { 2 * least } else { least } }
+    }
+
+    /// [`MicroBatchRows::choose`] for a network of such layers.
+    pub fn of_layers<T: Element>(max_batch: usize, layers: &[Layer], threads: Option<usize>) -> Self {
+        let weights = layers.iter().map(Layer::parameter_count).sum();
+        let lines = layers.iter().map(|layer| layer.lines().len()).sum();
+        let is_chained = layers.iter().any(|layer| splits_accumulators::<T>(layer.inputs(), layer.outputs()));
+        Self::choose::<T>(max_batch, weights, lines, is_chained, threads)
     }
 
     /// Those of a batch: as few as fill no more than so many shards.
@@ -174,7 +183,6 @@ mod tests {
     use super::*;
     use crate::engine::partition::block_panels;
     use crate::engine::partition::max_block_panels;
-    use crate::kernels::gemm::blocking::splits_accumulators;
     use crate::kernels::matrix::transpose::parameter_lines;
 
     #[test]

@@ -11,7 +11,7 @@ use crate::engine::parallel::{Divide, Split, split_point_of, split_point_pow2};
 use crate::engine::partition::{ParameterBlock, refresh_transposed};
 use crate::error::{Argument, Error};
 use crate::kernels::gemm::weight_gradient::FusedSgd;
-use crate::kernels::matrix::Beta;
+pub(crate) use crate::kernels::matrix::Beta;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Update};
 use crate::kernels::ops::{elementwise, optimizer};
 use crate::network::{Layer, LayerKind};

@@ -1,7 +1,6 @@
 //! How the learning rate changes from epoch to epoch.
 
-use crate::Error;
-use crate::error::Argument;
+use crate::error::{Argument, Error};
 
 /// The learning rate of each epoch, from a base rate. Formulas are those of `torch.optim.lr_scheduler`.
 ///

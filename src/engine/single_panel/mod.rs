@@ -80,7 +80,7 @@ mod tests {
         let mut scaled = last(network());
         scaled.set_scaler(Some(Scaler::new(vec![0.0; 2], vec![1.0; 2]).unwrap())).unwrap();
         assert!(!is_small(&scaled));
-        let takes_general = |trainer: Trainer<f32>| trainer.small.is_none();
+        let takes_general = |trainer: Trainer<f32>| trainer.executor.single_panel.is_none();
         let builder = || Trainer::builder(last(network()));
         assert!(!takes_general(builder().clip_grad_value(1.0).build().unwrap()));
         assert!(!takes_general(builder().clip_grad_norm(1.0).build().unwrap()));
