@@ -498,7 +498,7 @@ impl<L: Lanes> Arrangement<L> for Quads {
         (objective, _): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
         (Shape { rows, outputs, .. }, activation): (Shape, Activation),
     ) -> f64 {
-        let loss = loss::evaluate_quads(l, d_z, y, objective, (rows, outputs));
+        let loss = loss::evaluate_packed4(l, d_z, y, objective, rows, outputs);
         multiply_derivative(l, d_z, sums, activation);
         loss
     }
