@@ -72,7 +72,7 @@ impl<L: Lanes> Arrangement<L> for GroupPerRow {
     #[inline(always)]
     fn loss(l: L, output: OutputLoss<'_, L::Element>) -> f64 {
         let OutputLoss { d_z, y, from, activation, shape, objective, .. } = output;
-        let loss = loss::evaluate_quads(l, d_z, y, objective, (shape.rows, shape.outputs));
+        let loss = loss::evaluate_packed4(l, d_z, y, objective, shape.rows, shape.outputs);
         multiply_derivative(l, d_z, from, activation);
         loss
     }

@@ -49,8 +49,8 @@ impl DropoutRng {
 
 /// Multiplies every element by 0 or `1 / (1 - share)`.
 ///
-/// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i)`-th number of the
-/// SplitMix64 generator (Steele, Lea and Flood 2014) that starts from the key.
+/// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i)`-th number of
+/// the SplitMix64 generator (Steele, Lea and Flood 2014) that starts from the key.
 pub(crate) fn apply<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>, mask: Mask) {
     l.vectorize(
         #[inline(always)]

@@ -1,4 +1,4 @@
-//! What training makes small, and what it compares with: everything about a loss is said here.
+//! Loss functions: the enum, and the losses that are sums over elements.
 
 use crate::error::Argument;
 use crate::kernels::ops::targets::Targets;
@@ -6,18 +6,22 @@ use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
 use crate::error::{Error, check_length};
-use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
-use crate::kernels::matrix::rows::Row;
+use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::activation::Activation;
+pub use crate::kernels::ops::class_weights::ClassWeights;
+use crate::kernels::ops::cross_entropy;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{GROUP, Lanes, RowShape};
 use crate::simd::math;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
-/// The loss function, of a batch of outputs `y` and targets `t`, as in PyTorch.
+/// Loss function of a batch of outputs `y` and targets `t`, both `[batch, outputs]`, as in PyTorch.
 ///
-/// Each row has a loss, which its sample weight multiplies; [`Reduction`] says how they become one number.
+/// Each row has a loss, which the row's weight multiplies; [`Reduction`] makes one number of them. Targets
+/// that do not fit the loss are refused with [`Error::Targets`].
+///
+/// # Examples
 ///
 /// ```
 /// use fuseprop::{Activation, Loss, Network, Trainer};
@@ -30,33 +34,46 @@ use crate::simd::scalar::Line;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// `sum_j (y_j - t_j)^2`; [`Reduction::Mean`] divides the batch's sum by `batch outputs`. `torch.nn.MSELoss`.
+    /// `sum_j (y_j - t_j)^2`; [`Reduction::Mean`] divides the batch's sum by `batch outputs`.
+    /// `torch.nn.MSELoss`.
     MeanSquaredError,
     /// `sum_j |y_j - t_j|`, with gradient 0 where they are equal; its mean is over the batch and the outputs.
     /// `torch.nn.L1Loss`.
     MeanAbsoluteError,
-    /// `sum_j` of `(y_j - t_j)^2 / 2` up to a distance of `delta`, and `delta (|y_j - t_j| - delta / 2)` beyond;
-    /// its mean is over the batch and the outputs. `torch.nn.HuberLoss`, whose `delta` is 1 by default (Huber
-    /// 1964).
+    /// `sum_j` of `(y_j - t_j)^2 / 2` up to a distance of `delta`, and `delta (|y_j - t_j| - delta / 2)`
+    /// beyond; its mean is over the batch and the outputs. `torch.nn.HuberLoss` (Huber 1964).
     Huber {
-        /// Where the parabola ends, finite and above 0.
+        /// The distance at which the parabola goes over into lines, finite and above 0. PyTorch's default is
+        /// 1.
         delta: f64,
     },
-    /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is over the
-    /// batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Under a last layer with [`Activation::Sigmoid`] the
-    /// loss takes the sums beneath: the sigmoid is not applied twice.
+    /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is
+    /// over the batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Of a last layer with
+    /// [`Activation::Sigmoid`] the loss takes the pre-activations: the sigmoid is not applied twice.
     BinaryCrossEntropyWithLogits,
-    /// `-sum_j t_j log softmax(y)_j` of logits `y`; [`Reduction::Mean`] divides by `batch`. `torch.nn.CrossEntropyLoss`.
-    /// Targets are class indices, or probabilities `[batch, outputs]`. Computed as one shifted log-sum-exp.
-    /// Under a last layer with [`Activation::Softmax`] the loss takes the sums beneath.
+    /// `-sum_j t_j log softmax(y)_j` of logits `y`; [`Reduction::Mean`] divides by `batch`.
+    /// `torch.nn.CrossEntropyLoss`. Targets are class indices, or probabilities `[batch, outputs]`. Computed
+    /// as one shifted log-sum-exp. Of a last layer with [`Activation::Softmax`] the loss takes the
+    /// pre-activations.
     ///
-    /// With class weights `w` and label smoothing `e`, which are asked for when a trainer is built, the targets
-    /// are `w_j ((1 - e) t_j + e / outputs)`, and for class indices the mean divides by the sum of the weights of
-    /// the batch's classes.
+    /// With class weights `w` and label smoothing `e`
+    /// ([`TrainerBuilder::class_weights`](crate::TrainerBuilder::class_weights),
+    /// [`label_smoothing`](crate::TrainerBuilder::label_smoothing)) the targets are `w_j ((1 - e) t_j + e /
+    /// outputs)`, and for class indices the mean divides by the sum of the weights of the batch's classes.
     SoftmaxCrossEntropy,
 }
 
-/// How the losses of the rows become one number.
+/// How the losses of a batch's rows become one number.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Loss, Network, Reduction, Trainer};
+///
+/// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build()?;
+/// let trainer = Trainer::builder(network).loss(Loss::MeanAbsoluteError).reduction(Reduction::Sum).build()?;
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reduction {
@@ -69,8 +86,8 @@ pub enum Reduction {
 }
 
 impl Loss {
-    /// What the last layer's activation is while this loss is trained: a loss that takes logits takes those
-    /// beneath the function that it holds itself.
+    /// The last layer's activation while this loss is trained: the identity under a loss that computes the
+    /// activation itself, from logits.
     pub(crate) fn output_activation(self, activation: Activation) -> Activation {
         match (self, activation) {
             (Self::SoftmaxCrossEntropy, Activation::Softmax)
@@ -79,7 +96,8 @@ impl Loss {
         }
     }
 
-    /// The setting that is out of range, if one is.
+    /// # Errors
+    /// [`Error::Setting`] for a setting that is out of range, or infinite in `T`.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         match self {
             Self::Huber { delta } if !(T::from_f64(delta) > T::ZERO && T::holds(delta)) => {
@@ -89,7 +107,7 @@ impl Loss {
         }
     }
 
-    fn name(self) -> Argument {
+    pub(crate) fn name(self) -> Argument {
         match self {
             Self::MeanSquaredError => Argument::MeanSquaredError,
             Self::MeanAbsoluteError => Argument::MeanAbsoluteError,
@@ -155,58 +173,9 @@ impl Loss {
     }
 }
 
-fn is_weight(weight: f64) -> bool {
+/// Whether a class or a row can have the weight.
+pub(crate) fn is_weight(weight: f64) -> bool {
     weight >= 0.0 && weight.is_finite()
-}
-
-/// What cross-entropy is told about classes.
-#[derive(Clone, Debug)]
-pub struct ClassWeights<T: Element> {
-    smoothing: f64,
-    /// One for each output, 0 in the padding of the last line.
-    lines: Vec<T::Line>,
-    sum: f64,
-    /// Whether any weight is not 1.
-    weighted: bool,
-}
-
-impl<T: Element> ClassWeights<T> {
-    /// # Errors
-    /// [`Error::Length`] or [`Error::Setting`] for weights that do not fit or are negative or not finite, and for
-    /// a smoothing outside 0 to 1; [`Error::Unused`] for a loss that has no classes.
-    pub(crate) fn new(
-        loss: Loss,
-        outputs: usize,
-        weights: Option<&[f64]>,
-        smoothing: f64,
-    ) -> Result<Self, Error> {
-        if loss != Loss::SoftmaxCrossEntropy && (weights.is_some() || smoothing != 0.0) {
-            let what = if weights.is_some() { Argument::ClassWeights } else { Argument::LabelSmoothing };
-            return Err(Error::Unused { argument: what, with: loss.name() });
-        }
-        if !(0.0..=1.0).contains(&smoothing) {
-            return Err(Error::Setting { argument: Argument::LabelSmoothing, value: smoothing });
-        }
-        let ones = vec![1.0; outputs];
-        let all = weights.unwrap_or(&ones);
-        check_length(Argument::ClassWeights, outputs, all.len())?;
-        if let Some(&value) = all.iter().find(|&&weight| !is_weight(weight) || !T::holds(weight)) {
-            return Err(Error::Setting { argument: Argument::ClassWeight, value });
-        }
-        let mut lines = vec![T::Line::ZERO; panels::<T>(outputs)];
-        for (line, weights) in lines.iter_mut().zip(all.chunks(T::LANES)) {
-            for (to, &weight) in line.as_mut_slice().iter_mut().zip(weights) {
-                *to = T::from_f64(weight);
-            }
-        }
-        Ok(Self { smoothing, lines, sum: all.iter().sum(), weighted: weights.is_some() })
-    }
-
-    #[inline(always)]
-    fn weight(&self, class: u32) -> f64 {
-        let class = class as usize;
-        self.lines[class / T::LANES].as_slice()[class % T::LANES].to_f64()
-    }
 }
 
 /// A loss over some rows, with what it compares them with.
@@ -232,13 +201,13 @@ impl<T: Element> Objective<'_, T> {
     }
 
     #[inline(always)]
-    fn weight(&self, row: usize) -> f64 {
+    pub(crate) fn weight(&self, row: usize) -> f64 {
         self.weights.map_or(1.0, |weights| weights[row].to_f64())
     }
 }
 
-/// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's outputs, times
-/// the scale too.
+/// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's
+/// outputs, times the scale too.
 ///
 /// Overwrites `d` `[B, O]` and `losses` `[B]`; padding lanes become 0. `y` are the outputs, or logits.
 pub(crate) fn evaluate<L: Lanes>(
@@ -271,11 +240,12 @@ pub(crate) fn evaluate_rows<L: Lanes>(
     objective: &Objective<'_, L::Element>,
     classes: &ClassWeights<L::Element>,
 ) {
-    let to = (to.d_y, to.losses);
     match (objective.targets, objective.loss) {
-        (Targets::Classes(targets), _) => classification(l, to, y, targets, (objective, classes)),
+        (Targets::Classes(targets), _) => {
+            cross_entropy::of_classes(l, to, y, targets, objective, classes);
+        }
         (Targets::Values(targets), Loss::SoftmaxCrossEntropy) => {
-            cross_entropy(l, to, y, targets, (objective, classes));
+            cross_entropy::of_probabilities(l, to, y, targets, objective, classes);
         }
         (Targets::Values(targets), _) => by_element(l, to, y, targets, objective),
     }
@@ -285,11 +255,12 @@ pub(crate) fn evaluate_rows<L: Lanes>(
 #[inline(always)]
 fn by_element<L: Lanes>(
     l: L,
-    (mut d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
+    to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
     objective: &Objective<'_, L::Element>,
 ) {
+    let RowLosses { d_y: mut d, losses } = to;
     let (cols, lanes) = (y.cols, L::Element::LANES);
     losses.fill(0.0);
     for p in 0..y.panels() {
@@ -298,7 +269,8 @@ fn by_element<L: Lanes>(
         for (r, ((d, y), loss)) in d.panel(p).iter_mut().zip(y.panel(p)).zip(&mut *losses).enumerate() {
             let t = &targets[r * cols + start..][..width];
             if has_next {
-                // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to foresee.
+                // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor
+                // to foresee.
                 l.prefetch_to_l2(t, lanes);
             }
             let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
@@ -310,15 +282,16 @@ fn by_element<L: Lanes>(
     }
 }
 
-/// [`evaluate`] of rows in quads, for a loss that is a sum over elements, without weights; the loss of all of them. Other
-/// lanes of `d` are garbage.
+/// [`evaluate`] of rows of at most four elements, packed into groups of lanes, for a loss that is a sum over
+/// elements, without weights; the loss of all rows. Other lanes of `d` are garbage.
 #[inline(always)]
-pub(crate) fn evaluate_quads<L: Lanes>(
+pub(crate) fn evaluate_packed4<L: Lanes>(
     l: L,
     d: &mut [LineOf<L>],
     y: &[LineOf<L>],
     objective: &Objective<'_, L::Element>,
-    (rows, cols): (usize, usize),
+    rows: usize,
+    cols: usize,
 ) -> f64 {
     let Targets::Values(targets) = objective.targets else {
         unreachable!("losses by element take no class targets")
@@ -366,96 +339,5 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
             (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
         }
         Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),
-    }
-}
-
-/// `sum_j q_j (log sum_k exp(y_k - max y) - (y_j - max y))`, gradient `scale (softmax(y) sum q - q)`, of the smoothed
-/// and weighted targets `q`: all logits are shifted, so that large ones lose no digits of the loss.
-#[inline(always)]
-fn cross_entropy<L: Lanes>(
-    l: L,
-    (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
-    y: Panels<'_, L::Element>,
-    targets: &[L::Element],
-    (objective, classes): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
-) {
-    let lanes = L::Element::LANES;
-    let (sharp, share) = (l.constant(1.0 - classes.smoothing), l.constant(classes.smoothing / y.cols as f64));
-    for (r, (targets, loss)) in targets.chunks_exact(y.cols).zip(losses).enumerate() {
-        let row = Row::of(r, y);
-        let max = row.max(l, y.lines);
-        let sum = row.exp(l, d.lines, y.lines, max);
-        let mut total = 0.0;
-        for (targets, weights) in targets.chunks(lanes).zip(&classes.lines) {
-            total += l.sum_f64(smoothed(l, targets, weights, (sharp, share)));
-        }
-        let weight = objective.weight(r);
-        let scale = l.constant(objective.scale * weight);
-        let factor = l.constant(total / sum.to_f64());
-        let mut along = 0.0;
-        for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
-            let t = smoothed(l, targets, weights, (sharp, share));
-            // Where a target is 0 an infinite logit is no loss.
-            let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
-            along += l.sum_f64(l.mul(t, y));
-            let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
-            l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
-        }
-        *loss = weight * (total * sum.to_f64().ln() - along);
-    }
-}
-
-/// `weights ((1 - smoothing) targets + smoothing / outputs)`; 0 past the last output, whose weight is 0.
-#[inline(always)]
-fn smoothed<L: Lanes>(
-    l: L,
-    targets: &[L::Element],
-    weights: &<L::Element as Scalar>::Line,
-    (sharp, share): (L::Vector, L::Vector),
-) -> L::Vector {
-    l.mul(l.load(weights), l.mul_add(l.load_slice(targets), sharp, share))
-}
-
-/// [`cross_entropy`] where one target of each row is 1 and the others 0.
-#[inline(always)]
-fn classification<L: Lanes>(
-    l: L,
-    (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
-    y: Panels<'_, L::Element>,
-    targets: &[u32],
-    (objective, classes): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
-) {
-    let lanes = L::Element::LANES;
-    let share = classes.smoothing / y.cols as f64;
-    for (r, (&class, loss)) in targets.iter().zip(losses).enumerate() {
-        let row = Row::of(r, y);
-        let max = row.max(l, y.lines);
-        let sum = row.exp(l, d.lines, y.lines, max);
-        let highest = l.max_lane(max).to_f64();
-        let peak = (1.0 - classes.smoothing) * classes.weight(class);
-        let total = peak + share * classes.sum;
-        let weight = objective.weight(r);
-        let scale = objective.scale * weight;
-        let factor = l.constant(scale * total / sum.to_f64());
-        let mut along = 0.0;
-        for (i, weights) in row.lines().zip(&classes.lines) {
-            let softmax = l.flushed(l.mul(l.load(&d.lines[i]), factor));
-            if share == 0.0 {
-                l.store(&mut d.lines[i], softmax);
-            } else {
-                let t = l.mul(l.load(weights), l.constant(share));
-                let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
-                along += l.sum_f64(l.mul(t, y));
-                l.store(&mut d.lines[i], l.flushed(l.neg_mul_add(l.constant(scale), t, softmax)));
-            }
-        }
-        let (panel, lane) = (class as usize / lanes, class as usize % lanes);
-        let line = r + panel * y.rows;
-        let logit = y.lines[line].as_slice()[lane].to_f64();
-        let gradient = &mut d.lines[line].as_mut_slice()[lane];
-        *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
-        // A class of weight 0 may have an infinite logit.
-        let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
-        *loss = weight * (total * sum.to_f64().ln() - at_class - along);
     }
 }

@@ -310,7 +310,7 @@ impl Losses {
         let mut lines = nan_lines::<L::Element>(packed4::lines::<L::Element>(rows));
         let (mut d, mut found) = (lines.clone(), y.clone());
         l.vectorize(|| packed4::pack(l, &mut lines, &y, (rows, cols)));
-        l.vectorize(|| loss::evaluate_quads(l, &mut d, &lines, objective, (rows, cols)));
+        l.vectorize(|| loss::evaluate_packed4(l, &mut d, &lines, objective, rows, cols));
         l.vectorize(|| packed4::unpack(l, &mut found, &d, (rows, cols)));
         for d in found {
             self.0 +=

@@ -287,7 +287,7 @@ fn quad_case<L: Lanes>(l: L, fences: &mut [Fence; 4], side: Side, (rows, cols): 
         packed4::weight_gradient(l, weights, lines, sums, (rows, cols), Beta::Zero);
         let (loss, targets) = (Loss::MeanSquaredError, Targets::Values(&*x));
         let objective = Objective { loss, scale: 1.0, targets, weights: None };
-        assert!(loss::evaluate_quads(l, sums, lines, &objective, (rows, cols)) >= 0.0);
+        assert!(loss::evaluate_packed4(l, sums, lines, &objective, rows, cols) >= 0.0);
         packed4::unpack(l, x, lines, (rows, cols));
     });
 }
