@@ -3,6 +3,7 @@
 use crate::element::Sealed;
 use crate::kernels::lanes::{Lanes, Line};
 use crate::kernels::pack::PanelsMut;
+use crate::rng::{draw, mix};
 
 /// Where the random bits of a pass come from: a counter, not a state, so that threads do not matter.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +48,8 @@ impl Noise {
 
 /// Multiplies every element by 0 or `1 / (1 - share)`.
 ///
-/// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i)`-th number of the
-/// SplitMix64 generator (Steele, Lea and Flood 2014) that starts from the key.
+/// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i + 1)`-th
+/// [number](draw) of the generator that starts from the key.
 #[inline(always)]
 pub(crate) fn apply<L: Lanes>(l: L, mut y: PanelsMut<'_, L::Element>, mask: Mask) {
     let lanes = L::Element::LANES;
@@ -59,7 +60,7 @@ pub(crate) fn apply<L: Lanes>(l: L, mut y: PanelsMut<'_, L::Element>, mask: Mask
             let mut factors = <L::Element as Sealed>::Line::ZERO;
             for (i, pair) in factors.as_mut_slice().chunks_exact_mut(2).enumerate() {
                 let counter = first.wrapping_add(i as u64 + 1);
-                let bits = mix(mask.key.wrapping_add(counter.wrapping_mul(GOLDEN)));
+                let bits = draw(mask.key, counter);
                 let keep = |bits: u64| if bits as u32 >= mask.threshold { scale } else { L::Element::ZERO };
                 (pair[0], pair[1]) = (keep(bits), keep(bits >> 32));
             }
@@ -67,15 +68,4 @@ pub(crate) fn apply<L: Lanes>(l: L, mut y: PanelsMut<'_, L::Element>, mask: Mask
             l.store(line, product);
         }
     }
-}
-
-/// `2^64` divided by the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// SplitMix64's finisher.
-#[inline(always)]
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

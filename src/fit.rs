@@ -4,10 +4,10 @@ use core::ops::ControlFlow;
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::init::Random;
 use crate::loss::Targets;
 use crate::metrics;
 use crate::optimizer::Optimizer;
+use crate::rng::SplitMix64;
 use crate::schedule::{Plateau, Schedule};
 use crate::train::Trainer;
 
@@ -473,7 +473,7 @@ fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
     for (i, row) in order.iter_mut().enumerate() {
         *row = i;
     }
-    let mut random = Random::new(seed ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32));
+    let mut random = SplitMix64::of_stream(seed, epoch);
     for last in (1..order.len()).rev() {
         order.swap(last, random.below(last + 1));
     }

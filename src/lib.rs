@@ -92,6 +92,7 @@ mod pass;
 mod predict;
 pub mod reference;
 mod report;
+mod rng;
 mod scaler;
 mod schedule;
 mod small;

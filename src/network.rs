@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::activation::Activation;
 use crate::element::Element;
 use crate::error::{Error, MAX_BYTES, check_length};
-use crate::init::{Init, Random};
+use crate::init::Init;
 use crate::kernels::lanes::{Line, elements};
 use crate::kernels::{Isa, blocking};
 use crate::machine::Machine;
+use crate::rng::SplitMix64;
 use crate::scaler::Scaling;
 
 /// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
@@ -474,7 +475,7 @@ impl<T: Element> NetworkBuilder<T> {
 
 /// Draws the weights of all layers, in canonical order, from one generator.
 fn draw<T: Element>(network: &mut Network<T>, init: Init, seed: u64) {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::new(seed);
     for layer in network.layers.iter() {
         let lines = &mut network.parameters[layer.lines()];
         if layer.kind == LayerKind::LayerNorm {
