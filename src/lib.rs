@@ -75,6 +75,7 @@ mod error;
 #[cfg(feature = "files")]
 mod files;
 mod fit;
+mod float_math;
 mod gradient_check;
 mod init;
 // The kernels' items are public for the sealed trait's signatures, not for callers: the module is private.

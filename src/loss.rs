@@ -5,6 +5,7 @@ use core::ops::Range;
 use crate::activation::Activation;
 use crate::element::{Element, Sealed};
 use crate::error::{Error, check_length};
+use crate::float_math::ln;
 use crate::kernels::elementwise::Row;
 use crate::kernels::lanes::{Lanes, Line, QUAD};
 use crate::kernels::pack::{Panels, PanelsMut, panels};
@@ -420,7 +421,7 @@ fn cross_entropy<L: Lanes>(
             let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
             l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
         }
-        *loss = weight * (total * sum.to_f64().ln() - along);
+        *loss = weight * (total * ln(sum.to_f64()) - along);
     }
 }
 
@@ -475,6 +476,6 @@ fn classification<L: Lanes>(
         *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
         // A class of weight 0 may have an infinite logit.
         let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
-        *loss = weight * (total * sum.to_f64().ln() - at_class - along);
+        *loss = weight * (total * ln(sum.to_f64()) - at_class - along);
     }
 }

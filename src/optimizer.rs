@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::element::Sealed;
+use crate::float_math::power;
 use crate::kernels::LineOf;
 use crate::kernels::lanes::Lanes;
 
@@ -315,19 +316,6 @@ impl Update {
             _ => self.optimizer.weight_decay,
         }
     }
-}
-
-/// `base^n` by squaring: the same bits on every system.
-fn power(mut base: f64, mut n: u64) -> f64 {
-    let mut result = 1.0;
-    while n > 0 {
-        if n & 1 == 1 {
-            result *= base;
-        }
-        base *= base;
-        n >>= 1;
-    }
-    result
 }
 
 /// Parameters and their gradient.

@@ -1,6 +1,9 @@
 //! One generator: SplitMix64, by state and by counter (Steele, Lea and Flood 2014).
 //!
-//! It is the crate's own: a seed means the same numbers in every version of every dependency.
+//! It is the crate's own, and its normal numbers come by [`float_math`](crate::float_math): a seed means the
+//! same numbers in every version of every dependency and on every system.
+
+use crate::float_math::{ln, sin_cos};
 
 /// Increment of the state: the odd number next to `2^64` divided by the golden ratio.
 const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -62,8 +65,8 @@ impl SplitMix64 {
         if let Some(spare) = self.spare.take() {
             return spare;
         }
-        let radius = (-2.0 * self.uniform().ln()).sqrt();
-        let (sin, cos) = (2.0 * core::f64::consts::PI * self.uniform()).sin_cos();
+        let radius = (-2.0 * ln(self.uniform())).sqrt();
+        let (sin, cos) = sin_cos(2.0 * core::f64::consts::PI * self.uniform());
         self.spare = Some(radius * sin);
         radius * cos
     }
@@ -133,5 +136,12 @@ mod tests {
         firsts.sort_unstable();
         firsts.dedup();
         assert_eq!(firsts.len(), 2_000);
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_normal_numbers_on_every_system() {
+        let mut random = SplitMix64::new(11);
+        let hash = (0..100_000).fold(0, |hash, _| draw(hash, random.normal().to_bits()));
+        assert_eq!(hash, 0x0659_26dc_6eb1_1622, "{hash:#018x}");
     }
 }
