@@ -1,9 +1,8 @@
 //! The two halves around a loss of the caller's own: outputs out, their gradient in.
 
 use crate::engine::batch::PassKind;
-use crate::engine::update::UpdatePlan;
+use crate::engine::update::{Beta, UpdatePlan};
 use crate::error::{Argument, Error, check_batch, check_length};
-use crate::kernels::matrix::Beta;
 use crate::simd::scalar::Element;
 use crate::train::executor::Work;
 use crate::train::trainer::Trainer;
