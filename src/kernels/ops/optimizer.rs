@@ -1,6 +1,7 @@
 //! How gradients change parameters: everything about an optimizer is said here.
 
 use crate::Error;
+use crate::kernels::ops::sgd;
 use crate::simd::lanes::Lanes;
 use crate::simd::lanes::LineOf;
 use crate::simd::scalar::Element;
@@ -401,7 +402,7 @@ impl<L: Lanes> Step<'_, L> {
         self.each(
             lines,
             #[inline(always)]
-            |_, w, g| l.neg_mul_add(rate, g, w),
+            |_, w, g| sgd::step(l, w, g, rate),
         );
     }
 
