@@ -3,6 +3,7 @@
 use crate::error::Argument;
 use crate::error::Error;
 use crate::float_math::power;
+use crate::kernels::ops::sgd;
 use crate::simd::lanes::Lanes;
 use crate::simd::lanes::LineOf;
 use crate::simd::scalar::Element;
@@ -390,7 +391,7 @@ impl<L: Lanes> Step<'_, L> {
         self.each(
             lines,
             #[inline(always)]
-            |_, w, g| l.neg_mul_add(rate, g, w),
+            |_, w, g| sgd::step(l, w, g, rate),
         );
     }
 
