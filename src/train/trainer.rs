@@ -18,7 +18,7 @@ use crate::engine::batch::{BatchRange, GradientShard, PassContext, PassKind, tot
 use crate::engine::parallel::UPDATE_FLOP;
 use crate::engine::parallel::{Parallelism, Threads};
 use crate::engine::partition::{ParameterBlock, ParameterPartition};
-use crate::engine::plan::{MicroBatchRows, Plan, shard_grain, step_flop};
+use crate::engine::plan::{MicroBatchRows, Plan, step_flop};
 use crate::engine::prediction::shares;
 use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelStep};
 use crate::engine::update::{GradientClipping, ParameterBlocks, UpdatePlan};
@@ -238,12 +238,8 @@ impl<T: Element> Trainer<T> {
         finish: UpdatePlan,
     ) -> Result<f64, Error> {
         let batch = x.len() / self.network.inputs();
-        let most = match self.plan {
-            Plan::TwoPhase => usize::MAX,
-            Plan::DepthFirst { shards } => shards,
-        };
         let micro_batch_rows = self.micro_batch_rows.of_batch(batch, self.shards.len());
-        let (rows_each, used) = shares(batch, micro_batch_rows, most);
+        let (rows_each, used) = shares(batch, micro_batch_rows, self.plan.max_shards());
         let dropout_rng = self.dropout_seed.map(|seed| DropoutRng::new(seed, self.passes));
         let &mut Self { engine, .. } = self;
         let Self { network, partition, gradients, moments, squares, steps, .. } = self;
@@ -254,10 +250,7 @@ impl<T: Element> Trainer<T> {
         }
         self.threads.enter(flop, |split| {
             if let Some(pass) = pass {
-                let grain = match plan {
-                    Plan::TwoPhase => 1,
-                    Plan::DepthFirst { .. } => shard_grain(shards.len(), split.threads()),
-                };
+                let grain = plan.grain(shards.len(), split.threads());
                 let rows = BatchRange {
                     shards,
                     grain,
