@@ -8,30 +8,20 @@ use core::fmt;
 pub enum Argument {
     /// An activation.
     Activation,
-    /// Adagrad.
-    Adagrad,
-    /// Adam.
-    Adam,
     /// Alpha.
     Alpha,
-    /// AMSGrad.
-    Amsgrad,
     /// The batch size.
     BatchSize,
     /// The first beta.
     Beta1,
     /// The second beta.
     Beta2,
-    /// Betas.
-    Betas,
     /// The biases.
     Biases,
     /// The binary cross-entropy.
     BinaryCrossEntropy,
     /// The memory of a batch of max_batch rows.
     Buffers,
-    /// Centering.
-    Centered,
     /// The epochs between checkpoints.
     CheckpointInterval,
     /// The class targets.
@@ -136,8 +126,6 @@ pub enum Argument {
     PlateauProduct,
     /// A random seed of the system.
     RandomSeed,
-    /// RMSprop.
-    RmsProp,
     /// A row weight.
     RowWeight,
     /// The row weights.
@@ -148,8 +136,6 @@ pub enum Argument {
     ScalerFeatures,
     /// The factor of a schedule.
     ScheduleFactor,
-    /// SGD.
-    Sgd,
     /// The frequency of a sine.
     SineFrequency,
     /// The cross-entropy.
@@ -178,18 +164,13 @@ impl fmt::Display for Argument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Activation => "an activation",
-            Self::Adagrad => "Adagrad",
-            Self::Adam => "Adam",
             Self::Alpha => "alpha",
-            Self::Amsgrad => "AMSGrad",
             Self::BatchSize => "the batch size",
             Self::Beta1 => "the first beta",
             Self::Beta2 => "the second beta",
-            Self::Betas => "betas",
             Self::Biases => "the biases",
             Self::BinaryCrossEntropy => "the binary cross-entropy",
             Self::Buffers => "the memory of a batch of max_batch rows",
-            Self::Centered => "centering",
             Self::CheckpointInterval => "the epochs between checkpoints",
             Self::ClassTargets => "the class targets",
             Self::ClassWeight => "a class weight",
@@ -242,13 +223,11 @@ impl fmt::Display for Argument {
             Self::PlateauFactor => "the factor of a plateau",
             Self::PlateauProduct => "the product of a plateau's factors",
             Self::RandomSeed => "random seed",
-            Self::RmsProp => "RMSprop",
             Self::RowWeight => "a row weight",
             Self::RowWeights => "the row weights",
             Self::Scaler => "a scaler",
             Self::ScalerFeatures => "the scaler's features",
             Self::ScheduleFactor => "the factor of a schedule",
-            Self::Sgd => "SGD",
             Self::SineFrequency => "the frequency of a sine",
             Self::SoftmaxCrossEntropy => "the cross-entropy",
             Self::Std => "the standard deviation of a feature",

@@ -8,5 +8,6 @@ pub mod elementwise;
 pub mod layer_norm;
 pub mod loss;
 pub mod optimizer;
+pub mod setting;
 pub mod softmax;
 pub mod targets;
