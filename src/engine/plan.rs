@@ -1,9 +1,10 @@
 //! How a batch is cut: rows of a micro_batch, and which schedule takes it.
 
-use crate::engine::column_parallel::OWN_PANELS;
+use crate::engine::column_parallel::GRAIN_PANELS;
 use crate::engine::parallel::PARALLEL_FLOP;
-use crate::kernels::gemm::blocking::ACCUMULATOR_PERIOD;
+use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, splits_accumulators};
 use crate::kernels::matrix::panels::panels;
+use crate::network::Layer;
 use crate::simd::scalar::Element;
 
 /// BatchRange of a micro_batch: the part of a batch that goes through the layers as one.
@@ -77,6 +78,14 @@ impl MicroBatchRows {
         Self { least, most: if pays { 2 * least } else { least } }
     }
 
+    /// [`MicroBatchRows::choose`] for a network of such layers.
+    pub fn of_layers<T: Element>(max_batch: usize, layers: &[Layer], threads: Option<usize>) -> Self {
+        let weights = layers.iter().map(Layer::parameter_count).sum();
+        let lines = layers.iter().map(|layer| layer.lines().len()).sum();
+        let is_chained = layers.iter().any(|layer| splits_accumulators::<T>(layer.inputs(), layer.outputs()));
+        Self::choose::<T>(max_batch, weights, lines, is_chained, threads)
+    }
+
     /// Those of a batch: as few as fill no more than so many shards.
     pub fn of_batch(self, batch: usize, shards: usize) -> usize {
         if batch.div_ceil(self.least) <= shards { self.least } else { self.most }
@@ -88,7 +97,7 @@ impl MicroBatchRows {
 pub fn prediction_rows<T: Element>(max_batch: usize, weights: usize, widest: usize, threads: usize) -> usize {
     let rows = halved(micro_batch_rows::<T>(max_batch, weights), max_batch, threads);
     let micro_batches = max_batch.div_ceil(rows);
-    let parts = threads.min(panels::<T>(widest) / OWN_PANELS);
+    let parts = threads.min(panels::<T>(widest) / GRAIN_PANELS);
     if micro_batches > 1 && max_batch <= WIDE_MICRO_BATCH_ROWS && 2 * micro_batches <= parts {
         max_batch
     } else {
@@ -174,7 +183,6 @@ mod tests {
     use super::*;
     use crate::engine::partition::block_panels;
     use crate::engine::partition::max_block_panels;
-    use crate::kernels::gemm::blocking::splits_accumulators;
     use crate::kernels::matrix::transpose::parameter_lines;
 
     #[test]

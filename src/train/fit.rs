@@ -4,13 +4,14 @@ use crate::error::Argument;
 use core::ops::ControlFlow;
 
 use crate::error::Error;
+use crate::kernels::ops::loss::Reduction;
 use crate::kernels::ops::optimizer::Optimizer;
 use crate::kernels::ops::targets::Targets;
 use crate::metrics;
-use crate::network::init::Random;
+use crate::rng::SplitMix64;
 use crate::simd::scalar::Element;
 use crate::train::schedule::{ReduceOnPlateau, Schedule};
-use crate::train::trainer::Trainer;
+use crate::train::trainer::{Criterion, Trainer};
 
 /// BatchRange with their targets, and if wanted with a weight each.
 #[derive(Clone, Copy, Debug)]
@@ -229,7 +230,7 @@ struct BaseRate<'a, T: Element> {
 
 impl<T: Element> Drop for BaseRate<'_, T> {
     fn drop(&mut self) {
-        self.trainer.optimizer = self.optimizer;
+        self.trainer.state.optimizer = self.optimizer;
     }
 }
 
@@ -302,7 +303,7 @@ impl<T: Element> Trainer<T> {
         }
         self.check_data(data)?;
         how.validation.map_or(Ok(0), |validation| self.check_data(validation))?;
-        let threads = self.threads().clone();
+        let threads = self.executor.threads.clone();
         let rate = BaseRate { optimizer: self.optimizer(), trainer: self };
         threads.enter(usize::MAX, |_| rate.trainer.fit_epochs(data, how, each))
     }
@@ -315,14 +316,14 @@ impl<T: Element> Trainer<T> {
     pub fn evaluate(&mut self, data: Dataset<'_, T>) -> Result<Evaluation, Error> {
         let rows = self.check_data(data)?;
         let (inputs, outputs) = (self.network().inputs(), self.network().outputs());
-        let scale = self.loss_scale((data.targets, data.weights), rows);
+        let scale = self.loss_scale(data, rows);
         let (mut loss, mut hits, mut distances) = (0.0, 0, metrics::Distances::new(data.values()));
         for first in (0..rows).step_by(self.max_batch()) {
             let of_batch = first..rows.min(first + self.max_batch());
             let targets = data.targets.rows(of_batch.clone(), outputs);
             let weights = data.weights.map(|weights| &weights[of_batch.clone()]);
             let x = &data.x[of_batch.start * inputs..of_batch.end * inputs];
-            loss += self.loss_of(x, (targets, weights), scale)?;
+            loss += self.loss_of(x, targets, weights, scale)?;
             let outputs = self.last_outputs(of_batch.len());
             match targets {
                 Targets::Classes(classes) => hits += metrics::hits(outputs, classes, 1),
@@ -348,8 +349,19 @@ impl<T: Element> Trainer<T> {
             return Err(Error::Rows { argument: Argument::Inputs, row: inputs, found: data.x.len() });
         }
         let rows = data.x.len() / inputs;
-        self.check_targets(data.targets, data.weights, rows)?;
+        let shape = (rows, self.network.outputs());
+        self.criterion.loss.check_targets(data.targets, data.weights, shape)?;
         Ok(rows)
+    }
+
+    /// What the losses of so many rows are multiplied by.
+    fn loss_scale(&self, data: Dataset<'_, T>, rows: usize) -> f64 {
+        let Criterion { loss, classes, reduction } = &self.criterion;
+        loss.scale(*reduction, (data.targets, data.weights), classes, (rows, self.network.outputs()))
+    }
+
+    fn is_mean(&self) -> bool {
+        self.criterion.reduction == Reduction::Mean
     }
 
     fn fit_epochs(
@@ -361,7 +373,7 @@ impl<T: Element> Trainer<T> {
         let base = self.optimizer().learning_rate();
         let mut order: Vec<usize> = (0..data.x.len() / self.network().inputs()).collect();
         let mut batch = Batch::new(self, data, how.batch.min(order.len()));
-        let mut progress = self.resumed.take().unwrap_or_else(|| Progress {
+        let mut progress = self.state.fit.take().unwrap_or_else(|| Progress {
             outcome: None,
             kept: Vec::new(),
             plateau: how.plateau,
@@ -398,7 +410,7 @@ impl<T: Element> Trainer<T> {
                 && (number % every == 0 || number == how.epochs)
                 && let Err(error) = self.write_checkpoint(path, base, Some(&progress))
             {
-                self.resumed = Some(progress);
+                self.state.fit = Some(progress);
                 return Err(error);
             }
             if each(&epoch).is_break() {
@@ -477,7 +489,7 @@ fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
     for (i, row) in order.iter_mut().enumerate() {
         *row = i;
     }
-    let mut random = Random::new(seed ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32));
+    let mut random = SplitMix64::of_stream(seed, epoch);
     for last in (1..order.len()).rev() {
         order.swap(last, random.below(last + 1));
     }

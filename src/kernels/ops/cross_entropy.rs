@@ -9,6 +9,7 @@
 //!
 //! All logits are shifted, so that large ones lose no digits of the loss.
 
+use crate::float_math::ln;
 use crate::kernels::matrix::panels::Panels;
 use crate::kernels::matrix::rows::Row;
 use crate::kernels::ops::loss::{ClassWeights, Objective, RowLosses};
@@ -78,7 +79,7 @@ pub(crate) fn of_probabilities<L: Lanes>(
             let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), q);
             l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
         }
-        *loss = weight * (total * sum.to_f64().ln() - along);
+        *loss = weight * (total * ln(sum.to_f64()) - along);
     }
 }
 
@@ -140,6 +141,6 @@ pub(crate) fn of_classes<L: Lanes>(
         *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
         // A class of weight 0 may have an infinite logit.
         let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
-        *loss = weight * (total * sum.to_f64().ln() - at_class - along);
+        *loss = weight * (total * ln(sum.to_f64()) - at_class - along);
     }
 }

@@ -12,7 +12,7 @@ pub use crate::kernels::ops::class_weights::ClassWeights;
 use crate::kernels::ops::cross_entropy;
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{GROUP, Lanes};
+use crate::simd::lanes::{GROUP, Lanes, RowShape};
 use crate::simd::math;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -303,7 +303,7 @@ pub(crate) fn evaluate_packed4<L: Lanes>(
     let mut sum = 0.0;
     for (i, (d, y)) in d.iter_mut().zip(y).enumerate() {
         let rows = per_line.min(rows - i * per_line);
-        let t = l.load_rows(&targets[i * per_line * cols..], (rows, cols));
+        let t = l.load_rows(&targets[i * per_line * cols..], RowShape { rows, cols });
         let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), t);
         l.store(d, l.flushed(l.mul(scale, slope)));
         l.store(&mut values, value);

@@ -13,13 +13,13 @@ use crate::kernels::ops::loss;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
 use crate::kernels::ops::optimizer::{Adam, AdamW, MAX_MOMENTS, Optimizer, RmsProp, Sgd, Update};
 use crate::kernels::ops::targets::Targets;
-use crate::kernels::tests::lanes::Scalar;
 use crate::kernels::tests::products::{Random, at, nan_lines, packed, transposed};
 use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
 use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements, elements_mut};
+use crate::simd::tests::lanes::Scalar;
 
 const STEPS: u64 = 100_000;
 

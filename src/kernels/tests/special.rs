@@ -12,10 +12,10 @@ use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, Reduction};
 use crate::kernels::ops::optimizer::{Adam, MAX_MOMENTS, Optimizer, RmsProp, Sgd, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::available;
-use crate::kernels::tests::lanes::{Scalar, halved, mul_add};
 use crate::reference;
 use crate::simd::isa::Isa;
 use crate::simd::scalar::Line;
+use crate::simd::tests::lanes::{Scalar, halved, mul_add};
 
 const ACTIVATIONS: [Activation; 15] = [
     Activation::Identity,

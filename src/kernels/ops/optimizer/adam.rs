@@ -1,6 +1,7 @@
 //! Adam and AdamW.
 
 use crate::error::{Argument, Error};
+use crate::float_math::power;
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
 use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
 use crate::kernels::ops::setting::check_setting;
@@ -248,17 +249,4 @@ impl Estimates {
             },
         );
     }
-}
-
-/// `base^n` by squaring: the same bits on every system.
-fn power(mut base: f64, mut n: u64) -> f64 {
-    let mut result = 1.0;
-    while n > 0 {
-        if n & 1 == 1 {
-            result *= base;
-        }
-        base *= base;
-        n >>= 1;
-    }
-    result
 }
