@@ -6,7 +6,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::isas;
-use fuseprop::{Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+use fuseprop::{
+    Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Targets, Trainer,
+};
 
 struct Counting;
 
@@ -146,7 +148,7 @@ fn steps_of_every_kind(isa: Isa) -> usize {
                 .unwrap();
             count += allocations(|| {
                 for _ in 0..400 {
-                    trainer.step_weighted(&x, &targets, &weights).unwrap();
+                    trainer.step(&x, Targets::from(&targets).weights(&weights)).unwrap();
                     trainer.compute_gradients(&x, &targets).unwrap();
                     trainer.accumulate_gradients(&x, &targets).unwrap();
                     trainer.apply_gradients().unwrap();

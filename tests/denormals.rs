@@ -8,7 +8,9 @@ mod common;
 use std::time::Instant;
 
 use common::isas;
-use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Trainer};
+use fuseprop::{
+    Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer,
+};
 
 const INPUTS: usize = 48;
 const HIDDEN: usize = 64;
@@ -63,7 +65,7 @@ impl<T: Element> Run<T> {
 
     fn step(&mut self) {
         let start = Instant::now();
-        self.trainer.step_weighted(&self.x, &self.targets, &self.weights).unwrap();
+        self.trainer.step(&self.x, Targets::from(&self.targets).weights(&self.weights)).unwrap();
         self.seconds.push(start.elapsed().as_secs_f64());
     }
 

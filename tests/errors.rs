@@ -1,6 +1,8 @@
 //! What does not fit is refused by name, and nothing has changed.
 
-use fuseprop::{Activation, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+use fuseprop::{
+    Activation, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Targets, Trainer,
+};
 
 fn network() -> Network<f32> {
     Network::builder(3).dense(5, Activation::Relu).dense(2, Activation::Identity).seed(1).build().unwrap()
@@ -294,17 +296,20 @@ fn losses_refuse_settings_and_weights_that_do_not_fit() {
     let before = trainer.gradients().to_vec();
     let (x, targets) = ([0.5; 6], [1.0; 4]);
     assert_eq!(
-        trainer.step_weighted(&x, &targets, &[1.0; 3]),
+        trainer.step(&x, Targets::from(&targets).weights(&[1.0; 3])),
         Err(Error::Length { argument: Argument::RowWeights, expected: 2, found: 3 })
     );
     for bad in [-1.0, f32::NAN, f32::INFINITY] {
         let weights = [1.0, bad];
-        assert!(matches!(trainer.step_weighted(&x, &targets, &weights), Err(Error::Setting { .. })), "{bad}");
+        assert!(
+            matches!(trainer.step(&x, Targets::from(&targets).weights(&weights)), Err(Error::Setting { .. })),
+            "{bad}"
+        );
     }
     assert!(matches!(trainer.step(&x, &[0_u32; 2]), Err(Error::Targets { .. })));
     assert_eq!(trainer.gradients(), before);
-    assert!(trainer.step_weighted(&x, &targets, &[1.0, 0.0]).unwrap() > 0.0);
-    assert_eq!(trainer.step_weighted(&x, &targets, &[0.0, 0.0]), Ok(0.0));
+    assert!(trainer.step(&x, Targets::from(&targets).weights(&[1.0, 0.0])).unwrap() > 0.0);
+    assert_eq!(trainer.step(&x, Targets::from(&targets).weights(&[0.0, 0.0])), Ok(0.0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::engine::parallel::split_point_pow2;
 use core::ops::Range;
 
-use crate::engine::micro_batch::{MicroBatch, OutputGradient};
+use crate::engine::micro_batch::{MicroBatch, MicroBatchInput, OutputGradient};
 use crate::engine::parallel::{Divide, Split};
 use crate::engine::partition::ParameterPartition;
 use crate::engine::plan::Plan;
@@ -96,11 +96,11 @@ impl<'a, T: Element> PassContext<'a, T> {
             (self.network.layers.len(), self.network.inputs(), self.network.outputs());
         // Once before each product.
         let (targets, parts) = match self.pass {
-            PassKind::Forward => (Targets::Values(&[]), layers),
+            PassKind::Forward => (Targets::EMPTY, layers),
             PassKind::Evaluate(objective) => (objective.targets.rows(rows.clone(), outputs), layers),
             PassKind::Train(objective) => (objective.targets.rows(rows.clone(), outputs), 3 * layers - 1),
             PassKind::Backward(d_outputs) => {
-                let d_outputs = Targets::Values(d_outputs).rows(rows, outputs);
+                let d_outputs = Targets::from(d_outputs).rows(rows, outputs);
                 return Prefetcher::new(&[], d_outputs, 2 * layers - 1);
             }
         };
@@ -222,10 +222,8 @@ impl<T: Element> BatchRange<'_, T> {
             if pass.loss_scale().is_some() {
                 loss = micro_batch.losses().iter().fold(loss, |sum, loss| sum + loss);
             }
-            if matches!(pass, PassKind::Forward | PassKind::Train(_)) {
-                for (i, sum) in buffers.squares.iter_mut().enumerate() {
-                    *sum += buffers.micro_batch.squares(network, i);
-                }
+            if !buffers.squares.is_empty() {
+                buffers.add_squares(shared, rows.clone());
             }
             (start, number, row) = (Beta::One, number + 1, rows.end);
         }
@@ -256,6 +254,23 @@ impl<'a, T: Element> ShardBuffers<'a, T> {
         Self { micro_batch, gradients, squares }
     }
 
+    /// Adds the squares of each layer's outputs to those of the shard, in a pass that computes them for training.
+    fn add_squares(&mut self, shared: &PassContext<'_, T>, rows: Range<usize>) {
+        let &PassContext { network, ref pass, classes, .. } = shared;
+        let objective;
+        let unread = match pass {
+            PassKind::Evaluate(_) | PassKind::Backward(_) => return,
+            PassKind::Forward => None,
+            PassKind::Train(all) => {
+                objective = all.rows(rows, network.outputs());
+                objective.unread(classes, network.outputs())
+            }
+        };
+        for (i, sum) in self.squares.iter_mut().enumerate() {
+            *sum += self.micro_batch.squares(network, i, unread);
+        }
+    }
+
     /// One micro-batch: forward, backward, and its share of the gradient, as the pass says.
     #[inline(always)]
     fn run<L: Lanes<Element = T>>(
@@ -274,21 +289,25 @@ impl<'a, T: Element> ShardBuffers<'a, T> {
         let objective;
         let head = match *pass {
             PassKind::Forward => {
-                let input = (x, rows.len(), &mut prefetcher);
-                return self.micro_batch.forward(l, network, input, (last, dropout_rng), Split::Whole);
+                let input = MicroBatchInput { x, rows: rows.len(), unread: None };
+                let (to, layer) = (&mut self.micro_batch, (last, dropout_rng));
+                return to.forward(l, network, input, &mut prefetcher, layer, Split::Whole);
             }
             PassKind::Evaluate(ref all) => {
                 objective = all.rows(rows.clone(), network.outputs());
                 let last = objective.loss.output_activation(last);
-                let input = (x, rows.len(), &mut prefetcher);
-                self.micro_batch.forward(l, network, input, (last, None), Split::Whole);
+                let unread = objective.unread(classes, network.outputs());
+                let input = MicroBatchInput { x, rows: rows.len(), unread };
+                self.micro_batch.forward(l, network, input, &mut prefetcher, (last, None), Split::Whole);
                 return self.micro_batch.loss(l, network, &objective, classes);
             }
             PassKind::Train(ref all) => {
                 objective = all.rows(rows.clone(), network.outputs());
                 let last = objective.loss.output_activation(last);
-                let input = (x, rows.len(), &mut prefetcher);
-                self.micro_batch.forward(l, network, input, (last, dropout_rng), Split::Whole);
+                let unread = objective.unread(classes, network.outputs());
+                let input = MicroBatchInput { x, rows: rows.len(), unread };
+                let (to, layer) = (&mut self.micro_batch, (last, dropout_rng));
+                to.forward(l, network, input, &mut prefetcher, layer, Split::Whole);
                 OutputGradient::Loss(&objective, classes)
             }
             PassKind::Backward(d_outputs) => OutputGradient::Given(

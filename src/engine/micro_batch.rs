@@ -12,8 +12,7 @@ use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient};
-use crate::kernels::ops::loss::{self, RowLosses};
-use crate::kernels::ops::loss::{ClassWeights, Objective};
+use crate::kernels::ops::loss::{self, ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::softmax::output_gradient;
 use crate::kernels::ops::{dropout, elementwise};
 use crate::network::scaler::Scaling;
@@ -87,6 +86,16 @@ pub(crate) enum Purpose {
     TrainWithInputGradients,
 }
 
+/// The rows that a micro-batch takes in.
+#[derive(Clone, Copy)]
+pub(crate) struct MicroBatchInput<'a, T: Element> {
+    /// `[rows, inputs]`.
+    pub(crate) x: &'a [T],
+    pub(crate) rows: usize,
+    /// Rows that are taken as zeros.
+    pub(crate) unread: Option<UnreadRows<'a, T>>,
+}
+
 /// Where the gradient of the outputs comes from.
 #[derive(Clone, Copy)]
 pub(crate) enum OutputGradient<'a, T: Element> {
@@ -117,7 +126,7 @@ impl<T: Element> MicroBatch<T> {
         }
     }
 
-    /// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the
+    /// Takes in rows and computes every layer's output; `last` stands for the
     /// last layer's activation. With `dropout_rng`, layers with dropout leave elements out. The outputs of large layers are shared
     /// out if `split` says so. Before each layer a part of what is `ahead` is asked for, as in [`MicroBatch::backward`].
     #[inline(always)]
@@ -125,14 +134,19 @@ impl<T: Element> MicroBatch<T> {
         &mut self,
         l: L,
         network: &Network<T>,
-        (x, rows, prefetcher): (&[T], usize, &mut Prefetcher<'_, T>),
+        input: MicroBatchInput<'_, T>,
+        prefetcher: &mut Prefetcher<'_, T>,
         (last, dropout_rng): (Activation, Option<DropoutRng>),
         split: Split,
     ) {
+        let MicroBatchInput { x, rows, unread } = input;
         self.rows = rows;
         self.sweep = self.sweep.reverse();
         self.dropout_rng = dropout_rng;
         pack::pack_rows(l, PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
+        if let Some(unread) = unread {
+            self.clear_rows(unread);
+        }
         if let Some(Scaling { means, deviations, .. }) = &network.scaling {
             let x = PanelsMut::new(&mut self.x, self.rows, self.inputs);
             elementwise::scale(l, x, Some(means), deviations);
@@ -167,6 +181,14 @@ impl<T: Element> MicroBatch<T> {
         }
     }
 
+    /// Takes rows of weight 0 as zeros: their gradient is 0, but 0 times NaN is not.
+    fn clear_rows(&mut self, unread: UnreadRows<'_, T>) {
+        let mut x: PanelsMut<'_, T> = PanelsMut::new(&mut self.x, self.rows, self.inputs);
+        for row in (0..self.rows).filter(|&row| unread.contains(row)) {
+            (0..x.panels()).for_each(|p| x.panel(p)[row] = T::Line::ZERO);
+        }
+    }
+
     /// Copies the outputs to `to` `[rows, outputs]`.
     #[inline(always)]
     pub(crate) fn read_outputs<L: Lanes<Element = T>>(&self, l: L, network: &Network<T>, to: &mut [T]) {
@@ -174,13 +196,15 @@ impl<T: Element> MicroBatch<T> {
         pack::unpack_rows(l, to, Panels::new(&self.layers[last].y, self.rows, network.outputs()));
     }
 
-    /// The squares of a layer's outputs, summed in `f64`.
-    pub(crate) fn squares(&self, network: &Network<T>, i: usize) -> f64 {
+    /// The squares of a layer's outputs, summed in `f64`, over the rows that are read.
+    pub(crate) fn squares(&self, network: &Network<T>, i: usize, unread: Option<UnreadRows<'_, T>>) -> f64 {
         let y: Panels<'_, T> = Panels::new(&self.layers[i].y, self.rows, network.layers[i].outputs());
         let square = |y: &T| y.to_f64() * y.to_f64();
         let panel_sum = |p: usize| {
             let used = T::LANES.min(y.cols - p * T::LANES);
-            y.panel(p).iter().flat_map(|line: &T::Line| &line.as_slice()[..used]).map(square).sum::<f64>()
+            let is_read = |row: usize| !unread.is_some_and(|unread| unread.contains(row));
+            let lines = y.panel(p).iter().enumerate().filter(|&(row, _)| is_read(row));
+            lines.flat_map(|(_, line)| &line.as_slice()[..used]).map(square).sum::<f64>()
         };
         (0..y.panels()).map(panel_sum).sum()
     }
@@ -249,7 +273,7 @@ impl<T: Element> MicroBatch<T> {
         }
     }
 
-    /// The loss of each row. Their gradient is left where [`MicroBatch::backward`] would start.
+    /// The loss of each row, without its gradient.
     #[inline(always)]
     pub(crate) fn loss<L: Lanes<Element = T>>(
         &mut self,
@@ -258,12 +282,10 @@ impl<T: Element> MicroBatch<T> {
         objective: &Objective<'_, T>,
         classes: &ClassWeights<T>,
     ) {
-        let (last, rows) = (network.last(), self.rows);
-        let Some(Buffers { y, d_z, .. }) = self.layers.last_mut() else { return };
-        let y = Panels::new(y, rows, last.outputs());
-        let d_y = PanelsMut::new(d_z, rows, last.outputs());
-        let to = RowLosses { d_y, losses: &mut self.losses[..rows] };
-        loss::evaluate(l, to, y, objective, classes);
+        let rows = self.rows;
+        let Some(Buffers { y, .. }) = self.layers.last() else { return };
+        let y = Panels::new(y, rows, network.outputs());
+        loss::evaluate_losses(l, &mut self.losses[..rows], y, objective, classes);
     }
 
     /// The loss of each row of the last pass with one.

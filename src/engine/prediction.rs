@@ -1,6 +1,6 @@
 //! The rows of a prediction: tile by tile through the layers, each thread with a tile of its own.
 
-use crate::engine::micro_batch::MicroBatch;
+use crate::engine::micro_batch::{MicroBatch, MicroBatchInput};
 use crate::engine::parallel::{Divide, Split};
 use crate::engine::plan::fits_in_l2;
 use crate::engine::prefetcher::Prefetcher;
@@ -92,11 +92,12 @@ impl<T: Element> PredictionRange<'_, T> {
             let next = &self.x[(row + rows) * inputs..];
             let next = &next[..next.len().min(self.micro_batch_rows * inputs)];
             let parts = if is_near { network.layers.len() } else { 0 };
-            let mut prefetcher = Prefetcher::new(next, Targets::Values(&[]), parts);
+            let mut prefetcher = Prefetcher::new(next, Targets::EMPTY, parts);
             micro_batch.forward(
                 l,
                 network,
-                (&self.x[row * inputs..][..rows * inputs], rows, &mut prefetcher),
+                MicroBatchInput { x: &self.x[row * inputs..][..rows * inputs], rows, unread: None },
+                &mut prefetcher,
                 (last, None),
                 self.split_outputs,
             );

@@ -17,7 +17,7 @@ use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::matrix::transpose::{transpose_panel_inline, transposed_stride};
 use crate::kernels::ops::activation::{Activation, Derivative, activate, multiply_derivative};
 use crate::kernels::ops::loss;
-use crate::kernels::ops::loss::{ClassWeights, Objective, RowLosses};
+use crate::kernels::ops::loss::{ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::optimizer;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Update};
 use crate::kernels::ops::softmax::{activate_slice, output_gradient_rows};
@@ -104,8 +104,8 @@ pub struct SinglePanelStep<'a, T: Element> {
 impl<T: Element> SinglePanelStep<'_, T> {
     /// Whether rows can be quads.
     pub(crate) fn fits_groups(&self) -> bool {
-        let Objective { loss, weights, .. } = self.objective;
-        self.buffers.quads && loss.is_by_element() && weights.is_none()
+        let Objective { loss, targets, .. } = &self.objective;
+        self.buffers.quads && loss.is_by_element() && targets.is_unweighted()
     }
 
     /// Forward, loss, backward, and the update if there is one; the loss. Blocks are of `size` lines.
@@ -115,7 +115,14 @@ impl<T: Element> SinglePanelStep<'_, T> {
         let last = self.objective.loss.output_activation(last);
         let lines = &mut self.buffers.lines[..];
         let parts = (self.layers, &*self.parameters);
-        forward::<L, A>(l, lines, parts, self.x, (self.rows, size), (last, Purpose::Train));
+        A::pack(l, lines, self.x, (self.rows, self.layers[0].inputs()));
+        if A::LINE_PER_ROW {
+            let outputs = self.layers[self.layers.len() - 1].outputs();
+            if let Some(unread) = self.objective.unread(self.classes, outputs) {
+                clear_rows::<T>(&mut lines[..self.rows], unread);
+            }
+        }
+        forward::<L, A>(l, lines, parts, (self.rows, size), (last, Purpose::Train));
         let loss = self.backward::<L, A>(l, size, last);
         if let Some(update) = self.update {
             self.update(l, update);
@@ -228,24 +235,32 @@ impl<T: Element> SinglePanelPrediction<'_, T> {
         let lines = &mut self.buffers.lines[..];
         let parts = (layers, &network.parameters[..]);
         let last_and_purpose = (last.activation(), Purpose::Predict);
-        let y = forward::<L, A>(l, lines, parts, self.x, (rows, size), last_and_purpose);
+        A::pack(l, lines, self.x, (rows, layers[0].inputs()));
+        let y = forward::<L, A>(l, lines, parts, (rows, size), last_and_purpose);
         A::unpack(l, self.y, y, (rows, last.outputs()));
     }
 }
 
-/// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the last layer's activation. Sums are
-/// kept for a backward pass only. The network's outputs.
+/// Takes rows of weight 0, a line each, as zeros: their gradient is 0, but 0 times NaN is not. Not inlined, for few steps
+/// have any.
+#[inline(never)]
+fn clear_rows<T: Element>(lines: &mut [T::Line], unread: UnreadRows<'_, T>) {
+    for (_, line) in lines.iter_mut().enumerate().filter(|&(row, _)| unread.contains(row)) {
+        *line = T::Line::ZERO;
+    }
+}
+
+/// Computes every layer's output from the packed rows in the first block; `last` stands for the last layer's activation.
+/// Sums are kept for a backward pass only. The network's outputs.
 #[inline(always)]
 fn forward<'a, L: Lanes, A: Arrangement<L>>(
     l: L,
     lines: &'a mut [LineOf<L>],
     (layers, mut parameters): (&[Layer], &[LineOf<L>]),
-    x: &[L::Element],
     (rows, size): (usize, usize),
     (last, purpose): (Activation, Purpose),
 ) -> &'a [LineOf<L>] {
     let (first, mut rest) = lines.split_at_mut(size);
-    A::pack(l, first, x, (rows, layers[0].inputs()));
     let mut x = &*first;
     for (i, layer) in layers.iter().enumerate() {
         let (blocks, weights);
@@ -280,6 +295,8 @@ impl<'a, Line> Blocks<'a, Line> {
 
 /// How the rows of a batch lie in lines, and the operations on blocks of them.
 pub trait Arrangement<L: Lanes> {
+    /// Whether each row has a line of its own.
+    const LINE_PER_ROW: bool;
     /// BlockLines of a block of so many rows.
     fn lines(rows: usize) -> usize;
     /// Packs row-major `[rows, cols]`.
@@ -326,6 +343,8 @@ pub trait Arrangement<L: Lanes> {
 pub struct LinePerRow;
 
 impl<L: Lanes> Arrangement<L> for LinePerRow {
+    const LINE_PER_ROW: bool = true;
+
     #[inline(always)]
     fn lines(rows: usize) -> usize {
         rows
@@ -421,6 +440,8 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
 pub struct Quads;
 
 impl<L: Lanes> Arrangement<L> for Quads {
+    const LINE_PER_ROW: bool = false;
+
     #[inline(always)]
     fn lines(rows: usize) -> usize {
         packed4::lines::<L::Element>(rows)
@@ -558,9 +579,9 @@ mod tests {
         let classes = ClassWeights::new(Loss::MeanSquaredError, 2, None, 0.0).unwrap();
         let mut buffers = SinglePanelBuffers::new(&network, 8).unwrap();
         assert!(buffers.suit(&network, 8) && !buffers.suit(&network, 9));
-        let mut suits = |loss, weights: Option<&[f32]>| {
-            let objective =
-                Objective { loss, scale: 1.0, targets: crate::Targets::Values(&[1.0; 2]), weights };
+        let values = crate::Targets::from(&[1.0; 2]);
+        let mut suits = |loss, targets| {
+            let objective = Objective { loss, scale: 1.0, targets };
             SinglePanelStep {
                 buffers: &mut buffers,
                 layers: &network.layers,
@@ -577,8 +598,9 @@ mod tests {
             }
             .fits_groups()
         };
-        assert!(suits(Loss::MeanSquaredError, None));
-        assert!(!suits(Loss::MeanSquaredError, Some(&[1.0])));
-        assert!(!suits(Loss::SoftmaxCrossEntropy, None));
+        assert!(suits(Loss::MeanSquaredError, values));
+        assert!(!suits(Loss::MeanSquaredError, values.weights(&[1.0])));
+        assert!(!suits(Loss::MeanSquaredError, values.mask(&[1.0; 2])));
+        assert!(!suits(Loss::SoftmaxCrossEntropy, values));
     }
 }

@@ -48,6 +48,8 @@ pub enum Argument {
     DropoutRate,
     /// The alpha of an ELU.
     EluAlpha,
+    /// The element mask.
+    ElementMask,
     /// The number of epochs.
     Epochs,
     /// Epsilon.
@@ -104,6 +106,8 @@ pub enum Argument {
     Loss,
     /// The lowest learning rate.
     LowestLearningRate,
+    /// An element of the mask.
+    MaskElement,
     /// Max_batch.
     MaxBatch,
     /// The mean of a feature.
@@ -198,6 +202,7 @@ impl fmt::Display for Argument {
             Self::Dampening => "the dampening",
             Self::DropoutRate => "the dropout rate",
             Self::EluAlpha => "the alpha of an ELU",
+            Self::ElementMask => "the element mask",
             Self::Epochs => "the number of epochs",
             Self::Epsilon => "epsilon",
             Self::FeatureCount => "the number of features",
@@ -226,6 +231,7 @@ impl fmt::Display for Argument {
             Self::LearningRateDecay => "the learning rate decay",
             Self::Loss => "the loss",
             Self::LowestLearningRate => "the lowest learning rate",
+            Self::MaskElement => "an element of the mask",
             Self::MaxBatch => "max_batch",
             Self::Mean => "the mean of a feature",
             Self::MeanAbsoluteError => "the mean absolute error",

@@ -47,6 +47,17 @@ impl Row {
         l.splat(l.max_lane(max))
     }
 
+    /// The sum of `exp(y - max)`.
+    #[inline(always)]
+    pub fn exp_sum<L: Lanes>(self, l: L, y: &[LineOf<L>], max: L::Vector) -> L::Element {
+        let mut sum = l.zero();
+        for (p, i) in self.lines().enumerate() {
+            let e = math::exp(l, l.sub(l.load(&y[i]), max));
+            sum = l.add(sum, l.select(self.mask(l, p), e, l.zero()));
+        }
+        l.sum(sum)
+    }
+
     /// `d = exp(y - max)`, padding 0; the sum of the row.
     #[inline(always)]
     pub fn exp<L: Lanes>(self, l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], max: L::Vector) -> L::Element {

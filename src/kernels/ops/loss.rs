@@ -1,7 +1,7 @@
 //! What training makes small, and what it compares with: everything about a loss is said here.
 
 use crate::error::Argument;
-use crate::kernels::ops::targets::Targets;
+use crate::kernels::ops::targets::{Labels, Targets};
 use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
@@ -95,30 +95,36 @@ impl Loss {
         }
     }
 
-    /// Refuses targets and weights that do not fit the loss or the batch.
+    /// Refuses targets, weights and masks that do not fit the loss or the batch.
     pub(crate) fn check_targets<T: Element>(
         self,
-        targets: Targets<'_, T>,
-        weights: Option<&[T]>,
-        (batch, outputs): (usize, usize),
+        targets: &Targets<'_, T>,
+        batch: usize,
+        outputs: usize,
     ) -> Result<(), Error> {
-        match targets {
-            Targets::Values(values) => check_length(Argument::Targets, batch * outputs, values.len())?,
-            Targets::Classes(_) if self != Self::SoftmaxCrossEntropy => {
-                return Err(Error::Targets { loss: self.name() });
+        if let Some(weights) = targets.weights {
+            check_length(Argument::RowWeights, batch, weights.len())?;
+            check_weights(Argument::RowWeight, weights)?;
+        }
+        if let Some(mask) = targets.mask {
+            if !self.is_by_element() {
+                return Err(Error::Unused { argument: Argument::ElementMask, with: self.name() });
             }
-            Targets::Classes(classes) => {
+            check_length(Argument::ElementMask, batch * outputs, mask.len())?;
+            check_weights(Argument::MaskElement, mask)?;
+        }
+        match targets.labels {
+            Labels::Values(values) => check_length(Argument::Targets, batch * outputs, values.len()),
+            Labels::Classes(_) if self.is_by_element() => Err(Error::Targets { loss: self.name() }),
+            Labels::Classes(classes) => {
                 check_length(Argument::ClassTargets, batch, classes.len())?;
-                if let Some(row) = classes.iter().position(|&class| class as usize >= outputs) {
-                    return Err(Error::Class { row, class: classes[row], classes: outputs });
+                let is_wrong =
+                    |row: usize| classes[row] as usize >= outputs && targets.row_weight(row) != 0.0;
+                match (0..batch).find(|&row| is_wrong(row)) {
+                    Some(row) => Err(Error::Class { row, class: classes[row], classes: outputs }),
+                    None => Ok(()),
                 }
             }
-        }
-        let Some(weights) = weights else { return Ok(()) };
-        check_length(Argument::RowWeights, batch, weights.len())?;
-        match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
-            Some(value) => Err(Error::Setting { argument: Argument::RowWeight, value }),
-            None => Ok(()),
         }
     }
 
@@ -127,32 +133,55 @@ impl Loss {
         self != Self::SoftmaxCrossEntropy
     }
 
-    /// What the weighted sum of the losses is multiplied by.
-    pub(crate) fn scale<T: Element>(
+    /// What the mean divides the weighted sum of the rows' losses by: the number of their terms, each by its weight.
+    pub(crate) fn total_weight<T: Element>(
         self,
-        reduction: Reduction,
-        (targets, weights): (Targets<'_, T>, Option<&[T]>),
+        targets: &Targets<'_, T>,
         classes: &ClassWeights<T>,
-        (batch, outputs): (usize, usize),
+        batch: usize,
+        outputs: usize,
     ) -> f64 {
-        if reduction == Reduction::Sum {
-            return 1.0;
+        if let Some(mask) = targets.mask {
+            let sum_of_row = |row: &[T]| row.iter().map(|weight| weight.to_f64()).sum::<f64>();
+            let rows = mask.chunks_exact(outputs).enumerate();
+            return rows.map(|(r, row)| targets.row_weight(r) * sum_of_row(row)).sum();
         }
-        let weight = |r: usize| weights.map_or(1.0, |weights| weights[r].to_f64());
-        let rows = match (targets, weights) {
-            (Targets::Classes(of_rows), _) if classes.weighted => {
-                of_rows.iter().enumerate().map(|(r, &class)| weight(r) * classes.weight(class)).sum()
+        let rows = match targets.labels {
+            Labels::Classes(of_rows) if classes.weighted => {
+                let weight_of = |(r, &class): (usize, &u32)| match targets.row_weight(r) {
+                    // Its class is not read.
+                    0.0 => 0.0,
+                    weight => weight * classes.weight(class),
+                };
+                of_rows.iter().enumerate().map(weight_of).sum()
             }
-            (_, Some(_)) => (0..batch).map(weight).sum(),
-            (_, None) => batch as f64,
+            _ if targets.weights.is_some() => (0..batch).map(|r| targets.row_weight(r)).sum(),
+            _ => batch as f64,
         };
-        let terms = if self == Self::SoftmaxCrossEntropy { rows } else { rows * outputs as f64 };
-        if terms > 0.0 { 1.0 / terms } else { 0.0 }
+        if self.is_by_element() { rows * outputs as f64 } else { rows }
+    }
+}
+
+impl Reduction {
+    /// What the weighted sum of losses with such a total weight is multiplied by.
+    pub(crate) fn scale(self, total_weight: f64) -> f64 {
+        match self {
+            Self::Sum => 1.0,
+            Self::Mean if total_weight > 0.0 => 1.0 / total_weight,
+            Self::Mean => 0.0,
+        }
     }
 }
 
 fn is_weight(weight: f64) -> bool {
     weight >= 0.0 && weight.is_finite()
+}
+
+fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Error> {
+    match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
+        Some(value) => Err(Error::Setting { argument, value }),
+        None => Ok(()),
+    }
 }
 
 /// What cross-entropy is told about classes.
@@ -212,29 +241,51 @@ pub struct Objective<'a, T> {
     /// What the weighted sum of the rows' losses is multiplied by.
     pub(crate) scale: f64,
     pub(crate) targets: Targets<'a, T>,
-    /// One for each row; all 1 if there are none.
-    pub(crate) weights: Option<&'a [T]>,
 }
 
-impl<T: Element> Objective<'_, T> {
+impl<'a, T: Element> Objective<'a, T> {
     /// The same over some of the rows.
     #[inline(always)]
     pub(crate) fn rows(&self, rows: Range<usize>, outputs: usize) -> Self {
-        Self {
-            targets: self.targets.rows(rows.clone(), outputs),
-            weights: self.weights.map(|weights| &weights[rows]),
-            ..*self
-        }
+        Self { targets: self.targets.rows(rows, outputs), ..*self }
     }
 
+    /// The rows that weigh nothing, if rows differ in weight.
     #[inline(always)]
-    fn weight(&self, row: usize) -> f64 {
-        self.weights.map_or(1.0, |weights| weights[row].to_f64())
+    pub(crate) fn unread(&self, classes: &'a ClassWeights<T>, outputs: usize) -> Option<UnreadRows<'a, T>> {
+        let labels = match self.targets.labels {
+            Labels::Classes(labels) if classes.weighted && classes.smoothing == 0.0 => Some(labels),
+            _ => None,
+        };
+        if self.targets.is_unweighted() && labels.is_none() {
+            return None;
+        }
+        Some(UnreadRows { targets: self.targets, labels, classes, outputs })
+    }
+}
+
+/// The rows of a batch that weigh nothing: by themselves, by their class, or because none of their elements does.
+#[derive(Clone, Copy)]
+pub struct UnreadRows<'a, T: Element> {
+    targets: Targets<'a, T>,
+    /// Where a class of weight 0 takes its rows' weight.
+    labels: Option<&'a [u32]>,
+    classes: &'a ClassWeights<T>,
+    outputs: usize,
+}
+
+impl<T: Element> UnreadRows<'_, T> {
+    pub(crate) fn contains(&self, row: usize) -> bool {
+        let of_class = |labels: &[u32]| self.classes.weight(labels[row]) == 0.0;
+        let is_masked = |mask: &[T]| mask[row * self.outputs..][..self.outputs].iter().all(|&m| m == T::ZERO);
+        self.targets.row_weight(row) == 0.0
+            || self.labels.is_some_and(of_class)
+            || self.targets.mask.is_some_and(is_masked)
     }
 }
 
 /// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's outputs, times
-/// the scale too.
+/// the scale too. Of a row of weight 0 both are 0.
 ///
 /// Overwrites `d` `[B, O]` and `losses` `[B]`; padding lanes become 0. `y` are the outputs, or logits.
 pub(crate) fn evaluate<L: Lanes>(
@@ -247,6 +298,21 @@ pub(crate) fn evaluate<L: Lanes>(
     l.vectorize(
         #[inline(always)]
         || evaluate_rows(l, to, y, objective, classes),
+    );
+}
+
+/// [`evaluate`] without the gradient: the same losses.
+pub(crate) fn evaluate_losses<L: Lanes>(
+    l: L,
+    losses: &mut [f64],
+    y: Panels<'_, L::Element>,
+    objective: &Objective<'_, L::Element>,
+    classes: &ClassWeights<L::Element>,
+) {
+    let to = RowLosses { d_y: PanelsMut { lines: &mut [], rows: y.rows, cols: y.cols }, losses };
+    l.vectorize(
+        #[inline(always)]
+        || evaluate_either::<L, false>(l, to, y, objective, classes),
     );
 }
 
@@ -267,42 +333,100 @@ pub(crate) fn evaluate_rows<L: Lanes>(
     objective: &Objective<'_, L::Element>,
     classes: &ClassWeights<L::Element>,
 ) {
-    let to = (to.d_y, to.losses);
-    match (objective.targets, objective.loss) {
-        (Targets::Classes(targets), _) => classification(l, to, y, targets, (objective, classes)),
-        (Targets::Values(targets), Loss::SoftmaxCrossEntropy) => {
-            cross_entropy(l, to, y, targets, (objective, classes));
+    evaluate_either::<L, true>(l, to, y, objective, classes);
+}
+
+/// [`evaluate`] with the gradient or without, in which case `d_y` has no lines.
+#[inline(always)]
+fn evaluate_either<L: Lanes, const GRADIENT: bool>(
+    l: L,
+    to: RowLosses<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    objective: &Objective<'_, L::Element>,
+    classes: &ClassWeights<L::Element>,
+) {
+    match (objective.targets.labels, objective.loss) {
+        (Labels::Classes(targets), _) => {
+            classification::<L, GRADIENT>(l, to, y, targets, Weighing { objective, classes });
         }
-        (Targets::Values(targets), _) => by_element(l, to, y, targets, objective),
+        (Labels::Values(targets), Loss::SoftmaxCrossEntropy) => {
+            cross_entropy::<L, GRADIENT>(l, to, y, targets, Weighing { objective, classes });
+        }
+        (Labels::Values(targets), _) => by_element::<L, GRADIENT>(l, to, y, targets, objective),
     }
+}
+
+/// What a cross-entropy weighs its terms by.
+#[derive(Clone, Copy)]
+struct Weighing<'a, T: Element> {
+    objective: &'a Objective<'a, T>,
+    classes: &'a ClassWeights<T>,
 }
 
 /// [`evaluate`] of a loss that is a sum over elements.
 #[inline(always)]
-fn by_element<L: Lanes>(
+fn by_element<L: Lanes, const GRADIENT: bool>(
     l: L,
-    (mut d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
+    to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
     objective: &Objective<'_, L::Element>,
 ) {
     let (cols, lanes) = (y.cols, L::Element::LANES);
+    let RowLosses { d_y: mut d, losses } = to;
     losses.fill(0.0);
     for p in 0..y.panels() {
-        let (start, width) = (p * lanes, lanes.min(cols - p * lanes));
-        let (mask, has_next) = (l.first(width), p + 1 < y.panels());
-        for (r, ((d, y), loss)) in d.panel(p).iter_mut().zip(y.panel(p)).zip(&mut *losses).enumerate() {
-            let t = &targets[r * cols + start..][..width];
-            if has_next {
-                // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to foresee.
-                l.prefetch_to_l2(t, lanes);
+        let (first, width) = (p * lanes, lanes.min(cols - p * lanes));
+        let panel = PanelLoss { objective, targets, cols, first, width };
+        let rows = y.panel(p).iter().zip(&mut *losses).enumerate();
+        if GRADIENT {
+            for ((r, (y, loss)), d) in rows.zip(d.panel(p)) {
+                l.store(d, panel.add(l, r, y, loss));
             }
-            let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
-            let weight = objective.weight(r);
-            let slope = l.mul(l.constant(objective.scale * weight), slope);
-            l.store(d, l.flushed(l.select(mask, slope, l.zero())));
-            *loss += weight * l.sum_f64(l.select(mask, value, l.zero()));
+        } else {
+            for (r, (y, loss)) in rows {
+                panel.add(l, r, y, loss);
+            }
         }
+    }
+}
+
+/// A loss over the elements of one panel of outputs.
+struct PanelLoss<'a, T> {
+    objective: &'a Objective<'a, T>,
+    targets: &'a [T],
+    cols: usize,
+    /// The panel's columns.
+    first: usize,
+    width: usize,
+}
+
+impl<T: Element> PanelLoss<'_, T> {
+    /// Adds the loss of a row's outputs `y` in the panel; its gradient.
+    #[inline(always)]
+    fn add<L: Lanes<Element = T>>(&self, l: L, r: usize, y: &LineOf<L>, loss: &mut f64) -> L::Vector {
+        let &Self { objective, targets, cols, first, width } = self;
+        let start = r * cols + first;
+        let t = &targets[start..][..width];
+        if first + width < cols {
+            // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to foresee.
+            l.prefetch_to_l2(t, T::LANES);
+        }
+        let weight = objective.targets.row_weight(r);
+        if weight == 0.0 {
+            return l.zero();
+        }
+        let (mut value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
+        let mut slope = l.mul(l.constant(objective.scale * weight), slope);
+        if let Some(mask) = objective.targets.mask {
+            let mask = l.load_slice(&mask[start..][..width]);
+            let is_absent = l.eq(mask, l.zero());
+            value = l.select(is_absent, l.zero(), l.mul(mask, value));
+            slope = l.select(is_absent, l.zero(), l.mul(mask, slope));
+        }
+        let is_output = l.first(width);
+        *loss += weight * l.sum_f64(l.select(is_output, value, l.zero()));
+        l.flushed(l.select(is_output, slope, l.zero()))
     }
 }
 
@@ -316,7 +440,7 @@ pub(crate) fn evaluate_quads<L: Lanes>(
     objective: &Objective<'_, L::Element>,
     (rows, cols): (usize, usize),
 ) -> f64 {
-    let Targets::Values(targets) = objective.targets else {
+    let Labels::Values(targets) = objective.targets.labels else {
         unreachable!("losses by element take no class targets")
     };
     let per_line = const { L::Element::LANES / GROUP };
@@ -368,88 +492,132 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
 /// `sum_j q_j (log sum_k exp(y_k - max y) - (y_j - max y))`, gradient `scale (softmax(y) sum q - q)`, of the smoothed
 /// and weighted targets `q`: all logits are shifted, so that large ones lose no digits of the loss.
 #[inline(always)]
-fn cross_entropy<L: Lanes>(
+fn cross_entropy<L: Lanes, const GRADIENT: bool>(
     l: L,
-    (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
+    to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
-    (objective, classes): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
+    weighing: Weighing<'_, L::Element>,
 ) {
-    let lanes = L::Element::LANES;
-    let (sharp, share) = (l.constant(1.0 - classes.smoothing), l.constant(classes.smoothing / y.cols as f64));
-    for (r, (targets, loss)) in targets.chunks_exact(y.cols).zip(losses).enumerate() {
+    let Weighing { objective, classes } = weighing;
+    let (d, lanes) = (to.d_y, L::Element::LANES);
+    let smoothing = Smoothing::of(l, classes, y.cols);
+    for (r, (targets, loss)) in targets.chunks_exact(y.cols).zip(to.losses).enumerate() {
         let row = Row::of(r, y);
+        let weight = objective.targets.row_weight(r);
+        if weight == 0.0 {
+            *loss = 0.0;
+            clear::<L, GRADIENT>(row, d.lines);
+            continue;
+        }
         let max = row.max(l, y.lines);
-        let sum = row.exp(l, d.lines, y.lines, max);
+        let sum = if GRADIENT { row.exp(l, d.lines, y.lines, max) } else { row.exp_sum(l, y.lines, max) };
         let mut total = 0.0;
         for (targets, weights) in targets.chunks(lanes).zip(&classes.lines) {
-            total += l.sum_f64(smoothed(l, targets, weights, (sharp, share)));
+            total += l.sum_f64(smoothing.apply(l, targets, weights));
         }
-        let weight = objective.weight(r);
         let scale = l.constant(objective.scale * weight);
         let factor = l.constant(total / sum.to_f64());
         let mut along = 0.0;
         for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
-            let t = smoothed(l, targets, weights, (sharp, share));
+            let t = smoothing.apply(l, targets, weights);
             // Where a target is 0 an infinite logit is no loss.
             let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
             along += l.sum_f64(l.mul(t, y));
-            let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
-            l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
+            if GRADIENT {
+                let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
+                l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
+            }
         }
         *loss = weight * (total * sum.to_f64().ln() - along);
     }
 }
 
-/// `weights ((1 - smoothing) targets + smoothing / outputs)`; 0 past the last output, whose weight is 0.
+/// Clears the gradient of a row that is not read.
 #[inline(always)]
-fn smoothed<L: Lanes>(
-    l: L,
-    targets: &[L::Element],
-    weights: &<L::Element as Scalar>::Line,
-    (sharp, share): (L::Vector, L::Vector),
-) -> L::Vector {
-    l.mul(l.load(weights), l.mul_add(l.load_slice(targets), sharp, share))
+fn clear<L: Lanes, const GRADIENT: bool>(row: Row, d: &mut [LineOf<L>]) {
+    if GRADIENT {
+        for i in row.lines() {
+            d[i] = LineOf::<L>::ZERO;
+        }
+    }
+}
+
+/// The parts of a smoothed target: its own, and that of all.
+#[derive(Clone, Copy)]
+struct Smoothing<L: Lanes> {
+    sharp: L::Vector,
+    share: L::Vector,
+}
+
+impl<L: Lanes> Smoothing<L> {
+    #[inline(always)]
+    fn of(l: L, classes: &ClassWeights<L::Element>, outputs: usize) -> Self {
+        let share = classes.smoothing / outputs as f64;
+        Self { sharp: l.constant(1.0 - classes.smoothing), share: l.constant(share) }
+    }
+
+    /// `weights ((1 - smoothing) targets + smoothing / outputs)`, 0 where a weight is 0: of a class that weighs nothing, and
+    /// past the last output.
+    #[inline(always)]
+    fn apply(self, l: L, targets: &[L::Element], weights: &LineOf<L>) -> L::Vector {
+        let weights = l.load(weights);
+        let smoothed = l.mul(weights, l.mul_add(l.load_slice(targets), self.sharp, self.share));
+        l.select(l.eq(weights, l.zero()), l.zero(), smoothed)
+    }
 }
 
 /// [`cross_entropy`] where one target of each row is 1 and the others 0.
 #[inline(always)]
-fn classification<L: Lanes>(
+fn classification<L: Lanes, const GRADIENT: bool>(
     l: L,
-    (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
+    to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
     targets: &[u32],
-    (objective, classes): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
+    weighing: Weighing<'_, L::Element>,
 ) {
-    let lanes = L::Element::LANES;
+    let Weighing { objective, classes } = weighing;
+    let (d, lanes) = (to.d_y, L::Element::LANES);
     let share = classes.smoothing / y.cols as f64;
-    for (r, (&class, loss)) in targets.iter().zip(losses).enumerate() {
+    let unread = objective.unread(classes, y.cols);
+    for (r, (&class, loss)) in targets.iter().zip(to.losses).enumerate() {
         let row = Row::of(r, y);
+        if unread.is_some_and(|unread| unread.contains(r)) {
+            *loss = 0.0;
+            clear::<L, GRADIENT>(row, d.lines);
+            continue;
+        }
         let max = row.max(l, y.lines);
-        let sum = row.exp(l, d.lines, y.lines, max);
+        let sum = if GRADIENT { row.exp(l, d.lines, y.lines, max) } else { row.exp_sum(l, y.lines, max) };
         let highest = l.max_lane(max).to_f64();
         let peak = (1.0 - classes.smoothing) * classes.weight(class);
         let total = peak + share * classes.sum;
-        let weight = objective.weight(r);
+        let weight = objective.targets.row_weight(r);
         let scale = objective.scale * weight;
         let factor = l.constant(scale * total / sum.to_f64());
         let mut along = 0.0;
         for (i, weights) in row.lines().zip(&classes.lines) {
-            let softmax = l.flushed(l.mul(l.load(&d.lines[i]), factor));
+            let softmax = if GRADIENT { l.flushed(l.mul(l.load(&d.lines[i]), factor)) } else { l.zero() };
             if share == 0.0 {
-                l.store(&mut d.lines[i], softmax);
-            } else {
-                let t = l.mul(l.load(weights), l.constant(share));
-                let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
-                along += l.sum_f64(l.mul(t, y));
+                if GRADIENT {
+                    l.store(&mut d.lines[i], softmax);
+                }
+                continue;
+            }
+            let t = l.mul(l.load(weights), l.constant(share));
+            let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
+            along += l.sum_f64(l.mul(t, y));
+            if GRADIENT {
                 l.store(&mut d.lines[i], l.flushed(l.neg_mul_add(l.constant(scale), t, softmax)));
             }
         }
         let (panel, lane) = (class as usize / lanes, class as usize % lanes);
         let line = r + panel * y.rows;
         let logit = y.lines[line].as_slice()[lane].to_f64();
-        let gradient = &mut d.lines[line].as_mut_slice()[lane];
-        *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
+        if GRADIENT {
+            let gradient = &mut d.lines[line].as_mut_slice()[lane];
+            *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
+        }
         // A class of weight 0 may have an infinite logit.
         let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
         *loss = weight * (total * sum.to_f64().ln() - at_class - along);
