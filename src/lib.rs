@@ -25,52 +25,45 @@
 //! # Ok::<(), fuseprop::Error>(())
 //! ```
 //!
-//! # Reading the source
+//! # Where to start
 //!
-//! How an input row becomes an updated weight:
-//!
-//! 1. `train.rs`: [`Trainer::step`] checks rows and targets and runs the two halves of a step.
-//! 2. `pass.rs`, the first half: the batch is cut into slots, which `parallel.rs` shares out; a slot takes its tiles in
-//!    order.
-//!    `machine.rs` is where a run of slots enters the instruction set: below it nothing is looked up in a table.
-//! 3. `tile.rs`: a tile goes forward, through the loss, and back. Each operation is one call to `kernels/mod.rs`.
-//! 4. `kernels/gemm.rs` and `gradient.rs`: the products `y = f(x W^T + b)` and `d_x = d_z W`, and `d_W = d_z^T x`, by one
-//!    micro-kernel, `micro.rs`. The third is called by the slot (depth-first) or by the owner of the weights (two-phase),
-//!    never by both.
-//! 5. `update.rs`, the second half: each group of parameters has an owner, who sums its gradient, calls `optimizer.rs`
-//!    (`w = w - learning_rate g` and its relatives), and renews the transposed copy.
-//!
-//! Batches of up to 64 rows through dense layers of at most 16 features (8 in `f64`) go through `small.rs` instead, all in
-//! one run, unless reports, a check that all is finite, or gradients of the inputs are asked for.
-//!
-//! | word | |
+//! | you want | look at |
 //! |---|---|
-//! | line | 64 bytes: 16 `f32` or 8 `f64`, a *lane* each; the unit of every layout (`kernels/lanes/`) |
-//! | panel | all rows of a matrix, one line wide; a matrix is a run of panels (`kernels/pack.rs`) |
-//! | quad | four lanes: a row of a layer of at most four features, of which a line holds several (`kernels/quads.rs`) |
-//! | tile | up to 64 rows of a batch, 128 or 256 where weights are many, with buffers for every layer (`tile.rs`) |
-//! | slot | the rows that one task takes, tile by tile, through the same buffers (`pass.rs`) |
-//! | two-phase | a slot is one tile; its activations stay until the owners multiply them into the gradient |
-//! | depth-first | a slot is several tiles; each is multiplied into the slot's gradient before the next, and slots are summed in pairs |
-//! | group | up to four panels of one layer's outputs: what one owner sums and updates (`update.rs`) |
-//! | transposed copy | the weights once more, as `d_x = d_z W` reads them; renewed at each update |
+//! | a network | [`Network::builder`], [`Activation`], [`Init`] |
+//! | predictions | [`Network::predict_into`] with a [`Workspace`] for each thread |
+//! | one training step at a time | [`Trainer::step`], [`Loss`], [`Optimizer`] |
+//! | a whole training, with validation and early stopping | [`Trainer::fit`], [`FitOptions`], [`Schedule`] |
+//! | a loss of your own | [`Trainer::forward`], then [`Trainer::backward`] |
+//! | inputs of one size | [`Scaler`] |
+//! | files, checkpoints, PyTorch's weights | `Network::save`, `Trainer::save_checkpoint`, `Network::import` |
+//! | to see why training fails | [`Trainer::layer_stats`], [`Trainer::check_gradients`] |
+//! | the same mathematics in plain loops | [`mod@reference`] |
 //!
-//! A prediction takes its rows through `tile.rs` alone (`predict.rs`). Rows too few to share out are shared out by outputs,
-//! layer by layer (`outputs.rs`).
+//! # What is promised
 //!
-//! [`Trainer::fit`] (`fit.rs`) repeats steps over epochs; `files/` keeps networks and trainings. Everything about an
-//! activation, a loss or an optimizer, with its formula over vectors, is said in the file of that name. Sizes are chosen
-//! in `kernels/blocking.rs`, instruction sets in `kernels/isa.rs`. [`mod@reference`] is the same mathematics by plain
-//! loops, to compare with.
+//! * **Speed from a plain `cargo add`.** The instruction set is chosen at run time: [`Isa::detect`].
+//! * **No allocation, lock or system call after construction**, in a step, a prediction, and a [`Trainer::fit`] after its first epoch.
+//! * **The same bits** for any number of threads, any position in a batch, and on AVX2 and AVX-512.
+//! * **Your data stays yours**: slices in, slices out, row-major `[batch, features]`.
+//! * **A call that cannot be meant returns an [`Error`]**, and nothing has changed.
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `rayon` | yes | batches are split over the threads of the current rayon pool; without it everything is serial, with the same bits |
+//! | `files` | yes | networks, checkpoints and PyTorch's weights in safetensors files |
 
 #![deny(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 #![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod engine;
 mod error;
 #[cfg(feature = "files")]
 mod files;
+mod float_math;
 // The kernels' items are public for the engine's signatures, not for callers: the module is private.
 #[allow(missing_docs)]
 mod kernels;
@@ -78,6 +71,7 @@ pub mod metrics;
 mod network;
 mod predict;
 pub mod reference;
+mod rng;
 #[allow(missing_docs)]
 mod simd;
 mod train;

@@ -1,14 +1,17 @@
-//! Nothing is allocated after construction: counted by the global allocator, on every thread.
+//! Nothing is allocated after construction. A process of its own: its global allocator counts the calls of
+//! all threads.
 
-mod common;
+#[path = "it/common/isas.rs"]
+mod isas;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::isas;
 use fuseprop::{
     Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Targets, Trainer,
 };
+use isas::isas;
 
 struct Counting;
 
@@ -48,11 +51,24 @@ fn allocations(f: impl FnOnce()) -> usize {
     CALLS.load(Ordering::Relaxed) - before
 }
 
-/// One test, so that no other thread of the harness allocates meanwhile.
+/// Counts in a child whose harness has one thread: another would allocate to say that a test takes more than
+/// a minute.
 #[test]
 fn steps_and_predictions_allocate_nothing() {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "counts_of_the_allocator", "--test-threads=1", "--nocapture"])
+        .output()
+        .unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    println!("{text}");
+    assert!(child.status.success() && text.contains("1 passed"), "{errors}");
+}
+
+#[test]
+#[ignore = "started by the test above"]
+fn counts_of_the_allocator() {
     assert!(allocations(|| drop(std::hint::black_box(Box::new(1)))) > 0, "the counter counts");
-    // ForwardCache to the end: threads of a pool that is dropped free their memory when they like.
+    // Kept to the end: threads of a pool that is dropped free their memory when they like.
     let pools = [1, 2, 3, 8].map(|size| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(size).build().unwrap();
         // Threads allocate while they start; those that answer have started.
@@ -122,7 +138,7 @@ fn steps_of_every_kind(isa: Isa) -> usize {
     let losses = [
         Loss::MeanSquaredError,
         Loss::MeanAbsoluteError,
-        Loss::Huber(1.0),
+        Loss::Huber { delta: 1.0 },
         Loss::BinaryCrossEntropyWithLogits,
         Loss::SoftmaxCrossEntropy,
     ];

@@ -1,16 +1,18 @@
-//! Numbers too small for full precision are not slower than others.
+//! Numbers too small for full precision are not slower than others. A process of its own: it measures
+//! time, which other tests would disturb.
 //!
 //! On many processors every operation on a denormal number costs a hundred cycles or more, and training was reported to
 //! become ten times slower when inputs, gradients or weights fade away.
 
-mod common;
+#[path = "it/common/isas.rs"]
+mod isas;
 
 use std::time::Instant;
 
-use common::isas;
 use fuseprop::{
     Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer,
 };
+use isas::isas;
 
 const INPUTS: usize = 48;
 const HIDDEN: usize = 64;

@@ -1,16 +1,21 @@
 //! Files that somebody has damaged or made up: an error or other numbers, never a panic, never more memory than a small
-//! multiple of the file, and nothing half-changed.
+//! multiple of the file, and nothing half-changed. A process of its own: its global allocator measures
+//! memory.
 #![cfg(feature = "files")]
+
+#[path = "it/common/temporary_file.rs"]
+mod temporary_file;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fuseprop::{
     Activation, Dataset, Element, Error, FitOptions, Loss, Network, Optimizer, ReduceOnPlateau, Scaler,
     TensorNames, Trainer,
 };
+use temporary_file::TemporaryFile;
 
 /// Counts the bytes that this thread holds, and the most it has held.
 struct Measuring;
@@ -70,8 +75,11 @@ fn limit(bytes: usize) -> usize {
 
 /// A network with everything that a file can hold, about 4 KB of it.
 fn network<T: Element + From<f32>>() -> Network<T> {
-    let builder = Network::<T>::builder(5).dense(20, Activation::HardTanh(-0.5, 2.0)).dropout(0.25);
-    let builder = builder.layer_norm(Activation::Sine(1.5)).dense(19, Activation::LeakyRelu(0.125));
+    let builder =
+        Network::<T>::builder(5).dense(20, Activation::HardTanh { min: -0.5, max: 2.0 }).dropout(0.25);
+    let builder = builder
+        .layer_norm(Activation::Sine { frequency: 1.5 })
+        .dense(19, Activation::LeakyRelu { slope: 0.125 });
     let mut network = builder.dense(7, Activation::Softmax).seed(1).build().unwrap();
     let scaler = Scaler::new([0.5, -1.5, 0.0, 2.0, 1e-3].map(T::from).to_vec(), vec![T::from(2.0); 5]);
     network.set_scaler(Some(scaler.unwrap())).unwrap();
@@ -225,21 +233,6 @@ fn a_model_with_any_number_in_its_header_is_an_error_or_another_model() {
     assert!(tally.cases > 5000 && tally.loaded > 0 && tally.refused > 5000);
 }
 
-/// A path that is removed when the test is over.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("fuseprop-hostile-{name}-{}", std::process::id())))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 const X: [f32; 60] = [0.25; 60];
 const CLASSES: [u32; 20] = [1; 20];
 
@@ -284,7 +277,7 @@ fn checkpoint(path: &Path) -> Vec<u8> {
 
 #[test]
 fn a_checkpoint_cut_short_or_changed_in_one_bit_is_an_error_or_another_training() {
-    let path = Temporary::new("bits");
+    let path = TemporaryFile::new("hostile-bits");
     let bytes = checkpoint(&path.0);
     let mut cut = Tally::default();
     for len in (0..bytes.len()).step_by(3) {
@@ -304,7 +297,7 @@ fn a_checkpoint_cut_short_or_changed_in_one_bit_is_an_error_or_another_training(
 
 #[test]
 fn a_checkpoint_with_any_number_in_its_header_is_an_error_or_another_training() {
-    let path = Temporary::new("numbers");
+    let path = TemporaryFile::new("hostile-numbers");
     let bytes = checkpoint(&path.0);
     let mut tally = Tally::default();
     for (what, file) in with_other_numbers(&bytes).into_iter().chain(with_other_lengths(&bytes)) {

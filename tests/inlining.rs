@@ -1,4 +1,5 @@
-//! Kernels are compiled for their instruction set down to the last lane.
+//! Kernels are compiled for their instruction set down to the last lane. An executable of its own: it
+//! reads its symbols, among which intrinsics of other libraries would be.
 //!
 //! A function between the crossing into an instruction set and a lane operation that is not inlined loses
 //! the features: every intrinsic below it becomes a call, some hundred times slower and still right. So

@@ -1,4 +1,5 @@
 //! The micro-kernel keeps its sums in registers: this test disassembles its own executable and looks into the loops.
+//! An executable of its own, in which no loop of other code counts.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", not(debug_assertions)))]
 
 use std::collections::HashMap;

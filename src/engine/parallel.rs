@@ -5,8 +5,8 @@
 //! piece never shows in the result: pieces write to memory of their own, and sums over pieces are made
 //! afterwards in the pieces' order.
 
-use crate::Error;
 use crate::error::Argument;
+use crate::error::Error;
 
 /// How many threads a step or a prediction may use. The result has the same bits whatever is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

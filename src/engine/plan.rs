@@ -1,6 +1,6 @@
 //! How a batch is cut: rows of a micro_batch, and which schedule takes it.
 
-use crate::engine::column_parallel::OWN_PANELS;
+use crate::engine::column_parallel::GRAIN_PANELS;
 use crate::engine::parallel::PARALLEL_FLOP;
 use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, splits_accumulators};
 use crate::kernels::matrix::panels::panels;
@@ -97,7 +97,7 @@ impl MicroBatchRows {
 pub fn prediction_rows<T: Element>(max_batch: usize, weights: usize, widest: usize, threads: usize) -> usize {
     let rows = halved(micro_batch_rows::<T>(max_batch, weights), max_batch, threads);
     let micro_batches = max_batch.div_ceil(rows);
-    let parts = threads.min(panels::<T>(widest) / OWN_PANELS);
+    let parts = threads.min(panels::<T>(widest) / GRAIN_PANELS);
     if micro_batches > 1 && max_batch <= WIDE_MICRO_BATCH_ROWS && 2 * micro_batches <= parts {
         max_batch
     } else {

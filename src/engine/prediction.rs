@@ -1,6 +1,6 @@
 //! The rows of a prediction: tile by tile through the layers, each thread with a tile of its own.
 
-use crate::engine::micro_batch::{MicroBatch, MicroBatchInput};
+use crate::engine::micro_batch::{ForwardMode, Input, MicroBatch};
 use crate::engine::parallel::{Divide, Split};
 use crate::engine::plan::fits_in_l2;
 use crate::engine::prefetcher::Prefetcher;
@@ -80,9 +80,14 @@ impl<T: Element> PredictionRange<'_, T> {
     /// Every row, tile by micro_batch.
     #[inline(always)]
     pub(crate) fn run<L: Lanes<Element = T>>(&mut self, l: L) {
-        let (network, last) = (self.network, self.network.last().activation());
+        let network = self.network;
         let (inputs, outputs) = (network.inputs(), network.outputs());
         // Else there is no room beside the weights for the rows of the next micro_batch.
+        let mode = ForwardMode {
+            output_activation: network.last().activation(),
+            dropout_rng: None,
+            split_outputs: self.split_outputs,
+        };
         let is_near = fits_in_l2::<T>(network.parameters.len());
         // All of a thread's rows in the buffers of one micro_batch, so that they stay near.
         let micro_batch = &mut self.micro_batches[0];
@@ -93,14 +98,8 @@ impl<T: Element> PredictionRange<'_, T> {
             let next = &next[..next.len().min(self.micro_batch_rows * inputs)];
             let parts = if is_near { network.layers.len() } else { 0 };
             let mut prefetcher = Prefetcher::new(next, Targets::EMPTY, parts);
-            micro_batch.forward(
-                l,
-                network,
-                MicroBatchInput { x: &self.x[row * inputs..][..rows * inputs], rows, unread: None },
-                &mut prefetcher,
-                (last, None),
-                self.split_outputs,
-            );
+            let input = Input { x: &self.x[row * inputs..][..rows * inputs], rows, unread: None };
+            micro_batch.forward(l, network, input, mode, &mut prefetcher);
             micro_batch.read_outputs(l, network, &mut self.y[row * outputs..][..rows * outputs]);
             row += rows;
         }

@@ -105,7 +105,7 @@ fn write_layer(layer: &Layer) -> String {
         LayerKind::Dense => "dense",
         LayerKind::LayerNorm => "layer_norm",
     };
-    format!("{kind} {} {}", layer.activation().to_text(), layer.dropout())
+    format!("{kind} {} {}", write_activation(layer.activation()), layer.dropout())
 }
 
 fn read_layer(words: &str) -> Result<LayerLine, Error> {
@@ -119,7 +119,27 @@ fn read_layer(words: &str) -> Result<LayerLine, Error> {
     };
     Ok(LayerLine {
         kind,
-        activation: Activation::from_text(activation).ok_or_else(unknown)?,
+        activation: read_activation(activation).ok_or_else(unknown)?,
         dropout: parse_word(dropout)?,
     })
+}
+
+/// An activation as a word: `relu`, `leaky_relu(0.01)`. Settings have as many digits as give the same number back.
+fn write_activation(activation: Activation) -> String {
+    let settings: Vec<String> = activation.settings().iter().map(f64::to_string).collect();
+    match &settings[..] {
+        [] => activation.name().to_owned(),
+        settings => format!("{}({})", activation.name(), settings.join(",")),
+    }
+}
+
+/// What [`write_activation`] wrote.
+fn read_activation(word: &str) -> Option<Activation> {
+    let (name, settings) = match word.split_once('(') {
+        Some((name, rest)) => (name, rest.strip_suffix(')')?),
+        None => (word, ""),
+    };
+    let words = settings.split(',').filter(|word| !word.is_empty());
+    let settings = words.map(str::parse).collect::<Result<Vec<f64>, _>>().ok()?;
+    Activation::from_name(name, &settings)
 }

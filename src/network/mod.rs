@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, MAX_BYTES, check_length};
 use crate::kernels::ops::activation::Activation;
-use crate::network::init::{Init, Random};
+use crate::network::init::Init;
 use crate::network::scaler::Scaling;
+use crate::rng::SplitMix64;
 use crate::simd::isa::Isa;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements};
@@ -475,7 +476,7 @@ impl<T: Element> NetworkBuilder<T> {
 
 /// Draws the weights of all layers, in canonical order, from one generator.
 fn draw<T: Element>(network: &mut Network<T>, init: Init, seed: u64) {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::new(seed);
     for layer in network.layers.iter() {
         let lines = &mut network.parameters[layer.lines()];
         if layer.kind == LayerKind::LayerNorm {

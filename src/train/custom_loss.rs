@@ -1,7 +1,7 @@
 //! The two halves around a loss of the caller's own: outputs out, their gradient in.
 
 use crate::engine::batch::PassKind;
-use crate::engine::update::{Beta, Finish};
+use crate::engine::update::{Beta, UpdatePlan};
 use crate::error::{Argument, Error, check_batch, check_length};
 use crate::simd::scalar::Element;
 use crate::train::executor::Work;
@@ -24,7 +24,7 @@ impl<T: Element> Trainer<T> {
         executor.start_layer_stats(rows, None);
         state.passes += 1;
         let flop = rows.saturating_mul(2 * network.parameter_count());
-        let (pass, finish) = (Some(PassKind::Forward), Finish::NOTHING);
+        let (pass, finish) = (Some(PassKind::Forward), UpdatePlan::NOTHING);
         executor.run(network, state, Work { x, rows, pass, classes: &criterion.classes, finish, flop })?;
         executor.forward_rows = rows;
         Ok(&executor.outputs[..rows * network.outputs()])
@@ -59,7 +59,8 @@ impl<T: Element> Trainer<T> {
         check_length(Argument::OutputGradients, rows * network.outputs(), d_outputs.len())?;
         // Of the two products of a pass backward.
         let flop = rows.saturating_mul(4 * network.parameter_count());
-        let finish = Finish { sum: Some(Beta::Zero), measure: executor.keeps_layer_stats, ..Finish::NOTHING };
+        let finish =
+            UpdatePlan { sum: Some(Beta::Zero), measure: executor.keeps_layer_stats, ..UpdatePlan::NOTHING };
         let pass = Some(PassKind::Backward(d_outputs));
         let work = Work { x: &[], rows, pass, classes: &criterion.classes, finish, flop };
         executor.gradient_weight = None;

@@ -8,7 +8,7 @@ use crate::engine::partition::{ParameterBlock, ParameterPartition};
 use crate::engine::plan::{MicroBatchRows, Plan, shard_grain};
 use crate::engine::prediction::shares;
 use crate::engine::single_panel::SinglePanelBuffers;
-use crate::engine::update::{Finish, GradientClipping, Parts, complete};
+use crate::engine::update::{GradientClipping, ParameterBlocks, UpdatePlan};
 use crate::error::Error;
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::loss::{ClassWeights, Reduction};
@@ -69,7 +69,7 @@ pub(crate) struct Work<'a, T: Element> {
     pub(crate) rows: usize,
     pub(crate) pass: Option<PassKind<'a, T>>,
     pub(crate) classes: &'a ClassWeights<T>,
-    pub(crate) finish: Finish,
+    pub(crate) finish: UpdatePlan,
     /// Floating-point operations, by which threads share or do not.
     pub(crate) flop: usize,
 }
@@ -202,10 +202,18 @@ impl<T: Element> Executor<T> {
             }
             let scale = pass.and_then(PassKind::loss_scale);
             let loss = scale.map_or(0.0, |scale| scale * total_loss(shards, plan));
-            let steps = state.steps;
-            let moments = state.moments_mut();
-            let parts = Parts { network, engine, partition, gradients, moments, squares, shards, steps };
-            complete(split, parts, loss, &finish)?;
+            let step = state.steps + 1;
+            let blocks = ParameterBlocks {
+                blocks: &partition.blocks,
+                parameters: &mut network.parameters,
+                gradients,
+                moments: state.moments_mut(),
+                transposed: &mut partition.transposed,
+                squares,
+                layers: &network.layers,
+                shards,
+            };
+            blocks.complete(engine, split, &finish, loss, step)?;
             Ok(loss)
         })
     }

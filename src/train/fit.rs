@@ -9,7 +9,7 @@ use crate::kernels::ops::optimizer::Optimizer;
 use crate::kernels::ops::targets::{Labels, Targets};
 use crate::metrics;
 use crate::network::Network;
-use crate::network::init::Random;
+use crate::rng::SplitMix64;
 use crate::simd::scalar::Element;
 use crate::train::schedule::{ReduceOnPlateau, Schedule};
 use crate::train::trainer::{Criterion, Trainer};
@@ -549,7 +549,7 @@ fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
     for (i, row) in order.iter_mut().enumerate() {
         *row = i;
     }
-    let mut random = Random::new(seed ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32));
+    let mut random = SplitMix64::of_stream(seed, epoch);
     for last in (1..order.len()).rev() {
         order.swap(last, random.below(last + 1));
     }

@@ -14,7 +14,7 @@ use crate::engine::batch::PassKind;
 use crate::engine::parallel::UPDATE_FLOP;
 use crate::engine::plan::{Plan, step_flop};
 use crate::engine::single_panel::SinglePanelStep;
-use crate::engine::update::{Beta, Finish};
+use crate::engine::update::{Beta, UpdatePlan};
 use crate::error::{Argument, Error, check_batch};
 use crate::kernels::ops::loss::Objective;
 use crate::kernels::ops::optimizer::Update;
@@ -138,7 +138,7 @@ impl<T: Element> Trainer<T> {
         let Self { network, state, executor, criterion } = self;
         let clipping = executor.clipping;
         let update = Some(state.next_update(clipping.value));
-        let finish = Finish { clipping, update, ..Finish::NOTHING };
+        let finish = UpdatePlan { clipping, update, ..UpdatePlan::NOTHING };
         let flop = UPDATE_FLOP.saturating_mul(network.parameter_count());
         let work = Work { x: &[], rows: 0, pass: None, classes: &criterion.classes, finish, flop };
         executor.run(network, state, work)?;
@@ -183,7 +183,7 @@ impl<T: Element> Trainer<T> {
         let Batch { x, rows, objective } = batch;
         let flop = step_flop(rows, network.parameter_count());
         let (measure, clipping) = (executor.keeps_layer_stats, executor.clipping);
-        let finish = Finish { sum: Some(start), measure, clipping, update };
+        let finish = UpdatePlan { sum: Some(start), measure, clipping, update };
         executor.start_layer_stats(rows, objective.unread(&criterion.classes, network.outputs()));
         state.passes += 1;
         let pass = Some(PassKind::Train(objective));
@@ -226,7 +226,7 @@ impl<T: Element> Trainer<T> {
         if clipping.measures()
             && let Some(&update) = update
         {
-            let finish = Finish { clipping, update: Some(update), ..Finish::NOTHING };
+            let finish = UpdatePlan { clipping, update: Some(update), ..UpdatePlan::NOTHING };
             let work = Work { x: &[], rows: 0, pass: None, classes, finish, flop: 0 };
             executor.run(network, state, work)?;
         }
@@ -241,7 +241,7 @@ impl<T: Element> Trainer<T> {
         let objective = Objective { loss: criterion.loss, scale, targets };
         let rows = x.len() / network.inputs();
         let flop = rows * 2 * network.parameter_count();
-        let (pass, finish) = (Some(PassKind::Evaluate(objective)), Finish::NOTHING);
+        let (pass, finish) = (Some(PassKind::Evaluate(objective)), UpdatePlan::NOTHING);
         executor.run(network, state, Work { x, rows, pass, classes: &criterion.classes, finish, flop })
     }
 

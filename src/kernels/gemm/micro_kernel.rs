@@ -7,7 +7,8 @@ use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
 use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, PREFETCH_DISTANCE, PREFETCH_LINES};
-use crate::kernels::ops::activation::{rectified, rectified_derivative};
+use crate::kernels::ops::activation::Pointwise;
+use crate::kernels::ops::activation::rectifiers::Relu;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{Arithmetic, Lanes};
 use crate::simd::scalar::Element;
@@ -396,13 +397,13 @@ impl<Line> Epilogue<'_, Line> {
             Self::None => {}
             Self::Rectify => {
                 for sum in sums.as_flattened_mut() {
-                    *sum = rectified(l, *sum);
+                    *sum = Relu.value(l, *sum);
                 }
             }
             Self::RectifyBy(y) => {
                 for p in 0..NP {
                     for (sums, y) in sums.iter_mut().zip(&y[p * panel + first..][..MR]) {
-                        sums[p] = l.flushed(rectified_derivative(l, sums[p], l.load(y)));
+                        sums[p] = l.flushed(Relu.derivative(l, sums[p], l.load(y)));
                     }
                 }
             }

@@ -9,7 +9,7 @@
 
 use crate::kernels::matrix::Beta;
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{GROUP, Lanes};
+use crate::simd::lanes::{GROUP, Lanes, RowShape};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements};
 
@@ -44,7 +44,7 @@ pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], (rows, cols)
         let rows = per_line.min(rows - i * per_line);
         let x = &x[i * per_line * cols..];
         // A row by itself needs no permutation.
-        let v = if rows == 1 { l.load_few(&x[..cols]) } else { l.load_rows(x, (rows, cols)) };
+        let v = if rows == 1 { l.load_few(&x[..cols]) } else { l.load_rows(x, RowShape { rows, cols }) };
         l.store(line, l.flushed(v));
     }
 }
@@ -59,7 +59,7 @@ pub fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: &[LineOf<L>], (rows, c
         if rows == 1 {
             l.store_row(&mut x[..cols], l.load(line));
         } else {
-            l.store_rows(x, (rows, cols), l.load(line));
+            l.store_rows(x, RowShape { rows, cols }, l.load(line));
         }
     }
 }

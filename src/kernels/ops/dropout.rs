@@ -1,6 +1,7 @@
 //! Dropout: which outputs of a layer a training pass leaves out.
 
 use crate::kernels::matrix::panels::PanelsMut;
+use crate::rng::{draw, mix};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -49,8 +50,8 @@ impl DropoutRng {
 
 /// Multiplies every element by 0 or `1 / (1 - share)`.
 ///
-/// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i)`-th number of the
-/// SplitMix64 generator (Steele, Lea and Flood 2014) that starts from the key.
+/// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i)`-th number of
+/// the SplitMix64 generator (Steele, Lea and Flood 2014) that starts from the key.
 pub(crate) fn apply<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>, mask: Mask) {
     l.vectorize(
         #[inline(always)]
@@ -68,7 +69,7 @@ fn apply_mask<L: Lanes>(l: L, mut y: PanelsMut<'_, L::Element>, mask: Mask) {
             let mut factors = <L::Element as Scalar>::Line::ZERO;
             for (i, pair) in factors.as_mut_slice().chunks_exact_mut(2).enumerate() {
                 let counter = first.wrapping_add(i as u64 + 1);
-                let bits = mix(mask.key.wrapping_add(counter.wrapping_mul(GOLDEN)));
+                let bits = draw(mask.key, counter);
                 let keep = |bits: u64| if bits as u32 >= mask.threshold { scale } else { L::Element::ZERO };
                 (pair[0], pair[1]) = (keep(bits), keep(bits >> 32));
             }
@@ -76,15 +77,4 @@ fn apply_mask<L: Lanes>(l: L, mut y: PanelsMut<'_, L::Element>, mask: Mask) {
             l.store(line, product);
         }
     }
-}
-
-/// `2^64` divided by the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// SplitMix64's finisher.
-#[inline(always)]
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -99,8 +99,9 @@ fn normalize<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
     activate_rows(l, y, activation);
 }
 
-/// `d_x`, times `f'` of the layer below, if there is one, from its output or the sums it keeps. Padding lanes become
-/// 0, as they are in `d_z` and in the weights; those of `x` are finite where their row is, so that they add nothing.
+/// `d_x`, times `f'` of the layer below, if there is one, from its output or the sums it keeps. Padding lanes
+/// become 0, as they are in `d_z` and in the weights; those of `x` are finite where their row is, so that
+/// they add nothing.
 pub fn backward_data<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Element>) {
     l.vectorize(
         #[inline(always)]
@@ -137,8 +138,8 @@ fn input_gradient<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Element>) {
     clear_padding(l, d_x);
 }
 
-/// `d_w` and `d_b` of the panels from `first` on, each a line of biases and a line of weights; overwritten or added
-/// to, as `start` says.
+/// `d_w` and `d_b` of the panels from `first` on, each a line of biases and a line of weights; overwritten or
+/// added to, as `start` says.
 pub fn weight_gradient<L: Lanes>(l: L, norm: LayerNormGradient<'_, L::Element>) {
     l.vectorize(
         #[inline(always)]

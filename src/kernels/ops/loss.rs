@@ -1,4 +1,4 @@
-//! What training makes small, and what it compares with: everything about a loss is said here.
+//! Loss functions: the enum, and the losses that are sums over elements.
 
 use crate::error::Argument;
 use crate::kernels::ops::targets::{Labels, Targets};
@@ -6,18 +6,22 @@ use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
 use crate::error::{Error, check_length};
-use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
-use crate::kernels::matrix::rows::Row;
+use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::activation::Activation;
+pub use crate::kernels::ops::class_weights::ClassWeights;
+use crate::kernels::ops::cross_entropy;
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{GROUP, Lanes};
+use crate::simd::lanes::{GROUP, Lanes, RowShape};
 use crate::simd::math;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
-/// The loss function, of a batch of outputs `y` and targets `t`, as in PyTorch.
+/// Loss function of a batch of outputs `y` and targets `t`, both `[batch, outputs]`, as in PyTorch.
 ///
-/// Each row has a loss, which its sample weight multiplies; [`Reduction`] says how they become one number.
+/// Each row has a loss, which the row's weight multiplies; [`Reduction`] makes one number of them. Targets
+/// that do not fit the loss are refused with [`Error::Targets`].
+///
+/// # Examples
 ///
 /// ```
 /// use fuseprop::{Activation, Loss, Network, Trainer};
@@ -30,31 +34,48 @@ use crate::simd::scalar::Line;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// `sum_j (y_j - t_j)^2`; [`Reduction::Mean`] divides the batch's sum by `batch outputs`. `torch.nn.MSELoss`.
+    /// `sum_j (y_j - t_j)^2`; [`Reduction::Mean`] divides the batch's sum by `batch outputs`.
+    /// `torch.nn.MSELoss`.
     MeanSquaredError,
     /// `sum_j |y_j - t_j|`, with gradient 0 where they are equal; its mean is over the batch and the outputs.
     /// `torch.nn.L1Loss`.
     MeanAbsoluteError,
-    /// `sum_j` of `(y_j - t_j)^2 / 2` up to a distance of `delta`, and `delta (|y_j - t_j| - delta / 2)` beyond;
-    /// its mean is over the batch and the outputs. `torch.nn.HuberLoss`, whose `delta` is 1 by default (Huber
-    /// 1964).
-    Huber(f64),
-    /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is over the
-    /// batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Under a last layer with [`Activation::Sigmoid`] the
-    /// loss takes the sums beneath: the sigmoid is not applied twice.
+    /// `sum_j` of `(y_j - t_j)^2 / 2` up to a distance of `delta`, and `delta (|y_j - t_j| - delta / 2)`
+    /// beyond; its mean is over the batch and the outputs. `torch.nn.HuberLoss` (Huber 1964).
+    Huber {
+        /// The distance at which the parabola goes over into lines, finite and above 0. PyTorch's default is
+        /// 1.
+        delta: f64,
+    },
+    /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is
+    /// over the batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Of a last layer with
+    /// [`Activation::Sigmoid`] the loss takes the pre-activations: the sigmoid is not applied twice.
     BinaryCrossEntropyWithLogits,
-    /// `-sum_j t_j log softmax(y)_j` of logits `y`; [`Reduction::Mean`] divides by `batch`. `torch.nn.CrossEntropyLoss`.
-    /// Targets are class indices, or probabilities `[batch, outputs]`. Computed as one shifted log-sum-exp.
-    /// Under a last layer with [`Activation::Softmax`] the loss takes the sums beneath.
+    /// `-sum_j t_j log softmax(y)_j` of logits `y`; [`Reduction::Mean`] divides by `batch`.
+    /// `torch.nn.CrossEntropyLoss`. Targets are class indices, or probabilities `[batch, outputs]`. Computed
+    /// as one shifted log-sum-exp. Of a last layer with [`Activation::Softmax`] the loss takes the
+    /// pre-activations.
     ///
-    /// With class weights `w` and label smoothing `e`, which are asked for when a trainer is built, the targets
-    /// are `w_j ((1 - e) t_j + e / outputs)`, and for class indices the mean divides by the sum of the weights of
-    /// the batch's classes.
+    /// With class weights `w` and label smoothing `e`
+    /// ([`TrainerBuilder::class_weights`](crate::TrainerBuilder::class_weights),
+    /// [`label_smoothing`](crate::TrainerBuilder::label_smoothing)) the targets are `w_j ((1 - e) t_j + e /
+    /// outputs)`, and for class indices the mean divides by the sum of the weights of the batch's classes.
     SoftmaxCrossEntropy,
 }
 
-/// How the losses of the rows become one number.
+/// How the losses of a batch's rows become one number.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Loss, Network, Reduction, Trainer};
+///
+/// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build()?;
+/// let trainer = Trainer::builder(network).loss(Loss::MeanAbsoluteError).reduction(Reduction::Sum).build()?;
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reduction {
     /// Their mean, over what [`Loss`] says. With sample weights the weighted sum is divided by the sum of the
     /// weights (times the outputs, for a loss whose mean is over them too); 0 if all weights are 0.
@@ -65,8 +86,8 @@ pub enum Reduction {
 }
 
 impl Loss {
-    /// What the last layer's activation is while this loss is trained: a loss that takes logits takes those
-    /// beneath the function that it holds itself.
+    /// The last layer's activation while this loss is trained: the identity under a loss that computes the
+    /// activation itself, from logits.
     pub(crate) fn output_activation(self, activation: Activation) -> Activation {
         match (self, activation) {
             (Self::SoftmaxCrossEntropy, Activation::Softmax)
@@ -75,21 +96,22 @@ impl Loss {
         }
     }
 
-    /// The setting that is out of range, if one is.
+    /// # Errors
+    /// [`Error::Setting`] for a setting that is out of range, or infinite in `T`.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         match self {
-            Self::Huber(delta) if !(T::from_f64(delta) > T::ZERO && T::holds(delta)) => {
+            Self::Huber { delta } if !(T::from_f64(delta) > T::ZERO && T::holds(delta)) => {
                 Err(Error::Setting { argument: Argument::HuberDelta, value: delta })
             }
             _ => Ok(()),
         }
     }
 
-    fn name(self) -> Argument {
+    pub(crate) fn name(self) -> Argument {
         match self {
             Self::MeanSquaredError => Argument::MeanSquaredError,
             Self::MeanAbsoluteError => Argument::MeanAbsoluteError,
-            Self::Huber(_) => Argument::HuberLoss,
+            Self::Huber { .. } => Argument::HuberLoss,
             Self::BinaryCrossEntropyWithLogits => Argument::BinaryCrossEntropy,
             Self::SoftmaxCrossEntropy => Argument::SoftmaxCrossEntropy,
         }
@@ -173,7 +195,8 @@ impl Reduction {
     }
 }
 
-fn is_weight(weight: f64) -> bool {
+/// Whether a class, a row or an element can have the weight.
+pub(crate) fn is_weight(weight: f64) -> bool {
     weight >= 0.0 && weight.is_finite()
 }
 
@@ -181,56 +204,6 @@ fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Er
     match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
         Some(value) => Err(Error::Setting { argument, value }),
         None => Ok(()),
-    }
-}
-
-/// What cross-entropy is told about classes.
-#[derive(Clone, Debug)]
-pub struct ClassWeights<T: Element> {
-    smoothing: f64,
-    /// One for each output, 0 in the padding of the last line.
-    lines: Vec<T::Line>,
-    sum: f64,
-    /// Whether any weight is not 1.
-    weighted: bool,
-}
-
-impl<T: Element> ClassWeights<T> {
-    /// # Errors
-    /// [`Error::Length`] or [`Error::Setting`] for weights that do not fit or are negative or not finite, and for
-    /// a smoothing outside 0 to 1; [`Error::Unused`] for a loss that has no classes.
-    pub(crate) fn new(
-        loss: Loss,
-        outputs: usize,
-        weights: Option<&[f64]>,
-        smoothing: f64,
-    ) -> Result<Self, Error> {
-        if loss != Loss::SoftmaxCrossEntropy && (weights.is_some() || smoothing != 0.0) {
-            let what = if weights.is_some() { Argument::ClassWeights } else { Argument::LabelSmoothing };
-            return Err(Error::Unused { argument: what, with: loss.name() });
-        }
-        if !(0.0..=1.0).contains(&smoothing) {
-            return Err(Error::Setting { argument: Argument::LabelSmoothing, value: smoothing });
-        }
-        let ones = vec![1.0; outputs];
-        let all = weights.unwrap_or(&ones);
-        check_length(Argument::ClassWeights, outputs, all.len())?;
-        if let Some(&value) = all.iter().find(|&&weight| !is_weight(weight) || !T::holds(weight)) {
-            return Err(Error::Setting { argument: Argument::ClassWeight, value });
-        }
-        let mut lines = vec![T::Line::ZERO; panels::<T>(outputs)];
-        for (line, weights) in lines.iter_mut().zip(all.chunks(T::LANES)) {
-            for (to, &weight) in line.as_mut_slice().iter_mut().zip(weights) {
-                *to = T::from_f64(weight);
-            }
-        }
-        Ok(Self { smoothing, lines, sum: all.iter().sum(), weighted: weights.is_some() })
-    }
-
-    #[inline(always)]
-    fn weight(&self, class: u32) -> f64 {
-        let class = class as usize;
-        self.lines[class / T::LANES].as_slice()[class % T::LANES].to_f64()
     }
 }
 
@@ -347,20 +320,13 @@ fn evaluate_either<L: Lanes, const GRADIENT: bool>(
 ) {
     match (objective.targets.labels, objective.loss) {
         (Labels::Classes(targets), _) => {
-            classification::<L, GRADIENT>(l, to, y, targets, Weighing { objective, classes });
+            cross_entropy::of_classes::<L, GRADIENT>(l, to, y, targets, objective, classes);
         }
         (Labels::Values(targets), Loss::SoftmaxCrossEntropy) => {
-            cross_entropy::<L, GRADIENT>(l, to, y, targets, Weighing { objective, classes });
+            cross_entropy::of_probabilities::<L, GRADIENT>(l, to, y, targets, objective, classes);
         }
         (Labels::Values(targets), _) => by_element::<L, GRADIENT>(l, to, y, targets, objective),
     }
-}
-
-/// What a cross-entropy weighs its terms by.
-#[derive(Clone, Copy)]
-struct Weighing<'a, T: Element> {
-    objective: &'a Objective<'a, T>,
-    classes: &'a ClassWeights<T>,
 }
 
 /// [`evaluate`] of a loss that is a sum over elements.
@@ -430,15 +396,16 @@ impl<T: Element> PanelLoss<'_, T> {
     }
 }
 
-/// [`evaluate`] of rows in quads, for a loss that is a sum over elements, without weights; the loss of all of them. Other
-/// lanes of `d` are garbage.
+/// [`evaluate`] of rows of at most four elements, packed into groups of lanes, for a loss that is a sum over
+/// elements, without weights; the loss of all rows. Other lanes of `d` are garbage.
 #[inline(always)]
-pub(crate) fn evaluate_quads<L: Lanes>(
+pub(crate) fn evaluate_packed4<L: Lanes>(
     l: L,
     d: &mut [LineOf<L>],
     y: &[LineOf<L>],
     objective: &Objective<'_, L::Element>,
-    (rows, cols): (usize, usize),
+    rows: usize,
+    cols: usize,
 ) -> f64 {
     let Labels::Values(targets) = objective.targets.labels else {
         unreachable!("losses by element take no class targets")
@@ -449,7 +416,7 @@ pub(crate) fn evaluate_quads<L: Lanes>(
     let mut sum = 0.0;
     for (i, (d, y)) in d.iter_mut().zip(y).enumerate() {
         let rows = per_line.min(rows - i * per_line);
-        let t = l.load_rows(&targets[i * per_line * cols..], (rows, cols));
+        let t = l.load_rows(&targets[i * per_line * cols..], RowShape { rows, cols });
         let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), t);
         l.store(d, l.flushed(l.mul(scale, slope)));
         l.store(&mut values, value);
@@ -474,7 +441,7 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
             let sign = l.select(l.eq(difference, zero), zero, l.flip_sign(one, difference));
             (l.abs(difference), l.select(l.eq(difference, difference), sign, difference))
         }
-        Loss::Huber(delta) => {
+        Loss::Huber { delta } => {
             let (low, high, half) = (l.constant(-delta), l.constant(delta), l.constant(0.5));
             let clipped = l.max(low, l.min(high, difference));
             (l.mul(clipped, l.neg_mul_add(half, clipped, difference)), clipped)
@@ -486,140 +453,5 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
             (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
         }
         Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),
-    }
-}
-
-/// `sum_j q_j (log sum_k exp(y_k - max y) - (y_j - max y))`, gradient `scale (softmax(y) sum q - q)`, of the smoothed
-/// and weighted targets `q`: all logits are shifted, so that large ones lose no digits of the loss.
-#[inline(always)]
-fn cross_entropy<L: Lanes, const GRADIENT: bool>(
-    l: L,
-    to: RowLosses<'_, L::Element>,
-    y: Panels<'_, L::Element>,
-    targets: &[L::Element],
-    weighing: Weighing<'_, L::Element>,
-) {
-    let Weighing { objective, classes } = weighing;
-    let (d, lanes) = (to.d_y, L::Element::LANES);
-    let smoothing = Smoothing::of(l, classes, y.cols);
-    for (r, (targets, loss)) in targets.chunks_exact(y.cols).zip(to.losses).enumerate() {
-        let row = Row::of(r, y);
-        let weight = objective.targets.row_weight(r);
-        if weight == 0.0 {
-            *loss = 0.0;
-            clear::<L, GRADIENT>(row, d.lines);
-            continue;
-        }
-        let max = row.max(l, y.lines);
-        let sum = if GRADIENT { row.exp(l, d.lines, y.lines, max) } else { row.exp_sum(l, y.lines, max) };
-        let mut total = 0.0;
-        for (targets, weights) in targets.chunks(lanes).zip(&classes.lines) {
-            total += l.sum_f64(smoothing.apply(l, targets, weights));
-        }
-        let scale = l.constant(objective.scale * weight);
-        let factor = l.constant(total / sum.to_f64());
-        let mut along = 0.0;
-        for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
-            let t = smoothing.apply(l, targets, weights);
-            // Where a target is 0 an infinite logit is no loss.
-            let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
-            along += l.sum_f64(l.mul(t, y));
-            if GRADIENT {
-                let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
-                l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
-            }
-        }
-        *loss = weight * (total * sum.to_f64().ln() - along);
-    }
-}
-
-/// Clears the gradient of a row that is not read.
-#[inline(always)]
-fn clear<L: Lanes, const GRADIENT: bool>(row: Row, d: &mut [LineOf<L>]) {
-    if GRADIENT {
-        for i in row.lines() {
-            d[i] = LineOf::<L>::ZERO;
-        }
-    }
-}
-
-/// The parts of a smoothed target: its own, and that of all.
-#[derive(Clone, Copy)]
-struct Smoothing<L: Lanes> {
-    sharp: L::Vector,
-    share: L::Vector,
-}
-
-impl<L: Lanes> Smoothing<L> {
-    #[inline(always)]
-    fn of(l: L, classes: &ClassWeights<L::Element>, outputs: usize) -> Self {
-        let share = classes.smoothing / outputs as f64;
-        Self { sharp: l.constant(1.0 - classes.smoothing), share: l.constant(share) }
-    }
-
-    /// `weights ((1 - smoothing) targets + smoothing / outputs)`, 0 where a weight is 0: of a class that weighs nothing, and
-    /// past the last output.
-    #[inline(always)]
-    fn apply(self, l: L, targets: &[L::Element], weights: &LineOf<L>) -> L::Vector {
-        let weights = l.load(weights);
-        let smoothed = l.mul(weights, l.mul_add(l.load_slice(targets), self.sharp, self.share));
-        l.select(l.eq(weights, l.zero()), l.zero(), smoothed)
-    }
-}
-
-/// [`cross_entropy`] where one target of each row is 1 and the others 0.
-#[inline(always)]
-fn classification<L: Lanes, const GRADIENT: bool>(
-    l: L,
-    to: RowLosses<'_, L::Element>,
-    y: Panels<'_, L::Element>,
-    targets: &[u32],
-    weighing: Weighing<'_, L::Element>,
-) {
-    let Weighing { objective, classes } = weighing;
-    let (d, lanes) = (to.d_y, L::Element::LANES);
-    let share = classes.smoothing / y.cols as f64;
-    let unread = objective.unread(classes, y.cols);
-    for (r, (&class, loss)) in targets.iter().zip(to.losses).enumerate() {
-        let row = Row::of(r, y);
-        if unread.is_some_and(|unread| unread.contains(r)) {
-            *loss = 0.0;
-            clear::<L, GRADIENT>(row, d.lines);
-            continue;
-        }
-        let max = row.max(l, y.lines);
-        let sum = if GRADIENT { row.exp(l, d.lines, y.lines, max) } else { row.exp_sum(l, y.lines, max) };
-        let highest = l.max_lane(max).to_f64();
-        let peak = (1.0 - classes.smoothing) * classes.weight(class);
-        let total = peak + share * classes.sum;
-        let weight = objective.targets.row_weight(r);
-        let scale = objective.scale * weight;
-        let factor = l.constant(scale * total / sum.to_f64());
-        let mut along = 0.0;
-        for (i, weights) in row.lines().zip(&classes.lines) {
-            let softmax = if GRADIENT { l.flushed(l.mul(l.load(&d.lines[i]), factor)) } else { l.zero() };
-            if share == 0.0 {
-                if GRADIENT {
-                    l.store(&mut d.lines[i], softmax);
-                }
-                continue;
-            }
-            let t = l.mul(l.load(weights), l.constant(share));
-            let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
-            along += l.sum_f64(l.mul(t, y));
-            if GRADIENT {
-                l.store(&mut d.lines[i], l.flushed(l.neg_mul_add(l.constant(scale), t, softmax)));
-            }
-        }
-        let (panel, lane) = (class as usize / lanes, class as usize % lanes);
-        let line = r + panel * y.rows;
-        let logit = y.lines[line].as_slice()[lane].to_f64();
-        if GRADIENT {
-            let gradient = &mut d.lines[line].as_mut_slice()[lane];
-            *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
-        }
-        // A class of weight 0 may have an infinite logit.
-        let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
-        *loss = weight * (total * sum.to_f64().ln() - at_class - along);
     }
 }

@@ -1,6 +1,8 @@
 //! One file per formula.
 
 pub mod activation;
+pub mod class_weights;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod layer_norm;

@@ -1,7 +1,8 @@
 //! How gradients change parameters: everything about an optimizer is said here.
 
-use crate::Error;
 use crate::error::Argument;
+use crate::error::Error;
+use crate::float_math::power;
 use crate::simd::lanes::Lanes;
 use crate::simd::lanes::LineOf;
 use crate::simd::scalar::Element;
@@ -316,19 +317,6 @@ impl Update {
             _ => self.optimizer.weight_decay,
         }
     }
-}
-
-/// `base^n` by squaring: the same bits on every system.
-fn power(mut base: f64, mut n: u64) -> f64 {
-    let mut result = 1.0;
-    while n > 0 {
-        if n & 1 == 1 {
-            result *= base;
-        }
-        base *= base;
-        n >>= 1;
-    }
-    result
 }
 
 /// Parameters and their gradient.

@@ -13,13 +13,13 @@ use crate::kernels::ops::loss;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::kernels::ops::targets::Targets;
-use crate::kernels::tests::lanes::Scalar;
 use crate::kernels::tests::products::{Random, at, nan_lines, packed, transposed};
 use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
 use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements, elements_mut};
+use crate::simd::tests::lanes::Scalar;
 
 const STEPS: u64 = 100_000;
 
@@ -249,8 +249,12 @@ fn check_gradients<T: Element>() -> usize {
 #[derive(Default)]
 struct Losses(usize);
 
-const BY_ELEMENT: [Loss; 4] =
-    [Loss::MeanSquaredError, Loss::MeanAbsoluteError, Loss::Huber(1.0), Loss::BinaryCrossEntropyWithLogits];
+const BY_ELEMENT: [Loss; 4] = [
+    Loss::MeanSquaredError,
+    Loss::MeanAbsoluteError,
+    Loss::Huber { delta: 1.0 },
+    Loss::BinaryCrossEntropyWithLogits,
+];
 
 impl<T: Scalar> Check<T> for Losses {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
@@ -305,7 +309,7 @@ impl Losses {
         let mut lines = nan_lines::<L::Element>(packed4::lines::<L::Element>(rows));
         let (mut d, mut found) = (lines.clone(), y.clone());
         l.vectorize(|| packed4::pack(l, &mut lines, &y, (rows, cols)));
-        l.vectorize(|| loss::evaluate_quads(l, &mut d, &lines, objective, (rows, cols)));
+        l.vectorize(|| loss::evaluate_packed4(l, &mut d, &lines, objective, rows, cols));
         l.vectorize(|| packed4::unpack(l, &mut found, &d, (rows, cols)));
         for d in found {
             self.0 +=

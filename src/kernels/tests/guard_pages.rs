@@ -186,7 +186,7 @@ impl Case<'_> {
         let with_values = [
             Loss::MeanSquaredError,
             Loss::MeanAbsoluteError,
-            Loss::Huber(0.1),
+            Loss::Huber { delta: 0.1 },
             Loss::BinaryCrossEntropyWithLogits,
             Loss::SoftmaxCrossEntropy,
         ];
@@ -237,9 +237,12 @@ fn sweep<T: Element>() -> usize {
                 }
             }
             for len in 0..=LONGEST_SLICE {
-                for activation in
-                    [Activation::Relu, Activation::Gelu, Activation::Sine(2.0), Activation::Softmax]
-                {
+                for activation in [
+                    Activation::Relu,
+                    Activation::Gelu,
+                    Activation::Sine { frequency: 2.0 },
+                    Activation::Softmax,
+                ] {
                     kernels.activate(fences[0].slice(len, side, T::from_f64(0.5)), activation);
                     cases += 1;
                 }
@@ -284,7 +287,7 @@ fn quad_case<L: Lanes>(l: L, fences: &mut [Fence; 4], side: Side, (rows, cols): 
         packed4::weight_gradient(l, weights, lines, sums, (rows, cols), Beta::Zero);
         let (loss, targets) = (Loss::MeanSquaredError, Targets::from(&*x));
         let objective = Objective { loss, scale: 1.0, targets };
-        assert!(loss::evaluate_quads(l, sums, lines, &objective, (rows, cols)) >= 0.0);
+        assert!(loss::evaluate_packed4(l, sums, lines, &objective, rows, cols) >= 0.0);
         packed4::unpack(l, x, lines, (rows, cols));
     });
 }

@@ -548,7 +548,7 @@ fn check_nan_row<T: Element>() {
                 Activation::Sigmoid,
                 Activation::Tanh,
                 Activation::Relu,
-                Activation::LeakyRelu(0.01),
+                Activation::LeakyRelu { slope: 0.01 },
                 Activation::Softmax,
             ] {
                 let weights = parameters::<T>(&w, &b);

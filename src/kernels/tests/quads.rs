@@ -168,7 +168,7 @@ impl<T: Element> Check<T> for Losses {
         let losses = [
             Loss::MeanSquaredError,
             Loss::MeanAbsoluteError,
-            Loss::Huber(0.3),
+            Loss::Huber { delta: 0.3 },
             Loss::BinaryCrossEntropyWithLogits,
         ];
         for (loss, (rows, cols)) in losses.into_iter().flat_map(|loss| shapes::<T>().map(move |s| (loss, s)))
@@ -179,7 +179,7 @@ impl<T: Element> Check<T> for Losses {
             let objective = Objective { loss, scale: 0.3, targets: Targets::from(&targets) };
             let of_quads = in_quads(&y, (rows, cols));
             let mut d = not_numbers::<T>(of_quads.len());
-            let found = l.vectorize(|| loss::evaluate_quads(l, &mut d, &of_quads, &objective, (rows, cols)));
+            let found = l.vectorize(|| loss::evaluate_packed4(l, &mut d, &of_quads, &objective, rows, cols));
             // The same, a line for each row.
             let lines: Vec<T::Line> = y.chunks(cols).map(|row| first_lanes(row.iter().copied())).collect();
             let mut d_lines = not_numbers::<T>(rows);

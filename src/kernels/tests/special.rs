@@ -12,27 +12,27 @@ use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, Reduction};
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::available;
-use crate::kernels::tests::lanes::{Scalar, halved, mul_add};
 use crate::reference;
 use crate::simd::isa::Isa;
 use crate::simd::scalar::Line;
+use crate::simd::tests::lanes::{Scalar, halved, mul_add};
 
 const ACTIVATIONS: [Activation; 15] = [
     Activation::Identity,
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Relu,
-    Activation::LeakyRelu(0.01),
-    Activation::Elu(1.0),
+    Activation::LeakyRelu { slope: 0.01 },
+    Activation::Elu { alpha: 1.0 },
     Activation::Selu,
     Activation::Gelu,
     Activation::GeluTanh,
     Activation::Silu,
     Activation::Softplus,
     Activation::HardSigmoid,
-    Activation::HardTanh(-1.0, 1.0),
+    Activation::HardTanh { min: -1.0, max: 1.0 },
     Activation::SquaredClippedRelu,
-    Activation::Sine(1.0),
+    Activation::Sine { frequency: 1.0 },
 ];
 
 /// What kind of number.
@@ -104,7 +104,7 @@ impl Fused {
 
 /// Sines of numbers so large that their neighbours are more than a circle away count as those of 0.
 fn is_past_circle<T: Scalar>(activation: Activation, x: T) -> bool {
-    matches!(activation, Activation::Sine(_)) && x.magnitude() == T::SPECIAL[7]
+    matches!(activation, Activation::Sine { .. }) && x.magnitude() == T::SPECIAL[7]
 }
 
 /// Every activation of slices of every length up to two lines, and of some more, wherever they start.
@@ -418,7 +418,7 @@ const LOSSES: [Loss; 5] = [
     Loss::SoftmaxCrossEntropy,
     Loss::MeanSquaredError,
     Loss::MeanAbsoluteError,
-    Loss::Huber(1.0),
+    Loss::Huber { delta: 1.0 },
     Loss::BinaryCrossEntropyWithLogits,
 ];
 

@@ -1,0 +1,199 @@
+//! Random networks with a batch, and what the reference makes of them.
+
+use fuseprop::{
+    Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Scaler, Targets, Trainer,
+    reference,
+};
+
+pub const HIDDEN: [Activation; 15] = [
+    Activation::Identity,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Relu,
+    Activation::LeakyRelu { slope: 0.1 },
+    Activation::Elu { alpha: 0.7 },
+    Activation::Selu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Silu,
+    Activation::Softplus,
+    Activation::HardSigmoid,
+    Activation::HardTanh { min: -0.6, max: 1.5 },
+    Activation::SquaredClippedRelu,
+    Activation::Sine { frequency: 2.0 },
+];
+
+pub const LOSSES: [Loss; 6] = [
+    Loss::MeanSquaredError,
+    Loss::MeanAbsoluteError,
+    Loss::Huber { delta: 0.3 },
+    Loss::BinaryCrossEntropyWithLogits,
+    Loss::SoftmaxCrossEntropy,
+    Loss::SoftmaxCrossEntropy,
+];
+
+/// Whether the derivative jumps somewhere.
+pub fn has_kinks(activation: Activation) -> bool {
+    use Activation::{Elu, HardSigmoid, HardTanh, LeakyRelu, Relu, Selu, SquaredClippedRelu};
+    matches!(
+        activation,
+        Relu | LeakyRelu { .. } | Elu { .. } | Selu | HardSigmoid | HardTanh { .. } | SquaredClippedRelu
+    )
+}
+
+/// A small generator with a fixed seed for each case.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+    pub fn below(&mut self, n: usize) -> usize {
+        self.next() as usize % n
+    }
+    /// In -1..1.
+    pub fn value(&mut self) -> f64 {
+        self.next() as f64 / (1u64 << 30) as f64 - 1.0
+    }
+}
+
+/// A random network with a batch.
+pub struct Case {
+    pub sizes: Vec<usize>,
+    pub activations: Vec<Activation>,
+    /// Which layers are layer norms.
+    pub norms: Vec<bool>,
+    pub loss: Loss,
+    pub reduction: Reduction,
+    pub batch: usize,
+    pub x: Vec<f64>,
+    pub values: Vec<f64>,
+    pub classes: Vec<u32>,
+    pub use_classes: bool,
+    pub weights: Option<Vec<f64>>,
+    pub class_weights: Option<Vec<f64>>,
+    pub label_smoothing: f64,
+}
+
+impl Case {
+    pub fn random(random: &mut Random, max_width: usize, batch: usize) -> Self {
+        let depth = 1 + random.below(6);
+        let sizes: Vec<usize> = (0..=depth).map(|_| 1 + random.below(max_width)).collect();
+        let mut activations: Vec<Activation> =
+            (0..depth).map(|_| HIDDEN[random.below(HIDDEN.len())]).collect();
+        if random.below(3) == 0 {
+            activations[depth - 1] = Activation::Softmax;
+        }
+        // A layer norm of few features may divide by next to nothing, and magnify every rounding.
+        let norms: Vec<bool> = (0..depth).map(|l| sizes[l] >= 8 && random.below(4) == 0).collect();
+        let mut sizes = sizes;
+        for l in 0..depth {
+            if norms[l] {
+                sizes[l + 1] = sizes[l];
+            }
+        }
+        let outputs = sizes[depth];
+        let loss = LOSSES[random.below(LOSSES.len())];
+        let cross_entropy = loss == Loss::SoftmaxCrossEntropy;
+        // Some weights are 0.
+        let mut weights = |n: usize, wanted: bool| {
+            let use_weights = random.below(2) == 0 && wanted;
+            use_weights.then(|| (0..n).map(|_| (2.0 * random.value()).max(0.0)).collect::<Vec<_>>())
+        };
+        let (sample_weights, class_weights) = (weights(batch, true), weights(outputs, cross_entropy));
+        Self {
+            weights: sample_weights,
+            class_weights,
+            label_smoothing: if cross_entropy { 0.15 * random.below(3) as f64 } else { 0.0 },
+            x: (0..batch * sizes[0]).map(|_| random.value()).collect(),
+            values: (0..batch * outputs).map(|_| random.value().abs()).collect(),
+            classes: (0..batch).map(|_| random.below(outputs) as u32).collect(),
+            use_classes: loss == Loss::SoftmaxCrossEntropy && random.below(2) == 0,
+            reduction: [Reduction::Mean, Reduction::Sum][random.below(2)],
+            sizes,
+            activations,
+            norms,
+            loss,
+            batch,
+        }
+    }
+
+    pub fn network<T: Element>(&self, isa: Isa) -> Network<T> {
+        let mut builder = Network::<T>::builder(self.sizes[0]).seed(11).isa(isa);
+        for ((&size, &activation), &norm) in self.sizes[1..].iter().zip(&self.activations).zip(&self.norms) {
+            builder = if norm { builder.layer_norm(activation) } else { builder.dense(size, activation) };
+        }
+        let mut network = builder.build().unwrap();
+        // Biases are 0 and weights of a layer norm 1 at first, which hides mistakes, and sums that are 0 exactly.
+        let mut random = Random(12);
+        for (l, &norm) in self.norms.iter().enumerate() {
+            let mut values = |around: f64, spread: f64| -> Vec<T> {
+                (0..self.sizes[l + 1]).map(|_| T::from_f64(around + spread * random.value())).collect()
+            };
+            let spread = if norm { 0.5 } else { 0.1 };
+            network.write_biases(l, &values(0.0, spread)).unwrap();
+            if norm {
+                network.write_weights(l, &values(1.0, spread)).unwrap();
+            }
+        }
+        if self.batch.is_multiple_of(3) {
+            let mut values = |around: f64| -> Vec<T> {
+                (0..self.sizes[0]).map(|_| T::from_f64(around + 0.5 * random.value())).collect()
+            };
+            let scaler = Scaler::new(values(0.0), values(1.0)).unwrap();
+            network.set_scaler(Some(scaler)).unwrap();
+        }
+        network
+    }
+
+    pub fn trainer<T: Element>(&self, isa: Isa, parallelism: Parallelism) -> Trainer<T> {
+        self.trainer_of(self.network(isa), parallelism)
+    }
+
+    pub fn trainer_of<T: Element>(&self, network: Network<T>, parallelism: Parallelism) -> Trainer<T> {
+        let mut builder = Trainer::builder(network);
+        if let Some(weights) = &self.class_weights {
+            builder = builder.class_weights(weights);
+        }
+        builder
+            .label_smoothing(self.label_smoothing)
+            .loss(self.loss)
+            .reduction(self.reduction)
+            .optimizer(Optimizer::sgd(0.01))
+            .max_batch(self.batch)
+            .parallelism(parallelism)
+            .input_gradients()
+            .build()
+            .unwrap()
+    }
+
+    pub fn targets(&self) -> Targets<'_, f64> {
+        let targets: Targets<'_, f64> =
+            if self.use_classes { (&self.classes).into() } else { (&self.values).into() };
+        match &self.weights {
+            Some(weights) => targets.weights(weights),
+            None => targets,
+        }
+    }
+
+    /// The loss and, in the trainer, its gradient.
+    pub fn compute_gradients(&self, trainer: &mut Trainer<f64>) -> f64 {
+        trainer.compute_gradients(&self.x, self.targets()).unwrap()
+    }
+
+    /// The same of the reference.
+    pub fn expected(&self, model: &reference::Model) -> (f64, Vec<f64>) {
+        let weights = reference::Weights {
+            classes: self.class_weights.as_deref(),
+            label_smoothing: self.label_smoothing,
+        };
+        let loss = (self.loss, self.reduction);
+        model.weighted_loss_and_gradient((&self.x, self.targets()), self.batch, loss, weights)
+    }
+
+    pub fn describe(&self, isa: Isa) -> String {
+        let Self { sizes, activations, norms, loss, batch, .. } = self;
+        format!("{isa}, {sizes:?}, {activations:?}, {norms:?}, {loss:?}, batch {batch}")
+    }
+}

@@ -1,0 +1,382 @@
+//! What does not fit is refused by name, and nothing has changed.
+
+use crate::common;
+use fuseprop::{
+    Activation, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Targets, Trainer,
+};
+
+fn network() -> Network<f32> {
+    Network::builder(3).dense(5, Activation::Relu).dense(2, Activation::Identity).seed(1).build().unwrap()
+}
+
+fn parameters(network: &Network<f32>) -> Vec<u32> {
+    common::parameters(network).into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn shapes_that_cannot_be_are_refused() {
+    let zero = Error::Zero { argument: Argument::FeatureCount };
+    let build = |inputs, outputs| Network::<f32>::builder(inputs).dense(outputs, Activation::Relu).build();
+    assert_eq!(build(0, 1).unwrap_err(), zero);
+    assert_eq!(build(1, 0).unwrap_err(), zero);
+    assert!(matches!(Network::<f64>::builder(4).build(), Err(Error::Zero { .. })));
+    for (inputs, outputs) in [(usize::MAX, 1), (1, usize::MAX), (usize::MAX, usize::MAX), (1 << 40, 1 << 40)]
+    {
+        assert!(matches!(build(inputs, outputs), Err(Error::Overflow { .. })), "{inputs} x {outputs}");
+    }
+    for batch in [usize::MAX, usize::MAX / 2, usize::MAX / 64] {
+        assert!(matches!(network().workspace(batch), Err(Error::Overflow { .. })));
+        assert!(matches!(Trainer::builder(network()).max_batch(batch).build(), Err(Error::Overflow { .. })));
+    }
+    // A number of bytes, but past the 47 bits of any address.
+    assert!(matches!(build(1 << 24, 1 << 24), Err(Error::Overflow { .. })));
+    // Buffers of a prediction end at 64 tiles, so that only a batch past all addresses is too long.
+    assert_eq!(network().workspace(80_000_000_000).unwrap().max_batch(), 80_000_000_000);
+    assert!(matches!(network().workspace(150_000_000_000), Err(Error::Overflow { .. })));
+    assert!(matches!(network().workspace(0), Err(Error::Zero { .. })));
+    assert!(matches!(Trainer::builder(network()).max_batch(0).build(), Err(Error::Zero { .. })));
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    for bad in [f64::NAN, f64::INFINITY, -1.0] {
+        let layer = Network::<f32>::builder(1).dense(1, Activation::LeakyRelu { slope: bad }).build();
+        assert!(matches!(layer, Err(Error::Setting { .. })));
+        let spread = Network::<f32>::builder(1).dense(1, Activation::Relu);
+        assert!(matches!(
+            spread.clone().init(Init::Normal { deviation: bad }).build(),
+            Err(Error::Setting { .. })
+        ));
+        assert!(matches!(spread.init(Init::Orthogonal { gain: bad }).build(), Err(Error::Setting { .. })));
+        let rate = Trainer::builder(network()).optimizer(Optimizer::sgd(bad)).build();
+        assert!(matches!(rate, Err(Error::Setting { .. })));
+        let mut trainer = Trainer::builder(network()).build().unwrap();
+        assert!(matches!(trainer.set_learning_rate(bad), Err(Error::Setting { .. })));
+        assert_eq!(trainer.optimizer(), Optimizer::sgd(0.01));
+    }
+    // Finite in f64, not in f32.
+    for large in [1e39, 1e300] {
+        assert!(matches!(
+            Network::<f32>::builder(1).dense(1, Activation::LeakyRelu { slope: large }).build(),
+            Err(Error::Setting { .. })
+        ));
+        assert!(Network::<f64>::builder(1).dense(1, Activation::LeakyRelu { slope: large }).build().is_ok());
+        for optimizer in
+            [Optimizer::sgd(large), Optimizer::adam(large), Optimizer::sgd(1.0).weight_decay(large)]
+        {
+            let built = Trainer::builder(network()).optimizer(optimizer).build();
+            assert!(matches!(built, Err(Error::Setting { .. })), "{optimizer:?}");
+        }
+        let weights =
+            Trainer::builder(network()).loss(Loss::SoftmaxCrossEntropy).class_weights(&[1.0, large]);
+        assert!(matches!(weights.build(), Err(Error::Setting { .. })));
+    }
+    assert!(matches!(
+        Trainer::builder(network()).loss(Loss::Huber { delta: 1e-50 }).build(),
+        Err(Error::Setting { .. })
+    ));
+    let early = Network::<f32>::builder(1).dense(2, Activation::Softmax).dense(1, Activation::Relu).build();
+    assert_eq!(early.unwrap_err(), Error::Softmax { layer: 0, layers: 2 });
+    let no_threads = Trainer::builder(network()).parallelism(Parallelism::Threads(0)).build();
+    assert!(matches!(no_threads, Err(Error::Zero { .. })));
+    for isa in [Isa::Avx2, Isa::Avx512] {
+        let built = Network::<f32>::builder(1).dense(1, Activation::Relu).isa(isa).build();
+        match Isa::available().any(|available| available == isa) {
+            true => assert_eq!(built.unwrap().isa(), isa),
+            false => assert_eq!(built.unwrap_err(), Error::Isa { isa }),
+        }
+    }
+}
+
+#[test]
+fn activations_refuse_settings_out_of_range_by_name() {
+    use Activation::{Elu, HardTanh, LeakyRelu, Sine};
+    let (nan, infinite) = (f64::NAN, f64::INFINITY);
+    // Finite in f64, not in f32.
+    let large = 1e39;
+    let build = |activation| Network::<f32>::builder(1).dense(1, activation).build();
+    let refused = [
+        (Argument::LeakyReluSlope, [-0.1, nan, infinite, large].map(|slope| LeakyRelu { slope })),
+        (Argument::EluAlpha, [-0.1, nan, infinite, large].map(|alpha| Elu { alpha })),
+        (Argument::SineFrequency, [0.0, -1.0, nan, large].map(|frequency| Sine { frequency })),
+        (Argument::HardTanhMin, [nan, -infinite, -large, large].map(|min| HardTanh { min, max: 1.0 })),
+        (Argument::HardTanhMax, [0.5, 0.4, nan, large].map(|max| HardTanh { min: 0.5, max })),
+    ];
+    for (setting, activations) in refused {
+        for activation in activations {
+            match build(activation) {
+                Err(Error::Setting { argument, .. }) => assert_eq!(argument, setting, "{activation:?}"),
+                other => panic!("{activation:?}: {other:?}"),
+            }
+        }
+    }
+    for activation in [
+        LeakyRelu { slope: 0.0 },
+        Elu { alpha: 0.0 },
+        Sine { frequency: 1e-3 },
+        HardTanh { min: -2.0, max: -1.0 },
+    ] {
+        assert!(build(activation).is_ok(), "{activation:?}");
+    }
+}
+
+#[test]
+fn initial_weights_refuse_settings_out_of_range_by_name() {
+    let build = |init| Network::<f32>::builder(2).dense(2, Activation::Relu).init(init).build();
+    let inits = |value| {
+        let spreads = [
+            Init::Normal { deviation: value },
+            Init::Uniform { limit: value },
+            Init::Orthogonal { gain: value },
+        ];
+        let spreads = spreads.map(|init| (init, Argument::InitSpread));
+        spreads.into_iter().chain([(Init::Siren { frequency: value }, Argument::InitFrequency)])
+    };
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        for (init, setting) in inits(bad) {
+            match build(init) {
+                Err(Error::Setting { argument, .. }) => assert_eq!(argument, setting, "{init:?}"),
+                other => panic!("{init:?}: {other:?}"),
+            }
+        }
+    }
+    for (init, _) in inits(30.0) {
+        assert!(build(init).is_ok(), "{init:?}");
+    }
+    // No spread is right, no frequency is not.
+    let refused: Vec<bool> = inits(0.0).map(|(init, _)| build(init).is_err()).collect();
+    assert_eq!(refused, [false, false, false, true]);
+    // In f32 these would be infinite weights.
+    let wide = Init::Normal { deviation: 1e38 };
+    assert!(build(wide).is_err() && build(Init::Siren { frequency: 1e-39 }).is_err());
+    assert!(Network::<f64>::builder(2).dense(2, Activation::Relu).init(wide).build().is_ok());
+}
+
+#[test]
+fn what_has_no_use_for_a_setting_is_named() {
+    let losses = [
+        (Loss::MeanSquaredError, Argument::MeanSquaredError),
+        (Loss::MeanAbsoluteError, Argument::MeanAbsoluteError),
+        (Loss::Huber { delta: 1.0 }, Argument::HuberLoss),
+        (Loss::BinaryCrossEntropyWithLogits, Argument::BinaryCrossEntropy),
+    ];
+    for (loss, name) in losses {
+        let build = || Trainer::builder(network()).loss(loss);
+        let refused = build().build().unwrap().step(&[0.5; 6], &[0_u32; 2]);
+        assert_eq!(refused, Err(Error::Targets { loss: name }));
+        let refused = build().class_weights(&[1.0; 2]).build().err();
+        assert_eq!(refused, Some(Error::Unused { argument: Argument::ClassWeights, with: name }));
+    }
+    let optimizers = [
+        (Optimizer::sgd(0.1).epsilon(0.1), Argument::Epsilon, Argument::Sgd),
+        (Optimizer::adam(0.1).momentum(0.9), Argument::Momentum, Argument::Adam),
+        (Optimizer::rms_prop(0.1).dampening(0.1), Argument::Dampening, Argument::RmsProp),
+        (Optimizer::adagrad(0.1).alpha(0.9), Argument::Alpha, Argument::Adagrad),
+    ];
+    for (optimizer, what, by) in optimizers {
+        let refused = Trainer::builder(network()).optimizer(optimizer).build().err();
+        assert_eq!(refused, Some(Error::Unused { argument: what, with: by }));
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_fit_changes_nothing() {
+    let mut trainer = Trainer::builder(network()).max_batch(4).build().unwrap();
+    let before = parameters(trainer.network());
+    let gradients = trainer.gradients().to_vec();
+    let (x, t) = ([0.5f32; 6], [0.5f32; 4]);
+
+    assert_eq!(trainer.step(&[], &t), Err(Error::Rows { argument: Argument::Inputs, row: 3, found: 0 }));
+    assert_eq!(trainer.step(&x[..5], &t), Err(Error::Rows { argument: Argument::Inputs, row: 3, found: 5 }));
+    assert_eq!(trainer.step(&[0.0; 15], &t), Err(Error::Batch { max: 4, found: 5 }));
+    assert_eq!(
+        trainer.step(&x, &t[..3]),
+        Err(Error::Length { argument: Argument::Targets, expected: 4, found: 3 })
+    );
+    assert!(matches!(trainer.step(&x, &[0u32, 1]), Err(Error::Targets { .. })));
+    assert!(matches!(trainer.compute_gradients(&x, &t[..1]), Err(Error::Length { .. })));
+    assert!(matches!(trainer.forward(&x[..2]), Err(Error::Rows { .. })));
+    assert_eq!(trainer.backward(&t), Err(Error::NoForward));
+    assert_eq!(trainer.input_gradients(), Err(Error::NoInputGradients));
+    assert!(matches!(trainer.read_gradients(&mut [0.0; 3]), Err(Error::Length { .. })));
+    trainer.forward(&x).unwrap();
+    assert!(matches!(trainer.backward(&t[..2]), Err(Error::Length { .. })));
+
+    assert_eq!(parameters(trainer.network()), before);
+    assert_eq!(trainer.gradients(), gradients);
+    trainer.step(&x, &t).unwrap();
+    assert_ne!(parameters(trainer.network()), before);
+    assert_eq!(trainer.backward(&t), Err(Error::NoForward));
+}
+
+#[test]
+fn classes_past_the_outputs_are_refused() {
+    let mut trainer =
+        Trainer::builder(network()).loss(Loss::SoftmaxCrossEntropy).max_batch(4).build().unwrap();
+    let before = parameters(trainer.network());
+    let x = [0.5f32; 6];
+    assert_eq!(trainer.step(&x, &[0u32, 2]), Err(Error::Class { row: 1, class: 2, classes: 2 }));
+    assert!(matches!(trainer.step(&x, &[0u32]), Err(Error::Length { .. })));
+    assert_eq!(parameters(trainer.network()), before);
+    trainer.step(&x, &[0u32, 0]).unwrap();
+    assert_ne!(parameters(trainer.network()), before);
+}
+
+#[test]
+fn predictions_of_wrong_sizes_write_nothing() {
+    let network = network();
+    let mut workspace = network.workspace(2).unwrap();
+    let mut y = [7.0f32; 4];
+    let refused = [
+        network.predict_into(&[0.0; 5], &mut y, &mut workspace),
+        network.predict_into(&[], &mut y, &mut workspace),
+        network.predict_into(&[0.0; 9], &mut y, &mut workspace),
+        network.predict_into(&[0.0; 6], &mut y[..3], &mut workspace),
+    ];
+    assert!(refused.iter().all(Result::is_err), "{refused:?}");
+    let other = Network::<f32>::builder(3).dense(2, Activation::Relu).build().unwrap();
+    assert_eq!(other.predict_into(&[0.0; 6], &mut y, &mut workspace), Err(Error::Workspace));
+    assert_eq!(y, [7.0; 4]);
+    network.predict_into(&[1.0; 6], &mut y, &mut workspace).unwrap();
+    assert_ne!(y, [7.0; 4]);
+}
+
+#[test]
+fn parameters_of_wrong_sizes_are_neither_read_nor_written() {
+    let mut network = network();
+    let before = parameters(&network);
+    assert_eq!(network.parameter_count(), 3 * 5 + 5 + 5 * 2 + 2);
+    assert!(network.write_parameters(&[9.0; 31]).is_err());
+    assert!(network.write_parameters(&[9.0; 33]).is_err());
+    assert!(network.write_weights(0, &[9.0; 14]).is_err());
+    assert!(network.write_biases(1, &[9.0; 3]).is_err());
+    assert_eq!(network.write_weights(2, &[9.0; 15]), Err(Error::Layer { layer: 2, layers: 2 }));
+    assert!(network.read_weights(0, &mut [0.0; 1]).is_err());
+    assert!(network.read_biases(9, &mut [0.0; 1]).is_err());
+    assert!(network.read_parameters(&mut []).is_err());
+    assert_eq!(network.layer(2), None);
+    assert_eq!(parameters(&network), before);
+
+    let canonical: Vec<f32> = (0..32).map(|i| i as f32).collect();
+    network.write_parameters(&canonical).unwrap();
+    let (mut all, mut weights, mut biases) = ([0.0; 32], [0.0; 10], [0.0; 5]);
+    network.read_parameters(&mut all).unwrap();
+    network.read_weights(1, &mut weights).unwrap();
+    network.read_biases(0, &mut biases).unwrap();
+    assert_eq!(all[..], canonical[..]);
+    assert_eq!(weights[..], canonical[20..30]);
+    assert_eq!(biases[..], canonical[15..20]);
+}
+
+#[test]
+fn messages_name_both_numbers() {
+    let message = Error::Length { argument: Argument::Targets, expected: 41, found: 43 }.to_string();
+    assert!(message.contains("targets") && message.contains("41") && message.contains("43"), "{message}");
+    let message = Error::Batch { max: 41, found: 43 }.to_string();
+    assert!(message.contains("41") && message.contains("43"), "{message}");
+    let message = Error::Class { row: 40, class: 43, classes: 41 }.to_string();
+    assert!(message.contains("40") && message.contains("41") && message.contains("43"), "{message}");
+}
+
+#[test]
+fn losses_refuse_settings_and_weights_that_do_not_fit() {
+    let build = |loss| Trainer::builder(network()).loss(loss).max_batch(4);
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(matches!(build(Loss::Huber { delta: bad }).build(), Err(Error::Setting { .. })), "{bad}");
+    }
+    let cross_entropy = || build(Loss::SoftmaxCrossEntropy);
+    assert_eq!(
+        cross_entropy().class_weights(&[1.0; 3]).build().err(),
+        Some(Error::Length { argument: Argument::ClassWeights, expected: 2, found: 3 })
+    );
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        assert!(matches!(cross_entropy().class_weights(&[1.0, bad]).build(), Err(Error::Setting { .. })));
+        assert!(matches!(cross_entropy().label_smoothing(bad).build(), Err(Error::Setting { .. })));
+    }
+    assert!(matches!(
+        build(Loss::Huber { delta: 1.0 }).class_weights(&[1.0; 2]).build(),
+        Err(Error::Unused { .. })
+    ));
+    assert!(matches!(
+        build(Loss::Huber { delta: 1.0 }).label_smoothing(0.1).build(),
+        Err(Error::Unused { .. })
+    ));
+
+    let mut trainer = build(Loss::MeanAbsoluteError).build().unwrap();
+    let before = trainer.gradients().to_vec();
+    let (x, targets) = ([0.5; 6], [1.0; 4]);
+    assert_eq!(
+        trainer.step(&x, Targets::from(&targets).weights(&[1.0; 3])),
+        Err(Error::Length { argument: Argument::RowWeights, expected: 2, found: 3 })
+    );
+    for bad in [-1.0, f32::NAN, f32::INFINITY] {
+        let weights = [1.0, bad];
+        assert!(
+            matches!(trainer.step(&x, Targets::from(&targets).weights(&weights)), Err(Error::Setting { .. })),
+            "{bad}"
+        );
+    }
+    assert!(matches!(trainer.step(&x, &[0_u32; 2]), Err(Error::Targets { .. })));
+    assert_eq!(trainer.gradients(), before);
+    assert!(trainer.step(&x, Targets::from(&targets).weights(&[1.0, 0.0])).unwrap() > 0.0);
+    assert_eq!(trainer.step(&x, Targets::from(&targets).weights(&[0.0, 0.0])), Ok(0.0));
+}
+
+#[test]
+fn optimizers_refuse_settings_that_do_not_fit() {
+    let build = |optimizer| Trainer::builder(network()).optimizer(optimizer).max_batch(2).build().err();
+    let unused = |optimizer| matches!(build(optimizer), Some(Error::Unused { .. }));
+    assert!(unused(Optimizer::adam(0.1).momentum(0.9)));
+    assert!(unused(Optimizer::sgd(0.1).betas(0.9, 0.9)));
+    assert!(unused(Optimizer::sgd(0.1).nesterov()));
+    assert!(unused(Optimizer::sgd(0.1).momentum(0.9).dampening(0.1).nesterov()));
+    assert!(unused(Optimizer::rms_prop(0.1).amsgrad()));
+    assert!(unused(Optimizer::adagrad(0.1).centered()));
+    let refused = |optimizer| matches!(build(optimizer), Some(Error::Setting { .. }));
+    for bad in [-0.1, f64::NAN, f64::INFINITY] {
+        assert!(refused(Optimizer::sgd(bad)));
+        assert!(refused(Optimizer::sgd(0.1).momentum(bad)));
+        assert!(refused(Optimizer::sgd(0.1).weight_decay(bad)));
+        assert!(refused(Optimizer::sgd(0.1).l1(bad)));
+        assert!(refused(Optimizer::adam(0.1).betas(bad, 0.9)));
+        assert!(refused(Optimizer::adam(0.1).epsilon(bad)));
+        assert!(refused(Optimizer::rms_prop(0.1).alpha(bad)));
+        assert!(refused(Optimizer::adagrad(0.1).learning_rate_decay(bad)));
+        assert!(refused(Optimizer::adagrad(0.1).initial_accumulator(bad)));
+    }
+    assert!(refused(Optimizer::adam(0.1).betas(0.9, 1.0)));
+    assert!(refused(Optimizer::adam(0.1).epsilon(0.0)));
+    for bad in [0.0, -1.0, f64::NAN] {
+        let builder = || Trainer::builder(network());
+        assert!(matches!(builder().clip_grad_norm(bad).build().err(), Some(Error::Setting { .. })), "{bad}");
+        assert!(matches!(builder().clip_grad_value(bad).build().err(), Some(Error::Setting { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_refused_on_request_and_nothing_has_changed() {
+    let build = |check| Trainer::builder(network()).check_finite(check).max_batch(4).build().unwrap();
+    let (x, bad, targets) = ([0.5; 6], [0.5, 0.5, f32::NAN, 0.5, 0.5, 0.5], [1.0; 4]);
+    let mut trainer = build(true);
+    trainer.step(&x, &targets).unwrap();
+    let before = parameters(trainer.network());
+    let refused = trainer.step(&bad, &targets).unwrap_err();
+    assert_eq!(refused, Error::NonFinite { argument: Argument::Loss, step: 2, layer: None });
+    assert_eq!(refused.to_string(), "the loss is not finite at step 2");
+    assert_eq!(parameters(trainer.network()), before);
+    assert_eq!(trainer.steps(), 1);
+    // A gradient of one's own that is not finite, in the second layer.
+    trainer.compute_gradients(&x, &targets).unwrap();
+    *trainer.gradients_mut().last_mut().unwrap() = f32::INFINITY;
+    let layer = Some(1);
+    assert_eq!(
+        trainer.apply_gradients(),
+        Err(Error::NonFinite { argument: Argument::Gradient, step: 2, layer })
+    );
+    assert_eq!(parameters(trainer.network()), before);
+    trainer.step(&x, &targets).unwrap();
+    assert_ne!(parameters(trainer.network()), before);
+
+    let mut unguarded = build(false);
+    assert!(unguarded.step(&bad, &targets).unwrap().is_nan());
+}

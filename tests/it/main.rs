@@ -1,0 +1,21 @@
+//! Integration tests in one binary. A test that needs a process or an executable of its own is a file
+//! of the folder above.
+
+#[cfg(feature = "files")]
+mod checkpoint;
+mod common;
+mod dropout;
+mod errors;
+mod examples;
+#[cfg(feature = "files")]
+mod files;
+mod fit;
+mod gradients;
+mod misuse;
+mod networks;
+mod pytorch;
+mod scaler;
+mod small_networks;
+mod threads;
+mod worked_example;
+mod xor;
