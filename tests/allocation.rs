@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fuseprop::{
     Activation, Adagrad, Adam, AdamW, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism,
-    RmsProp, Sgd, Trainer,
+    RmsProp, Sgd, Targets, Trainer,
 };
 use isas::isas;
 
@@ -165,7 +165,7 @@ fn steps_of_every_kind(isa: Isa) -> usize {
                 .unwrap();
             count += allocations(|| {
                 for _ in 0..400 {
-                    trainer.step_weighted(&x, &targets, &weights).unwrap();
+                    trainer.step(&x, Targets::from(&targets).weights(&weights)).unwrap();
                     trainer.compute_gradients(&x, &targets).unwrap();
                     trainer.accumulate_gradients(&x, &targets).unwrap();
                     trainer.apply_gradients().unwrap();

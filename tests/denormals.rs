@@ -9,7 +9,9 @@ mod isas;
 
 use std::time::Instant;
 
-use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Sgd, Trainer};
+use fuseprop::{
+    Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Sgd, Targets, Trainer,
+};
 use isas::isas;
 
 const INPUTS: usize = 48;
@@ -65,7 +67,7 @@ impl<T: Element> Run<T> {
 
     fn step(&mut self) {
         let start = Instant::now();
-        self.trainer.step_weighted(&self.x, &self.targets, &self.weights).unwrap();
+        self.trainer.step(&self.x, Targets::from(&self.targets).weights(&self.weights)).unwrap();
         self.seconds.push(start.elapsed().as_secs_f64());
     }
 

@@ -14,7 +14,7 @@ use crate::engine::prefetcher::Prefetcher;
 use crate::kernels::matrix::Beta;
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::elementwise;
-use crate::kernels::ops::loss::{ClassWeights, Objective};
+use crate::kernels::ops::loss::{ClassWeights, Objective, UnreadRows};
 use crate::kernels::ops::targets::Targets;
 use crate::network::Network;
 use crate::simd::lanes::Lanes;
@@ -97,7 +97,19 @@ impl<'a, T: Element> PassContext<'a, T> {
 
     fn input(&self, rows: &Range<usize>) -> Input<'a, T> {
         let inputs = self.network.inputs();
-        Input { x: &self.x[rows.start * inputs..rows.end * inputs], rows: rows.len() }
+        let x = &self.x[rows.start * inputs..rows.end * inputs];
+        Input { x, rows: rows.len(), unread: self.unread(rows) }
+    }
+
+    /// The rows that weigh nothing in the pass, counted from the first of some rows, if any can.
+    fn unread(&self, rows: &Range<usize>) -> Option<UnreadRows<'a, T>> {
+        match self.pass {
+            PassKind::Forward | PassKind::Backward(_) => None,
+            PassKind::Evaluate(objective) | PassKind::Train(objective) => {
+                let outputs = self.network.outputs();
+                objective.rows(rows.clone(), outputs).unread(self.classes, outputs)
+            }
+        }
     }
 
     /// How the rows from `first_row` on go forward, or nothing in a pass that only goes back.
@@ -123,11 +135,11 @@ impl<'a, T: Element> PassContext<'a, T> {
         let (layers, outputs) = (self.network.layers.len(), self.network.outputs());
         // One part before each product.
         let (targets, parts) = match self.pass {
-            PassKind::Forward => (Targets::Values(&[]), layers),
+            PassKind::Forward => (Targets::EMPTY, layers),
             PassKind::Evaluate(objective) => (objective.targets.rows(rows.clone(), outputs), layers),
             PassKind::Train(objective) => (objective.targets.rows(rows.clone(), outputs), 3 * layers - 1),
             PassKind::Backward(d_outputs) => {
-                let d_outputs = Targets::Values(d_outputs).rows(rows, outputs);
+                let d_outputs = Targets::from(d_outputs).rows(rows, outputs);
                 return Prefetcher::new(&[], d_outputs, 2 * layers - 1);
             }
         };
@@ -303,9 +315,10 @@ impl<T: Element> BatchRange<'_, T> {
             self.shards[place.shard].loss = loss;
         }
         if matches!(pass, PassKind::Forward | PassKind::Train(_)) {
+            let unread = self.shared.unread(rows);
             for i in 0..self.shards[place.shard].squares.len() {
                 let (micro_batch, _) = buffers(self.shards, place);
-                let squares = micro_batch.sum_of_squares(network, i);
+                let squares = micro_batch.sum_of_squares(network, i, unread);
                 self.shards[place.shard].squares[i] += squares;
             }
         }

@@ -12,8 +12,7 @@ use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient};
-use crate::kernels::ops::loss::{self, RowLosses};
-use crate::kernels::ops::loss::{ClassWeights, Objective};
+use crate::kernels::ops::loss::{self, ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::softmax::output_gradient;
 use crate::kernels::ops::{dropout, elementwise};
 use crate::network::scaler::Scaling;
@@ -96,6 +95,8 @@ pub(crate) struct Input<'a, T: Element> {
     /// `[rows, inputs]`.
     pub(crate) x: &'a [T],
     pub(crate) rows: usize,
+    /// Rows of weight 0, which are taken as zeros.
+    pub(crate) unread: Option<UnreadRows<'a, T>>,
 }
 
 /// How a forward pass differs from that of a plain prediction.
@@ -157,7 +158,7 @@ impl<T: Element> MicroBatch<T> {
         &mut self,
         l: L,
         network: &Network<T>,
-        Input { x, rows }: Input<'_, T>,
+        Input { x, rows, unread }: Input<'_, T>,
         ForwardMode { output_activation, dropout_rng, split_outputs }: ForwardMode,
         prefetcher: &mut Prefetcher<'_, T>,
     ) {
@@ -165,6 +166,9 @@ impl<T: Element> MicroBatch<T> {
         self.sweep = self.sweep.reverse();
         self.dropout_rng = dropout_rng;
         pack::pack_rows(l, PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
+        if let Some(unread) = unread {
+            self.clear_rows(unread);
+        }
         if let Some(Scaling { means, deviations, .. }) = &network.scaling {
             let x = PanelsMut::new(&mut self.x, self.rows, self.inputs);
             elementwise::scale(l, x, Some(means), deviations);
@@ -210,13 +214,28 @@ impl<T: Element> MicroBatch<T> {
         pack::unpack_rows(l, to, Panels::new(&self.layers[last].y, self.rows, network.outputs()));
     }
 
-    /// The sum of the squares of a layer's outputs, in `f64`.
-    pub(crate) fn sum_of_squares(&self, network: &Network<T>, i: usize) -> f64 {
+    /// Takes rows of weight 0 as zeros: their gradient is 0, but 0 times NaN is not.
+    fn clear_rows(&mut self, unread: UnreadRows<'_, T>) {
+        let mut x: PanelsMut<'_, T> = PanelsMut::new(&mut self.x, self.rows, self.inputs);
+        for row in (0..self.rows).filter(|&row| unread.contains(row)) {
+            (0..x.panels()).for_each(|p| x.panel(p)[row] = T::Line::ZERO);
+        }
+    }
+
+    /// The sum of the squares of a layer's outputs, in `f64`, over the rows that are read.
+    pub(crate) fn sum_of_squares(
+        &self,
+        network: &Network<T>,
+        i: usize,
+        unread: Option<UnreadRows<'_, T>>,
+    ) -> f64 {
         let y: Panels<'_, T> = Panels::new(&self.layers[i].y, self.rows, network.layers[i].outputs());
         let square = |y: &T| y.to_f64() * y.to_f64();
         let panel_sum = |p: usize| {
             let used = T::LANES.min(y.cols - p * T::LANES);
-            y.panel(p).iter().flat_map(|line: &T::Line| &line.as_slice()[..used]).map(square).sum::<f64>()
+            let is_read = |row: usize| !unread.is_some_and(|unread| unread.contains(row));
+            let lines = y.panel(p).iter().enumerate().filter(|&(row, _)| is_read(row));
+            lines.flat_map(|(_, line)| &line.as_slice()[..used]).map(square).sum::<f64>()
         };
         (0..y.panels()).map(panel_sum).sum()
     }
@@ -283,7 +302,7 @@ impl<T: Element> MicroBatch<T> {
         }
     }
 
-    /// The loss of each row. Overwrites the last layer's `d_z` with its gradient with respect to the outputs.
+    /// The loss of each row, without its gradient.
     #[inline(always)]
     pub(crate) fn loss<L: Lanes<Element = T>>(
         &mut self,
@@ -292,12 +311,10 @@ impl<T: Element> MicroBatch<T> {
         objective: &Objective<'_, T>,
         classes: &ClassWeights<T>,
     ) {
-        let (last, rows) = (network.last(), self.rows);
-        let Some(LayerBuffers { y, d_z, .. }) = self.layers.last_mut() else { return };
-        let y = Panels::new(y, rows, last.outputs());
-        let d_y = PanelsMut::new(d_z, rows, last.outputs());
-        let to = RowLosses { d_y, losses: &mut self.losses[..rows] };
-        loss::evaluate(l, to, y, objective, classes);
+        let rows = self.rows;
+        let Some(LayerBuffers { y, .. }) = self.layers.last() else { return };
+        let y = Panels::new(y, rows, network.outputs());
+        loss::evaluate_losses(l, &mut self.losses[..rows], y, objective, classes);
     }
 
     /// The loss of each row of the last pass that computed losses.

@@ -97,8 +97,8 @@ impl<T: Element> PredictionRange<'_, T> {
             let next = &self.x[(row + rows) * inputs..];
             let next = &next[..next.len().min(self.micro_batch_rows * inputs)];
             let parts = if prefetches { network.layers.len() } else { 0 };
-            let mut prefetcher = Prefetcher::new(next, Targets::Values(&[]), parts);
-            let input = Input { x: &self.x[row * inputs..][..rows * inputs], rows };
+            let mut prefetcher = Prefetcher::new(next, Targets::EMPTY, parts);
+            let input = Input { x: &self.x[row * inputs..][..rows * inputs], rows, unread: None };
             micro_batch.forward(l, network, input, mode, &mut prefetcher);
             micro_batch.read_outputs(l, network, &mut self.y[row * outputs..][..rows * outputs]);
             row += rows;

@@ -7,7 +7,7 @@
 
 use core::ops::Range;
 
-use crate::kernels::ops::targets::Targets;
+use crate::kernels::ops::targets::{Labels, Targets};
 use crate::simd::prefetch::{LINE_BYTES, prefetch_lines};
 
 /// Rows and targets, and the parts of them that are prefetched.
@@ -22,7 +22,7 @@ pub(crate) struct Prefetcher<'a, T> {
 impl<'a, T> Prefetcher<'a, T> {
     /// A prefetcher without rows.
     pub(crate) const fn nothing() -> Self {
-        Self { x: &[], targets: Targets::Values(&[]), parts: 0, done: 0 }
+        Self { x: &[], targets: Targets::EMPTY, parts: 0, done: 0 }
     }
 
     /// The prefetcher of `x` and `targets` in `parts` parts.
@@ -40,9 +40,9 @@ impl<'a, T> Prefetcher<'a, T> {
 
     fn prefetch_part(&mut self) {
         prefetch_lines(self.x, self.part(size_of_val(self.x)));
-        match self.targets {
-            Targets::Values(values) => prefetch_lines(values, self.part(size_of_val(values))),
-            Targets::Classes(classes) => prefetch_lines(classes, self.part(size_of_val(classes))),
+        match self.targets.labels {
+            Labels::Values(values) => prefetch_lines(values, self.part(size_of_val(values))),
+            Labels::Classes(classes) => prefetch_lines(classes, self.part(size_of_val(classes))),
         }
         self.done += 1;
     }
@@ -62,7 +62,7 @@ mod tests {
     fn all_lines_are_prefetched_once() {
         for (floats, parts) in [(64 * 64, 8), (7, 8), (0, 3), (16 * 100 + 1, 7)] {
             let x = vec![0.0_f32; floats];
-            let mut prefetcher = Prefetcher::new(&x, Targets::Classes(&[1, 2]), parts);
+            let mut prefetcher = Prefetcher::new(&x, Targets::from(&[1, 2]), parts);
             let mut lines = Vec::new();
             for part in 0..parts + 2 {
                 if part < parts {

@@ -197,6 +197,7 @@ impl Model {
         (loss, reduction): (Loss, Reduction),
         weights: Weights<'_>,
     ) -> (f64, Gradients) {
+        let x = &read_rows(x, &targets, batch, self.last_layer().outputs);
         let passes = self.passes(x, batch);
         let (layer, pass) = self.last(&passes);
         let on_logits = matches!(
@@ -231,8 +232,12 @@ impl Model {
         passes
     }
 
+    fn last_layer(&self) -> &Layer {
+        self.layers.last().expect("a network has at least one layer")
+    }
+
     fn last<'a>(&'a self, passes: &'a [Pass]) -> (&'a Layer, &'a Pass) {
-        let layer = self.layers.last().expect("a network has at least one layer");
+        let layer = self.last_layer();
         let pass = passes.last().expect("a forward pass leaves one per layer");
         (layer, pass)
     }
@@ -436,21 +441,20 @@ pub fn loss(
     weighted_loss(loss, reduction, (outputs, targets), (batch, n_outputs), Weights::default())
 }
 
-/// What [`weighted_loss`] multiplies losses by.
+/// What [`weighted_loss`] is told about classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Weights<'a> {
-    /// One for each row, `[B]`; all 1 if there are none.
-    pub samples: Option<&'a [f64]>,
     /// One for each class, `[O]`, for `SoftmaxCrossEntropy`; all 1 if there are none.
     pub classes: Option<&'a [f64]>,
     /// The share of each target that is spread over the classes, for `SoftmaxCrossEntropy`.
     pub label_smoothing: f64,
 }
 
-/// [`loss`] with weights: each row's loss is multiplied by its sample weight `s`, and cross-entropy's targets
-/// become `w_j ((1 - smoothing) t_j + smoothing / O)`.
+/// [`loss`] with weights: each row's loss is multiplied by the weight `s` that rides with the targets, each element's by its
+/// mask `m`, and cross-entropy's targets become `w_j ((1 - smoothing) t_j + smoothing / O)`. What weighs 0 is not read.
 ///
-/// A mean divides by `O sum s`, for cross-entropy by `sum s`, or by `sum s w_class` where targets are classes.
+/// A mean divides by `O sum s`, with a mask by `sum s m`, for cross-entropy by `sum s`, or by `sum s w_class` where targets
+/// are classes.
 ///
 /// # Panics
 /// As [`loss`].
@@ -464,14 +468,22 @@ pub fn weighted_loss(
     assert_eq!(outputs.len(), batch * n_outputs, "outputs are [batch, n_outputs]");
     let (mut sum, mut terms, mut d_outputs) = (0.0, 0.0, Vec::new());
     for (row, y) in outputs.chunks_exact(n_outputs).enumerate() {
-        let sample = weights.samples.map_or(1.0, |samples| samples[row]);
+        let sample = targets.row_weights().map_or(1.0, |samples| samples[row]);
+        if sample == 0.0 {
+            d_outputs.extend(vec![0.0; n_outputs]);
+            continue;
+        }
+        let mask = targets
+            .element_mask()
+            .map_or(vec![1.0; n_outputs], |mask| mask[row * n_outputs..][..n_outputs].to_vec());
         let class_weight = |j: usize| weights.classes.map_or(1.0, |classes| classes[j]);
-        let (t, of_mean) = match targets {
-            Targets::Values(t) => {
+        let (t, of_mean) = match targets.classes() {
+            None => {
+                let t = targets.values().unwrap_or_default();
                 assert_eq!(t.len(), outputs.len(), "target values are [batch, n_outputs]");
                 (t[row * n_outputs..][..n_outputs].to_vec(), 1.0)
             }
-            Targets::Classes(classes) => {
+            Some(classes) => {
                 assert!(loss == Loss::SoftmaxCrossEntropy, "{loss:?} compares values, not classes");
                 assert_eq!(classes.len(), batch, "target classes are [batch]");
                 let class = classes[row] as usize;
@@ -485,8 +497,15 @@ pub fn weighted_loss(
             terms += sample * of_mean;
             cross_entropy(y, &(0..n_outputs).map(smoothed).collect::<Vec<_>>())
         } else {
-            terms += sample * n_outputs as f64;
-            let each: Vec<_> = y.iter().zip(&t).map(|(&y, &t)| element_loss(loss, y, t)).collect();
+            terms += sample * mask.iter().sum::<f64>();
+            let element = |j: usize| match mask[j] {
+                0.0 => (0.0, 0.0),
+                weight => {
+                    let (value, slope) = element_loss(loss, y[j], t[j]);
+                    (weight * value, weight * slope)
+                }
+            };
+            let each: Vec<_> = (0..n_outputs).map(element).collect();
             (each.iter().map(|each| each.0).sum(), each.iter().map(|each| each.1).collect())
         };
         sum += sample * value;
@@ -501,6 +520,18 @@ pub fn weighted_loss(
         *d *= scale;
     }
     (sum * scale, d_outputs)
+}
+
+/// The rows of `x` `[B, I]`, with 0 in those of weight 0, which are not read.
+fn read_rows(x: &[f64], targets: &Targets<'_, f64>, batch: usize, n_outputs: usize) -> Vec<f64> {
+    let weighs = |row: usize| {
+        targets.row_weights().is_none_or(|weights| weights[row] != 0.0)
+            && targets
+                .element_mask()
+                .is_none_or(|mask| mask[row * n_outputs..][..n_outputs] != vec![0.0; n_outputs])
+    };
+    let rows = x.chunks_exact(x.len() / batch).enumerate();
+    rows.flat_map(|(row, x)| if weighs(row) { x.to_vec() } else { vec![0.0; x.len()] }).collect()
 }
 
 /// One element's loss and slope, of a loss that is a sum over elements.
@@ -805,7 +836,7 @@ mod tests {
         let last = HIDDEN.into_iter().filter(|&last| last != Activation::SquaredClippedRelu);
         for hidden in HIDDEN {
             for last in last.clone().chain([Activation::Softmax]) {
-                check_gradients(&model(hidden, last), Targets::Values(&t), Loss::MeanSquaredError);
+                check_gradients(&model(hidden, last), Targets::from(&t), Loss::MeanSquaredError);
             }
         }
     }
@@ -815,7 +846,7 @@ mod tests {
         let scaler = Some(vec![(0.5, 2.0), (-1.0, 0.25), (0.0, 1.0), (3.0, 5.0)]);
         let model = Model { scaler, ..model(Activation::Tanh, Activation::Identity) };
         let t = uniform(41, BATCH * 3);
-        check_gradients(&model, Targets::Values(&t), Loss::MeanSquaredError);
+        check_gradients(&model, Targets::from(&t), Loss::MeanSquaredError);
     }
 
     #[test]
@@ -825,8 +856,8 @@ mod tests {
         for hidden in HIDDEN {
             for last in [Activation::Identity, Activation::Tanh, Activation::Softmax] {
                 let model = model(hidden, last);
-                check_gradients(&model, Targets::Values(&t), Loss::SoftmaxCrossEntropy);
-                check_gradients(&model, Targets::Classes(&CLASSES), Loss::SoftmaxCrossEntropy);
+                check_gradients(&model, Targets::from(&t), Loss::SoftmaxCrossEntropy);
+                check_gradients(&model, Targets::from(&CLASSES), Loss::SoftmaxCrossEntropy);
             }
         }
     }
@@ -856,7 +887,7 @@ mod tests {
     fn softmax_on_top_changes_the_outputs_but_not_the_cross_entropy() {
         let x = uniform(31, BATCH * 4);
         let loss_of = |last| {
-            let targets = Targets::Classes(&CLASSES);
+            let targets = Targets::from(&CLASSES);
             model(Activation::Tanh, last).loss_and_gradient(
                 &x,
                 targets,
@@ -879,7 +910,7 @@ mod tests {
         }
         for reduction in [Reduction::Mean, Reduction::Sum] {
             let of = |targets| loss(Loss::SoftmaxCrossEntropy, reduction, &logits, targets, BATCH, 3);
-            assert_eq!(of(Targets::Classes(&CLASSES)), of(Targets::Values(&t)));
+            assert_eq!(of(Targets::from(&CLASSES)), of(Targets::from(&t)));
         }
     }
 
@@ -887,12 +918,11 @@ mod tests {
     fn means_divide_the_squared_error_by_its_elements_and_the_cross_entropy_by_its_rows() {
         let y = [1.0, 2.0, 3.0, 4.0];
         let t = [0.0, 2.0, 5.0, 3.0];
-        let squared = |reduction| loss(Loss::MeanSquaredError, reduction, &y, Targets::Values(&t), 2, 2);
+        let squared = |reduction| loss(Loss::MeanSquaredError, reduction, &y, Targets::from(&t), 2, 2);
         assert_eq!(squared(Reduction::Sum), (6.0, vec![2.0, 0.0, -4.0, 2.0]));
         assert_eq!(squared(Reduction::Mean), (1.5, vec![0.5, 0.0, -1.0, 0.5]));
-        let cross = |reduction| {
-            loss(Loss::SoftmaxCrossEntropy, reduction, &[0.0; 4], Targets::Classes(&[0, 1]), 2, 2).0
-        };
+        let cross =
+            |reduction| loss(Loss::SoftmaxCrossEntropy, reduction, &[0.0; 4], Targets::from(&[0, 1]), 2, 2).0;
         assert!((cross(Reduction::Sum) - 2.0 * 2.0_f64.ln()).abs() < 1e-15);
         assert!((cross(Reduction::Mean) - 2.0_f64.ln()).abs() < 1e-15);
     }
@@ -945,7 +975,7 @@ mod tests {
     fn large_logits_do_not_overflow() {
         assert_eq!(activate(Activation::Softmax, &[1000.0, 0.0]), [1.0, 0.0]);
         let of = |class| {
-            loss(Loss::SoftmaxCrossEntropy, Reduction::Sum, &[1000.0, 0.0], Targets::Classes(&[class]), 1, 2)
+            loss(Loss::SoftmaxCrossEntropy, Reduction::Sum, &[1000.0, 0.0], Targets::from(&[class]), 1, 2)
         };
         assert_eq!(of(0), (0.0, vec![0.0, 0.0]));
         assert_eq!(of(1), (1000.0, vec![1.0, -1.0]));
@@ -956,7 +986,7 @@ mod tests {
         let x = uniform(31, BATCH * 4);
         let mut model = model(Activation::Tanh, Activation::Identity);
         let before = model.parameters();
-        let targets = Targets::Classes(&CLASSES);
+        let targets = Targets::from(&CLASSES);
         let (loss_before, gradient) =
             model.loss_and_gradient(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean);
         let returned = model.step(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean, 0.125);

@@ -21,7 +21,7 @@ impl<T: Element> Trainer<T> {
         let Self { network, state, executor, criterion } = self;
         let rows = check_batch(Argument::Inputs, x.len(), network.inputs(), executor.max_batch)?;
         executor.allocate_kept(network);
-        executor.start_layer_stats(rows);
+        executor.start_layer_stats(rows, None);
         state.passes += 1;
         let flop = rows.saturating_mul(2 * network.parameter_count());
         let (pass, finish) = (Some(PassKind::Forward), UpdatePlan::NOTHING);
@@ -63,6 +63,61 @@ impl<T: Element> Trainer<T> {
             UpdatePlan { sum: Some(Beta::Zero), measure: executor.keeps_layer_stats, ..UpdatePlan::NOTHING };
         let pass = Some(PassKind::Backward(d_outputs));
         let work = Work { x: &[], rows, pass, classes: &criterion.classes, finish, flop };
+        executor.gradient_weight = None;
         executor.run(network, state, work).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::plan::Plan;
+    use crate::simd::scalar::elements;
+    use crate::{Activation, Loss, Network, Parallelism, Reduction};
+
+    /// Rows of a batch that goes depth-first, with a few rows that no micro-batch fills.
+    const ROWS: usize = 1500;
+
+    fn trainer(parallelism: Parallelism) -> Trainer<f32> {
+        let builder = Network::<f32>::builder(5).dense(20, Activation::Gelu).layer_norm(Activation::Tanh);
+        let network = builder.dense(3, Activation::Sigmoid).seed(2).build().unwrap();
+        let builder = Trainer::builder(network).loss(Loss::MeanSquaredError).reduction(Reduction::Sum);
+        builder.max_batch(ROWS).parallelism(parallelism).input_gradients().build().unwrap()
+    }
+
+    #[test]
+    fn a_loss_of_ones_own_has_the_bits_of_the_same_loss_of_the_trainer() {
+        let x: Vec<f32> = (0..ROWS * 5).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+        let t: Vec<f32> = (0..ROWS * 3).map(|i| (i * 53 % 97) as f32 / 97.0).collect();
+        for parallelism in [Parallelism::Serial, Parallelism::Threads(3)] {
+            let (mut own, mut right) = (trainer(parallelism), trainer(parallelism));
+            assert!(matches!(right.executor.plan, Plan::DepthFirst { .. }));
+            for rows in [ROWS, 700, 65, 1, ROWS] {
+                let (x, t) = (&x[..rows * 5], &t[..rows * 3]);
+                right.compute_gradients(x, t).unwrap();
+                let y = own.forward(x).unwrap();
+                let d_outputs: Vec<f32> = y.iter().zip(t).map(|(y, t)| (y - t) + (y - t)).collect();
+                for _ in 0..2 {
+                    own.gradients_mut().fill(f32::NAN);
+                    own.backward(&d_outputs).unwrap();
+                    assert_eq!(own.gradients(), right.gradients(), "{rows} rows, {parallelism:?}");
+                    assert_eq!(own.input_gradients(), right.input_gradients());
+                }
+                assert!(right.gradients().iter().any(|&g| g != 0.0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_clone_goes_on_by_itself() {
+        let (x, t) = ([0.5; 10], [0.25; 6]);
+        let mut trainer = trainer(Parallelism::Serial);
+        trainer.step(&x, &t).unwrap();
+        let mut clone = trainer.clone();
+        clone.step(&x, &t).unwrap();
+        assert_ne!(clone.gradients(), trainer.gradients());
+        trainer.step(&x, &t).unwrap();
+        assert_eq!(clone.gradients(), trainer.gradients());
+        assert_eq!(elements::<f32>(&clone.network.parameters), elements::<f32>(&trainer.network.parameters));
     }
 }

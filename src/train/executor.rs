@@ -11,9 +11,9 @@ use crate::engine::single_panel::SinglePanelBuffers;
 use crate::engine::update::{GradientClipping, ParameterBlocks, UpdatePlan};
 use crate::error::Error;
 use crate::kernels::ops::dropout::DropoutRng;
-use crate::kernels::ops::loss::ClassWeights;
+use crate::kernels::ops::loss::{ClassWeights, Reduction};
 use crate::network::{Layer, Network};
-use crate::simd::scalar::{Element, Line};
+use crate::simd::scalar::{Element, Line, elements_mut};
 use crate::train::state::TrainState;
 
 /// How a trainer's passes and updates run: the engine, the plan, the threads, and every buffer that is no state.
@@ -32,6 +32,8 @@ pub(crate) struct Executor<T: Element> {
     pub(crate) partition: ParameterPartition<T>,
     /// In the layout of the network's parameters.
     pub(crate) gradients: Vec<T::Line>,
+    /// What the mean divides by whose gradient it is; nothing after a pass backward from elsewhere.
+    pub(crate) gradient_weight: Option<f64>,
     pub(crate) clipping: GradientClipping,
     /// The squared norm of the gradient of each panel of parameters, of the last update that was measured.
     pub(crate) squares: Vec<f64>,
@@ -99,6 +101,7 @@ impl<T: Element> Executor<T> {
             squares: vec![0.0; partition.panels()],
             partition,
             gradients: vec![T::Line::ZERO; lines],
+            gradient_weight: Some(0.0),
             clipping,
             keeps_layer_stats: layer_stats,
             layer_stats_rows: 0,
@@ -206,6 +209,26 @@ impl<T: Element> Executor<T> {
             blocks.complete(engine, split, &finish, loss, step)?;
             Ok(loss)
         })
+    }
+
+    /// Makes room in the gradient for a batch of such a total weight: what its losses are multiplied by.
+    ///
+    /// The mean over rows of weight `W` becomes their part, `W / (W + V)` of it, of that over `W + V`.
+    pub(crate) fn add_weight(&mut self, reduction: Reduction, weight: f64) -> f64 {
+        let before = match (reduction, &mut self.gradient_weight) {
+            (Reduction::Mean, Some(before)) => before,
+            // There is no mean to be a part of.
+            (Reduction::Sum, _) | (Reduction::Mean, None) => return reduction.scale(weight),
+        };
+        let total = *before + weight;
+        if *before > 0.0 && weight > 0.0 {
+            let part = *before / total;
+            for gradient in elements_mut::<T>(&mut self.gradients) {
+                *gradient = T::from_f64(gradient.to_f64() * part);
+            }
+        }
+        *before = total;
+        reduction.scale(total)
     }
 
     /// Follows a change of the network's parameters from elsewhere than an update: the transposed copy is computed again, and

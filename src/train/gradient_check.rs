@@ -46,10 +46,7 @@ impl<T: Element> Trainer<T> {
         x: &[T],
         targets: impl Into<Targets<'t, T>>,
         step: f64,
-    ) -> Result<GradientCheck, Error>
-    where
-        T: 't,
-    {
+    ) -> Result<GradientCheck, Error> {
         let targets = targets.into();
         self.compare_gradients(step, |trainer| trainer.compute_gradients(x, targets))
     }

@@ -1,6 +1,7 @@
 //! What a step did to each layer, in norms: whether gradients vanish or explode on their way down.
 
 use crate::error::Error;
+use crate::kernels::ops::loss::UnreadRows;
 use crate::simd::scalar::Element;
 use crate::train::executor::Executor;
 use crate::train::trainer::Trainer;
@@ -62,10 +63,11 @@ impl<T: Element> Trainer<T> {
 }
 
 impl<T: Element> Executor<T> {
-    /// Starts the norms of another batch.
-    pub(crate) fn start_layer_stats(&mut self, rows: usize) {
+    /// Starts the norms of another batch, over its rows that are read.
+    pub(crate) fn start_layer_stats(&mut self, rows: usize, unread: Option<UnreadRows<'_, T>>) {
         if self.keeps_layer_stats {
-            self.layer_stats_rows = rows;
+            let is_read = |row: &usize| !unread.is_some_and(|unread| unread.contains(*row));
+            self.layer_stats_rows = (0..rows).filter(is_read).count();
             self.shards.iter_mut().for_each(|shard| shard.squares.fill(0.0));
         }
     }

@@ -44,73 +44,72 @@ struct Batch<'a, T> {
 impl<T: Element> Trainer<T> {
     /// One step: forward, loss, backward, update, fused. The loss is that before the update.
     ///
-    /// `x` is `[batch, inputs]`, `targets` values `[batch, outputs]` or class indices `[batch]`.
-    /// [`Trainer::gradients`] holds the step's gradient afterwards. Allocates nothing on a worker of the
-    /// pool; called from outside, rayon allocates a block for every 63 steps that are long enough to be
-    /// shared out.
+    /// `x` is `[batch, inputs]`, `targets` values `[batch, outputs]` or class indices `[batch]`, with weights or a mask if
+    /// wanted: see [`Targets`]. [`Trainer::gradients`] holds the step's gradient afterwards. Allocates nothing on a worker
+    /// of the pool; called from outside, rayon allocates a block for every 63 steps that are long enough to be shared out.
     ///
     /// Denormal numbers (below 1.2e-38 in `f32`, 2.2e-308 in `f64`) count as 0 in inputs, in gradients that go from layer
     /// to layer and in updated parameters: many processors would stall on them.
     ///
     /// # Errors
-    /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than
-    /// `max_batch`; [`Error::Length`], [`Error::Targets`] or [`Error::Class`] for targets that do not fit.
-    /// Nothing has changed then. [`Error::NonFinite`], if [`TrainerBuilder::check_finite`](crate::TrainerBuilder::check_finite) asked for the check, with the
-    /// parameters as before.
-    pub fn step<'t>(&mut self, x: &[T], targets: impl Into<Targets<'t, T>>) -> Result<f64, Error>
-    where
-        T: 't,
-    {
-        self.train(x, targets.into(), None, Goal::Step)
-    }
-
-    /// [`Trainer::step`] with a weight for the loss of each row, `[batch]`, at least 0: see [`Reduction`].
+    /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than `max_batch`;
+    /// [`Error::Length`], [`Error::Targets`] or [`Error::Class`] for targets, weights or a mask that do not fit;
+    /// [`Error::Setting`] for weights that are negative or not finite; [`Error::Unused`] for a mask under a cross-entropy.
+    /// Nothing has changed then. [`Error::NonFinite`], if
+    /// [`TrainerBuilder::check_finite`](crate::TrainerBuilder::check_finite) requested the check, with the parameters as
+    /// before.
     ///
-    /// # Errors
-    /// As [`Trainer::step`]; [`Error::Length`] or [`Error::Setting`] for weights that do not fit, are negative or
-    /// not finite.
-    pub fn step_weighted<'t>(
-        &mut self,
-        x: &[T],
-        targets: impl Into<Targets<'t, T>>,
-        weights: &[T],
-    ) -> Result<f64, Error>
-    where
-        T: 't,
-    {
-        self.train(x, targets.into(), Some(weights), Goal::Step)
+    /// # Examples
+    /// ```
+    /// use fuseprop::{Activation, Network, Targets, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.step(&[0.5, 1.0], &[1.0, 2.0])?;
+    /// // A row of weight 0 is not read.
+    /// trainer.step(&[0.5, f32::NAN], Targets::from(&[1.0, f32::NAN]).weights(&[1.0, 0.0]))?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn step<'t>(&mut self, x: &[T], targets: impl Into<Targets<'t, T>>) -> Result<f64, Error> {
+        self.train(x, targets.into(), Goal::Step)
     }
 
     /// The first half of [`Trainer::step`]: the loss, and its gradient in [`Trainer::gradients`].
     ///
     /// # Errors
     /// As [`Trainer::step`].
-    pub fn compute_gradients<'t>(&mut self, x: &[T], targets: impl Into<Targets<'t, T>>) -> Result<f64, Error>
-    where
-        T: 't,
-    {
-        self.train(x, targets.into(), None, Goal::Gradient(Beta::Zero))
-    }
-
-    /// [`Trainer::compute_gradients`] with a weight for the loss of each row, as [`Trainer::step_weighted`].
     ///
-    /// # Errors
-    /// As [`Trainer::step_weighted`].
-    pub fn compute_gradients_weighted<'t>(
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Trainer};
+    /// # let network = Network::<f32>::builder(2).dense(1, Activation::Identity).seed(1).build()?;
+    /// # let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.compute_gradients(&[0.1, 0.2], &[1.0])?;
+    /// trainer.gradients_mut().iter_mut().for_each(|g| *g *= 0.5);
+    /// trainer.apply_gradients()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn compute_gradients<'t>(
         &mut self,
         x: &[T],
         targets: impl Into<Targets<'t, T>>,
-        weights: &[T],
-    ) -> Result<f64, Error>
-    where
-        T: 't,
-    {
-        self.train(x, targets.into(), Some(weights), Goal::Gradient(Beta::Zero))
+    ) -> Result<f64, Error> {
+        self.train(x, targets.into(), Goal::Gradient(Beta::Zero))
     }
 
-    /// Adds the gradient of another batch to that in [`Trainer::gradients`], for batches in several parts of which the
-    /// first goes to [`Trainer::compute_gradients`].
+    /// Adds another batch to the gradient in [`Trainer::gradients`], for batches in several parts of which the first goes to
+    /// [`Trainer::compute_gradients`]. The loss is that of the part.
     ///
+    /// With [`Reduction::Mean`](crate::Reduction::Mean) the gradient is then that of the mean over all rows since
+    /// [`Trainer::compute_gradients`], as if they had been one batch: where the rows so far weigh `W`, with gradient `g`, and
+    /// the part weighs `V` (what its mean divides by), it is `g W / (W + V)` plus the part's sum divided by `W + V`.
+    /// Each call rounds every element once more than one batch would. With [`Reduction::Sum`](crate::Reduction::Sum), and
+    /// after [`Trainer::backward`], the part's own gradient is added as it is.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]. After [`Error::NonFinite`] the gradient is garbage.
+    ///
+    /// # Examples
     /// ```
     /// # use fuseprop::{Activation, Network, Trainer};
     /// # let network = Network::<f32>::builder(2).dense(1, Activation::Identity).seed(1).build()?;
@@ -118,25 +117,15 @@ impl<T: Element> Trainer<T> {
     /// # let (x, targets) = ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], [1.0, 0.0, 1.0, 0.0]);
     /// trainer.compute_gradients(&x[..4], &targets[..2])?; // the first part overwrites
     /// trainer.accumulate_gradients(&x[4..], &targets[2..])?;
-    /// trainer.gradients_mut().iter_mut().for_each(|g| *g /= 2.0); // the mean of two means
-    /// trainer.apply_gradients()?;
+    /// trainer.apply_gradients()?; // by the mean over all four rows
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
-    ///
-    /// Each part is reduced by itself: with [`Reduction::Mean`] the sum over `n` parts is `n` times the mean of
-    /// parts of one size.
-    ///
-    /// # Errors
-    /// As [`Trainer::step`].
     pub fn accumulate_gradients<'t>(
         &mut self,
         x: &[T],
         targets: impl Into<Targets<'t, T>>,
-    ) -> Result<f64, Error>
-    where
-        T: 't,
-    {
-        self.train(x, targets.into(), None, Goal::Gradient(Beta::One))
+    ) -> Result<f64, Error> {
+        self.train(x, targets.into(), Goal::Gradient(Beta::One))
     }
 
     /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`], clipped if that was
@@ -158,30 +147,29 @@ impl<T: Element> Trainer<T> {
         Ok(())
     }
 
-    fn train(
-        &mut self,
-        x: &[T],
-        targets: Targets<'_, T>,
-        weights: Option<&[T]>,
-        goal: Goal,
-    ) -> Result<f64, Error> {
+    fn train(&mut self, x: &[T], targets: Targets<'_, T>, goal: Goal) -> Result<f64, Error> {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let rows = check_batch(Argument::Inputs, x.len(), inputs, self.executor.max_batch)?;
         let Criterion { loss, ref classes, reduction } = self.criterion;
-        loss.check_targets(targets, weights, (rows, outputs))?;
+        loss.check_targets(&targets, rows, outputs)?;
         self.executor.forward_rows = 0;
-        let scale = loss.scale(reduction, (targets, weights), classes, (rows, outputs));
-        let batch = Batch { x, rows, objective: Objective { loss, scale, targets, weights } };
-        let (start, update) = match goal {
-            Goal::Gradient(start) => (start, None),
-            Goal::Step => (Beta::Zero, Some(self.state.next_update(self.executor.clipping.value))),
+        let weight = loss.total_weight(&targets, classes, rows, outputs);
+        let own_scale = reduction.scale(weight);
+        let (start, update, scale) = match goal {
+            Goal::Gradient(Beta::One) => (Beta::One, None, self.executor.add_weight(reduction, weight)),
+            Goal::Gradient(Beta::Zero) => (Beta::Zero, None, own_scale),
+            Goal::Step => (Beta::Zero, Some(self.state.next_update(self.executor.clipping.value)), own_scale),
         };
+        if start == Beta::Zero {
+            self.executor.gradient_weight = Some(weight);
+        }
+        let batch = Batch { x, rows, objective: Objective { loss, scale, targets } };
         let loss = match self.step_single_panel(batch, start, update.as_ref())? {
             Some(loss) => loss,
             None => self.step_micro_batches(batch, start, update)?,
         };
         self.state.steps += u64::from(update.is_some());
-        Ok(loss)
+        Ok(if scale == own_scale { loss } else { loss * (own_scale / scale) })
     }
 
     /// Both halves of a step.
@@ -196,7 +184,7 @@ impl<T: Element> Trainer<T> {
         let flop = step_flop(rows, network.parameter_count());
         let (measure, clipping) = (executor.keeps_layer_stats, executor.clipping);
         let finish = UpdatePlan { sum: Some(start), measure, clipping, update };
-        executor.start_layer_stats(rows);
+        executor.start_layer_stats(rows, objective.unread(&criterion.classes, network.outputs()));
         state.passes += 1;
         let pass = Some(PassKind::Train(objective));
         executor.run(network, state, Work { x, rows, pass, classes: &criterion.classes, finish, flop })
@@ -246,17 +234,11 @@ impl<T: Element> Trainer<T> {
     }
 
     /// The loss of some rows times `scale`, without a gradient; their outputs are in [`Trainer::last_outputs`].
-    pub(crate) fn loss_of(
-        &mut self,
-        x: &[T],
-        targets: Targets<'_, T>,
-        weights: Option<&[T]>,
-        scale: f64,
-    ) -> Result<f64, Error> {
+    pub(crate) fn loss_of(&mut self, x: &[T], targets: Targets<'_, T>, scale: f64) -> Result<f64, Error> {
         let Self { network, state, executor, criterion } = self;
         executor.forward_rows = 0;
         executor.allocate_outputs(network);
-        let objective = Objective { loss: criterion.loss, scale, targets, weights };
+        let objective = Objective { loss: criterion.loss, scale, targets };
         let rows = x.len() / network.inputs();
         let flop = rows * 2 * network.parameter_count();
         let (pass, finish) = (Some(PassKind::Evaluate(objective)), UpdatePlan::NOTHING);
@@ -266,5 +248,166 @@ impl<T: Element> Trainer<T> {
     /// The outputs of the last [`Trainer::loss_of`]; logits, for a loss that takes them.
     pub(crate) fn last_outputs(&self, rows: usize) -> &[T] {
         &self.executor.outputs[..rows * self.network.outputs()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activation, Isa, Loss, Network, Optimizer, TrainerBuilder};
+
+    type Path = fn(TrainerBuilder<f32>) -> TrainerBuilder<f32>;
+
+    /// Through the buffers of small networks, and through micro-batches.
+    const PATHS: [Path; 2] = [|builder| builder, TrainerBuilder::layer_stats];
+
+    fn parameters(trainer: &Trainer<f32>) -> Vec<f32> {
+        let mut parameters = vec![f32::NAN; trainer.network.parameter_count()];
+        trainer.network.read_parameters(&mut parameters).unwrap();
+        parameters
+    }
+
+    fn gradients(trainer: &Trainer<f32>) -> Vec<f32> {
+        let mut gradients = vec![f32::NAN; trainer.network.parameter_count()];
+        trainer.read_gradients(&mut gradients).unwrap();
+        gradients
+    }
+
+    fn isas() -> impl Iterator<Item = Isa> {
+        [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// Of dense layers, with all parameters 0.
+    fn zeros(inputs: usize, outputs: usize, isa: Isa) -> Network<f32> {
+        let builder = Network::builder(inputs).dense(outputs, Activation::Identity).isa(isa).seed(1);
+        let mut network = builder.build().unwrap();
+        network.write_parameters(&vec![0.0; network.parameter_count()]).unwrap();
+        network
+    }
+
+    #[test]
+    fn a_row_of_weight_0_is_no_part_of_a_step_whatever_is_in_it() {
+        let (nan, infinite) = (f32::NAN, f32::INFINITY);
+        for (isa, path) in isas().flat_map(|isa| PATHS.map(|path| (isa, path))) {
+            for (x, t) in [(2.0, nan), (nan, nan), (infinite, 1.0), (-infinite, infinite)] {
+                let builder = Trainer::builder(zeros(1, 1, isa)).optimizer(Optimizer::sgd(0.1)).max_batch(2);
+                let mut trainer = path(builder).build().unwrap();
+                let targets = [3.0, t];
+                let loss = trainer.step(&[1.0, x], Targets::from(&targets).weights(&[1.0, 0.0])).unwrap();
+                assert_eq!(loss, 9.0, "{isa}, {x}, {t}");
+                assert_eq!(parameters(&trainer), [0.6, 0.6], "{isa}, {x}, {t}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_element_of_weight_0_is_not_read_and_a_row_of_them_neither() {
+        for (isa, path) in isas().flat_map(|isa| PATHS.map(|path| (isa, path))) {
+            let builder = Trainer::builder(zeros(1, 2, isa)).optimizer(Optimizer::sgd(0.1)).max_batch(3);
+            let mut trainer = path(builder).build().unwrap();
+            let x = [1.0, 2.0, f32::NAN];
+            let t = [3.0, f32::NAN, 1.0, 5.0, f32::NAN, 7.0];
+            let mask = [1.0, 0.0, 0.0, 3.0, 0.0, 0.0];
+            // (3^2 + 3 * 5^2) / (1 + 3), with slopes of 2 * -3 / 4 and 3 * 2 * -5 / 4.
+            assert_eq!(trainer.compute_gradients(&x, Targets::from(&t).mask(&mask)), Ok(21.0), "{isa}");
+            assert_eq!(gradients(&trainer), [-1.5, -15.0, -1.5, -7.5], "{isa}");
+            let found = trainer.evaluate(&x, Targets::from(&t).mask(&mask)).unwrap();
+            assert_eq!((found.loss, found.mean_absolute_error), (21.0, Some((3.0 + 15.0) / 4.0)), "{isa}");
+        }
+    }
+
+    #[test]
+    fn what_weighs_nothing_changes_no_bit_under_any_loss() {
+        let losses = [
+            Loss::MeanSquaredError,
+            Loss::MeanAbsoluteError,
+            Loss::BinaryCrossEntropyWithLogits,
+            Loss::SoftmaxCrossEntropy,
+        ];
+        let (rows, inputs, outputs) = (70, 19, 21);
+        let number = |i: usize| (i * 37 % 101) as f32 / 100.0;
+        let weights: Vec<f32> = (0..rows).map(|r| (r % 3) as f32).collect();
+        for (isa, loss) in isas().flat_map(|isa| losses.map(|loss| (isa, loss))) {
+            let of = |unread: f32, with_classes: bool| {
+                let fill = |count: usize, each: usize| -> Vec<f32> {
+                    (0..count).map(|i| if i / each % 3 == 0 { unread } else { number(i) }).collect()
+                };
+                let builder =
+                    Network::builder(inputs).dense(33, Activation::Gelu).layer_norm(Activation::Tanh);
+                let network = builder.dense(outputs, Activation::Identity).seed(4).isa(isa).build().unwrap();
+                let builder = Trainer::builder(network).loss(loss).max_batch(rows).layer_stats();
+                let mut trainer = builder.build().unwrap();
+                let (x, values) = (fill(rows * inputs, inputs), fill(rows * outputs, outputs));
+                // A class of a row that is not read may be any number.
+                let class = |r: usize| if r % 3 == 0 { unread as u32 } else { (r % outputs) as u32 };
+                let classes: Vec<u32> = (0..rows).map(class).collect();
+                let targets: Targets<'_, f32> =
+                    if with_classes { (&classes).into() } else { (&values).into() };
+                let loss = trainer.compute_gradients(&x, targets.weights(&weights)).unwrap();
+                let evaluation = trainer.evaluate(&x, targets.weights(&weights)).unwrap();
+                let norms: Vec<f64> = trainer.layer_stats().unwrap().map(|layer| layer.activations).collect();
+                (loss, evaluation, gradients(&trainer), norms)
+            };
+            for with_classes in [false, loss == Loss::SoftmaxCrossEntropy] {
+                let expected = of(0.5, with_classes);
+                assert!(expected.2.iter().any(|&g| g != 0.0));
+                assert!((expected.0 - expected.1.loss).abs() < 1e-6 * expected.0.abs(), "{isa}, {loss:?}");
+                for unread in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38] {
+                    assert_eq!(of(unread, with_classes), expected, "{isa}, {loss:?}: {unread}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_class_of_weight_0_takes_its_rows_with_it() {
+        for (isa, path) in isas().flat_map(|isa| PATHS.map(|path| (isa, path))) {
+            let builder = Trainer::builder(zeros(1, 2, isa)).loss(Loss::SoftmaxCrossEntropy).max_batch(2);
+            let mut trainer = path(builder.class_weights(&[2.0, 0.0])).build().unwrap();
+            let loss = trainer.compute_gradients(&[1.0, f32::NAN], &[0, 1]).unwrap();
+            assert!((loss - 2.0_f64.ln()).abs() < 1e-7, "{isa}: {loss}");
+            assert_eq!(gradients(&trainer), [-0.5, 0.5, -0.5, 0.5], "{isa}");
+            // As one of two probabilities, of which that of weight 0 is not read.
+            let loss = trainer.compute_gradients(&[1.0], &[1.0, f32::NAN]).unwrap();
+            assert!((loss - 2.0 * 2.0_f64.ln()).abs() < 1e-6, "{isa}: {loss}");
+        }
+    }
+
+    #[test]
+    fn parts_add_up_to_the_mean_of_the_whole_batch() {
+        for isa in isas() {
+            let build = || {
+                let builder = Trainer::builder(zeros(1, 2, isa)).loss(Loss::SoftmaxCrossEntropy);
+                builder.class_weights(&[1.0, 9.0]).max_batch(2).build().unwrap()
+            };
+            let (mut whole, mut parts) = (build(), build());
+            let loss = whole.compute_gradients(&[1.0, 1.0], &[0, 1]).unwrap();
+            let of_parts = [
+                parts.compute_gradients(&[1.0], &[0]).unwrap(),
+                parts.accumulate_gradients(&[1.0], &[1]).unwrap(),
+            ];
+            // All outputs are alike.
+            assert!(of_parts.iter().all(|part| (part - loss).abs() < 1e-6), "{isa}: {of_parts:?}, {loss}");
+            for (part, right) in gradients(&parts).iter().zip([0.4, -0.4, 0.4, -0.4]) {
+                assert!((part - right).abs() < 1e-6, "{isa}: {part}, not {right}");
+            }
+            for (part, right) in gradients(&parts).iter().zip(gradients(&whole)) {
+                assert!((part - right).abs() < 1e-6, "{isa}: {part}, not {right}");
+            }
+            // Rows that weigh nothing change nothing.
+            let before = gradients(&parts);
+            parts.accumulate_gradients(&[1.0], Targets::from(&[1]).weights(&[0.0])).unwrap();
+            assert_eq!(gradients(&parts), before);
+        }
+    }
+
+    #[test]
+    fn a_mask_under_a_cross_entropy_is_refused_by_name() {
+        let builder = Trainer::builder(zeros(1, 2, Isa::Portable)).loss(Loss::SoftmaxCrossEntropy);
+        let mut trainer = builder.build().unwrap();
+        let unused = Error::Unused { argument: Argument::ElementMask, with: Argument::SoftmaxCrossEntropy };
+        let mask = [1.0, 0.0];
+        assert_eq!(trainer.step(&[1.0], Targets::from(&[1]).mask(&mask)), Err(unused.clone()));
+        assert_eq!(trainer.step(&[1.0], Targets::from(&[0.5, 0.5]).mask(&mask)), Err(unused));
     }
 }

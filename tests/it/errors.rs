@@ -3,7 +3,7 @@
 use crate::common;
 use fuseprop::{
     Activation, Adagrad, Adam, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, RmsProp,
-    Sgd, Trainer,
+    Sgd, Targets, Trainer,
 };
 
 fn network() -> Network<f32> {
@@ -303,17 +303,20 @@ fn losses_refuse_settings_and_weights_that_do_not_fit() {
     let before = trainer.gradients().to_vec();
     let (x, targets) = ([0.5; 6], [1.0; 4]);
     assert_eq!(
-        trainer.step_weighted(&x, &targets, &[1.0; 3]),
+        trainer.step(&x, Targets::from(&targets).weights(&[1.0; 3])),
         Err(Error::Length { argument: Argument::RowWeights, expected: 2, found: 3 })
     );
     for bad in [-1.0, f32::NAN, f32::INFINITY] {
         let weights = [1.0, bad];
-        assert!(matches!(trainer.step_weighted(&x, &targets, &weights), Err(Error::Setting { .. })), "{bad}");
+        assert!(
+            matches!(trainer.step(&x, Targets::from(&targets).weights(&weights)), Err(Error::Setting { .. })),
+            "{bad}"
+        );
     }
     assert!(matches!(trainer.step(&x, &[0_u32; 2]), Err(Error::Targets { .. })));
     assert_eq!(trainer.gradients(), before);
-    assert!(trainer.step_weighted(&x, &targets, &[1.0, 0.0]).unwrap() > 0.0);
-    assert_eq!(trainer.step_weighted(&x, &targets, &[0.0, 0.0]), Ok(0.0));
+    assert!(trainer.step(&x, Targets::from(&targets).weights(&[1.0, 0.0])).unwrap() > 0.0);
+    assert_eq!(trainer.step(&x, Targets::from(&targets).weights(&[0.0, 0.0])), Ok(0.0));
 }
 
 #[test]

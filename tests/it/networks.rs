@@ -3,8 +3,8 @@
 use crate::common::case::{Case, HIDDEN, Random, has_kinks};
 use crate::common::{gradients, isas, parameters};
 use fuseprop::{
-    Activation, Dataset, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Sgd, Targets,
-    Trainer, reference,
+    Activation, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Sgd, Targets, Trainer,
+    reference,
 };
 
 /// Errors of two computations of the same number with `k` operations behind it are within a few `k u` of the
@@ -34,10 +34,7 @@ fn compare_with_the_reference(case: &Case, isa: Isa) {
     assert!((loss - expected_loss).abs() <= operations * unit * (1.0 + expected_loss.abs()), "{what}");
     assert_close(&gradients(&trainer), &expected, operations, unit, &what);
 
-    match &case.weights {
-        Some(weights) => trainer.step_weighted(&case.x, case.targets(), weights).unwrap(),
-        None => trainer.step(&case.x, case.targets()).unwrap(),
-    };
+    trainer.step(&case.x, case.targets()).unwrap();
     let moved: Vec<f64> = model.parameters().iter().zip(&expected).map(|(p, d)| p - 0.01 * d).collect();
     model.set_parameters(&moved);
     assert_close(&parameters(trainer.network()), &model.parameters(), operations, unit, &what);
@@ -132,7 +129,7 @@ fn f32_losses_and_gradients_stay_near_f64_wherever_logits_are() {
                     if case.use_classes { (&case.classes).into() } else { (&values).into() };
                 let weights = case.weights.as_ref().map(|weights| narrow(weights));
                 let loss = match &weights {
-                    Some(weights) => trainer.compute_gradients_weighted(&x, targets, weights).unwrap(),
+                    Some(weights) => trainer.compute_gradients(&x, targets.weights(weights)).unwrap(),
                     None => trainer.compute_gradients(&x, targets).unwrap(),
                 };
                 let rounded = Case {
@@ -496,7 +493,7 @@ fn gradients_of_inputs_stay_until_the_next_backward_pass() {
     assert!(gradients.len() == 9 && gradients.iter().all(|&d| d != 0.0));
     trainer.apply_gradients().unwrap();
     assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
-    trainer.evaluate(Dataset::new(&x, &targets)).unwrap();
+    trainer.evaluate(&x, &targets).unwrap();
     assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
     trainer.forward(&x[..6]).unwrap();
     assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));

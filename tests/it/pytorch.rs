@@ -96,7 +96,7 @@ impl Case<'_> {
             let builder = (self.settings)(builder).reduction(reduction).max_batch(6).input_gradients();
             let mut trainer = builder.build().unwrap();
             let loss = match self.weights {
-                Some(weights) => trainer.compute_gradients_weighted(y, self.targets, weights),
+                Some(weights) => trainer.compute_gradients(y, self.targets.weights(weights)),
                 None => trainer.compute_gradients(y, self.targets),
             };
             let name = format!("loss/{}/{folder}", self.name);
@@ -110,10 +110,10 @@ impl Case<'_> {
 #[test]
 fn losses_and_their_gradients_are_those_of_pytorch() {
     let fixture = Fixture::read();
-    let of_numbers = |name: &str| Targets::Values(fixture.get(name));
+    let of_numbers = |name: &str| Targets::from(fixture.get(name));
     let (values, shares) = (of_numbers("loss/values"), of_numbers("loss/shares"));
     let classes: Vec<u32> = fixture.get("loss/classes").iter().map(|&class| class as u32).collect();
-    let classes = Targets::Classes(&classes);
+    let classes = Targets::from(&classes);
     let samples = fixture.get("loss/samples");
     let plain = |builder| builder;
     let mut cases = Vec::new();
@@ -179,8 +179,8 @@ fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
             Adagrad::new(0.05).learning_rate_decay(0.01).weight_decay(0.01).initial_accumulator(0.1).into(),
             plain,
         ),
-        ("clip_grad_norm", sgd(0.5).into(), |builder| builder.clip_grad_norm(0.3)),
-        ("clip_grad_value", sgd(0.5).into(), |builder| builder.clip_grad_value(0.05)),
+        ("clip_norm", sgd(0.5).into(), |builder| builder.clip_grad_norm(0.3)),
+        ("clip_value", sgd(0.5).into(), |builder| builder.clip_grad_value(0.05)),
     ];
     let fixture = Fixture::read();
     for isa in isas() {

@@ -113,7 +113,7 @@ fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) ->
     for rows in [case.batch, case.batch.div_ceil(2), 1, case.batch] {
         let (x, targets) = (&data.x[..rows * inputs], first_rows(targets, rows, outputs));
         let loss = match &data.weights {
-            Some(weights) => trainer.step_weighted(x, targets, &weights[..rows]),
+            Some(weights) => trainer.step(x, targets.weights(&weights[..rows])),
             None => trainer.step(x, targets),
         };
         trace.losses.push(loss_bits(loss.unwrap()));
@@ -132,10 +132,10 @@ fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) ->
     trace
 }
 
-fn first_rows<T>(targets: Targets<'_, T>, rows: usize, outputs: usize) -> Targets<'_, T> {
-    match targets {
-        Targets::Values(values) => Targets::Values(&values[..rows * outputs]),
-        Targets::Classes(classes) => Targets::Classes(&classes[..rows]),
+fn first_rows<T: Element>(targets: Targets<'_, T>, rows: usize, outputs: usize) -> Targets<'_, T> {
+    match (targets.values(), targets.classes()) {
+        (Some(values), _) => Targets::from(&values[..rows * outputs]),
+        (None, classes) => Targets::from(&classes.unwrap()[..rows]),
     }
 }
 

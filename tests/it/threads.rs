@@ -8,7 +8,7 @@ use crate::common::TemporaryFile;
 use crate::common::{self, isas};
 use fuseprop::{Activation, AdamW, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 #[cfg(feature = "rayon")]
-use fuseprop::{Dataset, Error, Workspace};
+use fuseprop::{Error, Workspace};
 
 /// Batches, and the widths of two layers: two-phase, depth-first in 8 and in 47 slots, of which threads take several together,
 /// and two-phase with weights so many that the rows of a tile follow from the number of threads: of 305 and 226, the last panels
@@ -294,7 +294,7 @@ fn work_is_shared_out_from_so_many_operations_on() {
     let calls: [(&str, Call, usize); 5] = [
         ("step", |trainer, _| trainer.step(&X, &TARGETS).map(drop), 6 * ROWS * each),
         ("forward", |trainer, _| trainer.forward(&X).map(drop), 2 * ROWS * each),
-        ("evaluate", |trainer, _| trainer.evaluate(Dataset::new(&X, &TARGETS)).map(drop), 2 * ROWS * each),
+        ("evaluate", |trainer, _| trainer.evaluate(&X, &TARGETS).map(drop), 2 * ROWS * each),
         ("apply_gradients", |trainer, _| trainer.apply_gradients(), 32 * each),
         (
             "predict_into",

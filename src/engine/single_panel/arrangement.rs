@@ -73,6 +73,8 @@ pub struct OutputLoss<'a, T: Element> {
 
 /// An arrangement of rows in lines.
 pub trait Arrangement<L: Lanes> {
+    /// Whether each row has a line of its own.
+    const LINE_PER_ROW: bool;
     /// Lines of a block of `rows` rows.
     fn lines(rows: usize) -> usize;
     /// Packs row-major `[rows, cols]`.

@@ -12,8 +12,6 @@ use crate::simd::scalar::Element;
 pub(super) struct ForwardPass<'a, T: Element> {
     pub(super) layers: &'a [Layer],
     pub(super) parameters: &'a [T::Line],
-    /// `[rows, inputs]`.
-    pub(super) x: &'a [T],
     pub(super) rows: usize,
     /// The last layer's activation: identity for a loss that takes logits.
     pub(super) output_activation: Activation,
@@ -21,7 +19,7 @@ pub(super) struct ForwardPass<'a, T: Element> {
     pub(super) purpose: Purpose,
 }
 
-/// Packs the input and computes every layer's output, in blocks of `size` lines. Returns the last one.
+/// Computes every layer's output from the packed rows in the first of blocks of `size` lines. Returns the last one.
 #[inline(always)]
 pub(super) fn forward<'b, L: Lanes, A: Arrangement<L>>(
     l: L,
@@ -29,9 +27,8 @@ pub(super) fn forward<'b, L: Lanes, A: Arrangement<L>>(
     size: usize,
     pass: ForwardPass<'_, L::Element>,
 ) -> &'b [LineOf<L>] {
-    let ForwardPass { layers, mut parameters, x, rows, output_activation, purpose } = pass;
+    let ForwardPass { layers, mut parameters, rows, output_activation, purpose } = pass;
     let (first, mut rest) = lines.split_at_mut(size);
-    A::pack(l, first, x, rows, layers[0].inputs());
     let mut x = &*first;
     for (i, layer) in layers.iter().enumerate() {
         let (blocks, weights);

@@ -17,6 +17,8 @@ use crate::simd::scalar::elements_mut;
 pub struct GroupPerRow;
 
 impl<L: Lanes> Arrangement<L> for GroupPerRow {
+    const LINE_PER_ROW: bool = false;
+
     #[inline(always)]
     fn lines(rows: usize) -> usize {
         packed4::lines::<L::Element>(rows)

@@ -18,6 +18,8 @@ use crate::simd::lanes::{Lanes, LineOf};
 pub struct LinePerRow;
 
 impl<L: Lanes> Arrangement<L> for LinePerRow {
+    const LINE_PER_ROW: bool = true;
+
     #[inline(always)]
     fn lines(rows: usize) -> usize {
         rows

@@ -96,9 +96,9 @@ mod tests {
         let classes = ClassWeights::new(Loss::MeanSquaredError, 2, None, 0.0).unwrap();
         let mut buffers = SinglePanelBuffers::new(&network, 8).unwrap();
         assert!(buffers.suit(&network, 8) && !buffers.suit(&network, 9));
-        let mut suits = |loss, weights: Option<&[f32]>| {
-            let objective =
-                Objective { loss, scale: 1.0, targets: crate::Targets::Values(&[1.0; 2]), weights };
+        let values = crate::Targets::from(&[1.0; 2]);
+        let mut suits = |loss, targets| {
+            let objective = Objective { loss, scale: 1.0, targets };
             SinglePanelStep {
                 buffers: &mut buffers,
                 layers: &network.layers,
@@ -115,8 +115,9 @@ mod tests {
             }
             .fits_groups()
         };
-        assert!(suits(Loss::MeanSquaredError, None));
-        assert!(!suits(Loss::MeanSquaredError, Some(&[1.0])));
-        assert!(!suits(Loss::SoftmaxCrossEntropy, None));
+        assert!(suits(Loss::MeanSquaredError, values));
+        assert!(!suits(Loss::MeanSquaredError, values.weights(&[1.0])));
+        assert!(!suits(Loss::MeanSquaredError, values.mask(&[1.0; 2])));
+        assert!(!suits(Loss::SoftmaxCrossEntropy, values));
     }
 }

@@ -57,10 +57,10 @@ impl<T: Element> SinglePanelPrediction<'_, T> {
     pub(crate) fn run<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L, size: usize) {
         let (network, rows) = (self.network, self.rows);
         let last = network.last();
+        A::pack(l, &mut self.buffers.lines[..size], self.x, rows, network.inputs());
         let pass = ForwardPass {
             layers: &network.layers,
             parameters: &network.parameters,
-            x: self.x,
             rows,
             output_activation: last.activation(),
             purpose: Purpose::Predict,

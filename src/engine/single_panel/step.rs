@@ -9,12 +9,12 @@ use crate::engine::single_panel::forward::{ForwardPass, forward};
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::transpose::{transpose_panel_inline, transposed_stride};
 use crate::kernels::ops::activation::Activation;
-use crate::kernels::ops::loss::{ClassWeights, Objective};
+use crate::kernels::ops::loss::{ClassWeights, Objective, UnreadRows};
 use crate::kernels::ops::optimizer;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Update};
 use crate::network::Layer;
 use crate::simd::lanes::Lanes;
-use crate::simd::scalar::Element;
+use crate::simd::scalar::{Element, Line};
 
 /// A step of a small network, or its first half.
 pub struct SinglePanelStep<'a, T: Element> {
@@ -39,8 +39,8 @@ pub struct SinglePanelStep<'a, T: Element> {
 impl<T: Element> SinglePanelStep<'_, T> {
     /// Whether rows fit in groups.
     pub(crate) fn fits_groups(&self) -> bool {
-        let Objective { loss, weights, .. } = self.objective;
-        self.buffers.groups && loss.is_by_element() && weights.is_none()
+        let Objective { loss, targets, .. } = &self.objective;
+        self.buffers.groups && loss.is_by_element() && targets.is_unweighted()
     }
 
     /// Forward, loss, backward, and the update if there is one, in blocks of `size` lines. Returns the loss.
@@ -48,10 +48,17 @@ impl<T: Element> SinglePanelStep<'_, T> {
     pub(crate) fn run<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L, size: usize) -> f64 {
         let last = self.layers[self.layers.len() - 1].activation();
         let last = self.objective.loss.output_activation(last);
+        let inputs = self.layers[0].inputs();
+        A::pack(l, &mut self.buffers.lines[..size], self.x, self.rows, inputs);
+        if A::LINE_PER_ROW {
+            let outputs = self.layers[self.layers.len() - 1].outputs();
+            if let Some(unread) = self.objective.unread(self.classes, outputs) {
+                clear_rows::<T>(&mut self.buffers.lines[..self.rows], unread);
+            }
+        }
         let pass = ForwardPass {
             layers: self.layers,
             parameters: &*self.parameters,
-            x: self.x,
             rows: self.rows,
             output_activation: last,
             purpose: Purpose::Train,
@@ -127,6 +134,15 @@ impl<T: Element> SinglePanelStep<'_, T> {
             let weights = &self.parameters[layer.first_line + 1..][..layer.inputs()];
             transpose_panel_inline(l, blocks, weights, layer.outputs());
         }
+    }
+}
+
+/// Takes rows of weight 0, a line each, as zeros: their gradient is 0, but 0 times NaN is not. Not inlined, for few steps
+/// have any.
+#[inline(never)]
+fn clear_rows<T: Element>(lines: &mut [T::Line], unread: UnreadRows<'_, T>) {
+    for (_, line) in lines.iter_mut().enumerate().filter(|&(row, _)| unread.contains(row)) {
+        *line = T::Line::ZERO;
     }
 }
 

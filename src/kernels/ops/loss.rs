@@ -1,7 +1,7 @@
 //! Loss functions: the enum, and the losses that are sums over elements.
 
 use crate::error::Argument;
-use crate::kernels::ops::targets::Targets;
+use crate::kernels::ops::targets::{Labels, Targets};
 use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
@@ -118,30 +118,36 @@ impl Loss {
         }
     }
 
-    /// Refuses targets and weights that do not fit the loss or the batch.
+    /// Refuses targets, weights and masks that do not fit the loss or the batch.
     pub(crate) fn check_targets<T: Element>(
         self,
-        targets: Targets<'_, T>,
-        weights: Option<&[T]>,
-        (batch, outputs): (usize, usize),
+        targets: &Targets<'_, T>,
+        batch: usize,
+        outputs: usize,
     ) -> Result<(), Error> {
-        match targets {
-            Targets::Values(values) => check_length(Argument::Targets, batch * outputs, values.len())?,
-            Targets::Classes(_) if self != Self::SoftmaxCrossEntropy => {
-                return Err(Error::Targets { loss: self.name() });
+        if let Some(weights) = targets.weights {
+            check_length(Argument::RowWeights, batch, weights.len())?;
+            check_weights(Argument::RowWeight, weights)?;
+        }
+        if let Some(mask) = targets.mask {
+            if !self.is_by_element() {
+                return Err(Error::Unused { argument: Argument::ElementMask, with: self.name() });
             }
-            Targets::Classes(classes) => {
+            check_length(Argument::ElementMask, batch * outputs, mask.len())?;
+            check_weights(Argument::MaskElement, mask)?;
+        }
+        match targets.labels {
+            Labels::Values(values) => check_length(Argument::Targets, batch * outputs, values.len()),
+            Labels::Classes(_) if self.is_by_element() => Err(Error::Targets { loss: self.name() }),
+            Labels::Classes(classes) => {
                 check_length(Argument::ClassTargets, batch, classes.len())?;
-                if let Some(row) = classes.iter().position(|&class| class as usize >= outputs) {
-                    return Err(Error::Class { row, class: classes[row], classes: outputs });
+                let is_wrong =
+                    |row: usize| classes[row] as usize >= outputs && targets.row_weight(row) != 0.0;
+                match (0..batch).find(|&row| is_wrong(row)) {
+                    Some(row) => Err(Error::Class { row, class: classes[row], classes: outputs }),
+                    None => Ok(()),
                 }
             }
-        }
-        let Some(weights) = weights else { return Ok(()) };
-        check_length(Argument::RowWeights, batch, weights.len())?;
-        match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
-            Some(value) => Err(Error::Setting { argument: Argument::RowWeight, value }),
-            None => Ok(()),
         }
     }
 
@@ -150,33 +156,56 @@ impl Loss {
         self != Self::SoftmaxCrossEntropy
     }
 
-    /// What the weighted sum of the losses is multiplied by.
-    pub(crate) fn scale<T: Element>(
+    /// What the mean divides the weighted sum of the rows' losses by: the number of their terms, each by its weight.
+    pub(crate) fn total_weight<T: Element>(
         self,
-        reduction: Reduction,
-        (targets, weights): (Targets<'_, T>, Option<&[T]>),
+        targets: &Targets<'_, T>,
         classes: &ClassWeights<T>,
-        (batch, outputs): (usize, usize),
+        batch: usize,
+        outputs: usize,
     ) -> f64 {
-        if reduction == Reduction::Sum {
-            return 1.0;
+        if let Some(mask) = targets.mask {
+            let sum_of_row = |row: &[T]| row.iter().map(|weight| weight.to_f64()).sum::<f64>();
+            let rows = mask.chunks_exact(outputs).enumerate();
+            return rows.map(|(r, row)| targets.row_weight(r) * sum_of_row(row)).sum();
         }
-        let weight = |r: usize| weights.map_or(1.0, |weights| weights[r].to_f64());
-        let rows = match (targets, weights) {
-            (Targets::Classes(of_rows), _) if classes.weighted => {
-                of_rows.iter().enumerate().map(|(r, &class)| weight(r) * classes.weight(class)).sum()
+        let rows = match targets.labels {
+            Labels::Classes(of_rows) if classes.weighted => {
+                let weight_of = |(r, &class): (usize, &u32)| match targets.row_weight(r) {
+                    // Its class is not read.
+                    0.0 => 0.0,
+                    weight => weight * classes.weight(class),
+                };
+                of_rows.iter().enumerate().map(weight_of).sum()
             }
-            (_, Some(_)) => (0..batch).map(weight).sum(),
-            (_, None) => batch as f64,
+            _ if targets.weights.is_some() => (0..batch).map(|r| targets.row_weight(r)).sum(),
+            _ => batch as f64,
         };
-        let terms = if self == Self::SoftmaxCrossEntropy { rows } else { rows * outputs as f64 };
-        if terms > 0.0 { 1.0 / terms } else { 0.0 }
+        if self.is_by_element() { rows * outputs as f64 } else { rows }
     }
 }
 
-/// Whether a class or a row can have the weight.
+impl Reduction {
+    /// What the weighted sum of losses with such a total weight is multiplied by.
+    pub(crate) fn scale(self, total_weight: f64) -> f64 {
+        match self {
+            Self::Sum => 1.0,
+            Self::Mean if total_weight > 0.0 => 1.0 / total_weight,
+            Self::Mean => 0.0,
+        }
+    }
+}
+
+/// Whether a class, a row or an element can have the weight.
 pub(crate) fn is_weight(weight: f64) -> bool {
     weight >= 0.0 && weight.is_finite()
+}
+
+fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Error> {
+    match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
+        Some(value) => Err(Error::Setting { argument, value }),
+        None => Ok(()),
+    }
 }
 
 /// A loss over some rows, with what it compares them with.
@@ -186,29 +215,51 @@ pub struct Objective<'a, T> {
     /// What the weighted sum of the rows' losses is multiplied by.
     pub(crate) scale: f64,
     pub(crate) targets: Targets<'a, T>,
-    /// One for each row; all 1 if there are none.
-    pub(crate) weights: Option<&'a [T]>,
 }
 
-impl<T: Element> Objective<'_, T> {
+impl<'a, T: Element> Objective<'a, T> {
     /// The same over some of the rows.
     #[inline(always)]
     pub(crate) fn rows(&self, rows: Range<usize>, outputs: usize) -> Self {
-        Self {
-            targets: self.targets.rows(rows.clone(), outputs),
-            weights: self.weights.map(|weights| &weights[rows]),
-            ..*self
-        }
+        Self { targets: self.targets.rows(rows, outputs), ..*self }
     }
 
+    /// The rows that weigh nothing, if rows differ in weight.
     #[inline(always)]
-    pub(crate) fn weight(&self, row: usize) -> f64 {
-        self.weights.map_or(1.0, |weights| weights[row].to_f64())
+    pub(crate) fn unread(&self, classes: &'a ClassWeights<T>, outputs: usize) -> Option<UnreadRows<'a, T>> {
+        let labels = match self.targets.labels {
+            Labels::Classes(labels) if classes.weighted && classes.smoothing == 0.0 => Some(labels),
+            _ => None,
+        };
+        if self.targets.is_unweighted() && labels.is_none() {
+            return None;
+        }
+        Some(UnreadRows { targets: self.targets, labels, classes, outputs })
     }
 }
 
-/// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's
-/// outputs, times the scale too.
+/// The rows of a batch that weigh nothing: by themselves, by their class, or because none of their elements does.
+#[derive(Clone, Copy)]
+pub struct UnreadRows<'a, T: Element> {
+    targets: Targets<'a, T>,
+    /// Where a class of weight 0 takes its rows' weight.
+    labels: Option<&'a [u32]>,
+    classes: &'a ClassWeights<T>,
+    outputs: usize,
+}
+
+impl<T: Element> UnreadRows<'_, T> {
+    pub(crate) fn contains(&self, row: usize) -> bool {
+        let of_class = |labels: &[u32]| self.classes.weight(labels[row]) == 0.0;
+        let is_masked = |mask: &[T]| mask[row * self.outputs..][..self.outputs].iter().all(|&m| m == T::ZERO);
+        self.targets.row_weight(row) == 0.0
+            || self.labels.is_some_and(of_class)
+            || self.targets.mask.is_some_and(is_masked)
+    }
+}
+
+/// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's outputs, times
+/// the scale too. Of a row of weight 0 both are 0.
 ///
 /// Overwrites `d` `[B, O]` and `losses` `[B]`; padding lanes become 0. `y` are the outputs, or logits.
 pub(crate) fn evaluate<L: Lanes>(
@@ -221,6 +272,21 @@ pub(crate) fn evaluate<L: Lanes>(
     l.vectorize(
         #[inline(always)]
         || evaluate_rows(l, to, y, objective, classes),
+    );
+}
+
+/// [`evaluate`] without the gradient: the same losses.
+pub(crate) fn evaluate_losses<L: Lanes>(
+    l: L,
+    losses: &mut [f64],
+    y: Panels<'_, L::Element>,
+    objective: &Objective<'_, L::Element>,
+    classes: &ClassWeights<L::Element>,
+) {
+    let to = RowLosses { d_y: PanelsMut { lines: &mut [], rows: y.rows, cols: y.cols }, losses };
+    l.vectorize(
+        #[inline(always)]
+        || evaluate_either::<L, false>(l, to, y, objective, classes),
     );
 }
 
@@ -241,45 +307,93 @@ pub(crate) fn evaluate_rows<L: Lanes>(
     objective: &Objective<'_, L::Element>,
     classes: &ClassWeights<L::Element>,
 ) {
-    match (objective.targets, objective.loss) {
-        (Targets::Classes(targets), _) => {
-            cross_entropy::of_classes(l, to, y, targets, objective, classes);
+    evaluate_either::<L, true>(l, to, y, objective, classes);
+}
+
+/// [`evaluate`] with the gradient or without, in which case `d_y` has no lines.
+#[inline(always)]
+fn evaluate_either<L: Lanes, const GRADIENT: bool>(
+    l: L,
+    to: RowLosses<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    objective: &Objective<'_, L::Element>,
+    classes: &ClassWeights<L::Element>,
+) {
+    match (objective.targets.labels, objective.loss) {
+        (Labels::Classes(targets), _) => {
+            cross_entropy::of_classes::<L, GRADIENT>(l, to, y, targets, objective, classes);
         }
-        (Targets::Values(targets), Loss::SoftmaxCrossEntropy) => {
-            cross_entropy::of_probabilities(l, to, y, targets, objective, classes);
+        (Labels::Values(targets), Loss::SoftmaxCrossEntropy) => {
+            cross_entropy::of_probabilities::<L, GRADIENT>(l, to, y, targets, objective, classes);
         }
-        (Targets::Values(targets), _) => by_element(l, to, y, targets, objective),
+        (Labels::Values(targets), _) => by_element::<L, GRADIENT>(l, to, y, targets, objective),
     }
 }
 
 /// [`evaluate`] of a loss that is a sum over elements.
 #[inline(always)]
-fn by_element<L: Lanes>(
+fn by_element<L: Lanes, const GRADIENT: bool>(
     l: L,
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
     objective: &Objective<'_, L::Element>,
 ) {
-    let RowLosses { d_y: mut d, losses } = to;
     let (cols, lanes) = (y.cols, L::Element::LANES);
+    let RowLosses { d_y: mut d, losses } = to;
     losses.fill(0.0);
     for p in 0..y.panels() {
-        let (start, width) = (p * lanes, lanes.min(cols - p * lanes));
-        let (mask, has_next) = (l.first(width), p + 1 < y.panels());
-        for (r, ((d, y), loss)) in d.panel(p).iter_mut().zip(y.panel(p)).zip(&mut *losses).enumerate() {
-            let t = &targets[r * cols + start..][..width];
-            if has_next {
-                // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor
-                // to foresee.
-                l.prefetch_to_l2(t, lanes);
+        let (first, width) = (p * lanes, lanes.min(cols - p * lanes));
+        let panel = PanelLoss { objective, targets, cols, first, width };
+        let rows = y.panel(p).iter().zip(&mut *losses).enumerate();
+        if GRADIENT {
+            for ((r, (y, loss)), d) in rows.zip(d.panel(p)) {
+                l.store(d, panel.add(l, r, y, loss));
             }
-            let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
-            let weight = objective.weight(r);
-            let slope = l.mul(l.constant(objective.scale * weight), slope);
-            l.store(d, l.flushed(l.select(mask, slope, l.zero())));
-            *loss += weight * l.sum_f64(l.select(mask, value, l.zero()));
+        } else {
+            for (r, (y, loss)) in rows {
+                panel.add(l, r, y, loss);
+            }
         }
+    }
+}
+
+/// A loss over the elements of one panel of outputs.
+struct PanelLoss<'a, T> {
+    objective: &'a Objective<'a, T>,
+    targets: &'a [T],
+    cols: usize,
+    /// The panel's columns.
+    first: usize,
+    width: usize,
+}
+
+impl<T: Element> PanelLoss<'_, T> {
+    /// Adds the loss of a row's outputs `y` in the panel; its gradient.
+    #[inline(always)]
+    fn add<L: Lanes<Element = T>>(&self, l: L, r: usize, y: &LineOf<L>, loss: &mut f64) -> L::Vector {
+        let &Self { objective, targets, cols, first, width } = self;
+        let start = r * cols + first;
+        let t = &targets[start..][..width];
+        if first + width < cols {
+            // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to foresee.
+            l.prefetch_to_l2(t, T::LANES);
+        }
+        let weight = objective.targets.row_weight(r);
+        if weight == 0.0 {
+            return l.zero();
+        }
+        let (mut value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
+        let mut slope = l.mul(l.constant(objective.scale * weight), slope);
+        if let Some(mask) = objective.targets.mask {
+            let mask = l.load_slice(&mask[start..][..width]);
+            let is_absent = l.eq(mask, l.zero());
+            value = l.select(is_absent, l.zero(), l.mul(mask, value));
+            slope = l.select(is_absent, l.zero(), l.mul(mask, slope));
+        }
+        let is_output = l.first(width);
+        *loss += weight * l.sum_f64(l.select(is_output, value, l.zero()));
+        l.flushed(l.select(is_output, slope, l.zero()))
     }
 }
 
@@ -294,7 +408,7 @@ pub(crate) fn evaluate_packed4<L: Lanes>(
     rows: usize,
     cols: usize,
 ) -> f64 {
-    let Targets::Values(targets) = objective.targets else {
+    let Labels::Values(targets) = objective.targets.labels else {
         unreachable!("losses by element take no class targets")
     };
     let per_line = const { L::Element::LANES / GROUP };

@@ -276,12 +276,11 @@ impl<T: Scalar> Check<T> for Losses {
                 let of_rows = loss == Loss::SoftmaxCrossEntropy;
                 let told =
                     ClassWeights::new(loss, cols, None, if of_rows { smoothing } else { 0.0 }).unwrap();
-                for targets in
-                    [Some(Targets::Values(&t[..])), of_rows.then_some(Targets::Classes(&classes[..]))]
-                        .into_iter()
-                        .flatten()
+                for targets in [Some(Targets::from(&t[..])), of_rows.then_some(Targets::from(&classes[..]))]
+                    .into_iter()
+                    .flatten()
                 {
-                    let objective = Objective { loss, scale, targets, weights: None };
+                    let objective = Objective { loss, scale, targets };
                     let mut d = nan_lines::<T>(lines.len());
                     let to = PanelsMut::new(&mut d, rows, cols);
                     l.loss((to, &mut [0.0; 6]), Panels::new(&lines, rows, cols), &objective, &told);

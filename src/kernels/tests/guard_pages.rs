@@ -182,7 +182,7 @@ impl Case<'_> {
         let targets = d.slice(rows, side, outputs as u32 - 1);
         let weights = e.slice(rows, side, T::from_f64(2.0));
         let of_rows = f.slice(rows, side, f64::NAN);
-        let with_classes = (Loss::SoftmaxCrossEntropy, Targets::Classes(targets));
+        let with_classes = (Loss::SoftmaxCrossEntropy, Targets::from(&*targets));
         let with_values = [
             Loss::MeanSquaredError,
             Loss::MeanAbsoluteError,
@@ -191,11 +191,11 @@ impl Case<'_> {
             Loss::SoftmaxCrossEntropy,
         ];
         for (loss, targets) in
-            with_values.map(|loss| (loss, Targets::Values(&*values))).into_iter().chain([with_classes])
+            with_values.map(|loss| (loss, Targets::from(&*values))).into_iter().chain([with_classes])
         {
             let smoothing = if loss == Loss::SoftmaxCrossEntropy { 0.1 } else { 0.0 };
             let classes = ClassWeights::new(loss, outputs, None, smoothing).unwrap();
-            let objective = Objective { loss, scale: 1.0, targets, weights: Some(weights) };
+            let objective = Objective { loss, scale: 1.0, targets: targets.weights(weights) };
             let to = (PanelsMut::new(gradient, rows, outputs), &mut *of_rows);
             kernels.loss(to, Panels::new(y, rows, outputs), &objective, &classes);
             assert!(of_rows.iter().all(|loss| loss.is_finite()));
@@ -285,8 +285,8 @@ fn quad_case<L: Lanes>(l: L, fences: &mut [Fence; 4], side: Side, (rows, cols): 
         packed4::pack(l, lines, x, (rows, cols));
         packed4::product(l, sums, lines, &weights[1..], Some(&weights[0]));
         packed4::weight_gradient(l, weights, lines, sums, (rows, cols), Beta::Zero);
-        let (loss, targets) = (Loss::MeanSquaredError, Targets::Values(&*x));
-        let objective = Objective { loss, scale: 1.0, targets, weights: None };
+        let (loss, targets) = (Loss::MeanSquaredError, Targets::from(&*x));
+        let objective = Objective { loss, scale: 1.0, targets };
         assert!(loss::evaluate_packed4(l, sums, lines, &objective, rows, cols) >= 0.0);
         packed4::unpack(l, x, lines, (rows, cols));
     });

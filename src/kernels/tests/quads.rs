@@ -176,7 +176,7 @@ impl<T: Element> Check<T> for Losses {
             let value = |i: usize| T::from_f64((i * 7919 % 31) as f64 / 17.0 - 0.8);
             let y: Vec<T> = (0..rows * cols).map(value).collect();
             let targets: Vec<T> = (0..rows * cols).map(|i| value(i + 5)).collect();
-            let objective = Objective { loss, scale: 0.3, targets: Targets::Values(&targets), weights: None };
+            let objective = Objective { loss, scale: 0.3, targets: Targets::from(&targets) };
             let of_quads = in_quads(&y, (rows, cols));
             let mut d = not_numbers::<T>(of_quads.len());
             let found = l.vectorize(|| loss::evaluate_packed4(l, &mut d, &of_quads, &objective, rows, cols));

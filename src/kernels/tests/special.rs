@@ -434,13 +434,13 @@ fn check_losses<T: Scalar>() -> usize {
             let mut t: Vec<T> = (0..rows * cols).map(|i| T::from_f64((i % 3) as f64 / 2.0)).collect();
             (y[cols + column], t[cols + column]) = (special, target);
             let (y_in_f64, t_in_f64) = (in_f64(&y), in_f64(&t));
-            let targets = Targets::Values(&t_in_f64[..]);
+            let targets = Targets::from(&t_in_f64[..]);
             let (value, gradient) = reference::loss(loss, Reduction::Sum, &y_in_f64, targets, rows, cols);
             let mut fused = Fused::default();
             for (isa, kernels) in available::<T>() {
                 let outputs = packed(&y, cols);
                 let mut d = outputs.clone();
-                let objective = Objective { loss, scale: 1.0, targets: Targets::Values(&t), weights: None };
+                let objective = Objective { loss, scale: 1.0, targets: Targets::from(&t) };
                 let mut losses = [f64::NAN; 3];
                 let to = (PanelsMut::new(&mut d, rows, cols), &mut losses[..]);
                 kernels.loss(to, Panels::new(&outputs, rows, cols), &objective, &classes);

@@ -277,11 +277,8 @@ fn through_softmax(d: &Bounded, y: &Bounded, cols: usize) -> Bounded {
 /// The gradient of the loss with respect to the outputs, or logits: what the reference says, and its errors.
 fn loss_gradient(case: &Case, given: &Bounded) -> Bounded {
     let (rows, cols) = (case.batch, case.sizes[case.sizes.len() - 1]);
-    let weights = reference::Weights {
-        samples: case.weights.as_deref(),
-        classes: case.class_weights.as_deref(),
-        label_smoothing: case.label_smoothing,
-    };
+    let weights =
+        reference::Weights { classes: case.class_weights.as_deref(), label_smoothing: case.label_smoothing };
     let (_, exact) = reference::weighted_loss(
         case.loss,
         case.reduction,

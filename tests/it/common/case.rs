@@ -169,21 +169,22 @@ impl Case {
     }
 
     pub fn targets(&self) -> Targets<'_, f64> {
-        if self.use_classes { (&self.classes).into() } else { (&self.values).into() }
+        let targets: Targets<'_, f64> =
+            if self.use_classes { (&self.classes).into() } else { (&self.values).into() };
+        match &self.weights {
+            Some(weights) => targets.weights(weights),
+            None => targets,
+        }
     }
 
     /// The loss and, in the trainer, its gradient.
     pub fn compute_gradients(&self, trainer: &mut Trainer<f64>) -> f64 {
-        match &self.weights {
-            Some(weights) => trainer.compute_gradients_weighted(&self.x, self.targets(), weights).unwrap(),
-            None => trainer.compute_gradients(&self.x, self.targets()).unwrap(),
-        }
+        trainer.compute_gradients(&self.x, self.targets()).unwrap()
     }
 
     /// The same of the reference.
     pub fn expected(&self, model: &reference::Model) -> (f64, Vec<f64>) {
         let weights = reference::Weights {
-            samples: self.weights.as_deref(),
             classes: self.class_weights.as_deref(),
             label_smoothing: self.label_smoothing,
         };
