@@ -330,7 +330,9 @@ mod tests {
         for (isa, loss) in isas().flat_map(|isa| losses.map(|loss| (isa, loss))) {
             let of = |unread: f32, with_classes: bool| {
                 let fill = |count: usize, each: usize| -> Vec<f32> {
-                    (0..count).map(|i| if (i / each).is_multiple_of(3) { unread } else { number(i) }).collect()
+                    (0..count)
+                        .map(|i| if (i / each).is_multiple_of(3) { unread } else { number(i) })
+                        .collect()
                 };
                 let builder =
                     Network::builder(inputs).dense(33, Activation::Gelu).layer_norm(Activation::Tanh);
