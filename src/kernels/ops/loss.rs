@@ -179,7 +179,7 @@ pub(crate) fn is_weight(weight: f64) -> bool {
     weight >= 0.0 && weight.is_finite()
 }
 
-/// A loss over some rows, with what it compares them with.
+/// A loss over some rows, with its targets.
 #[derive(Clone, Copy)]
 pub struct Objective<'a, T> {
     pub(crate) loss: Loss,
@@ -270,8 +270,8 @@ fn by_element<L: Lanes>(
         for (r, ((d, y), loss)) in d.panel(p).iter_mut().zip(y.panel(p)).zip(&mut *losses).enumerate() {
             let t = &targets[r * cols + start..][..width];
             if has_next {
-                // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor
-                // to foresee.
+                // The next panel's: targets of successive rows lie a whole row apart, a stride that the
+                // hardware prefetcher does not follow.
                 l.prefetch_to_l2(t, lanes);
             }
             let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
