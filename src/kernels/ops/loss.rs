@@ -208,7 +208,7 @@ fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Er
     }
 }
 
-/// A loss over some rows, with what it compares them with.
+/// A loss over some rows, with its targets.
 #[derive(Clone, Copy)]
 pub struct Objective<'a, T> {
     pub(crate) loss: Loss,
