@@ -82,7 +82,7 @@ pub use error::{Argument, Error};
 pub use files::TensorNames;
 pub use kernels::ops::activation::Activation;
 pub use kernels::ops::loss::{Loss, Reduction};
-pub use kernels::ops::optimizer::Optimizer;
+pub use kernels::ops::optimizer::{Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd};
 pub use kernels::ops::targets::Targets;
 pub use network::init::Init;
 pub use network::scaler::Scaler;

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fuseprop::{
-    Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Targets, Trainer,
+    Activation, Adagrad, Adam, AdamW, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism,
+    RmsProp, Sgd, Targets, Trainer,
 };
 use isas::isas;
 
@@ -128,12 +129,12 @@ fn small_steps(isa: Isa, hidden: usize) -> usize {
 
 /// Every optimizer with every loss, clipped, checked, weighted and accumulated.
 fn steps_of_every_kind(isa: Isa) -> usize {
-    let optimizers = [
-        Optimizer::sgd(0.01).momentum(0.9).nesterov(),
-        Optimizer::adam(0.01).amsgrad(),
-        Optimizer::adamw(0.01).l1(0.1),
-        Optimizer::rms_prop(0.01).momentum(0.9).centered(),
-        Optimizer::adagrad(0.01).weight_decay(0.1),
+    let optimizers: [Optimizer; 5] = [
+        Sgd::new(0.01).momentum(0.9).nesterov(true).into(),
+        Adam::new(0.01).amsgrad(true).into(),
+        AdamW::new(0.01).l1(0.1).into(),
+        RmsProp::new(0.01).momentum(0.9).centered(true).into(),
+        Adagrad::new(0.01).weight_decay(0.1).into(),
     ];
     let losses = [
         Loss::MeanSquaredError,

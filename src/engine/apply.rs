@@ -7,8 +7,8 @@ use crate::simd::isa::Isa;
 use crate::simd::scalar::Element;
 
 impl Activation {
-    /// Replaces every value `z` by `f(z)`, with the fastest available instruction set. [`Activation::Softmax`] takes the
-    /// values as one row.
+    /// Replaces every value `z` by `f(z)`, with the fastest available instruction set.
+    /// [`Activation::Softmax`] takes the values as one row.
     ///
     /// The bits are those of a network's layer.
     ///
@@ -31,8 +31,8 @@ impl Activation {
     /// [`Activation::apply`] with an instruction set of the caller's choice.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a setting out of range, [`Error::Isa`] for an instruction set that this CPU or build does
-    /// not support. The values are unchanged then.
+    /// [`Error::Setting`] for a setting out of range, [`Error::Isa`] for an instruction set that this CPU or
+    /// build does not support. The values are unchanged then.
     ///
     /// # Examples
     /// ```

@@ -1,8 +1,8 @@
 //! Batches: the rows of a step in gradient shards, and each shard's rows in micro-batches.
 //!
-//! A shard is the unit of work of a thread. In the two-phase schedule it is one micro-batch, whose activations stay until
-//! the parameters' blocks multiply them into the gradient (`update.rs`); depth-first it is several, each multiplied into
-//! the shard's gradient before the next one starts.
+//! A shard is the unit of work of a thread. In the two-phase schedule it is one micro-batch, whose
+//! activations stay until the parameters' blocks multiply them into the gradient (`update.rs`); depth-first
+//! it is several, each multiplied into the shard's gradient before the next one starts.
 
 use core::ops::Range;
 
@@ -125,8 +125,8 @@ impl<'a, T: Element> PassContext<'a, T> {
         Some(ForwardMode { output_activation, dropout_rng, split_outputs: Split::Whole })
     }
 
-    /// The rows of the micro-batch that starts at row `end`, if there is one and the weights are few: many weights
-    /// leave no room for rows in L2.
+    /// The rows of the micro-batch that starts at row `end`, if there is one and the weights are few: many
+    /// weights leave no room for rows in L2.
     fn prefetcher(&self, end: usize) -> Prefetcher<'a, T> {
         let rows = end..self.batch.min(end + self.micro_batch_rows);
         if self.plan == Plan::TwoPhase || rows.is_empty() {
@@ -237,8 +237,8 @@ impl<T: Element> BatchRange<'_, T> {
         }
     }
 
-    /// The buffers of a shard's rows: its own in the two-phase schedule. Depth-first, all shards of a range take the
-    /// first one's micro-batch, and their gradients as few buffers as there are sums at a time, see
+    /// The buffers of a shard's rows: its own in the two-phase schedule. Depth-first, all shards of a range
+    /// take the first one's micro-batch, and their gradients as few buffers as there are sums at a time, see
     /// [`BatchRange::sum_shards`]: so they stay in the cache, where a buffer for each would come from memory.
     #[inline(always)]
     fn place(&self, s: usize) -> ShardPlace {
@@ -251,7 +251,8 @@ impl<T: Element> BatchRange<'_, T> {
         }
     }
 
-    /// What follows the forward pass of a micro-batch: the loss, the backward pass, its part of the shard's gradient.
+    /// What follows the forward pass of a micro-batch: the loss, the backward pass, its part of the shard's
+    /// gradient.
     #[inline(always)]
     fn finish_micro_batch<L: Lanes<Element = T>>(
         &mut self,
@@ -289,7 +290,8 @@ impl<T: Element> BatchRange<'_, T> {
         }
     }
 
-    /// The outputs or input gradients of a micro-batch for the caller, and its losses and squares for its shard.
+    /// The outputs or input gradients of a micro-batch for the caller, and its losses and squares for its
+    /// shard.
     #[inline(always)]
     fn read_results<L: Lanes<Element = T>>(&mut self, l: L, place: ShardPlace, rows: &Range<usize>) {
         let PassContext { network, pass, .. } = self.shared;
@@ -322,9 +324,9 @@ impl<T: Element> BatchRange<'_, T> {
         }
     }
 
-    /// Sums the gradients of shards up to `s` in pairs, pairs of pairs, and so on: two sums of equally many shards become
-    /// one as soon as there are two, as the digits of a binary counter carry. After the last shard all become one, the
-    /// shortest first.
+    /// Sums the gradients of shards up to `s` in pairs, pairs of pairs, and so on: two sums of equally many
+    /// shards become one as soon as there are two, as the digits of a binary counter carry. After the last
+    /// shard all become one, the shortest first.
     fn sum_shards<L: Lanes<Element = T>>(&mut self, l: L, s: usize) {
         let count = s + 1;
         let sums = if count == self.shards.len() { 1 } else { count.count_ones() as usize };
@@ -361,8 +363,8 @@ fn buffers<T: Element>(
     (&mut first[place.micro_batch].micro_batch, &mut second[0].gradients)
 }
 
-/// The sum of the rows' losses. Two-phase it is one chain over all rows, so that it does not depend on the rows of a
-/// micro-batch; depth-first it is the sum of the shards' sums, whose rows follow from the shapes.
+/// The sum of the rows' losses. Two-phase it is one chain over all rows, so that it does not depend on the
+/// rows of a micro-batch; depth-first it is the sum of the shards' sums, whose rows follow from the shapes.
 pub(crate) fn total_loss<T: Element>(shards: &[GradientShard<T>], plan: Plan) -> f64 {
     match plan {
         Plan::TwoPhase => shards.iter().flat_map(|shard| shard.micro_batch.losses()).sum(),

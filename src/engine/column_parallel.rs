@@ -1,7 +1,8 @@
 //! Column parallelism: the outputs of one dense layer, shared among threads in runs of panels.
 //!
-//! Where a batch has too few rows to share, as one row is, a large layer still has enough outputs: each thread then
-//! reads weights of its own, which stay in the caches of its core. Every output is the same sum as on one thread.
+//! Where a batch has too few rows to share, as one row is, a large layer still has enough outputs: each
+//! thread then reads weights of its own, which stay in the caches of its core. Every output is the same sum
+//! as on one thread.
 
 use crate::engine::parallel::counted_rows;
 use crate::engine::parallel::{Divide, Split};
@@ -59,8 +60,8 @@ impl<T: Element> Divide for ColumnParallel<'_, T> {
     }
 }
 
-/// Whether the outputs of a dense layer are shared among threads, if a micro-batch is alone: from 10 microseconds on,
-/// when a thread that is awake takes its part within one or two.
+/// Whether the outputs of a dense layer are shared among threads, if a micro-batch is alone: from 10
+/// microseconds on, when a thread that is awake takes its part within one or two.
 #[inline(always)]
 pub(crate) fn shares_outputs<T: Element>(split: Split, dense: &Dense<'_, T>) -> bool {
     let weights = dense.x.cols * dense.y.cols;

@@ -1,9 +1,10 @@
 //! Dispatch: the engine of an instruction set, and the one crossing from a run of work into it.
 //!
-//! A trainer or a workspace has a `&'static dyn` [`Engine`], chosen once when it is built. Each method enters one function
-//! compiled for the instruction set and takes a whole run of work with it, so that every call below it is direct: calls
-//! through a table, one for each micro-batch, layer and operation, would take most of a small network's step. Work comes
-//! by reference: a copy in wide vectors of what was just stored in narrow parts waits for every one of those stores.
+//! A trainer or a workspace has a `&'static dyn` [`Engine`], chosen once when it is built. Each method enters
+//! one function compiled for the instruction set and takes a whole run of work with it, so that every call
+//! below it is direct: calls through a table, one for each micro-batch, layer and operation, would take most
+//! of a small network's step. Work comes by reference: a copy in wide vectors of what was just stored in
+//! narrow parts waits for every one of those stores.
 //!
 //! The only file that names the tokens of instruction sets.
 
@@ -56,8 +57,8 @@ impl Family for Engines {
     type Of<T: Element> = Option<&'static dyn Engine<T>>;
 }
 
-// Not inlined: where the build already targets an instruction set, `detect` is so small that every crate which names a
-// network would compile kernels of its own.
+// Not inlined: where the build already targets an instruction set, `detect` is so small that every crate
+// which names a network would compile kernels of its own.
 #[inline(never)]
 fn engine_f32(isa: Isa) -> Option<&'static dyn Engine<f32>> {
     match isa {
@@ -106,8 +107,8 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
         );
     }
 
-    // A block of one line, of which the compiler knows that it is one, has no loops: the second copy of the code takes a
-    // step of 2-4-1 from 122 to 103 ns. It gains nothing with more rows than a line holds.
+    // A block of one line, of which the compiler knows that it is one, has no loops: the second copy of the
+    // code takes a step of 2-4-1 from 122 to 103 ns. It gains nothing with more rows than a line holds.
     fn step_single_panel(&self, step: &mut SinglePanelStep<'_, T>) -> f64 {
         match step.fits_groups() {
             true if packed4::fit_a_line::<T>(step.rows) => self.vectorize(

@@ -23,8 +23,8 @@ use crate::simd::scalar::Line;
 
 /// The buffers of up to `capacity` rows, in panels: the input, and for each layer its output and gradients.
 ///
-/// Buffers are garbage until written, past the micro-batch's rows too: nothing reads what was not written in the
-/// same pass.
+/// Buffers are garbage until written, past the micro-batch's rows too: nothing reads what was not written in
+/// the same pass.
 #[derive(Clone, Debug)]
 pub(crate) struct MicroBatch<T: Element> {
     rows: usize,
@@ -151,8 +151,8 @@ impl<T: Element> MicroBatch<T> {
         }
     }
 
-    /// Packs the input and computes every layer's output. Before each layer a part of the next micro-batch's rows is
-    /// prefetched, as in [`MicroBatch::backward`].
+    /// Packs the input and computes every layer's output. Before each layer a part of the next micro-batch's
+    /// rows is prefetched, as in [`MicroBatch::backward`].
     #[inline(always)]
     pub(crate) fn forward<L: Lanes<Element = T>>(
         &mut self,
@@ -246,8 +246,8 @@ impl<T: Element> MicroBatch<T> {
         pack::unpack_rows(l, to, Panels::new(&self.d_x, self.rows, self.inputs));
     }
 
-    /// The gradient with respect to every layer's pre-activation, last to first, and the loss of each row unless the
-    /// gradient of the outputs is given.
+    /// The gradient with respect to every layer's pre-activation, last to first, and the loss of each row
+    /// unless the gradient of the outputs is given.
     #[inline(always)]
     pub(crate) fn backward<L: Lanes<Element = T>>(
         &mut self,
@@ -323,8 +323,8 @@ impl<T: Element> MicroBatch<T> {
         &self.losses[..self.rows]
     }
 
-    /// Writes, or adds, the micro-batch's part of a parameter gradient. A dense layer takes the step of `fused_sgd` by
-    /// the result, if there is one.
+    /// Writes, or adds, the micro-batch's part of a parameter gradient. A dense layer takes the step of
+    /// `fused_sgd` by the result, if there is one.
     #[inline(always)]
     pub(crate) fn weight_gradient<L: Lanes<Element = T>>(
         &self,

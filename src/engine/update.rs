@@ -1,8 +1,8 @@
 //! Updates: the second half of a step, from the micro-batches' activations and gradients to new parameters.
 //!
-//! One thread has a block of parameters for all of it: it sums the block's gradient, applies the optimizer and refreshes
-//! the transposed copy, one after the other, while the block is in the cache. [`UpdatePlan`] says which of these are done,
-//! [`ParameterBlocks`] is what they are done to.
+//! One thread has a block of parameters for all of it: it sums the block's gradient, applies the optimizer
+//! and refreshes the transposed copy, one after the other, while the block is in the cache. [`UpdatePlan`]
+//! says which of these are done, [`ParameterBlocks`] is what they are done to.
 
 use crate::engine::batch::GradientShard;
 use crate::engine::dispatch::Engine;
@@ -64,7 +64,8 @@ impl GradientClipping {
         self.finite || self.norm < f64::INFINITY
     }
 
-    /// The factor of a gradient whose panels have these squared norms: PyTorch's quotient, `1e-6` against a division by 0.
+    /// The factor of a gradient whose panels have these squared norms: PyTorch's quotient, `1e-6` against a
+    /// division by 0.
     fn scale(self, squares: &[f64]) -> f64 {
         if self.norm == f64::INFINITY {
             return 1.0;
@@ -126,8 +127,8 @@ impl<T: Element> Divide for ParameterBlocks<'_, T> {
 }
 
 impl<T: Element> ParameterBlocks<'_, T> {
-    /// Does what is planned to all blocks, on several threads if `split` says so. `loss` is the batch's, and `step` the
-    /// number of the update.
+    /// Does what is planned to all blocks, on several threads if `split` says so. `loss` is the batch's, and
+    /// `step` the number of the update.
     ///
     /// # Errors
     /// [`Error::NonFinite`] if a loss or a gradient must be finite and is not, with the parameters as before.
@@ -232,8 +233,8 @@ impl<T: Element> ParameterBlocks<'_, T> {
     }
 }
 
-/// The learning rate, if the last micro-batch of a block's gradient takes the step too: plain gradient descent, of whole
-/// panels, for lanes past the last output are garbage until the whole gradient is there.
+/// The learning rate, if the last micro-batch of a block's gradient takes the step too: plain gradient
+/// descent, of whole panels, for lanes past the last output are garbage until the whole gradient is there.
 fn fused_rate<T: Element>(
     block: &ParameterBlock,
     layers: &[Layer],
@@ -251,8 +252,8 @@ fn are_summed<T: Element>(shards: &[GradientShard<T>]) -> bool {
     shards.first().is_some_and(|shard| shard.summed > 0)
 }
 
-/// The gradient of a block's parameters, summed over micro-batches in the order of their rows. The last one takes the step
-/// of `fused_sgd`.
+/// The gradient of a block's parameters, summed over micro-batches in the order of their rows. The last one
+/// takes the step of `fused_sgd`.
 #[inline(always)]
 fn sum_micro_batches<T: Element, L: Lanes<Element = T>>(
     l: L,

@@ -7,7 +7,7 @@
 //! steps 1200
 //! passes 1200
 //! dropout_seed 7
-//! optimizer Optimizer { .. }
+//! optimizer Adam(Adam { .. })
 //! learning_rate 0.001
 //! last 12 100 0.31 0.35 0.91 - - 0.001
 //! best 9 100 0.33 0.34 0.91 - - 0.001

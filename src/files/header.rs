@@ -8,7 +8,7 @@
 //! deviations 1 10
 //! ```
 //!
-//! A layer has its kind, its activation and the share of its dropout. Means and deviations are there if the network
+//! A layer has its kind, its activation and its dropout rate. Means and deviations are there if the network
 //! has a scaler. A checkpoint has more. It is one entry of the file's metadata, whose entries have no order.
 
 use crate::error::Error;
@@ -22,7 +22,7 @@ pub const KEY: &str = "fuseprop";
 
 const VERSION: &str = "1";
 
-/// BlockLines of a key and words.
+/// Lines of a key and words.
 pub struct Header<'a>(Vec<(&'a str, &'a str)>);
 
 /// A layer of a file.
@@ -124,7 +124,8 @@ fn read_layer(words: &str) -> Result<LayerLine, Error> {
     })
 }
 
-/// An activation as a word: `relu`, `leaky_relu(0.01)`. Settings have as many digits as give the same number back.
+/// An activation as a word: `relu`, `leaky_relu(0.01)`. Settings have as many digits as give the same number
+/// back.
 fn write_activation(activation: Activation) -> String {
     let settings: Vec<String> = activation.settings().iter().map(f64::to_string).collect();
     match &settings[..] {

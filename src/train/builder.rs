@@ -86,8 +86,8 @@ impl<T: Element> TrainerBuilder<T> {
 
     /// The rule that updates parameters; gradient descent at a rate of 0.01 by default.
     #[must_use]
-    pub fn optimizer(mut self, optimizer: Optimizer) -> Self {
-        self.optimizer = optimizer;
+    pub fn optimizer(mut self, optimizer: impl Into<Optimizer>) -> Self {
+        self.optimizer = optimizer.into();
         self
     }
 

@@ -5,7 +5,7 @@ use crate::engine::dispatch::Engine;
 use crate::engine::micro_batch::{MicroBatch, Purpose};
 use crate::engine::parallel::Threads;
 use crate::engine::partition::{ParameterBlock, ParameterPartition};
-use crate::engine::plan::{MicroBatchRows, Plan, shard_grain};
+use crate::engine::plan::{MicroBatchRows, Plan};
 use crate::engine::prediction::shares;
 use crate::engine::single_panel::SinglePanelBuffers;
 use crate::engine::update::{GradientClipping, ParameterBlocks, UpdatePlan};
@@ -166,12 +166,8 @@ impl<T: Element> Executor<T> {
         work: Work<'_, T>,
     ) -> Result<f64, Error> {
         let Work { x, rows: batch, pass, classes, finish, flop } = work;
-        let most = match self.plan {
-            Plan::TwoPhase => usize::MAX,
-            Plan::DepthFirst { shards } => shards,
-        };
         let micro_batch_rows = self.micro_batch_rows.of_batch(batch, self.shards.len());
-        let (rows_each, used) = shares(batch, micro_batch_rows, most);
+        let (rows_each, used) = shares(batch, micro_batch_rows, self.plan.max_shards());
         let dropout_rng = state.dropout_seed.map(|seed| DropoutRng::new(seed, state.passes));
         if pass.is_some_and(PassKind::goes_back) && !self.input_gradients.is_empty() {
             self.input_gradient_rows = batch;
@@ -181,10 +177,7 @@ impl<T: Element> Executor<T> {
         let (engine, plan, shards) = (*engine, *plan, &mut shards[..used]);
         threads.enter(flop, |split| {
             if let Some(pass) = pass {
-                let grain = match plan {
-                    Plan::TwoPhase => 1,
-                    Plan::DepthFirst { .. } => shard_grain(shards.len(), split.threads()),
-                };
+                let grain = plan.grain(shards.len(), split.threads());
                 let shared = PassContext {
                     network,
                     partition,

@@ -330,7 +330,9 @@ mod tests {
         for (isa, loss) in isas().flat_map(|isa| losses.map(|loss| (isa, loss))) {
             let of = |unread: f32, with_classes: bool| {
                 let fill = |count: usize, each: usize| -> Vec<f32> {
-                    (0..count).map(|i| if i / each % 3 == 0 { unread } else { number(i) }).collect()
+                    (0..count)
+                        .map(|i| if (i / each).is_multiple_of(3) { unread } else { number(i) })
+                        .collect()
                 };
                 let builder =
                     Network::builder(inputs).dense(33, Activation::Gelu).layer_norm(Activation::Tanh);
@@ -339,7 +341,7 @@ mod tests {
                 let mut trainer = builder.build().unwrap();
                 let (x, values) = (fill(rows * inputs, inputs), fill(rows * outputs, outputs));
                 // A class of a row that is not read may be any number.
-                let class = |r: usize| if r % 3 == 0 { unread as u32 } else { (r % outputs) as u32 };
+                let class = |r: usize| if r.is_multiple_of(3) { unread as u32 } else { (r % outputs) as u32 };
                 let classes: Vec<u32> = (0..rows).map(class).collect();
                 let targets: Targets<'_, f32> =
                     if with_classes { (&classes).into() } else { (&values).into() };

@@ -2,7 +2,8 @@
 
 use crate::common;
 use fuseprop::{
-    Activation, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Targets, Trainer,
+    Activation, Adagrad, Adam, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, RmsProp,
+    Sgd, Targets, Trainer,
 };
 
 fn network() -> Network<f32> {
@@ -62,7 +63,7 @@ fn settings_out_of_range_are_refused() {
         ));
         assert!(Network::<f64>::builder(1).dense(1, Activation::LeakyRelu { slope: large }).build().is_ok());
         for optimizer in
-            [Optimizer::sgd(large), Optimizer::adam(large), Optimizer::sgd(1.0).weight_decay(large)]
+            [Optimizer::sgd(large), Optimizer::adam(large), Sgd::new(1.0).weight_decay(large).into()]
         {
             let built = Trainer::builder(network()).optimizer(optimizer).build();
             assert!(matches!(built, Err(Error::Setting { .. })), "{optimizer:?}");
@@ -167,15 +168,11 @@ fn what_has_no_use_for_a_setting_is_named() {
         let refused = build().class_weights(&[1.0; 2]).build().err();
         assert_eq!(refused, Some(Error::Unused { argument: Argument::ClassWeights, with: name }));
     }
-    let optimizers = [
-        (Optimizer::sgd(0.1).epsilon(0.1), Argument::Epsilon, Argument::Sgd),
-        (Optimizer::adam(0.1).momentum(0.9), Argument::Momentum, Argument::Adam),
-        (Optimizer::rms_prop(0.1).dampening(0.1), Argument::Dampening, Argument::RmsProp),
-        (Optimizer::adagrad(0.1).alpha(0.9), Argument::Alpha, Argument::Adagrad),
-    ];
-    for (optimizer, what, by) in optimizers {
-        let refused = Trainer::builder(network()).optimizer(optimizer).build().err();
-        assert_eq!(refused, Some(Error::Unused { argument: what, with: by }));
+    for sgd in [Sgd::new(0.1), Sgd::new(0.1).momentum(0.9).dampening(0.1)] {
+        let refused = Trainer::builder(network()).optimizer(sgd.nesterov(true)).build().err();
+        let expected = Error::Unused { argument: Argument::Nesterov, with: Argument::PlainSgd };
+        assert_eq!(refused, Some(expected), "{sgd:?}");
+        assert!(Trainer::builder(network()).optimizer(sgd.nesterov(false)).build().is_ok(), "{sgd:?}");
     }
 }
 
@@ -324,28 +321,23 @@ fn losses_refuse_settings_and_weights_that_do_not_fit() {
 
 #[test]
 fn optimizers_refuse_settings_that_do_not_fit() {
-    let build = |optimizer| Trainer::builder(network()).optimizer(optimizer).max_batch(2).build().err();
-    let unused = |optimizer| matches!(build(optimizer), Some(Error::Unused { .. }));
-    assert!(unused(Optimizer::adam(0.1).momentum(0.9)));
-    assert!(unused(Optimizer::sgd(0.1).betas(0.9, 0.9)));
-    assert!(unused(Optimizer::sgd(0.1).nesterov()));
-    assert!(unused(Optimizer::sgd(0.1).momentum(0.9).dampening(0.1).nesterov()));
-    assert!(unused(Optimizer::rms_prop(0.1).amsgrad()));
-    assert!(unused(Optimizer::adagrad(0.1).centered()));
-    let refused = |optimizer| matches!(build(optimizer), Some(Error::Setting { .. }));
+    fn refused(optimizer: impl Into<Optimizer>) -> bool {
+        let built = Trainer::builder(network()).optimizer(optimizer).max_batch(2).build();
+        matches!(built, Err(Error::Setting { .. }))
+    }
     for bad in [-0.1, f64::NAN, f64::INFINITY] {
         assert!(refused(Optimizer::sgd(bad)));
-        assert!(refused(Optimizer::sgd(0.1).momentum(bad)));
-        assert!(refused(Optimizer::sgd(0.1).weight_decay(bad)));
-        assert!(refused(Optimizer::sgd(0.1).l1(bad)));
-        assert!(refused(Optimizer::adam(0.1).betas(bad, 0.9)));
-        assert!(refused(Optimizer::adam(0.1).epsilon(bad)));
-        assert!(refused(Optimizer::rms_prop(0.1).alpha(bad)));
-        assert!(refused(Optimizer::adagrad(0.1).learning_rate_decay(bad)));
-        assert!(refused(Optimizer::adagrad(0.1).initial_accumulator(bad)));
+        assert!(refused(Sgd::new(0.1).momentum(bad)));
+        assert!(refused(Sgd::new(0.1).weight_decay(bad)));
+        assert!(refused(Sgd::new(0.1).l1(bad)));
+        assert!(refused(Adam::new(0.1).betas(bad, 0.9)));
+        assert!(refused(Adam::new(0.1).epsilon(bad)));
+        assert!(refused(RmsProp::new(0.1).alpha(bad)));
+        assert!(refused(Adagrad::new(0.1).learning_rate_decay(bad)));
+        assert!(refused(Adagrad::new(0.1).initial_accumulator(bad)));
     }
-    assert!(refused(Optimizer::adam(0.1).betas(0.9, 1.0)));
-    assert!(refused(Optimizer::adam(0.1).epsilon(0.0)));
+    assert!(refused(Adam::new(0.1).betas(0.9, 1.0)));
+    assert!(refused(Adam::new(0.1).epsilon(0.0)));
     for bad in [0.0, -1.0, f64::NAN] {
         let builder = || Trainer::builder(network());
         assert!(matches!(builder().clip_grad_norm(bad).build().err(), Some(Error::Setting { .. })), "{bad}");

@@ -3,7 +3,7 @@
 use crate::common::case::{Case, HIDDEN, Random, has_kinks};
 use crate::common::{gradients, isas, parameters};
 use fuseprop::{
-    Activation, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer,
+    Activation, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Sgd, Targets, Trainer,
     reference,
 };
 
@@ -206,10 +206,10 @@ fn numbers_that_are_not_finite_do_not_outlive_the_parameters_they_spoilt() {
 #[test]
 fn a_step_is_its_two_halves_to_the_last_bit() {
     // Of whole panels and of parts, of one tile and of several; gradient descent alone, and with all that may stand before it.
-    let plain = Optimizer::sgd(0.1);
-    for optimizer in
-        [plain, plain.weight_decay(0.01), Optimizer::sgd(0.1).momentum(0.9), Optimizer::adam(0.01)]
-    {
+    let plain = Sgd::new(0.1);
+    let rules: [Optimizer; 4] =
+        [plain.into(), plain.weight_decay(0.01).into(), plain.momentum(0.9).into(), Optimizer::adam(0.01)];
+    for optimizer in rules {
         for batch in [5, 100] {
             let network = Network::<f32>::builder(40)
                 .dense(64, Activation::Tanh)
@@ -453,13 +453,13 @@ fn every_penalty_and_limit_of_an_update_works_alone() {
     let (x, d_y): ([f64; 2], [f64; 1]) = ([1.0, 2.0], [0.25]);
     let norm = (0.0625_f64 + 0.25 + 0.0625).sqrt();
     for isa in isas() {
-        let build = |optimizer: Optimizer| {
+        let build = |sgd: Sgd| {
             let builder = Network::<f64>::builder(2).dense(1, Activation::Identity).isa(isa);
             let mut network = builder.build().unwrap();
             network.write_parameters(&before).unwrap();
-            Trainer::builder(network).optimizer(optimizer)
+            Trainer::builder(network).optimizer(sgd)
         };
-        let sgd = Optimizer::sgd(0.5);
+        let sgd = Sgd::new(0.5);
         let scale = 0.125 / (norm + 1e-6);
         let cases = [
             (build(sgd), [0.25, 0.5, 0.25]),

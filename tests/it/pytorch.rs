@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use crate::common::isas;
 use fuseprop::{
-    Activation, Isa, Loss, Network, Optimizer, ReduceOnPlateau, Reduction, Schedule, Targets, Trainer,
-    TrainerBuilder,
+    Activation, Adagrad, Adam, AdamW, Isa, Loss, Network, Optimizer, ReduceOnPlateau, Reduction, RmsProp,
+    Schedule, Sgd, Targets, Trainer, TrainerBuilder,
 };
 
 /// Numbers by name.
@@ -155,32 +155,32 @@ fn losses_and_their_gradients_are_those_of_pytorch() {
 fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
     type Settings = fn(TrainerBuilder<f64>) -> TrainerBuilder<f64>;
     let plain: Settings = |builder| builder;
-    let sgd = Optimizer::sgd;
+    let sgd = Sgd::new;
     let rules: [(&str, Optimizer, Settings); 16] = [
-        ("sgd", sgd(0.1), plain),
-        ("sgd_momentum", sgd(0.05).momentum(0.9), plain),
-        ("sgd_dampening", sgd(0.05).momentum(0.9).dampening(0.3), plain),
-        ("sgd_nesterov", sgd(0.05).momentum(0.9).nesterov(), plain),
-        ("sgd_decay", sgd(0.05).momentum(0.9).weight_decay(0.01), plain),
+        ("sgd", sgd(0.1).into(), plain),
+        ("sgd_momentum", sgd(0.05).momentum(0.9).into(), plain),
+        ("sgd_dampening", sgd(0.05).momentum(0.9).dampening(0.3).into(), plain),
+        ("sgd_nesterov", sgd(0.05).momentum(0.9).nesterov(true).into(), plain),
+        ("sgd_decay", sgd(0.05).momentum(0.9).weight_decay(0.01).into(), plain),
         ("adam", Optimizer::adam(0.01), plain),
-        ("adam_decay", Optimizer::adam(0.01).betas(0.8, 0.99).epsilon(1e-6).weight_decay(0.02), plain),
-        ("adam_amsgrad", Optimizer::adam(0.01).amsgrad(), plain),
-        ("adamw", Optimizer::adamw(0.01).weight_decay(0.05), plain),
+        ("adam_decay", Adam::new(0.01).betas(0.8, 0.99).epsilon(1e-6).weight_decay(0.02).into(), plain),
+        ("adam_amsgrad", Adam::new(0.01).amsgrad(true).into(), plain),
+        ("adamw", AdamW::new(0.01).weight_decay(0.05).into(), plain),
         ("rmsprop", Optimizer::rms_prop(0.01), plain),
         (
             "rmsprop_momentum",
-            Optimizer::rms_prop(0.01).alpha(0.95).epsilon(1e-6).weight_decay(0.01).momentum(0.9),
+            RmsProp::new(0.01).alpha(0.95).epsilon(1e-6).weight_decay(0.01).momentum(0.9).into(),
             plain,
         ),
-        ("rmsprop_centered", Optimizer::rms_prop(0.01).momentum(0.9).centered(), plain),
+        ("rmsprop_centered", RmsProp::new(0.01).momentum(0.9).centered(true).into(), plain),
         ("adagrad", Optimizer::adagrad(0.05), plain),
         (
             "adagrad_decay",
-            Optimizer::adagrad(0.05).learning_rate_decay(0.01).weight_decay(0.01).initial_accumulator(0.1),
+            Adagrad::new(0.05).learning_rate_decay(0.01).weight_decay(0.01).initial_accumulator(0.1).into(),
             plain,
         ),
-        ("clip_grad_norm", sgd(0.5), |builder| builder.clip_grad_norm(0.3)),
-        ("clip_grad_value", sgd(0.5), |builder| builder.clip_grad_value(0.05)),
+        ("clip_norm", sgd(0.5).into(), |builder| builder.clip_grad_norm(0.3)),
+        ("clip_value", sgd(0.5).into(), |builder| builder.clip_grad_value(0.05)),
     ];
     let fixture = Fixture::read();
     for isa in isas() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(feature = "files")]
 use crate::common::TemporaryFile;
 use crate::common::{self, isas};
-use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+use fuseprop::{Activation, AdamW, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 #[cfg(feature = "rayon")]
 use fuseprop::{Error, Workspace};
 
@@ -380,7 +380,7 @@ fn train<T: Element + From<f32> + Into<f64>>(
     let before = parameters(&network);
     let mut trainer = Trainer::builder(network)
         .loss(Loss::SoftmaxCrossEntropy)
-        .optimizer(Optimizer::adamw(0.01).amsgrad().l1(1e-4))
+        .optimizer(AdamW::new(0.01).amsgrad(true).l1(1e-4))
         .clip_grad_norm(0.5)
         .label_smoothing(0.1)
         .max_batch(batch)

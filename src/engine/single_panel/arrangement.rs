@@ -1,4 +1,5 @@
-//! Arrangements: how the rows of a batch lie in the lines of one panel, and the operations of a layer on them.
+//! Arrangements: how the rows of a batch lie in the lines of one panel, and the operations of a layer on
+//! them.
 
 use crate::kernels::matrix::Beta;
 use crate::kernels::ops::activation::Activation;
@@ -46,7 +47,8 @@ pub struct LayerBackward<'a, T: Element> {
     pub(super) shape: Shape,
 }
 
-/// Operands of the gradient of a layer's parameters: `d_W (+)= x^T d_z`, and `d_b (+)=` the sum of the rows of `d_z`.
+/// Operands of the gradient of a layer's parameters: `d_W (+)= x^T d_z`, and `d_b (+)=` the sum of the rows
+/// of `d_z`.
 pub struct LayerWeightGradient<'a, T: Element> {
     /// A line of biases, then a line for each input.
     pub(super) d_w: &'a mut [T::Line],

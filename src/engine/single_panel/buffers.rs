@@ -8,8 +8,8 @@ use crate::simd::scalar::{Element, Line};
 
 /// The buffers of some rows on their way through a small network.
 ///
-/// The packed input, then [`LayerBlocks`] for each layer. A block has as many lines as the batch needs, so that blocks of
-/// a small batch lie close together.
+/// The packed input, then [`LayerBlocks`] for each layer. A block has as many lines as the batch needs, so
+/// that blocks of a small batch lie close together.
 #[derive(Clone, Debug)]
 pub(crate) struct SinglePanelBuffers<T: Element> {
     pub(super) lines: Vec<T::Line>,
@@ -19,8 +19,8 @@ pub(crate) struct SinglePanelBuffers<T: Element> {
 }
 
 impl<T: Element> SinglePanelBuffers<T> {
-    /// For `rows` rows, at most [`MICRO_BATCH_ROWS`], if the network is small: dense layers of one panel without dropout,
-    /// and no scaler.
+    /// For `rows` rows, at most [`MICRO_BATCH_ROWS`], if the network is small: dense layers of one panel
+    /// without dropout, and no scaler.
     pub(crate) fn new(network: &Network<T>, rows: usize) -> Option<Self> {
         // Micro-batches of a network of thousands of layers have more rows.
         let (layers, max_rows) = (&network.layers, rows.min(MICRO_BATCH_ROWS));
@@ -35,8 +35,8 @@ impl<T: Element> SinglePanelBuffers<T> {
         Some(Self { lines, max_rows, groups })
     }
 
-    /// Whether `rows` rows can go through a network of the layers that the buffers were made for: its scaler may have
-    /// been set since.
+    /// Whether `rows` rows can go through a network of the layers that the buffers were made for: its scaler
+    /// may have been set since.
     pub(crate) fn suit(&self, network: &Network<T>, rows: usize) -> bool {
         rows <= self.max_rows && network.scaling.is_none()
     }

@@ -1,10 +1,10 @@
 //! Networks of which every layer is one panel wide: a whole step, or a prediction, as one run.
 //!
-//! Through at most 16 features a layer (8 in `f64`) a few rows are some hundred instructions of arithmetic. A micro-batch,
-//! a shard and a parameter block for each would take several times as many to find their operands. Here all of them lie in
-//! one buffer, at distances that follow from the number of rows, or in registers if they are a single line. The
-//! operations, and the order of every sum, are those of `micro_batch.rs` and `update.rs`, and so are the bits: a result
-//! does not show which of both a batch took.
+//! Through at most 16 features a layer (8 in `f64`) a few rows are some hundred instructions of arithmetic. A
+//! micro-batch, a shard and a parameter block for each would take several times as many to find their
+//! operands. Here all of them lie in one buffer, at distances that follow from the number of rows, or in
+//! registers if they are a single line. The operations, and the order of every sum, are those of
+//! `micro_batch.rs` and `update.rs`, and so are the bits: a result does not show which of both a batch took.
 //!
 //! | file | |
 //! |---|---|
@@ -16,12 +16,13 @@
 //! | `step.rs` | a step: forward, loss, backward, update |
 //! | `prediction.rs` | a prediction |
 //!
-//! The schedule is written once for both arrangements, [`LinePerRow`] and [`GroupPerRow`], and apart from the one of
-//! `micro_batch.rs`. There, each layer decides between dense and norm, between one thread and several, for or against
-//! dropout; it prefetches, and finds each operand in a vector of its own; products are calls, as large code must exist
-//! once. Here nothing is decided but the activation, products are inlined, and where a block is one line the compiler
-//! knows it, which alone takes a step of 2-4-1 from 122 to 103 ns. A prediction of one row through 2-4-1, 30 ns in all,
-//! stores nothing between its layers: see [`SinglePanelPrediction::run_line`].
+//! The schedule is written once for both arrangements, [`LinePerRow`] and [`GroupPerRow`], and apart from the
+//! one of `micro_batch.rs`. There, each layer decides between dense and norm, between one thread and several,
+//! for or against dropout; it prefetches, and finds each operand in a vector of its own; products are calls,
+//! as large code must exist once. Here nothing is decided but the activation, products are inlined, and where
+//! a block is one line the compiler knows it, which alone takes a step of 2-4-1 from 122 to 103 ns. A
+//! prediction of one row through 2-4-1, 30 ns in all, stores nothing between its layers: see
+//! [`SinglePanelPrediction::run_line`].
 
 mod arrangement;
 mod buffers;

@@ -23,13 +23,15 @@ pub struct SinglePanelPrediction<'a, T: Element> {
 }
 
 impl<T: Element> SinglePanelPrediction<'_, T> {
-    /// Whether rows fit in groups. The network may be another one than that of the buffers, of the same shapes.
+    /// Whether rows fit in groups. The network may be another one than that of the buffers, of the same
+    /// shapes.
     pub(crate) fn fits_groups(&self) -> bool {
         self.buffers.groups && self.network.last().activation() != Activation::Softmax
     }
 
-    /// [`SinglePanelPrediction::run`] of rows that fit in one line of groups, which stays in registers from the inputs to
-    /// the outputs. So this loop is not the one of [`forward`], which stores each layer's output in its block.
+    /// [`SinglePanelPrediction::run`] of rows that fit in one line of groups, which stays in registers from
+    /// the inputs to the outputs. So this loop is not the one of [`forward`], which stores each layer's
+    /// output in its block.
     #[inline(always)]
     pub(crate) fn run_line<L: Lanes<Element = T>>(&mut self, l: L) {
         let (network, rows) = (self.network, self.rows);

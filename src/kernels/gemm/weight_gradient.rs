@@ -18,6 +18,7 @@ use crate::kernels::gemm::register_tile::{
 };
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
+use crate::kernels::ops::sgd;
 use crate::simd::lanes::Lanes;
 use crate::simd::lanes::LineOf;
 use crate::simd::scalar::Element;
@@ -183,7 +184,7 @@ impl<T: Element> FusedSgd<'_, T> {
         FusedSgd { parameters: &mut self.parameters[lines], rate: self.rate }
     }
 
-    /// By sums that lie at `(first, panel)` as for [`store_sums`]. The arithmetic is that of `optimizer.rs`.
+    /// By sums that lie at `(first, panel)` as for [`store_sums`].
     #[inline(always)]
     fn step<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
         &mut self,
@@ -194,7 +195,7 @@ impl<T: Element> FusedSgd<'_, T> {
         let rate = l.splat(self.rate);
         for p in 0..NP {
             for (line, sums) in self.parameters[p * panel + first..][..MR].iter_mut().zip(sums) {
-                l.store(line, l.flushed(l.neg_mul_add(rate, sums[p], l.load(line))));
+                l.store(line, l.flushed(sgd::step(l, l.load(line), sums[p], rate)));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Dropout: which outputs of a layer a training pass leaves out.
+//! Dropout: every output of a layer is multiplied by 0, at random, or by `1 / (1 - rate)`.
 
 use crate::kernels::matrix::panels::PanelsMut;
 use crate::rng::{draw, mix};
@@ -7,7 +7,7 @@ use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 use crate::simd::scalar::Scalar;
 
-/// Where the random bits of a pass come from: a counter, not a state, so that threads do not matter.
+/// The random bits of a pass: functions of a counter, without a state, so that they do not depend on threads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DropoutRng {
     key: u64,
@@ -15,7 +15,7 @@ pub(crate) struct DropoutRng {
     first_row: usize,
 }
 
-/// What one layer's outputs are multiplied by.
+/// The factors of one layer's outputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
     key: u64,
@@ -26,7 +26,7 @@ pub struct Mask {
 }
 
 impl DropoutRng {
-    /// The noise of a pass, of which the first has number 1.
+    /// The random bits of a pass, of which the first has number 1.
     pub(crate) fn new(seed: u64, pass: u64) -> Self {
         Self { key: mix(mix(seed).wrapping_add(pass)), first_row: 0 }
     }
@@ -36,19 +36,19 @@ impl DropoutRng {
         Self { first_row, ..self }
     }
 
-    /// The mask of a layer that leaves out a share of its outputs, below 1.
-    pub(crate) fn mask(self, layer: usize, share: f64) -> Mask {
+    /// The mask of a layer, for a dropout rate below 1.
+    pub(crate) fn mask(self, layer: usize, rate: f64) -> Mask {
         Mask {
             key: mix(self.key.wrapping_add(layer as u64)),
             first_row: self.first_row,
             // Saturates just below 1.
-            threshold: (share * 4_294_967_296.0).round() as u32,
-            scale: 1.0 / (1.0 - share),
+            threshold: (rate * 4_294_967_296.0).round() as u32,
+            scale: 1.0 / (1.0 - rate),
         }
     }
 }
 
-/// Multiplies every element by 0 or `1 / (1 - share)`.
+/// `y = y mask`, of which every element is 0 or `1 / (1 - rate)`.
 ///
 /// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i)`-th number of
 /// the SplitMix64 generator (Steele, Lea and Flood 2014) that starts from the key.

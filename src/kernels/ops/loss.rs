@@ -10,6 +10,7 @@ use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::activation::Activation;
 pub use crate::kernels::ops::class_weights::ClassWeights;
 use crate::kernels::ops::cross_entropy;
+use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{GROUP, Lanes, RowShape};
 use crate::simd::math;
@@ -100,8 +101,8 @@ impl Loss {
     /// [`Error::Setting`] for a setting that is out of range, or infinite in `T`.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         match self {
-            Self::Huber { delta } if !(T::from_f64(delta) > T::ZERO && T::holds(delta)) => {
-                Err(Error::Setting { argument: Argument::HuberDelta, value: delta })
+            Self::Huber { delta } => {
+                check_setting::<T>(Argument::HuberDelta, delta, T::from_f64(delta) > T::ZERO)
             }
             _ => Ok(()),
         }
@@ -207,7 +208,7 @@ fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Er
     }
 }
 
-/// A loss over some rows, with what it compares them with.
+/// A loss over some rows, with its targets.
 #[derive(Clone, Copy)]
 pub struct Objective<'a, T> {
     pub(crate) loss: Loss,

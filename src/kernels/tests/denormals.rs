@@ -11,7 +11,7 @@ use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::loss;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
-use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use crate::kernels::ops::optimizer::{Adam, AdamW, MAX_MOMENTS, Optimizer, RmsProp, Sgd, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::products::{Random, at, nan_lines, packed, transposed};
 use crate::kernels::tests::{Check, available, on_every_isa};
@@ -26,14 +26,14 @@ const STEPS: u64 = 100_000;
 /// Each keeps all the sums that its rule can keep; small second betas let squares fade in `f64` too.
 fn optimizers() -> [Optimizer; 9] {
     [
-        Optimizer::sgd(0.1).momentum(0.9),
-        Optimizer::sgd(0.1).momentum(0.99).dampening(0.5),
-        Optimizer::sgd(0.1).momentum(0.5).nesterov(),
+        Sgd::new(0.1).momentum(0.9).into(),
+        Sgd::new(0.1).momentum(0.99).dampening(0.5).into(),
+        Sgd::new(0.1).momentum(0.5).nesterov(true).into(),
         Optimizer::adam(0.1),
-        Optimizer::adam(0.1).betas(0.99, 0.9).amsgrad(),
-        Optimizer::adamw(0.1).betas(0.5, 0.5),
+        Adam::new(0.1).betas(0.99, 0.9).amsgrad(true).into(),
+        AdamW::new(0.1).betas(0.5, 0.5).into(),
         Optimizer::rms_prop(0.1),
-        Optimizer::rms_prop(0.1).alpha(0.9).momentum(0.9).centered(),
+        RmsProp::new(0.1).alpha(0.9).momentum(0.9).centered(true).into(),
         Optimizer::adagrad(0.1),
     ]
 }

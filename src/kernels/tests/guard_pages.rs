@@ -11,7 +11,7 @@ use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::loss;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
-use crate::kernels::ops::optimizer::{Optimizer, Update};
+use crate::kernels::ops::optimizer::{AdamW, Optimizer, RmsProp, Sgd, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
@@ -210,9 +210,9 @@ impl Case<'_> {
         let [m, v, s] = [c, d, e].map(|fence| fence.lines::<T>(count, side));
         for optimizer in [
             Optimizer::sgd(0.1),
-            Optimizer::sgd(0.1).momentum(0.9).nesterov(),
-            Optimizer::adamw(0.1).amsgrad().l1(0.1),
-            Optimizer::rms_prop(0.1).momentum(0.9).centered(),
+            Sgd::new(0.1).momentum(0.9).nesterov(true).into(),
+            AdamW::new(0.1).amsgrad(true).l1(0.1).into(),
+            RmsProp::new(0.1).momentum(0.9).centered(true).into(),
             Optimizer::adagrad(0.1),
         ] {
             let update = Update { optimizer, step: 2, scale: 0.5, limit: 0.1 };

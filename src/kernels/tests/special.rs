@@ -9,7 +9,7 @@ use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, Reduction};
-use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use crate::kernels::ops::optimizer::{Adam, MAX_MOMENTS, Optimizer, RmsProp, Sgd, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::available;
 use crate::reference;
@@ -488,10 +488,10 @@ fn updated<T: Scalar>(kernels: &dyn Kernels<T>, optimizer: Optimizer, special: O
 fn check_updates<T: Scalar>() -> usize {
     let optimizers = [
         Optimizer::sgd(0.1),
-        Optimizer::sgd(0.1).momentum(0.9).nesterov(),
-        Optimizer::adam(0.1).amsgrad(),
+        Sgd::new(0.1).momentum(0.9).nesterov(true).into(),
+        Adam::new(0.1).amsgrad(true).into(),
         Optimizer::adamw(0.1),
-        Optimizer::rms_prop(0.1).momentum(0.9).centered(),
+        RmsProp::new(0.1).momentum(0.9).centered(true).into(),
         Optimizer::adagrad(0.1),
     ];
     let mut checked = 0;

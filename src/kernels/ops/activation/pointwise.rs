@@ -1,6 +1,6 @@
 //! One activation: its name, formula and derivative, side by side.
 
-use crate::error::{Argument, Error};
+use crate::error::Error;
 use crate::simd::lanes::Arithmetic;
 use crate::simd::scalar::Element;
 
@@ -35,9 +35,4 @@ pub trait Pointwise: Copy {
     fn check<T: Element>(self) -> Result<(), Error> {
         Ok(())
     }
-}
-
-/// Refuses a setting that is out of range, or infinite in `T`.
-pub fn check_setting<T: Element>(argument: Argument, value: f64, in_range: bool) -> Result<(), Error> {
-    if in_range && T::holds(value) { Ok(()) } else { Err(Error::Setting { argument, value }) }
 }

@@ -1,8 +1,9 @@
 //! Rectifiers that are one formula below 0 and another above.
 
 use crate::error::{Argument, Error};
-use crate::kernels::ops::activation::pointwise::{Pointwise, check_setting};
+use crate::kernels::ops::activation::pointwise::Pointwise;
 use crate::kernels::ops::activation::sigmoids::zero_outside;
+use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Arithmetic;
 use crate::simd::math;
 use crate::simd::scalar::Element;

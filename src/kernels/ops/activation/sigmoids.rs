@@ -1,7 +1,8 @@
 //! Activations with a limit on either side.
 
 use crate::error::{Argument, Error};
-use crate::kernels::ops::activation::pointwise::{Pointwise, check_setting};
+use crate::kernels::ops::activation::pointwise::Pointwise;
+use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Arithmetic;
 use crate::simd::math;
 use crate::simd::scalar::Element;
