@@ -16,7 +16,9 @@ use crate::simd::scalar::Element;
 
 pub use builder::NetworkBuilder;
 pub use layers::{Layer, LayerKind};
-pub(crate) use parameters::{read_canonical, write_canonical};
+pub(crate) use parameters::{
+    read_biases, read_canonical, read_weights, write_biases, write_canonical, write_weights,
+};
 
 /// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
 ///
@@ -92,7 +94,7 @@ impl<T: Element> Network<T> {
         &self.parameters[self.layers[layer].lines()]
     }
 
-    fn checked_layer(&self, layer: usize) -> Result<Layer, Error> {
+    pub(crate) fn checked_layer(&self, layer: usize) -> Result<Layer, Error> {
         self.layer(layer).ok_or(Error::Layer { layer, layers: self.layers.len() })
     }
 }

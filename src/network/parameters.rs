@@ -32,10 +32,7 @@ impl<T: Element> Network<T> {
     pub fn read_weights(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
         check_length(Argument::Weights, layer.columns() * layer.outputs, to.len())?;
-        let panels = &self.parameters[layer.lines()];
-        for (j, row) in to.chunks_exact_mut(layer.columns()).enumerate() {
-            read_row::<T>(panels, layer, j, row);
-        }
+        read_weights(&self.parameters[layer.lines()], layer, to);
         Ok(())
     }
 
@@ -57,10 +54,7 @@ impl<T: Element> Network<T> {
     pub fn read_biases(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
         check_length(Argument::Biases, layer.outputs, to.len())?;
-        let panels = &self.parameters[layer.lines()];
-        for (j, bias) in to.iter_mut().enumerate() {
-            *bias = panels[panel_start::<T>(layer, j)].as_slice()[j % T::LANES];
-        }
+        read_biases(&self.parameters[layer.lines()], layer, to);
         Ok(())
     }
 
@@ -88,6 +82,20 @@ fn read_row<T: Element>(lines: &[T::Line], layer: Layer, j: usize, row: &mut [T]
     }
 }
 
+/// Copies one layer's weights, or their gradient, from its panels.
+pub(crate) fn read_weights<T: Element>(panels: &[T::Line], layer: Layer, to: &mut [T]) {
+    for (j, row) in to.chunks_exact_mut(layer.columns()).enumerate() {
+        read_row::<T>(panels, layer, j, row);
+    }
+}
+
+/// Copies one layer's biases, or their gradient, from its panels.
+pub(crate) fn read_biases<T: Element>(panels: &[T::Line], layer: Layer, to: &mut [T]) {
+    for (j, bias) in to.iter_mut().enumerate() {
+        *bias = panels[panel_start::<T>(layer, j)].as_slice()[j % T::LANES];
+    }
+}
+
 /// Copies panels of parameters, or of their gradient, into canonical order.
 pub(crate) fn read_canonical<T: Element>(layers: &[Layer], lines: &[T::Line], to: &mut [T]) {
     let mut rest = to;
@@ -95,17 +103,14 @@ pub(crate) fn read_canonical<T: Element>(layers: &[Layer], lines: &[T::Line], to
         let panels = &lines[layer.lines()];
         let (weights, after) = rest.split_at_mut(layer.columns() * layer.outputs);
         let (biases, after) = after.split_at_mut(layer.outputs);
-        for (j, row) in weights.chunks_exact_mut(layer.columns()).enumerate() {
-            read_row::<T>(panels, layer, j, row);
-        }
-        for (j, bias) in biases.iter_mut().enumerate() {
-            *bias = panels[panel_start::<T>(layer, j)].as_slice()[j % T::LANES];
-        }
+        read_weights(panels, layer, weights);
+        read_biases(panels, layer, biases);
         rest = after;
     }
 }
 
-pub(super) fn write_weights<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
+/// The way back of [`read_weights`].
+pub(crate) fn write_weights<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
     for (j, row) in from.chunks_exact(layer.columns()).enumerate() {
         let lines = &mut panels[panel_start::<T>(layer, j) + 1..];
         for (line, &w) in lines.iter_mut().zip(row) {
@@ -123,7 +128,8 @@ fn clear_padding<T: Element>(lines: &mut [T::Line], layer: Layer) {
     lines.iter_mut().for_each(|line| line.as_mut_slice()[used..].fill(T::ZERO));
 }
 
-fn write_biases<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
+/// The way back of [`read_biases`].
+pub(crate) fn write_biases<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
     for (j, &bias) in from.iter().enumerate() {
         panels[panel_start::<T>(layer, j)].as_mut_slice()[j % T::LANES] = bias;
     }

@@ -6,6 +6,7 @@ pub(crate) mod executor;
 pub(crate) mod fit;
 pub(crate) mod gradient_check;
 pub(crate) mod layer_stats;
+mod parameters;
 pub(crate) mod schedule;
 pub(crate) mod state;
 mod step;

@@ -3,10 +3,10 @@
 use core::fmt;
 
 use crate::engine::parallel::Parallelism;
-use crate::error::{Argument, Error, check_length};
+use crate::error::Error;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Reduction};
 use crate::kernels::ops::optimizer::Optimizer;
-use crate::network::{Network, read_canonical};
+use crate::network::Network;
 use crate::simd::scalar::{Element, elements, elements_mut};
 use crate::train::builder::TrainerBuilder;
 use crate::train::executor::Executor;
@@ -129,16 +129,6 @@ impl<T: Element> Trainer<T> {
     /// Padding that is left 0 stays 0.
     pub fn gradients_mut(&mut self) -> &mut [T] {
         elements_mut::<T>(&mut self.executor.gradients)
-    }
-
-    /// Copies the gradient in the order of [`Network::read_parameters`].
-    ///
-    /// # Errors
-    /// [`Error::Length`] unless `to` has [`Network::parameter_count`] elements.
-    pub fn read_gradients(&self, to: &mut [T]) -> Result<(), Error> {
-        check_length(Argument::Gradients, self.network.parameter_count(), to.len())?;
-        read_canonical(&self.network.layers, &self.executor.gradients, to);
-        Ok(())
     }
 
     /// The gradient of the loss with respect to the inputs of the last batch, `[batch, inputs]`.
