@@ -1,4 +1,4 @@
-//! The lines of one row of a matrix in panels.
+//! One row of a matrix in panels.
 
 use crate::kernels::matrix::panels::Panels;
 use crate::simd::lanes::{Lanes, LineOf};
@@ -36,7 +36,7 @@ impl Row {
         l.first(self.cols - panel * L::Element::LANES)
     }
 
-    /// The largest element, in every lane. NaN is passed over.
+    /// The largest element, in every lane. NaN is ignored.
     #[inline(always)]
     pub fn max<L: Lanes>(self, l: L, lines: &[LineOf<L>]) -> L::Vector {
         let lowest = l.constant(f64::NEG_INFINITY);
