@@ -8,8 +8,8 @@
 use crate::engine::micro_batch::Purpose;
 use crate::engine::plan::MICRO_BATCH_ROWS;
 use crate::kernels::gemm::blocking::TILED_ROWS;
-use crate::kernels::gemm::packed4;
-use crate::kernels::gemm::products::{self, Dense, DenseBackward, Small, Sweep};
+use crate::kernels::gemm::packed4::{self, Packed4};
+use crate::kernels::gemm::products::{self, Dense, DenseBackward, SinglePanel, Sweep};
 use crate::kernels::gemm::weight_gradient::{self, WeightGradient};
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::pack;
@@ -351,7 +351,7 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
     ) {
         let (y, x) = (PanelsMut { lines: y, rows, cols: outputs }, Panels { lines: x, rows, cols: inputs });
         let dense = Dense { y, pre_activation: sums, x, weights, activation };
-        products::forward_sized::<_, Small>(l, dense, Sweep::Forward);
+        products::forward_inline::<_, SinglePanel>(l, dense, Sweep::Forward);
     }
 
     #[inline(always)]
@@ -368,7 +368,7 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
         let from = Panels { lines: from, rows, cols: inputs };
         let below = Some(Derivative { from, activation });
         let dense = DenseBackward { d_x, d_z, transposed, below };
-        products::backward_data_sized::<_, Small>(l, dense, Sweep::Forward);
+        products::backward_data_inline::<_, SinglePanel>(l, dense, Sweep::Forward);
     }
 
     #[inline(always)]
@@ -383,7 +383,7 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
         let (x, d_z) = (Panels { lines: x, rows, cols: inputs }, Panels { lines: d_z, rows, cols: outputs });
         let gradient = WeightGradient { d_w, x, d_z, first_panel: 0, start };
         if rows < TILED_ROWS {
-            weight_gradient::small_weight_gradient(l, gradient);
+            weight_gradient::single_panel_weight_gradient(l, gradient);
         } else {
             weight_gradient::weight_gradient(l, gradient, None);
         }
@@ -427,13 +427,13 @@ impl<L: Lanes> Arrangement<L> for Quads {
     }
 
     #[inline(always)]
-    fn pack(l: L, lines: &mut [LineOf<L>], x: &[L::Element], shape: (usize, usize)) {
-        packed4::pack(l, lines, x, shape);
+    fn pack(l: L, lines: &mut [LineOf<L>], x: &[L::Element], (rows, cols): (usize, usize)) {
+        packed4::pack(l, lines, x, rows, cols);
     }
 
     #[inline(always)]
-    fn unpack(l: L, y: &mut [L::Element], lines: &[LineOf<L>], shape: (usize, usize)) {
-        packed4::unpack(l, y, lines, shape);
+    fn unpack(l: L, y: &mut [L::Element], lines: &[LineOf<L>], (rows, cols): (usize, usize)) {
+        packed4::unpack(l, y, Packed4 { lines, rows, cols });
     }
 
     #[inline(always)]
@@ -484,10 +484,12 @@ impl<L: Lanes> Arrangement<L> for Quads {
         d_w: &mut [LineOf<L>],
         x: &[LineOf<L>],
         d_z: &[LineOf<L>],
-        Shape { rows, outputs, .. }: Shape,
+        Shape { rows, inputs, outputs }: Shape,
         start: Beta,
     ) {
-        packed4::weight_gradient(l, d_w, x, d_z, (rows, outputs), start);
+        let (x, d_z) =
+            (Packed4 { lines: x, rows, cols: inputs }, Packed4 { lines: d_z, rows, cols: outputs });
+        packed4::weight_gradient(l, d_w, x, d_z, start);
     }
 
     #[inline(always)]

@@ -2,15 +2,15 @@
 
 mod denormals;
 mod lanes;
-// Memory is asked of the system.
+// Memory comes from the system.
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod guard_pages;
+mod layer_norm;
 mod math;
-mod norm;
 mod pack;
+mod packed4;
 mod products;
-mod quads;
 mod special;
 mod speed;
 mod table;
@@ -21,7 +21,8 @@ use crate::simd::isa::Isa;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 
-/// The kernels at hand; says which instruction sets are missing. One that the environment requires must be there.
+/// The kernels at hand; says which instruction sets are missing. One that the environment requires must be
+/// there.
 fn available<T: Element>() -> Vec<(Isa, &'static dyn Kernels<T>)> {
     let all = [Isa::Portable, Isa::Avx2, Isa::Avx512];
     let entry = |isa| Some((isa, kernels::<T>(isa)?));
@@ -39,7 +40,7 @@ fn available<T: Element>() -> Vec<(Isa, &'static dyn Kernels<T>)> {
     found
 }
 
-/// Whether the environment has not asked for another instruction set alone.
+/// Whether the environment requests no other instruction set alone.
 fn is_wanted(isa: Isa) -> bool {
     std::env::var("FUSEPROP_ONLY_ISA").map_or(true, |only| only == isa.to_string())
 }
