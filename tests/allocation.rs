@@ -242,6 +242,7 @@ fn trainer(sizes: &[usize], isa: Isa, batch: usize, parallelism: Parallelism) ->
         .max_batch(batch)
         .parallelism(parallelism)
         .parallel_threshold(0)
+        .custom_loss()
         .build()
         .unwrap()
 }

@@ -5,7 +5,7 @@
 use crate::engine::single_panel::arrangement::{
     Arrangement, LayerBackward, LayerForward, LayerWeightGradient, OutputLoss, Shape,
 };
-use crate::kernels::gemm::packed4;
+use crate::kernels::gemm::packed4::{self, Packed4};
 use crate::kernels::ops::activation::{Activation, activate, multiply_derivative};
 use crate::kernels::ops::loss;
 use crate::kernels::ops::softmax::activate_slice;
@@ -26,12 +26,12 @@ impl<L: Lanes> Arrangement<L> for GroupPerRow {
 
     #[inline(always)]
     fn pack(l: L, lines: &mut [LineOf<L>], x: &[L::Element], rows: usize, cols: usize) {
-        packed4::pack(l, lines, x, (rows, cols));
+        packed4::pack(l, lines, x, rows, cols);
     }
 
     #[inline(always)]
     fn unpack(l: L, y: &mut [L::Element], lines: &[LineOf<L>], rows: usize, cols: usize) {
-        packed4::unpack(l, y, lines, (rows, cols));
+        packed4::unpack(l, y, Packed4 { lines, rows, cols });
     }
 
     #[inline(always)]
@@ -67,8 +67,10 @@ impl<L: Lanes> Arrangement<L> for GroupPerRow {
 
     #[inline(always)]
     fn weight_gradient(l: L, layer: LayerWeightGradient<'_, L::Element>) {
-        let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, outputs, .. }, start } = layer;
-        packed4::weight_gradient(l, d_w, x, d_z, (rows, outputs), start);
+        let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, start } = layer;
+        let (x, d_z) =
+            (Packed4 { lines: x, rows, cols: inputs }, Packed4 { lines: d_z, rows, cols: outputs });
+        packed4::weight_gradient(l, d_w, x, d_z, start);
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use crate::engine::single_panel::arrangement::{
     Arrangement, LayerBackward, LayerForward, LayerWeightGradient, OutputLoss, Shape,
 };
 use crate::kernels::gemm::blocking::TILED_ROWS;
-use crate::kernels::gemm::products::{self, Dense, DenseBackward, Small, Sweep};
+use crate::kernels::gemm::products::{self, Dense, DenseBackward, SinglePanel, Sweep};
 use crate::kernels::gemm::weight_gradient::{self, WeightGradient};
 use crate::kernels::matrix::pack;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
@@ -41,7 +41,7 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
         let Shape { rows, inputs, outputs } = shape;
         let (y, x) = (PanelsMut { lines: y, rows, cols: outputs }, Panels { lines: x, rows, cols: inputs });
         let dense = Dense { y, pre_activation, x, weights, activation };
-        products::forward_sized::<_, Small>(l, dense, Sweep::Forward);
+        products::forward_inline::<_, SinglePanel>(l, dense, Sweep::Forward);
     }
 
     #[inline(always)]
@@ -53,7 +53,7 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
         let from = Panels { lines: from, rows, cols: inputs };
         let below = Some(Derivative { from, activation });
         let dense = DenseBackward { d_x, d_z, transposed, below };
-        products::backward_data_sized::<_, Small>(l, dense, Sweep::Forward);
+        products::backward_data_inline::<_, SinglePanel>(l, dense, Sweep::Forward);
     }
 
     #[inline(always)]
@@ -62,7 +62,7 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
         let (x, d_z) = (Panels { lines: x, rows, cols: inputs }, Panels { lines: d_z, rows, cols: outputs });
         let gradient = WeightGradient { d_w, x, d_z, first_panel: 0, start };
         if rows < TILED_ROWS {
-            weight_gradient::small_weight_gradient(l, gradient);
+            weight_gradient::single_panel_weight_gradient(l, gradient);
         } else {
             weight_gradient::weight_gradient(l, gradient, None);
         }

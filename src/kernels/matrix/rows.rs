@@ -1,4 +1,4 @@
-//! The lines of one row of a matrix in panels.
+//! One row of a matrix in panels.
 
 use crate::kernels::matrix::panels::Panels;
 use crate::simd::lanes::Lanes;

@@ -5,10 +5,10 @@ mod denormals;
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod guard_pages;
-mod norm;
+mod layer_norm;
 mod pack;
+mod packed4;
 mod products;
-mod quads;
 mod special;
 mod speed;
 mod table;
