@@ -149,7 +149,7 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, layers: &[LayerLine]) -> Result<
             return Err(missing_weights(file, &name, below));
         }
         below = Some(outputs);
-        let started = builder.unwrap_or_else(|| Network::<T>::builder(inputs).init(Init::Zeros).seed(0));
+        let started = builder.unwrap_or_else(|| Network::<T>::builder(inputs).init(Init::Zeros));
         let with_layer = match line.kind {
             LayerKind::Dense => started.dense(outputs, line.activation),
             LayerKind::LayerNorm => started.layer_norm(line.activation),

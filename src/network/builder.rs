@@ -96,7 +96,8 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// The seed of the initial weights. Without one it comes from the system.
+    /// The seed of the initial weights, and of dropout and the order of rows in training unless a trainer gets its own: see
+    /// [`TrainerBuilder::seed`](crate::TrainerBuilder::seed). Without one it comes from the system.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -127,8 +128,13 @@ impl<T: Element> NetworkBuilder<T> {
         }
         let seed = self.seed.map_or_else(system_seed, Ok)?;
         let lines = layers.iter().map(|layer| layer.lines).sum();
-        let mut network =
-            Network { layers: layers.into(), parameters: vec![T::Line::ZERO; lines], scaling: None, isa };
+        let mut network = Network {
+            layers: layers.into(),
+            parameters: vec![T::Line::ZERO; lines],
+            scaling: None,
+            isa,
+            seed,
+        };
         draw(&mut network, self.init, seed);
         Ok(network)
     }
