@@ -48,9 +48,14 @@ impl<T: Element> SinglePanelBuffers<T> {
     pub(crate) fn new(network: &Network<T>, rows: usize) -> Option<Self> {
         // Tiles of a network of thousands of layers are longer.
         let (layers, max_rows) = (&network.layers, rows.min(MICRO_BATCH_ROWS));
-        let is_plain = |layer: &Layer| layer.kind() == LayerKind::Dense && layer.dropout() == 0.0;
+        let is_plain =
+            |layer: &Layer| layer.kind() == LayerKind::Dense && layer.dropout() == 0.0 && layer.has_bias();
         let all_within = |most| layers.iter().all(|layer| layer.inputs().max(layer.outputs()) <= most);
-        if network.scaling.is_some() || !layers.iter().all(is_plain) || !all_within(T::LANES) {
+        if network.scaling.is_some()
+            || network.input_dropout() > 0.0
+            || !layers.iter().all(is_plain)
+            || !all_within(T::LANES)
+        {
             return None;
         }
         let lines = vec![T::Line::ZERO; max_rows * (1 + BLOCKS * layers.len())];
@@ -540,6 +545,8 @@ mod tests {
         assert!(is_small(&last(network())));
         assert!(!is_small(&last(network().layer_norm(Activation::Tanh))));
         assert!(!is_small(&last(network().dropout(0.5))));
+        assert!(!is_small(&last(network().bias(false))));
+        assert!(!is_small(&last(Network::builder(2).dropout(0.5).dense(2, Activation::Tanh))));
         let mut scaled = last(network());
         scaled.set_scaler(Some(Scaler::new(vec![0.0; 2], vec![1.0; 2]).unwrap())).unwrap();
         assert!(!is_small(&scaled));

@@ -14,7 +14,7 @@ use crate::kernels::gemm::weight_gradient::FusedSgd;
 use crate::kernels::matrix::Beta;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Update};
 use crate::kernels::ops::{elementwise, optimizer};
-use crate::network::{LayerKind, Network};
+use crate::network::{LayerKind, Network, clear_biases};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -357,6 +357,11 @@ impl<T: Element> ParameterBlocks<'_, T> {
             if let Some(update) = update {
                 if rate.is_none() {
                     optimizer::update(l, lines.parameters, lines.gradients, lines.moments, update);
+                }
+                let layer = network.layers[block.layer];
+                if !layer.has_bias() {
+                    // Their gradient is 0, but a caller may have written to it.
+                    clear_biases::<T>(lines.parameters, layer);
                 }
                 refresh_transposed(l, block, lines.transposed, lines.parameters);
             }

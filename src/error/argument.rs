@@ -44,6 +44,8 @@ pub enum Argument {
     CosineEpochs,
     /// The dampening.
     Dampening,
+    /// A dense layer.
+    DenseLayer,
     /// The dropout rate.
     DropoutRate,
     /// The alpha of an ELU.
@@ -76,6 +78,8 @@ pub enum Argument {
     HuberDelta,
     /// The Huber loss.
     HuberLoss,
+    /// A distribution of initial weights.
+    Init,
     /// The frequency of the initial weights.
     InitFrequency,
     /// The spread of the initial weights.
@@ -118,6 +122,8 @@ pub enum Argument {
     Nesterov,
     /// This network.
     Network,
+    /// A layer without biases.
+    NoBiases,
     /// The gradients of the outputs.
     OutputGradients,
     /// A scale of its outputs.
@@ -196,6 +202,7 @@ impl fmt::Display for Argument {
             Self::ClassWeights => "the class weights",
             Self::CosineEpochs => "the epochs of a cosine schedule",
             Self::Dampening => "the dampening",
+            Self::DenseLayer => "a dense layer",
             Self::DropoutRate => "the dropout rate",
             Self::EluAlpha => "the alpha of an ELU",
             Self::Epochs => "the number of epochs",
@@ -212,6 +219,7 @@ impl fmt::Display for Argument {
             Self::HardTanhMin => "the lower bound of a hard tanh",
             Self::HuberDelta => "the delta of a Huber loss",
             Self::HuberLoss => "the Huber loss",
+            Self::Init => "a distribution of initial weights",
             Self::InitFrequency => "the frequency of the initial weights",
             Self::InitSpread => "the spread of the initial weights",
             Self::InitialAccumulator => "the initial accumulator",
@@ -233,6 +241,7 @@ impl fmt::Display for Argument {
             Self::Momentum => "the momentum",
             Self::Nesterov => "Nesterov momentum",
             Self::Network => "this network",
+            Self::NoBiases => "a layer without biases",
             Self::OutputGradients => "the gradients of the outputs",
             Self::OutputScale => "a scale of its outputs",
             Self::Outputs => "the outputs",

@@ -60,7 +60,7 @@ impl<T: Element> Trainer<T> {
     pub fn load_checkpoint(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let bytes = read(path.as_ref())?;
         let saved = Network::<T>::from_bytes(&bytes)?;
-        if saved.layers != self.network.layers {
+        if saved.layers != self.network.layers || saved.input_dropout() != self.network.input_dropout() {
             return Err(Error::Format {
                 what: "the checkpoint is of a network with other layers".to_owned(),
             });
@@ -73,7 +73,7 @@ impl<T: Element> Trainer<T> {
         }
         let layers = &saved.layers;
         let lines_of = |stem: &str| {
-            let names = names::sequential(layers, &format!("{STATE}{stem}."));
+            let names = names::sequential(&saved, &format!("{STATE}{stem}."));
             let values = read_parameters::<T>(&file, layers, &names, |_| false)?;
             let mut lines = vec![T::Line::ZERO; saved.parameters.len()];
             write_canonical(layers, &mut lines, &values);
@@ -125,12 +125,12 @@ impl<T: Element> Trainer<T> {
     ) -> Result<(), Error> {
         let layers = &self.network.layers;
         let mut writer = Writer::new();
-        writer.parameters("", layers, &canonical(&self.network));
+        writer.parameters("", &self.network, &canonical(&self.network));
         let mut add = |stem: &str, lines: &[T::Line]| {
             if !lines.is_empty() {
                 let mut values = vec![T::ZERO; self.network.parameter_count()];
                 read_canonical(layers, lines, &mut values);
-                writer.parameters(&format!("{STATE}{stem}."), layers, &values);
+                writer.parameters(&format!("{STATE}{stem}."), &self.network, &values);
             }
         };
         for (n, moment) in self.moments.iter().enumerate() {

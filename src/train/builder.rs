@@ -207,7 +207,7 @@ impl<T: Element> TrainerBuilder<T> {
             resumed: None,
             reports: self.reports,
             reported_rows: 0,
-            dropout_seed: network.layers.iter().any(|layer| layer.dropout() > 0.0).then_some(self.seed),
+            dropout_seed: network.has_dropout().then_some(self.seed),
             clipping,
             gradients: vec![T::Line::ZERO; network.parameters.len()],
             small: SinglePanelBuffers::new(&network, micro_batch_rows.least).filter(|_| !is_general),

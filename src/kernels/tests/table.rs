@@ -165,7 +165,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         statistics: &mut [LineOf<L>],
         (activation, pre_activation): (Activation, &mut [LineOf<L>]),
     ) {
-        let norm = LayerNorm { y, pre_activation, x, weights, statistics, activation };
+        let norm = LayerNorm { y, pre_activation, x, weights, statistics, epsilon: 1e-5, activation };
         layer_norm::forward(*self, norm);
     }
 
