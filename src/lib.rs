@@ -63,6 +63,7 @@ mod engine;
 mod error;
 #[cfg(feature = "files")]
 mod files;
+mod float_math;
 // The kernels' items are public for the engine's signatures, not for callers: the module is private.
 #[allow(missing_docs)]
 mod kernels;
@@ -70,6 +71,7 @@ pub mod metrics;
 mod network;
 mod predict;
 pub mod reference;
+mod rng;
 #[allow(missing_docs)]
 mod simd;
 mod train;
@@ -80,7 +82,7 @@ pub use error::{Argument, Error};
 pub use files::TensorNames;
 pub use kernels::ops::activation::Activation;
 pub use kernels::ops::loss::{Loss, Reduction};
-pub use kernels::ops::optimizer::Optimizer;
+pub use kernels::ops::optimizer::{Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd};
 pub use kernels::ops::targets::Targets;
 pub use network::init::Init;
 pub use network::scaler::Scaler;

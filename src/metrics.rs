@@ -29,14 +29,16 @@ pub fn top_k_accuracy<T: Element>(outputs: &[T], classes: &[u32], k: usize) -> f
     hits(outputs, classes, k) as f64 / classes.len() as f64
 }
 
-/// Rows in which fewer than `k` outputs are larger than that of their class, or equal and before it.
-pub(crate) fn hits<T: Element>(outputs: &[T], classes: &[u32], k: usize) -> usize {
-    let hit = |row: &[T], class: usize| {
-        let ahead = |i: usize| row[i] > row[class] || (i < class && row[i] == row[class]);
-        // A NaN is behind all others.
-        !is_nan(row[class]) && (0..row.len()).filter(|&i| ahead(i)).count() < k
-    };
-    rows(outputs, classes.len()).zip(classes).filter(|&(row, &class)| hit(row, class as usize)).count()
+fn hits<T: Element>(outputs: &[T], classes: &[u32], k: usize) -> usize {
+    rows(outputs, classes.len()).zip(classes).filter(|&(row, &class)| is_hit(row, class, k)).count()
+}
+
+/// Whether fewer than `k` outputs of a row are larger than that of its class, or equal and before it.
+pub(crate) fn is_hit<T: Element>(row: &[T], class: u32, k: usize) -> bool {
+    let class = class as usize;
+    let ahead = |i: usize| row[i] > row[class] || (i < class && row[i] == row[class]);
+    // A NaN is behind all others.
+    !is_nan(row[class]) && (0..row.len()).filter(|&i| ahead(i)).count() < k
 }
 
 /// `counts[class][prediction]`: how often a row of one class has its largest output at another.
@@ -62,39 +64,42 @@ pub fn r2_score<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
 
 fn distances<T: Element>(outputs: &[T], targets: &[T]) -> Distances {
     assert_eq!(outputs.len(), targets.len(), "outputs and targets have one length");
-    let mut distances = Distances::new(targets);
-    distances.add(outputs, targets);
+    let mut distances = Distances::new(targets.iter().map(|t| (t.to_f64(), 1.0)));
+    outputs.iter().zip(targets).for_each(|(y, t)| distances.add(y.to_f64(), t.to_f64(), 1.0));
     distances
 }
 
-/// Sums over several batches, from which [`mean_absolute_error`] and [`r2`] of all follow.
+/// Weighted sums over several batches, from which [`mean_absolute_error`] and [`r2_score`] of all follow.
 pub(crate) struct Distances {
     mean: f64,
-    count: f64,
+    weight: f64,
     distances: f64,
     squares: f64,
     deviations: f64,
 }
 
 impl Distances {
-    /// For targets of which these are all.
-    pub(crate) fn new<T: Element>(targets: &[T]) -> Self {
-        let mean = targets.iter().map(|t| t.to_f64()).sum::<f64>() / targets.len() as f64;
-        Self { mean, count: 0.0, distances: 0.0, squares: 0.0, deviations: 0.0 }
+    /// For targets of which these are all, each with its weight. Those of weight 0 are not read.
+    pub(crate) fn new(targets: impl Iterator<Item = (f64, f64)>) -> Self {
+        let weighed = targets.filter(|&(_, weight)| weight != 0.0);
+        let (sum, weight) =
+            weighed.fold((0.0, 0.0), |(sum, all), (t, weight)| (sum + weight * t, all + weight));
+        Self { mean: sum / weight, weight: 0.0, distances: 0.0, squares: 0.0, deviations: 0.0 }
     }
 
-    pub(crate) fn add<T: Element>(&mut self, outputs: &[T], targets: &[T]) {
-        for (y, t) in outputs.iter().zip(targets) {
-            let (distance, deviation) = (y.to_f64() - t.to_f64(), t.to_f64() - self.mean);
-            self.count += 1.0;
-            self.distances += distance.abs();
-            self.squares += distance * distance;
-            self.deviations += deviation * deviation;
+    /// Takes in an output and its target, which are not read if their weight is 0.
+    pub(crate) fn add(&mut self, y: f64, t: f64, weight: f64) {
+        if weight != 0.0 {
+            let (distance, deviation) = (y - t, t - self.mean);
+            self.weight += weight;
+            self.distances += weight * distance.abs();
+            self.squares += weight * distance * distance;
+            self.deviations += weight * deviation * deviation;
         }
     }
 
     pub(crate) fn mean(&self) -> f64 {
-        self.distances / self.count
+        self.distances / self.weight
     }
 
     pub(crate) fn r2(&self) -> f64 {

@@ -8,7 +8,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fuseprop::{Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+use fuseprop::{
+    Activation, Adagrad, Adam, AdamW, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism,
+    RmsProp, Sgd, Targets, Trainer,
+};
 use isas::isas;
 
 struct Counting;
@@ -126,17 +129,17 @@ fn small_steps(isa: Isa, hidden: usize) -> usize {
 
 /// Every optimizer with every loss, clipped, checked, weighted and accumulated.
 fn steps_of_every_kind(isa: Isa) -> usize {
-    let optimizers = [
-        Optimizer::sgd(0.01).momentum(0.9).nesterov(),
-        Optimizer::adam(0.01).amsgrad(),
-        Optimizer::adamw(0.01).l1(0.1),
-        Optimizer::rms_prop(0.01).momentum(0.9).centered(),
-        Optimizer::adagrad(0.01).weight_decay(0.1),
+    let optimizers: [Optimizer; 5] = [
+        Sgd::new(0.01).momentum(0.9).nesterov(true).into(),
+        Adam::new(0.01).amsgrad(true).into(),
+        AdamW::new(0.01).l1(0.1).into(),
+        RmsProp::new(0.01).momentum(0.9).centered(true).into(),
+        Adagrad::new(0.01).weight_decay(0.1).into(),
     ];
     let losses = [
         Loss::MeanSquaredError,
         Loss::MeanAbsoluteError,
-        Loss::Huber(1.0),
+        Loss::Huber { delta: 1.0 },
         Loss::BinaryCrossEntropyWithLogits,
         Loss::SoftmaxCrossEntropy,
     ];
@@ -162,7 +165,7 @@ fn steps_of_every_kind(isa: Isa) -> usize {
                 .unwrap();
             count += allocations(|| {
                 for _ in 0..400 {
-                    trainer.step_weighted(&x, &targets, &weights).unwrap();
+                    trainer.step(&x, Targets::from(&targets).weights(&weights)).unwrap();
                     trainer.compute_gradients(&x, &targets).unwrap();
                     trainer.accumulate_gradients(&x, &targets).unwrap();
                     trainer.apply_gradients().unwrap();
@@ -239,6 +242,7 @@ fn trainer(sizes: &[usize], isa: Isa, batch: usize, parallelism: Parallelism) ->
         .max_batch(batch)
         .parallelism(parallelism)
         .parallel_threshold(0)
+        .custom_loss()
         .build()
         .unwrap()
 }

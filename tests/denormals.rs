@@ -9,7 +9,9 @@ mod isas;
 
 use std::time::Instant;
 
-use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Trainer};
+use fuseprop::{
+    Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Sgd, Targets, Trainer,
+};
 use isas::isas;
 
 const INPUTS: usize = 48;
@@ -65,7 +67,7 @@ impl<T: Element> Run<T> {
 
     fn step(&mut self) {
         let start = Instant::now();
-        self.trainer.step_weighted(&self.x, &self.targets, &self.weights).unwrap();
+        self.trainer.step(&self.x, Targets::from(&self.targets).weights(&self.weights)).unwrap();
         self.seconds.push(start.elapsed().as_secs_f64());
     }
 
@@ -111,7 +113,7 @@ fn check<T: Element>(tiny: f64) -> f64 {
         Sizes { weights: tiny, inputs: tiny, gradients: tiny },
     ];
     for (isa, sizes) in isas().into_iter().flat_map(|isa| cases.map(|sizes| (isa, sizes))) {
-        for optimizer in [Optimizer::sgd(1e-4).momentum(0.9), Optimizer::adam(1e-3)] {
+        for optimizer in [Sgd::new(1e-4).momentum(0.9).into(), Optimizer::adam(1e-3)] {
             for activation in [Activation::Relu, Activation::Tanh] {
                 let ratio = slowdown::<T>(isa, optimizer, activation, sizes);
                 assert!(

@@ -75,8 +75,11 @@ fn limit(bytes: usize) -> usize {
 
 /// A network with everything that a file can hold, about 4 KB of it.
 fn network<T: Element + From<f32>>() -> Network<T> {
-    let builder = Network::<T>::builder(5).dense(20, Activation::HardTanh(-0.5, 2.0)).dropout(0.25);
-    let builder = builder.layer_norm(Activation::Sine(1.5)).dense(19, Activation::LeakyRelu(0.125));
+    let builder =
+        Network::<T>::builder(5).dense(20, Activation::HardTanh { min: -0.5, max: 2.0 }).dropout(0.25);
+    let builder = builder
+        .layer_norm(Activation::Sine { frequency: 1.5 })
+        .dense(19, Activation::LeakyRelu { slope: 0.125 });
     let mut network = builder.dense(7, Activation::Softmax).seed(1).build().unwrap();
     let scaler = Scaler::new([0.5, -1.5, 0.0, 2.0, 1e-3].map(T::from).to_vec(), vec![T::from(2.0); 5]);
     network.set_scaler(Some(scaler.unwrap())).unwrap();

@@ -55,7 +55,7 @@ fn is_of_vectors(text: &str) -> bool {
 }
 
 /// Whether an instruction moves a vector to a fixed place on the stack, or reads one from there. Arrays, which have an index,
-/// may lie there: the columns that `narrow.rs` has transposed.
+/// may lie there: the columns that `dot_product.rs` has transposed.
 fn is_spill(&(_, text): &Instruction<'_>) -> bool {
     is_of_vectors(text) && (text.contains("(%rsp)") || text.ends_with("%rsp)"))
 }
@@ -91,7 +91,7 @@ fn no_loop_of_a_product_keeps_a_vector_on_the_stack() {
     // Constants of elementary functions may lie there: AVX2 has 16 registers.
     let of_products = spilled.iter().filter_map(|(address, text)| {
         let lines = output("addr2line", &["-i", "-e", executable, address]);
-        ["micro.rs", "narrow.rs"]
+        ["micro_kernel.rs", "dot_product.rs"]
             .iter()
             .any(|file| lines.contains(file))
             .then(|| format!("{text} in {lines}"))

@@ -25,7 +25,12 @@ pub fn bench(criterion: &mut Criterion) {
         ("tanh", Activation::Tanh, f32::tanh, Some(f32x8::tanh)),
         ("silu", Activation::Silu, |z| z / (1.0 + (-z).exp()), Some(|z| z / (f32x8::ONE + (-z).exp()))),
         ("softplus", Activation::Softplus, |z| if z > 20.0 { z } else { z.exp().ln_1p() }, None),
-        ("sine", Activation::Sine(30.0), |z| (30.0 * z).sin(), Some(|z| (f32x8::splat(30.0) * z).sin())),
+        (
+            "sine",
+            Activation::Sine { frequency: 30.0 },
+            |z| (30.0 * z).sin(),
+            Some(|z| (f32x8::splat(30.0) * z).sin()),
+        ),
     ];
     let z: Vec<f32> = (0..LEN).map(|i| (i * 37 % 1001) as f32 / 62.5 - 8.0).collect();
     for (name, activation, scalar, by_wide) in functions {

@@ -3,7 +3,7 @@
 //! floating-point operations, without those of the update.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use fuseprop::{Isa, Optimizer};
+use fuseprop::{Isa, Optimizer, Sgd};
 
 use crate::workload::{WORKLOADS, Workload, thread_counts, wide};
 
@@ -50,7 +50,7 @@ pub fn bench(criterion: &mut Criterion) {
 fn bench_optimizers(criterion: &mut Criterion, workload: &Workload) {
     let optimizers = [
         ("sgd", Optimizer::sgd(1e-5)),
-        ("sgd with momentum", Optimizer::sgd(1e-5).momentum(0.9)),
+        ("sgd with momentum", Sgd::new(1e-5).momentum(0.9).into()),
         ("adagrad", Optimizer::adagrad(1e-5)),
         ("rms_prop", Optimizer::rms_prop(1e-5)),
         ("adamw", Optimizer::adamw(1e-5)),

@@ -91,8 +91,8 @@ impl Workload {
         values: &[f64],
     ) -> f64 {
         let targets = match self.loss {
-            Loss::SoftmaxCrossEntropy => Targets::Classes(&data.classes),
-            _ => Targets::Values(values),
+            Loss::SoftmaxCrossEntropy => Targets::from(&data.classes),
+            _ => Targets::from(values),
         };
         let objective = reference::Objective::new(self.loss, Reduction::Mean);
         model.step(x, targets, self.batch, objective, 1e-3)

@@ -63,7 +63,7 @@ fn run(options: &mut Options) -> Result<(), Stop> {
 
 /// What was written.
 fn learn(picture: &Picture, (steps, seed): (u64, u64), out: &Path) -> Result<Vec<PathBuf>, Stop> {
-    let sine = Activation::Sine(FREQUENCY);
+    let sine = Activation::Sine { frequency: FREQUENCY };
     let network = Network::<f32>::builder(2)
         .init(Init::Siren { frequency: FREQUENCY })
         .dense(WIDTH, sine)

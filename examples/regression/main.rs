@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fuseprop::{
-    Activation, Dataset, EpochReport, FitOptions, Network, Optimizer, Scaler, Schedule, Trainer, metrics,
+    Activation, AdamW, Dataset, EpochReport, FitOptions, Network, Scaler, Schedule, Trainer, metrics,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use options::{Options, Stop, make_folder};
@@ -86,7 +86,7 @@ fn fit(hidden: &[usize], (train, valid): (&Table, &Table), seed: u64) -> Result<
     targets.apply(&mut y)?;
     targets.apply(&mut valid_y)?;
 
-    let optimizer = Optimizer::adamw(3e-3).weight_decay(1e-2);
+    let optimizer = AdamW::new(3e-3).weight_decay(1e-2);
     let mut trainer = Trainer::builder(network).optimizer(optimizer).max_batch(BATCH).build()?;
     let how = FitOptions::new(EPOCHS, BATCH)
         .seed(seed)

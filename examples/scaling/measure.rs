@@ -135,7 +135,7 @@ pub fn reference(shape: Shape, budget: Duration) -> f64 {
     let mut model = reference::Model::of(&network);
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
     let (x, targets) = (wide(shape.values(rows, 389)), wide(shape.values(rows, 577)));
-    let targets = Targets::Values(&targets);
+    let targets = Targets::from(&targets);
     let objective = reference::Objective::new(Loss::MeanSquaredError, Reduction::Mean);
     let step = || {
         model.step(&x, targets, rows, objective, LEARNING_RATE);

@@ -1,37 +1,43 @@
-//! The rows of a batch on their way through the network: shared out in shards, tile by micro_batch.
+//! Batches: the rows of a step in gradient shards, and each shard's rows in micro-batches.
+//!
+//! A shard is the unit of work of a thread. In the two-phase schedule it is one micro-batch, whose
+//! activations stay until the parameters' blocks multiply them into the gradient (`update.rs`); depth-first
+//! it is several, each multiplied into the shard's gradient before the next one starts.
 
-use crate::engine::parallel::split_point_pow2;
 use core::ops::Range;
 
-use crate::engine::micro_batch::{MicroBatch, OutputGradient};
-use crate::engine::parallel::{Divide, Split};
+use crate::engine::micro_batch::{ForwardMode, Input, LayerGradient, MicroBatch, OutputGradient};
+use crate::engine::parallel::{Divide, Split, split_point_pow2};
 use crate::engine::partition::ParameterPartition;
 use crate::engine::plan::Plan;
 use crate::engine::prefetcher::Prefetcher;
 use crate::kernels::matrix::Beta;
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::elementwise;
-use crate::kernels::ops::loss::{ClassWeights, Objective};
+use crate::kernels::ops::loss::{ClassWeights, Objective, UnreadRows};
 use crate::kernels::ops::targets::Targets;
 use crate::network::Network;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 
-/// One run of rows: its buffers and its part of the sums.
+/// A run of rows: its buffers and its part of the sums over the batch.
 #[derive(Clone)]
 pub struct GradientShard<T: Element> {
     pub(crate) micro_batch: MicroBatch<T>,
-    /// The gradient of so many shards' rows, from this one on. Empty in the two-phase schedule.
+    /// One for each micro-batch of the shard, for a depth-first pass forward that a pass backward follows. Empty until
+    /// one is requested, and in the two-phase schedule, where the shard's only micro-batch keeps its activations.
+    pub(crate) kept: Vec<MicroBatch<T>>,
+    /// The gradient of the rows of `summed` shards, from this one on. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
-    /// 0 where the gradient of another shard has this one's rows.
+    /// 0 where the gradient of another shard includes this one's rows.
     pub(crate) summed: usize,
-    /// Of the shard's rows, without the scale.
+    /// The sum of the rows' losses, without the scale.
     pub(crate) loss: f64,
-    /// For each layer the squares of its outputs, summed. Empty unless they are reported.
+    /// For each layer the sum of the squares of its outputs. Empty without layer statistics.
     pub(crate) squares: Vec<f64>,
 }
 
-/// What a pass over the rows does.
+/// The kind of a pass over the rows of a batch.
 #[derive(Clone, Copy)]
 pub enum PassKind<'a, T: Element> {
     /// Forward only.
@@ -40,13 +46,13 @@ pub enum PassKind<'a, T: Element> {
     Evaluate(Objective<'a, T>),
     /// Forward, a loss, backward.
     Train(Objective<'a, T>),
-    /// Backward from the gradient of the outputs, `[batch, outputs]`; forward before it if the tiles have
-    /// not kept it.
+    /// Backward from the gradient of the outputs, `[batch, outputs]`, through the activations that the last
+    /// [`PassKind::Forward`] kept.
     Backward(&'a [T]),
 }
 
 impl<T: Element> PassKind<'_, T> {
-    /// What the sum of the rows' losses is multiplied by, if there are any.
+    /// The factor of the sum of the rows' losses, if the pass has losses.
     pub(crate) fn loss_scale(self) -> Option<f64> {
         match self {
             Self::Evaluate(objective) | Self::Train(objective) => Some(objective.scale),
@@ -54,9 +60,14 @@ impl<T: Element> PassKind<'_, T> {
         }
     }
 
-    /// Whether there are gradients afterwards; else there are outputs.
+    /// Whether the pass computes gradients; otherwise it computes outputs.
     pub(crate) fn goes_back(self) -> bool {
         matches!(self, Self::Train(_) | Self::Backward(_))
+    }
+
+    /// Whether every micro-batch of the batch keeps its activations after the pass, or has kept them before it.
+    fn keeps(self) -> bool {
+        matches!(self, Self::Forward | Self::Backward(_))
     }
 }
 
@@ -65,51 +76,87 @@ impl<T: Element> PassKind<'_, T> {
 pub struct PassContext<'a, T: Element> {
     pub(crate) network: &'a Network<T>,
     pub(crate) partition: &'a ParameterPartition<T>,
-    /// `[batch, inputs]`.
+    /// `[batch, inputs]`; empty in a pass that only goes back.
     pub(crate) x: &'a [T],
     pub(crate) batch: usize,
     pub(crate) pass: PassKind<'a, T>,
     pub(crate) classes: &'a ClassWeights<T>,
+    /// Rows of each shard but the last.
     pub(crate) rows_each: usize,
     pub(crate) micro_batch_rows: usize,
     pub(crate) plan: Plan,
-    /// The pass's dropout, if any layer has it.
+    /// The random bits of the pass, if any layer has dropout.
     pub(crate) dropout_rng: Option<DropoutRng>,
 }
 
 impl<'a, T: Element> PassContext<'a, T> {
-    /// What a tile after row `end` reads, if one follows and the weights are few: else these come first, and there is no room for
-    /// more in L2.
+    /// Whether the gradients of shards are summed while the pass runs, by the thread that has the shards.
+    fn sums_shards(&self) -> bool {
+        self.plan != Plan::TwoPhase && self.pass.goes_back()
+    }
+
+    fn input(&self, rows: &Range<usize>) -> Input<'a, T> {
+        let inputs = self.network.inputs();
+        let x = &self.x[rows.start * inputs..rows.end * inputs];
+        Input { x, rows: rows.len(), unread: self.unread(rows) }
+    }
+
+    /// The rows that weigh nothing in the pass, counted from the first of some rows, if any can.
+    fn unread(&self, rows: &Range<usize>) -> Option<UnreadRows<'a, T>> {
+        match self.pass {
+            PassKind::Forward | PassKind::Backward(_) => None,
+            PassKind::Evaluate(objective) | PassKind::Train(objective) => {
+                let outputs = self.network.outputs();
+                objective.rows(rows.clone(), outputs).unread(self.classes, outputs)
+            }
+        }
+    }
+
+    /// How the rows from `first_row` on go forward, or nothing in a pass that only goes back.
+    fn forward_mode(&self, first_row: usize) -> Option<ForwardMode> {
+        let last = self.network.last().activation();
+        let dropout_rng = self.dropout_rng.map(|dropout_rng| dropout_rng.at_row(first_row));
+        let (output_activation, dropout_rng) = match self.pass {
+            PassKind::Backward(_) => return None,
+            PassKind::Forward => (last, dropout_rng),
+            PassKind::Evaluate(objective) => (objective.loss.output_activation(last), None),
+            PassKind::Train(objective) => (objective.loss.output_activation(last), dropout_rng),
+        };
+        Some(ForwardMode { output_activation, dropout_rng, split_outputs: Split::Whole })
+    }
+
+    /// The rows of the micro-batch that starts at row `end`, if there is one and the weights are few: many
+    /// weights leave no room for rows in L2.
     fn prefetcher(&self, end: usize) -> Prefetcher<'a, T> {
         let rows = end..self.batch.min(end + self.micro_batch_rows);
         if self.plan == Plan::TwoPhase || rows.is_empty() {
             return Prefetcher::nothing();
         }
-        let (layers, inputs, outputs) =
-            (self.network.layers.len(), self.network.inputs(), self.network.outputs());
-        let targets = match self.pass {
-            PassKind::Forward => Targets::Values(&[]),
-            PassKind::Evaluate(objective) | PassKind::Train(objective) => {
-                objective.targets.rows(rows.clone(), outputs)
+        let (layers, outputs) = (self.network.layers.len(), self.network.outputs());
+        // One part before each product.
+        let (targets, parts) = match self.pass {
+            PassKind::Forward => (Targets::EMPTY, layers),
+            PassKind::Evaluate(objective) => (objective.targets.rows(rows.clone(), outputs), layers),
+            PassKind::Train(objective) => (objective.targets.rows(rows.clone(), outputs), 3 * layers - 1),
+            PassKind::Backward(d_outputs) => {
+                let d_outputs = Targets::from(d_outputs).rows(rows, outputs);
+                return Prefetcher::new(&[], d_outputs, 2 * layers - 1);
             }
-            PassKind::Backward(d_outputs) => Targets::Values(d_outputs).rows(rows.clone(), outputs),
         };
-        // Once before each product.
-        let parts = if self.pass.goes_back() { 3 * layers - 1 } else { layers };
-        Prefetcher::new(&self.x[rows.start * inputs..rows.end * inputs], targets, parts)
+        Prefetcher::new(self.input(&rows).x, targets, parts)
     }
 }
 
-/// A run of shards, their rows of the batch, and where the results for the caller go.
+/// A run of shards, their rows of the batch, and the destination of the caller's results.
 pub struct BatchRange<'a, T: Element> {
     pub(crate) shards: &'a mut [GradientShard<T>],
     pub(crate) first_row: usize,
-    /// From the first row on.
+    /// From the first row on, or empty in a pass that goes back.
     pub(crate) outputs: &'a mut [T],
     /// From the first row on, or empty.
     pub(crate) input_gradients: &'a mut [T],
     pub(crate) shared: PassContext<'a, T>,
-    /// Slots that are not shared out any further.
+    /// Shards that are not split any further.
     pub(crate) grain: usize,
 }
 
@@ -131,14 +178,15 @@ impl<T: Element> Divide for BatchRange<'_, T> {
 
     fn divide(self, left: usize) -> (Self, Self) {
         let (network, rows) = (self.shared.network, left * self.shared.rows_each);
-        let (shards, slots_right) = self.shards.split_at_mut(left);
-        let (outputs, outputs_right) = self.outputs.split_at_mut(rows * network.outputs());
+        let (shards, shards_right) = self.shards.split_at_mut(left);
+        let outputs = if self.outputs.is_empty() { 0 } else { rows * network.outputs() };
+        let (outputs, outputs_right) = self.outputs.split_at_mut(outputs);
         let gradients = if self.input_gradients.is_empty() { 0 } else { rows * network.inputs() };
         let (input_gradients, input_gradients_right) = self.input_gradients.split_at_mut(gradients);
         (
             Self { shards, outputs, input_gradients, ..self },
             Self {
-                shards: slots_right,
+                shards: shards_right,
                 first_row: self.first_row + rows,
                 outputs: outputs_right,
                 input_gradients: input_gradients_right,
@@ -148,150 +196,175 @@ impl<T: Element> Divide for BatchRange<'_, T> {
     }
 }
 
-impl<T: Element> BatchRange<'_, T> {
-    /// Every tile of every shard, in order.
-    #[inline(always)]
-    pub(crate) fn run<L: Lanes<Element = T>>(&mut self, l: L) {
-        let count = self.shards.len();
-        match self.shared.plan {
-            Plan::TwoPhase => (0..count).for_each(|s| self.run_shard(l, s, s)),
-            // Nothing is forward_cache.
-            Plan::DepthFirst { .. } if !self.shared.pass.goes_back() => {
-                (0..count).for_each(|s| self.run_shard(l, 0, s));
-            }
-            Plan::DepthFirst { .. } => {
-                self.sum(l, 0, 0..count);
-                self.shards.iter_mut().for_each(|shard| shard.summed = 0);
-                self.shards[0].summed = count;
-            }
-        }
-    }
-
-    /// The gradient of some shards' rows, in the buffer of shard `at`: that of the first half of them, and that of the second,
-    /// which takes the next buffer. So one thread uses a few buffers and a single tile for all of its shards, and they stay
-    /// near; a buffer for each would come from memory.
-    fn sum<L: Lanes<Element = T>>(&mut self, l: L, at: usize, shards: Range<usize>) {
-        if shards.len() == 1 {
-            return self.run_shard(l, at, shards.start);
-        }
-        let middle = shards.start + split_point_pow2(shards.len());
-        self.sum(l, at, shards.start..middle);
-        self.swap_micro_batches(at);
-        self.sum(l, at + 1, middle..shards.end);
-        self.swap_micro_batches(at);
-        let (first, second) = self.shards.split_at_mut(at + 1);
-        elementwise::add(l, &mut first[at].gradients, &second[0].gradients);
-    }
-
-    /// Hands the tile that is near to the next shard, or takes it back.
-    fn swap_micro_batches(&mut self, at: usize) {
-        let (first, second) = self.shards.split_at_mut(at + 1);
-        core::mem::swap(&mut first[at].micro_batch, &mut second[0].micro_batch);
-    }
-
-    /// Every tile of shard `s`, in the buffers of shard `at`.
-    #[inline(always)]
-    fn run_shard<L: Lanes<Element = T>>(&mut self, l: L, at: usize, s: usize) {
-        let PassContext { network, batch, rows_each, micro_batch_rows, .. } = self.shared;
-        let (inputs, outputs) = (network.inputs(), network.outputs());
-        let mut row = self.first_row + s * rows_each;
-        let end = batch.min(row + rows_each);
-        self.shards[s].loss = 0.0;
-        let mut start = Beta::Zero;
-        while row < end {
-            let rows = row..end.min(row + micro_batch_rows);
-            let from = row - self.first_row;
-            let shard = &mut self.shards[at];
-            shard.run_micro_batch(l, &self.shared, rows.clone(), start);
-            if !self.shared.pass.goes_back() {
-                shard.micro_batch.read_outputs(
-                    l,
-                    network,
-                    &mut self.outputs[from * outputs..][..rows.len() * outputs],
-                );
-            } else if !self.input_gradients.is_empty() {
-                let to = &mut self.input_gradients[from * inputs..][..rows.len() * inputs];
-                shard.micro_batch.read_input_gradients(l, to);
-            }
-            self.take_sums(at, s);
-            start = Beta::One;
-            row = rows.end;
-        }
-    }
-
-    /// Adds the last tile's losses and squares to those of its shard.
-    #[inline(always)]
-    fn take_sums(&mut self, at: usize, s: usize) {
-        let PassContext { network, pass, .. } = self.shared;
-        if pass.loss_scale().is_some() {
-            let losses = self.shards[at].micro_batch.losses();
-            self.shards[s].loss = losses.iter().fold(self.shards[s].loss, |sum, loss| sum + loss);
-        }
-        if matches!(pass, PassKind::Forward | PassKind::Train(_)) {
-            for i in 0..self.shards[s].squares.len() {
-                let squares = self.shards[at].micro_batch.squares(network, i);
-                self.shards[s].squares[i] += squares;
-            }
-        }
-    }
+/// One shard of a range, and the shards whose buffers its rows take.
+#[derive(Clone, Copy)]
+struct ShardPlace {
+    shard: usize,
+    micro_batch: usize,
+    gradients: usize,
+    /// The micro-batch of the shard's own that takes the rows, if each of them keeps its activations.
+    kept: Option<usize>,
 }
 
-impl<T: Element> GradientShard<T> {
-    /// One micro_batch: forward, backward, and its share of the gradient.
+impl<T: Element> BatchRange<'_, T> {
+    /// Every micro-batch of every shard, in order, forward and as far as the pass goes.
     #[inline(always)]
-    fn run_micro_batch<L: Lanes<Element = T>>(
+    pub(crate) fn run<L: Lanes<Element = T>>(&mut self, l: L) {
+        for s in 0..self.shards.len() {
+            let mut place = self.place(s);
+            let PassContext { network, batch, rows_each, micro_batch_rows, .. } = self.shared;
+            let mut row = self.first_row + s * rows_each;
+            let end = batch.min(row + rows_each);
+            let mut start = Beta::Zero;
+            self.shards[s].loss = 0.0;
+            while row < end {
+                let rows = row..end.min(row + micro_batch_rows);
+                let mut prefetcher = self.shared.prefetcher(rows.end);
+                if let Some(mode) = self.shared.forward_mode(rows.start) {
+                    let input = self.shared.input(&rows);
+                    let (micro_batch, _) = buffers(self.shards, place);
+                    micro_batch.forward(l, network, input, mode, &mut prefetcher);
+                }
+                self.finish_micro_batch(l, place, &rows, start, &mut prefetcher);
+                self.read_results(l, place, &rows);
+                start = Beta::One;
+                row = rows.end;
+                place.kept = place.kept.map(|number| number + 1);
+            }
+            if self.shared.sums_shards() {
+                self.sum_shards(l, s);
+            }
+        }
+    }
+
+    /// The buffers of a shard's rows: its own in the two-phase schedule. Depth-first, all shards of a range
+    /// take the first one's micro-batch, and their gradients as few buffers as there are sums at a time, see
+    /// [`BatchRange::sum_shards`]: so they stay in the cache, where a buffer for each would come from memory.
+    #[inline(always)]
+    fn place(&self, s: usize) -> ShardPlace {
+        let kept = (self.shared.pass.keeps() && !self.shards[s].kept.is_empty()).then_some(0);
+        match self.shared.plan {
+            Plan::TwoPhase => ShardPlace { shard: s, micro_batch: s, gradients: s, kept },
+            Plan::DepthFirst { .. } => {
+                ShardPlace { shard: s, micro_batch: 0, gradients: s.count_ones() as usize, kept }
+            }
+        }
+    }
+
+    /// What follows the forward pass of a micro-batch: the loss, the backward pass, its part of the shard's
+    /// gradient.
+    #[inline(always)]
+    fn finish_micro_batch<L: Lanes<Element = T>>(
         &mut self,
         l: L,
-        shared: &PassContext<'_, T>,
-        rows: Range<usize>,
+        place: ShardPlace,
+        rows: &Range<usize>,
         start: Beta,
+        prefetcher: &mut Prefetcher<'_, T>,
     ) {
-        let &PassContext { network, partition, x, ref pass, classes, plan, .. } = shared;
-        let x = &x[rows.start * network.inputs()..rows.end * network.inputs()];
-        let last = network.last().activation();
-        let dropout_rng = shared.dropout_rng.map(|dropout_rng| dropout_rng.at_row(rows.start));
-        let mut prefetcher = shared.prefetcher(rows.end);
-        let input = (x, rows.len(), &mut prefetcher);
+        let PassContext { network, partition, pass, classes, .. } = self.shared;
+        let outputs = network.outputs();
+        let (micro_batch, gradients) = buffers(self.shards, place);
         let objective;
-        let head = match *pass {
-            PassKind::Forward => {
-                return self.micro_batch.forward(l, network, input, (last, dropout_rng), Split::Whole);
+        let output_gradient = match pass {
+            PassKind::Forward => return,
+            PassKind::Evaluate(of_batch) => {
+                return micro_batch.loss(l, network, &of_batch.rows(rows.clone(), outputs), classes);
             }
-            PassKind::Evaluate(ref all) => {
-                objective = all.rows(rows, network.outputs());
-                let last = objective.loss.output_activation(last);
-                self.micro_batch.forward(l, network, input, (last, None), Split::Whole);
-                return self.micro_batch.loss(l, network, &objective, classes);
-            }
-            PassKind::Train(ref all) => {
-                objective = all.rows(rows, network.outputs());
-                let last = objective.loss.output_activation(last);
-                self.micro_batch.forward(l, network, input, (last, dropout_rng), Split::Whole);
+            PassKind::Train(of_batch) => {
+                objective = of_batch.rows(rows.clone(), outputs);
                 OutputGradient::Loss(&objective, classes)
             }
             PassKind::Backward(d_outputs) => {
-                // Two-phase shards still hold what `forward` computed.
-                if plan != Plan::TwoPhase {
-                    self.micro_batch.forward(l, network, input, (last, dropout_rng), Split::Whole);
-                }
-                OutputGradient::Given(
-                    &d_outputs[rows.start * network.outputs()..rows.end * network.outputs()],
-                )
+                OutputGradient::Given(&d_outputs[rows.start * outputs..rows.end * outputs])
             }
         };
-        self.micro_batch.backward(l, network, partition, (head, &mut prefetcher));
-        if !self.gradients.is_empty() {
+        micro_batch.backward(l, network, partition, output_gradient, prefetcher);
+        if !gradients.is_empty() {
             for (i, layer) in network.layers.iter().enumerate().rev() {
                 prefetcher.prefetch_next();
-                let d_w = &mut self.gradients[layer.lines()];
-                self.micro_batch.weight_gradient(l, network, (i, 0), (d_w, start), None);
+                let d_w = &mut gradients[layer.lines()];
+                let gradient = LayerGradient { layer: i, first_panel: 0, d_w, start };
+                micro_batch.weight_gradient(l, &network.layers, gradient, None);
             }
+        }
+    }
+
+    /// The outputs or input gradients of a micro-batch for the caller, and its losses and squares for its
+    /// shard.
+    #[inline(always)]
+    fn read_results<L: Lanes<Element = T>>(&mut self, l: L, place: ShardPlace, rows: &Range<usize>) {
+        let PassContext { network, pass, .. } = self.shared;
+        let (inputs, outputs) = (network.inputs(), network.outputs());
+        let (micro_batch, _) = buffers(self.shards, place);
+        let first = rows.start - self.first_row;
+        if !pass.goes_back() {
+            micro_batch.read_outputs(
+                l,
+                network,
+                &mut self.outputs[first * outputs..][..rows.len() * outputs],
+            );
+        } else if !self.input_gradients.is_empty() {
+            let to = &mut self.input_gradients[first * inputs..][..rows.len() * inputs];
+            micro_batch.read_input_gradients(l, to);
+        }
+        if pass.loss_scale().is_some() {
+            let loss = self.shards[place.shard].loss;
+            let (micro_batch, _) = buffers(self.shards, place);
+            let loss = micro_batch.losses().iter().fold(loss, |sum, loss| sum + loss);
+            self.shards[place.shard].loss = loss;
+        }
+        if matches!(pass, PassKind::Forward | PassKind::Train(_)) {
+            let unread = self.shared.unread(rows);
+            for i in 0..self.shards[place.shard].squares.len() {
+                let (micro_batch, _) = buffers(self.shards, place);
+                let squares = micro_batch.sum_of_squares(network, i, unread);
+                self.shards[place.shard].squares[i] += squares;
+            }
+        }
+    }
+
+    /// Sums the gradients of shards up to `s` in pairs, pairs of pairs, and so on: two sums of equally many
+    /// shards become one as soon as there are two, as the digits of a binary counter carry. After the last
+    /// shard all become one, the shortest first.
+    fn sum_shards<L: Lanes<Element = T>>(&mut self, l: L, s: usize) {
+        let count = s + 1;
+        let sums = if count == self.shards.len() { 1 } else { count.count_ones() as usize };
+        for sum in (sums..=s.count_ones() as usize).rev() {
+            let (first, second) = self.shards.split_at_mut(sum);
+            elementwise::add(l, &mut first[sum - 1].gradients, &second[0].gradients);
+        }
+        self.shards[s].summed = 0;
+        if count == self.shards.len() {
+            self.shards[0].summed = count;
         }
     }
 }
 
-/// The sum of the rows' losses. Of two-phase shards it is one chain over all rows, so that it does not depend on how many a tile
-/// has; depth-first it is that of the shards' sums, whose rows follow from the shapes.
+/// The buffers at a place. The gradient never lies before the micro-batch that shards share, nor after the shard.
+#[inline(always)]
+fn buffers<T: Element>(
+    shards: &mut [GradientShard<T>],
+    place: ShardPlace,
+) -> (&mut MicroBatch<T>, &mut [T::Line]) {
+    if let Some(number) = place.kept {
+        if place.shard == place.gradients {
+            let GradientShard { kept, gradients, .. } = &mut shards[place.shard];
+            return (&mut kept[number], gradients);
+        }
+        let (first, second) = shards.split_at_mut(place.shard);
+        return (&mut second[0].kept[number], &mut first[place.gradients].gradients);
+    }
+    if place.micro_batch == place.gradients {
+        let GradientShard { micro_batch, gradients, .. } = &mut shards[place.micro_batch];
+        return (micro_batch, gradients);
+    }
+    let (first, second) = shards.split_at_mut(place.gradients);
+    (&mut first[place.micro_batch].micro_batch, &mut second[0].gradients)
+}
+
+/// The sum of the rows' losses. Two-phase it is one chain over all rows, so that it does not depend on the
+/// rows of a micro-batch; depth-first it is the sum of the shards' sums, whose rows follow from the shapes.
 pub(crate) fn total_loss<T: Element>(shards: &[GradientShard<T>], plan: Plan) -> f64 {
     match plan {
         Plan::TwoPhase => shards.iter().flat_map(|shard| shard.micro_batch.losses()).sum(),
@@ -305,14 +378,15 @@ mod tests {
     use super::*;
     use crate::engine::parallel::split_point_pow2;
     use crate::engine::parallel::tests::parts;
+    use crate::train::executor::Executor;
     use crate::{Activation, Trainer};
 
     #[test]
-    fn a_batch_is_shared_out_slot_by_slot() {
+    fn a_batch_is_shared_out_shard_by_shard() {
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let builder = Trainer::builder(network).max_batch(150);
-        let Trainer { network, partition, mut shards, classes, plan, micro_batch_rows, .. } =
-            builder.build().unwrap();
+        let Trainer { network, executor, criterion, .. } = builder.build().unwrap();
+        let Executor { partition, mut shards, plan, micro_batch_rows, .. } = executor;
         assert_eq!((plan, micro_batch_rows.most, shards.len()), (Plan::TwoPhase, 64, 3));
         let (x, mut outputs) = ([0.0; 150 * 3], [0.0; 150 * 2]);
         let shared = PassContext {
@@ -321,7 +395,7 @@ mod tests {
             x: &x,
             batch: 150,
             pass: PassKind::Forward,
-            classes: &classes,
+            classes: &criterion.classes,
             rows_each: 64,
             micro_batch_rows: 64,
             plan,
@@ -335,12 +409,13 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_cut_in_two_so_that_pairs_stay_together() {
+    fn shards_are_split_so_that_pairs_stay_together() {
         assert_eq!([2, 3, 4, 5, 29, 32, 64].map(split_point_pow2), [1, 2, 2, 4, 16, 16, 32]);
         // Runs of up to three of 29 shards.
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let builder = Trainer::builder(network).max_batch(35 * 2 * 64);
-        let Trainer { network, partition, mut shards, classes, plan, .. } = builder.build().unwrap();
+        let Trainer { network, executor, criterion, .. } = builder.build().unwrap();
+        let Executor { partition, mut shards, plan, .. } = executor;
         assert_eq!((plan, shards.len()), (Plan::DepthFirst { shards: 35 }, 35));
         let shared = PassContext {
             network: &network,
@@ -348,7 +423,7 @@ mod tests {
             x: &[],
             batch: 29 * 320,
             pass: PassKind::Backward(&[]),
-            classes: &classes,
+            classes: &criterion.classes,
             rows_each: 320,
             micro_batch_rows: 64,
             dropout_rng: None,

@@ -1,4 +1,4 @@
-//! A micro_batch: some rows of a batch, on their way through the layers and back.
+//! Micro-batches: rows of a batch that go forward through all layers, through the loss and back together.
 
 use crate::engine::column_parallel::{self, ColumnParallel};
 use crate::engine::parallel::Split;
@@ -12,8 +12,7 @@ use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::dropout::{DropoutRng, Mask};
 use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient};
-use crate::kernels::ops::loss::{self, RowLosses};
-use crate::kernels::ops::loss::{ClassWeights, Objective};
+use crate::kernels::ops::loss::{self, ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::softmax::output_gradient;
 use crate::kernels::ops::{dropout, elementwise};
 use crate::network::scaler::Scaling;
@@ -22,41 +21,41 @@ use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
-/// Every buffer that up to `capacity` rows need, in panels.
+/// The buffers of up to `capacity` rows, in panels: the input, and for each layer its output and gradients.
 ///
-/// Buffers are garbage until written, past the tile's rows too: nothing reads what it did not write in
+/// Buffers are garbage until written, past the micro-batch's rows too: nothing reads what was not written in
 /// the same pass.
 #[derive(Clone, Debug)]
 pub(crate) struct MicroBatch<T: Element> {
     rows: usize,
-    /// Of the last pass, forward and back. The next takes the other.
+    /// The sweep of the last pass, forward and back. It alternates from pass to pass.
     pub(crate) sweep: Sweep,
     /// The dropout of the last forward pass.
     dropout_rng: Option<DropoutRng>,
     inputs: usize,
     x: Vec<T::Line>,
-    layers: Vec<Buffers<T>>,
-    /// The gradient with respect to `x`, when it is asked for.
+    layers: Vec<LayerBuffers<T>>,
+    /// The gradient with respect to `x`. Empty unless [`Purpose::TrainWithInputGradients`].
     d_x: Vec<T::Line>,
-    /// The loss of each row. Empty in a tile that only predicts.
+    /// The loss of each row. Empty if [`Purpose::Predict`].
     losses: Vec<f64>,
 }
 
-/// What one layer keeps of a micro_batch.
+/// The buffers of one layer.
 #[derive(Clone, Debug)]
-struct Buffers<T: Element> {
+struct LayerBuffers<T: Element> {
     y: Vec<T::Line>,
-    /// What the activation takes its derivative from, if that is not `y`. Empty otherwise.
-    z: Vec<T::Line>,
-    /// `y` with some elements left out, which the next layer reads in training. Empty without dropout.
+    /// `x W + b`, if the derivative of the activation is computed from it. Empty otherwise.
+    pre_activation: Vec<T::Line>,
+    /// `y` after dropout, which the next layer reads in training. Empty without dropout.
     dropped: Vec<T::Line>,
     /// Two lines for each row of a layer norm. Empty otherwise.
     statistics: Vec<T::Line>,
-    /// The gradient with respect to the layer's sums. Empty in a tile that only predicts.
+    /// The gradient with respect to the pre-activation. Empty if [`Purpose::Predict`].
     d_z: Vec<T::Line>,
 }
 
-impl<T: Element> Buffers<T> {
+impl<T: Element> LayerBuffers<T> {
     fn new(layer: Layer, capacity: usize, purpose: Purpose) -> Self {
         let lines = |wanted: bool| {
             let count = if wanted { capacity * panels::<T>(layer.outputs()) } else { 0 };
@@ -66,42 +65,77 @@ impl<T: Element> Buffers<T> {
         let statistics = if layer.kind() == LayerKind::LayerNorm { 2 * capacity } else { 0 };
         Self {
             y: lines(true),
-            z: lines(trains && layer.activation().needs_pre_activation()),
+            pre_activation: lines(trains && layer.activation().needs_pre_activation()),
             dropped: lines(trains && layer.dropout() > 0.0),
             statistics: vec![T::Line::ZERO; statistics],
             d_z: lines(trains),
         }
     }
 
-    /// What the next layer reads.
+    /// The input of the next layer.
     fn output(&self, drops: bool) -> &[T::Line] {
         if drops && !self.dropped.is_empty() { &self.dropped } else { &self.y }
     }
 }
 
-/// What a tile is for.
+/// The passes that a micro-batch has buffers for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
+    /// Forward.
     Predict,
+    /// Forward and backward, to the gradient of every parameter.
     Train,
+    /// Forward and backward, to the gradient of every parameter and of the inputs.
     TrainWithInputGradients,
 }
 
-/// Where the gradient of the outputs comes from.
+/// Rows of a batch, row-major.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a, T: Element> {
+    /// `[rows, inputs]`.
+    pub(crate) x: &'a [T],
+    pub(crate) rows: usize,
+    /// Rows of weight 0, which are taken as zeros.
+    pub(crate) unread: Option<UnreadRows<'a, T>>,
+}
+
+/// How a forward pass differs from that of a plain prediction.
+#[derive(Clone, Copy)]
+pub(crate) struct ForwardMode {
+    /// The last layer's activation: identity for a loss that takes logits.
+    pub(crate) output_activation: Activation,
+    /// The random bits of dropout, or nothing to leave no element out.
+    pub(crate) dropout_rng: Option<DropoutRng>,
+    /// How the outputs of large layers are shared among threads.
+    pub(crate) split_outputs: Split,
+}
+
+/// The source of the gradient with respect to the outputs.
 #[derive(Clone, Copy)]
 pub(crate) enum OutputGradient<'a, T: Element> {
-    /// A loss over the tile's rows.
+    /// A loss over the micro-batch's rows.
     Loss(&'a Objective<'a, T>, &'a ClassWeights<T>),
     /// The caller: `[rows, outputs]`.
     Given(&'a [T]),
 }
 
+/// Some panels of the gradient of one layer's parameters, to write.
+pub(crate) struct LayerGradient<'a, T: Element> {
+    pub(crate) layer: usize,
+    /// The layer's panel that `d_w` starts with.
+    pub(crate) first_panel: usize,
+    /// Panels of `[1 + inputs, outputs]`, biases first.
+    pub(crate) d_w: &'a mut [T::Line],
+    /// Whether `d_w` is overwritten or added to.
+    pub(crate) start: Beta,
+}
+
 impl<T: Element> MicroBatch<T> {
-    /// MicroBatch number `n`: neighbours go through their first products in opposite orders.
+    /// The micro-batch number `n`: neighbours start with opposite sweeps.
     pub(crate) fn new(layers: &[Layer], capacity: usize, purpose: Purpose, n: usize) -> Self {
         let inputs = layers[0].inputs();
         let lines = |features| vec![T::Line::ZERO; capacity * panels::<T>(features)];
-        let buffers = layers.iter().map(|&layer| Buffers::new(layer, capacity, purpose));
+        let buffers = layers.iter().map(|&layer| LayerBuffers::new(layer, capacity, purpose));
         Self {
             rows: 0,
             sweep: if n.is_multiple_of(2) { Sweep::Forward } else { Sweep::Backward },
@@ -117,22 +151,24 @@ impl<T: Element> MicroBatch<T> {
         }
     }
 
-    /// Takes in `x` `[rows, inputs]` and computes every layer's output; `last` stands for the
-    /// last layer's activation. With `dropout_rng`, layers with dropout leave elements out. The outputs of large layers are shared
-    /// out if `split` says so. Before each layer a part of what is `ahead` is asked for, as in [`MicroBatch::backward`].
+    /// Packs the input and computes every layer's output. Before each layer a part of the next micro-batch's
+    /// rows is prefetched, as in [`MicroBatch::backward`].
     #[inline(always)]
     pub(crate) fn forward<L: Lanes<Element = T>>(
         &mut self,
         l: L,
         network: &Network<T>,
-        (x, rows, prefetcher): (&[T], usize, &mut Prefetcher<'_, T>),
-        (last, dropout_rng): (Activation, Option<DropoutRng>),
-        split: Split,
+        Input { x, rows, unread }: Input<'_, T>,
+        ForwardMode { output_activation, dropout_rng, split_outputs }: ForwardMode,
+        prefetcher: &mut Prefetcher<'_, T>,
     ) {
         self.rows = rows;
         self.sweep = self.sweep.reverse();
         self.dropout_rng = dropout_rng;
         pack::pack_rows(l, PanelsMut::new(&mut self.x, self.rows, self.inputs), x);
+        if let Some(unread) = unread {
+            self.clear_rows(unread);
+        }
         if let Some(Scaling { means, deviations, .. }) = &network.scaling {
             let x = PanelsMut::new(&mut self.x, self.rows, self.inputs);
             elementwise::scale(l, x, Some(means), deviations);
@@ -145,30 +181,28 @@ impl<T: Element> MicroBatch<T> {
             let (below, from) = self.layers.split_at_mut(i);
             let x = below.last().map_or(&self.x[..], |below| below.output(dropout_rng.is_some()));
             let x = Panels::new(x, self.rows, layer.inputs());
-            let Buffers { y, z, dropped, statistics, .. } = &mut from[0];
-            let activation = if i + 1 == network.layers.len() { last } else { layer.activation() };
+            let LayerBuffers { y, pre_activation, dropped, statistics, .. } = &mut from[0];
+            let is_last = i + 1 == network.layers.len();
+            let activation = if is_last { output_activation } else { layer.activation() };
             let (to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(i));
             match layer.kind() {
-                LayerKind::Dense if column_parallel::runs_in_parallel(split, rows, *layer, activation) => {
-                    let sweep = self.sweep;
-                    ColumnParallel { y: to, z, x, weights, activation, sweep }.run_parallel(l, split);
-                }
                 LayerKind::Dense => {
-                    let dense = Dense { y: to, pre_activation: z, x, weights, activation };
-                    products::forward(l, dense, self.sweep);
+                    let (dense, sweep) =
+                        (Dense { y: to, pre_activation, x, weights, activation }, self.sweep);
+                    if column_parallel::shares_outputs(split_outputs, &dense) {
+                        split_outputs.for_each(ColumnParallel(dense), &|part| {
+                            products::forward(l, part.dense(), sweep);
+                        });
+                    } else {
+                        products::forward(l, dense, sweep);
+                    }
                 }
-                LayerKind::LayerNorm => layer_norm::forward(
-                    l,
-                    LayerNorm {
-                        y: to,
-                        pre_activation: z,
-                        x,
-                        weights,
-                        statistics,
-                        epsilon: layer.epsilon().unwrap_or_default(),
-                        activation,
-                    },
-                ),
+                LayerKind::LayerNorm => {
+                    let epsilon = layer.epsilon().unwrap_or_default();
+                    let norm =
+                        LayerNorm { y: to, pre_activation, x, weights, statistics, epsilon, activation };
+                    layer_norm::forward(l, norm);
+                }
             }
             if let Some(dropout_rng) = dropout_rng.filter(|_| !dropped.is_empty()) {
                 let dropped = PanelsMut::new(dropped, self.rows, layer.outputs());
@@ -185,13 +219,28 @@ impl<T: Element> MicroBatch<T> {
         pack::unpack_rows(l, to, Panels::new(&self.layers[last].y, self.rows, network.outputs()));
     }
 
-    /// The squares of a layer's outputs, summed in `f64`.
-    pub(crate) fn squares(&self, network: &Network<T>, i: usize) -> f64 {
+    /// Takes rows of weight 0 as zeros: their gradient is 0, but 0 times NaN is not.
+    fn clear_rows(&mut self, unread: UnreadRows<'_, T>) {
+        let mut x: PanelsMut<'_, T> = PanelsMut::new(&mut self.x, self.rows, self.inputs);
+        for row in (0..self.rows).filter(|&row| unread.contains(row)) {
+            (0..x.panels()).for_each(|p| x.panel(p)[row] = T::Line::ZERO);
+        }
+    }
+
+    /// The sum of the squares of a layer's outputs, in `f64`, over the rows that are read.
+    pub(crate) fn sum_of_squares(
+        &self,
+        network: &Network<T>,
+        i: usize,
+        unread: Option<UnreadRows<'_, T>>,
+    ) -> f64 {
         let y: Panels<'_, T> = Panels::new(&self.layers[i].y, self.rows, network.layers[i].outputs());
         let square = |y: &T| y.to_f64() * y.to_f64();
         let panel_sum = |p: usize| {
             let used = T::LANES.min(y.cols - p * T::LANES);
-            y.panel(p).iter().flat_map(|line: &T::Line| &line.as_slice()[..used]).map(square).sum::<f64>()
+            let is_read = |row: usize| !unread.is_some_and(|unread| unread.contains(row));
+            let lines = y.panel(p).iter().enumerate().filter(|&(row, _)| is_read(row));
+            lines.flat_map(|(_, line)| &line.as_slice()[..used]).map(square).sum::<f64>()
         };
         (0..y.panels()).map(panel_sum).sum()
     }
@@ -202,33 +251,31 @@ impl<T: Element> MicroBatch<T> {
         pack::unpack_rows(l, to, Panels::new(&self.d_x, self.rows, self.inputs));
     }
 
-    /// The gradient with respect to every layer's sums, last to first, and the loss of each row unless the gradient of the
-    /// outputs is given.
+    /// The gradient with respect to every layer's pre-activation, last to first, and the loss of each row
+    /// unless the gradient of the outputs is given.
     #[inline(always)]
     pub(crate) fn backward<L: Lanes<Element = T>>(
         &mut self,
         l: L,
         network: &Network<T>,
         partition: &ParameterPartition<T>,
-        (head, prefetcher): (OutputGradient<'_, T>, &mut Prefetcher<'_, T>),
+        output_gradient: OutputGradient<'_, T>,
+        prefetcher: &mut Prefetcher<'_, T>,
     ) {
-        self.output_gradient(l, network, head);
+        self.output_gradient(l, network, output_gradient);
         let Self { rows, sweep, dropout_rng, x, layers, d_x, .. } = self;
         for (i, layer) in network.layers.iter().enumerate().rev() {
             let (below, from) = layers.split_at_mut(i);
-            let Buffers { d_z, statistics, .. } = &from[0];
+            let LayerBuffers { d_z, statistics, .. } = &from[0];
             let (x, d_x, below) = match below.last_mut() {
-                Some(Buffers { y, z, dropped, d_z, .. }) => {
+                Some(LayerBuffers { y, pre_activation, dropped, d_z, .. }) => {
                     // What leaves this layer, times `f'` of the one below, is `d_z` of the one below.
                     let layer_input: &[T::Line] =
                         if dropout_rng.is_some() && !dropped.is_empty() { dropped } else { y };
-                    let from: &[T::Line] = if z.is_empty() { y } else { z };
+                    let from: &[T::Line] = if pre_activation.is_empty() { y } else { pre_activation };
                     let from = Panels::new(from, *rows, layer.inputs());
-                    (
-                        layer_input,
-                        d_z,
-                        Some(Derivative { from, activation: network.layers[i - 1].activation() }),
-                    )
+                    let activation = network.layers[i - 1].activation();
+                    (layer_input, d_z, Some(Derivative { from, activation }))
                 }
                 None if d_x.is_empty() => break,
                 None => (&x[..], &mut *d_x, None),
@@ -263,7 +310,7 @@ impl<T: Element> MicroBatch<T> {
         }
     }
 
-    /// The loss of each row. Their gradient is left where [`MicroBatch::backward`] would start.
+    /// The loss of each row, without its gradient.
     #[inline(always)]
     pub(crate) fn loss<L: Lanes<Element = T>>(
         &mut self,
@@ -272,43 +319,41 @@ impl<T: Element> MicroBatch<T> {
         objective: &Objective<'_, T>,
         classes: &ClassWeights<T>,
     ) {
-        let (last, rows) = (network.last(), self.rows);
-        let Some(Buffers { y, d_z, .. }) = self.layers.last_mut() else { return };
-        let y = Panels::new(y, rows, last.outputs());
-        let d_y = PanelsMut::new(d_z, rows, last.outputs());
-        let to = RowLosses { d_y, losses: &mut self.losses[..rows] };
-        loss::evaluate(l, to, y, objective, classes);
+        let rows = self.rows;
+        let Some(LayerBuffers { y, .. }) = self.layers.last() else { return };
+        let y = Panels::new(y, rows, network.outputs());
+        loss::evaluate_losses(l, &mut self.losses[..rows], y, objective, classes);
     }
 
-    /// The loss of each row of the last pass with one.
+    /// The loss of each row of the last pass that computed losses.
     #[inline(always)]
     pub(crate) fn losses(&self) -> &[f64] {
         &self.losses[..self.rows]
     }
 
-    /// Writes, or adds, the tile's share of `d_w`: the gradient of the panels from `first` on of layer `l`, by which a dense
-    /// layer takes the `descent`, if there is one.
+    /// Writes, or adds, the micro-batch's part of a parameter gradient. A dense layer takes the step of
+    /// `fused_sgd` by the result, if there is one.
     #[inline(always)]
     pub(crate) fn weight_gradient<L: Lanes<Element = T>>(
         &self,
         l: L,
-        network: &Network<T>,
-        (i, first_panel): (usize, usize),
-        (d_w, start): (&mut [T::Line], Beta),
-        descent: Option<FusedSgd<'_, T>>,
+        layers: &[Layer],
+        gradient: LayerGradient<'_, T>,
+        fused_sgd: Option<FusedSgd<'_, T>>,
     ) {
-        let layer = network.layers[i];
+        let LayerGradient { layer: i, first_panel, d_w, start } = gradient;
+        let layer = layers[i];
         let x = match i {
             0 => &self.x[..],
             _ => self.layers[i - 1].output(self.dropout_rng.is_some()),
         };
         let x = Panels::new(x, self.rows, layer.inputs());
-        let Buffers { d_z, statistics, .. } = &self.layers[i];
+        let LayerBuffers { d_z, statistics, .. } = &self.layers[i];
         let d_z = Panels::new(d_z, self.rows, layer.outputs());
         match layer.kind() {
             LayerKind::Dense => {
                 let gradient = WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, start };
-                weight_gradient::weight_gradient(l, gradient, descent);
+                weight_gradient::weight_gradient(l, gradient, fused_sgd);
             }
             LayerKind::LayerNorm => layer_norm::weight_gradient(
                 l,
@@ -320,19 +365,19 @@ impl<T: Element> MicroBatch<T> {
         }
     }
 
-    /// The gradient with respect to the last layer's sums, and the loss of each row.
+    /// The gradient with respect to the last layer's pre-activation, and the loss of each row.
     #[inline(always)]
     fn output_gradient<L: Lanes<Element = T>>(
         &mut self,
         l: L,
         network: &Network<T>,
-        head: OutputGradient<'_, T>,
+        source: OutputGradient<'_, T>,
     ) {
         let (last, rows) = (network.last(), self.rows);
-        let Some(Buffers { y, z, d_z, .. }) = self.layers.last_mut() else { return };
+        let Some(LayerBuffers { y, pre_activation, d_z, .. }) = self.layers.last_mut() else { return };
         let y = Panels::new(y, rows, last.outputs());
         let d_y = PanelsMut::new(d_z, rows, last.outputs());
-        let activation = match head {
+        let activation = match source {
             OutputGradient::Given(given) => {
                 pack::pack_rows(l, d_y, given);
                 last.activation()
@@ -344,7 +389,8 @@ impl<T: Element> MicroBatch<T> {
             }
         };
         if activation != Activation::Identity {
-            let from = if z.is_empty() { y } else { Panels::new(z, rows, last.outputs()) };
+            let from =
+                if pre_activation.is_empty() { y } else { Panels::new(pre_activation, rows, last.outputs()) };
             let derivative = Derivative { from, activation };
             output_gradient(l, PanelsMut::new(d_z, rows, last.outputs()), derivative);
         }

@@ -1,5 +1,23 @@
-//! How a batch runs: cut into parts, shared among threads, each part on one instruction set.
+//! How a batch runs: split into ranges, the ranges shared among threads, each on one instruction set.
+//!
+//! | file | |
+//! |---|---|
+//! | `plan.rs` | rows of a micro-batch, and the schedule, from shapes alone |
+//! | `parallel.rs` | threads: runs of pieces, divided by `rayon::join` |
+//! | `dispatch.rs` | the engine of an instruction set, and the crossing into it |
+//! | `batch.rs` | a training pass: gradient shards, and the micro-batches of each |
+//! | `prediction.rs` | a prediction: ranges of rows, and the micro-batches of each |
+//! | `micro_batch.rs` | rows that go through all layers together, forward and back |
+//! | `column_parallel.rs` | one layer's outputs, shared among threads where rows are few |
+//! | `prefetcher.rs` | the next micro-batch's rows, prefetched during this one |
+//! | `partition.rs` | blocks of parameters, and the transposed copy of weights |
+//! | `update.rs` | gradients to parameters, block by block |
+//! | `single_panel/` | whole steps and predictions of small networks in one crossing |
+//! | `apply.rs` | activations without a network |
+//!
+//! A step is `plan`, `parallel`, `dispatch`, `batch`, `micro_batch`, then `parallel`, `dispatch`, `update`.
 
+mod apply;
 pub(crate) mod batch;
 pub(crate) mod column_parallel;
 pub(crate) mod dispatch;

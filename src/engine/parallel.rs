@@ -1,36 +1,38 @@
-//! The one place that splits work across threads.
+//! Threads: runs of pieces of work, divided among the threads of a rayon pool.
 //!
-//! UpdatePlan is a run of pieces that can be cut in two ([`Divide`]); it is cut down to single pieces by
-//! `rayon::join`, which allocates nothing on a worker and lets idle threads steal. Which thread does a
-//! piece never shows in the result: pieces write to memory of their own, and sums over pieces are made
-//! afterwards in the pieces' order.
+//! Work is a run of pieces that can be divided in two ([`Divide`]). It is divided down to its grain by
+//! `rayon::join`, which allocates nothing on a worker and lets idle threads steal. A result does not depend
+//! on the thread that computes a piece: pieces write to memory of their own, and sums over pieces are
+//! computed afterwards in the pieces' order.
+//!
+//! The only file that names rayon.
 
-use crate::Error;
-use crate::error::Argument;
+use crate::error::{Argument, Error};
 
-/// How many threads a step or a prediction may use. The result has the same bits whatever is chosen.
+/// The threads that a step or a prediction may use. The result has the same bits on all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Parallelism {
     /// The calling thread alone.
     Serial,
-    /// The current rayon pool (the global one outside any) where the work is long enough to pay for
-    /// waking it, else the calling thread.
+    /// The current rayon pool (the global one outside any) where the work is long enough to pay for waking
+    /// it, otherwise the calling thread.
     #[default]
     Auto,
-    /// The same with a pool of so many threads that belongs to the trainer or workspace alone. Without the
-    /// `rayon` feature the calling thread does everything.
+    /// The same with a pool of this number of threads that belongs to the trainer or workspace alone. Without
+    /// the `rayon` feature the calling thread does everything.
     Threads(usize),
 }
 
-/// A run of pieces of work that can be cut in two.
+/// A run of pieces of work that can be divided in two.
 #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread takes all pieces"))]
 pub(crate) trait Divide: Sized + Send {
+    /// The number of pieces.
     fn pieces(&self) -> usize;
-    /// Pieces that one thread had better do grain.
+    /// Pieces that are not divided any further.
     fn grain(&self) -> usize {
         1
     }
-    /// Where to cut several pieces, so that both parts take about as long.
+    /// Where several pieces are divided, so that both parts take about as long.
     fn split_point(&self) -> usize {
         self.pieces() / 2
     }
@@ -38,7 +40,7 @@ pub(crate) trait Divide: Sized + Send {
     fn divide(self, left: usize) -> (Self, Self);
 }
 
-/// The cut nearest to the middle of several pieces of such lengths, which leaves none empty.
+/// The split point nearest to the middle of several pieces of these lengths. Neither part is empty.
 pub(crate) fn split_point_of(lengths: impl ExactSizeIterator<Item = usize> + Clone) -> usize {
     let (pieces, all) = (lengths.len(), lengths.clone().sum::<usize>());
     let mut before = 0;
@@ -50,21 +52,23 @@ pub(crate) fn split_point_of(lengths: impl ExactSizeIterator<Item = usize> + Clo
     lengths.take_while(is_left).count().clamp(1, pieces - 1)
 }
 
-/// Where a run of pieces is cut: so that pairs of pieces are summed, then pairs of pairs, by whichever threads.
+/// The split point of pieces that are summed in pairs, then pairs of pairs, on any number of threads.
 pub(crate) fn split_point_pow2(pieces: usize) -> usize {
     pieces.next_power_of_two() / 2
 }
 
-/// Whether to cut a run of pieces.
+/// Whether a run of pieces is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Split {
+    /// The calling thread does all pieces.
     Whole,
+    /// The threads of the current pool share the pieces.
     #[cfg(feature = "rayon")]
     Pieces,
 }
 
 impl Split {
-    /// How many threads share.
+    /// The number of threads that share the pieces.
     pub(crate) fn threads(self) -> usize {
         match self {
             Self::Whole => 1,
@@ -73,13 +77,13 @@ impl Split {
         }
     }
 
-    /// Does all pieces, in runs of at least one.
+    /// Calls `f` with runs of pieces, each at most the grain, or with all of them if they are not divided.
     #[inline]
     pub(crate) fn for_each<W: Divide>(self, mut work: W, f: &(impl Fn(&mut W) + Sync)) {
         #[cfg(feature = "rayon")]
         if self == Self::Pieces && work.pieces() > work.grain() {
-            let middle = work.split_point();
-            let (a, b) = work.divide(middle);
+            let left = work.split_point();
+            let (a, b) = work.divide(left);
             rayon::join(|| self.for_each(a, f), || self.for_each(b, f));
             return;
         }
@@ -91,7 +95,7 @@ impl Split {
 #[derive(Clone, Debug)]
 pub(crate) struct Threads {
     parallelism: Parallelism,
-    /// Floating-point operations below which nothing is shared out.
+    /// Floating-point operations below which the calling thread does all pieces.
     threshold: usize,
     #[cfg(feature = "rayon")]
     pool: Option<std::sync::Arc<rayon::ThreadPool>>,
@@ -119,7 +123,7 @@ impl Threads {
         }
     }
 
-    /// Runs `f` where its pieces can be shared out, if `flop` operations are worth it.
+    /// Calls `f` in the pool, if `flop` operations are worth it, otherwise on the calling thread.
     #[cfg(feature = "rayon")]
     pub(crate) fn enter<R: Send>(&self, flop: usize, f: impl FnOnce(Split) -> R + Send) -> R {
         if self.parallelism == Parallelism::Serial || flop < self.threshold {
@@ -140,7 +144,7 @@ impl Threads {
         f(Split::Whole)
     }
 
-    /// How many threads share so many operations, here and now.
+    /// The number of threads that would share `flop` operations, if called from this thread.
     pub(crate) fn sharing(&self, flop: usize) -> usize {
         match self.parallelism {
             Parallelism::Serial => 1,
@@ -154,8 +158,8 @@ impl Threads {
         }
     }
 
-    /// Whether the caller is one of the threads that share. It then need not wait for another to wake up: what no other takes
-    /// in time it does itself.
+    /// Whether the caller is one of the threads that share. It then need not wait for another to wake up:
+    /// pieces that no other thread takes in time it does itself.
     pub(crate) fn share_with_caller(&self) -> bool {
         #[cfg(feature = "rayon")]
         return self.parallelism == Parallelism::Auto && rayon::current_thread_index().is_some();
@@ -172,19 +176,23 @@ impl Threads {
     }
 }
 
-/// Floating-point operations below which a step stays on the calling thread, unless the caller says otherwise.
+/// Floating-point operations below which a step stays on the calling thread, unless the caller says
+/// otherwise.
 ///
-/// Waking a pool and waiting for it takes 12 to 15 microseconds. Measured, two threads against one, on 64-64-64-64:
-/// batch 64 (5 MFLOP, 19 microseconds) 0.88, batch 256 (19 MFLOP) 1.40. So both are even at 7 MFLOP.
+/// Waking a pool and waiting for it takes 12 to 15 microseconds. Measured, two threads against one, on
+/// 64-64-64-64: batch 64 (5 MFLOP, 19 microseconds) 0.88, batch 256 (19 MFLOP) 1.40. So both are even at 7
+/// MFLOP.
 pub const PARALLEL_FLOP: usize = 10_000_000;
 
-/// Floating-point operations that the update of a parameter counts as where it stands alone: what takes time is to read and
-/// write it, with its gradient, its moments and its transposed copy. Measured, Adam on one thread and two: 60,000 parameters
-/// 13.5 and 7.4 microseconds, 100,000 18.7 and 10.3, 670,000 136 and 71, 3.1 million 1,547 and 908.
+/// Floating-point operations that the update of a parameter counts as, if there is no pass before it: what
+/// takes time is to read and write it, with its gradient, its moments and its transposed copy. Measured, Adam
+/// on one thread and two: 60,000 parameters 13.5 and 7.4 microseconds, 100,000 18.7 and 10.3, 670,000 136 and
+/// 71, 3.1 million 1,547 and 908.
 pub const UPDATE_FLOP: usize = 32;
 
-/// BatchRange that a few count as when it is asked whether to share them out: what takes time is to read the weights. Measured,
-/// 784-512-512-10 on one thread: one row 52 microseconds, two 55, four 58, eight 81, sixteen 149.
+/// Rows that the rows of a batch count as against a threshold, at least 8: what takes time is to read the
+/// weights. Measured, 784-512-512-10 on one thread: one row 52 microseconds, two 55, four 58, eight 81,
+/// sixteen 149.
 pub fn counted_rows(rows: usize) -> usize {
     rows.max(8)
 }
@@ -197,7 +205,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// What is known of each part that work is cut into, in ascending order.
+    /// The keys of the parts that work is divided into, in ascending order.
     pub(crate) fn parts<W: Divide, K: Ord + Send>(
         split: Split,
         work: W,
@@ -218,13 +226,13 @@ pub(crate) mod tests {
         }
 
         fn divide(self, left: usize) -> (Self, Self) {
-            let middle = self.0.start + left;
-            (Self(self.0.start..middle), Self(middle..self.0.end))
+            let split = self.0.start + left;
+            (Self(self.0.start..split), Self(split..self.0.end))
         }
     }
 
     #[test]
-    fn work_stays_whole_or_is_cut_down_to_single_pieces() {
+    fn work_stays_whole_or_is_divided_down_to_single_pieces() {
         for pieces in [1, 2, 5, 64] {
             let of = |split| parts(split, Run(0..pieces), |run| (run.0.start, run.0.end));
             assert_eq!(of(Split::Whole), [(0, pieces)]);
@@ -233,8 +241,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn work_is_shared_out_from_the_threshold_on_where_there_are_threads() {
-        // Called from a pool of so many threads; the threads that share, if any do.
+    fn work_is_shared_from_the_threshold_on_where_there_are_threads() {
+        // The threads of the pool that calls; the threads that share, if any do.
         let cases = [
             (Parallelism::Serial, 2, None),
             (Parallelism::Auto, 1, None),
@@ -256,10 +264,10 @@ pub(crate) mod tests {
             };
             let alone = (Split::Whole, around, true);
             // Within the pool around it the caller is one of those that share.
-            let together = shared.map(|count| (Split::Pieces, count, parallelism == Parallelism::Auto));
+            let shared = shared.map(|count| (Split::Pieces, count, parallelism == Parallelism::Auto));
             assert_eq!(enter(99), alone, "{parallelism:?} in {around}");
-            assert_eq!(enter(100), together.unwrap_or(alone), "{parallelism:?} in {around}");
-            assert_eq!(enter(usize::MAX), together.unwrap_or(alone), "{parallelism:?} in {around}");
+            assert_eq!(enter(100), shared.unwrap_or(alone), "{parallelism:?} in {around}");
+            assert_eq!(enter(usize::MAX), shared.unwrap_or(alone), "{parallelism:?} in {around}");
         }
     }
 

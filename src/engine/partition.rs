@@ -1,4 +1,5 @@
-//! Who owns which parameters, so that one task updates them and renews their transposed copy.
+//! The partition of parameters into blocks, each summed, updated and transposed by one thread, and the
+//! transposed copy.
 
 use core::ops::Range;
 
@@ -10,20 +11,20 @@ use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
-/// Some adjacent panels of one layer's outputs: the unit of ownership.
+/// Some adjacent panels of one layer's outputs: the unit of an update.
 #[derive(Clone, Copy, Debug)]
 pub struct ParameterBlock {
     pub(crate) layer: usize,
     pub(crate) first_panel: usize,
-    /// Where the block's lines start among the network's parameters, and how many they are.
+    /// The block's first line among the network's parameters.
     pub(crate) first_line: usize,
     pub(crate) lines: usize,
     pub(crate) panels: usize,
-    /// BlockLines of the block in the transposed copy: none if no backward pass reads it.
+    /// Lines of the block in the transposed copy: 0 if no backward pass reads it.
     pub(crate) transposed: usize,
-    /// BlockLines of weights in each panel.
+    /// Lines of weights in each panel.
     pub(crate) columns: usize,
-    /// ColumnParallel of the layer from the block's first on, those of later blocks too.
+    /// Outputs of the layer from the block's first on, including those of later blocks.
     pub(crate) outputs: usize,
 }
 
@@ -34,43 +35,44 @@ impl ParameterBlock {
     }
 }
 
-/// Who owns which parameters, and the transposed weights that backward passes read.
+/// All blocks of a network's parameters, and the transposed weights that backward passes read.
 #[derive(Clone, Debug)]
 pub(crate) struct ParameterPartition<T: Element> {
     pub(crate) blocks: Vec<ParameterBlock>,
     pub(crate) transposed: Vec<T::Line>,
-    /// Where each layer's transposed lines lie.
+    /// Each layer's lines of the transposed copy.
     layers: Vec<Range<usize>>,
 }
 
 impl<T: Element> ParameterPartition<T> {
-    /// As many as keep so many threads busy. Transposes the layers from `first` on: those whose input gradient is needed.
+    /// The blocks for `threads` threads. Transposes the layers from `first` on: those whose input gradient is
+    /// needed.
     pub(crate) fn new(network: &Network<T>, engine: &dyn Engine<T>, first: usize, threads: usize) -> Self {
         let mut partition = Self { blocks: Vec::new(), transposed: Vec::new(), layers: Vec::new() };
         let mut end = 0;
         for (l, layer) in network.layers.iter().enumerate() {
             let start = end;
             let stride = 1 + layer.columns();
-            // Only products have a use for transposed weights.
+            // Only products read transposed weights.
             let is_read = l >= first && layer.kind() == LayerKind::Dense;
             let count = panels::<T>(layer.outputs());
             let most = max_block_panels(network.parameters.len(), stride, threads);
             let mut first_panel = 0;
             while first_panel < count {
-                let owned = block_panels(count - first_panel, most);
+                let of_block = block_panels(count - first_panel, most);
                 let per_panel = if is_read { transposed_stride::<T>(layer.inputs()) } else { 0 };
                 partition.blocks.push(ParameterBlock {
                     layer: l,
                     first_panel,
                     first_line: layer.first_line + first_panel * stride,
-                    lines: owned * stride,
-                    panels: owned,
-                    transposed: owned * per_panel,
+                    lines: of_block * stride,
+                    panels: of_block,
+                    transposed: of_block * per_panel,
                     columns: layer.columns(),
                     outputs: layer.outputs() - first_panel * T::LANES,
                 });
-                end += owned * per_panel;
-                first_panel += owned;
+                end += of_block * per_panel;
+                first_panel += of_block;
             }
             debug_assert!(
                 !is_read || Some(end - start) == transposed_lines::<T>(layer.inputs(), layer.outputs())
@@ -82,7 +84,7 @@ impl<T: Element> ParameterPartition<T> {
         partition
     }
 
-    /// Transposes the parameters as they are now.
+    /// Overwrites the transposed copy from the network's parameters.
     pub(crate) fn refresh_transposed(&mut self, network: &Network<T>, engine: &dyn Engine<T>) {
         let mut rest = &mut self.transposed[..];
         for block in &self.blocks {
@@ -97,13 +99,13 @@ impl<T: Element> ParameterPartition<T> {
         &self.transposed[self.layers[l].clone()]
     }
 
-    /// Panels of all blocks.
+    /// The number of panels of all blocks.
     pub(crate) fn panels(&self) -> usize {
         self.blocks.iter().map(|block| block.panels).sum()
     }
 }
 
-/// Copies a block's weights to their place in the transposed copy.
+/// Overwrites a block's part `to` of the transposed copy; nothing if that is empty.
 pub(crate) fn refresh_transposed<T: Element, L: Lanes<Element = T>>(
     l: L,
     block: &ParameterBlock,
@@ -123,21 +125,22 @@ pub(crate) fn refresh_transposed<T: Element, L: Lanes<Element = T>>(
     }
 }
 
-/// Panels of one layer's outputs, of those left, that are the next unit of ownership in the update: as many as a tile takes,
-/// so that the inputs are read once for all of them. The last eight are four and four, so that two threads have as much to
-/// do each, and four are not three and one.
+/// Panels of the next block, of those of a layer that are left: as many as a register tile has, so that the
+/// inputs are read once for all of them. The last eight are four and four, so that two threads have equal
+/// work, and four are not three and one.
 ///
-/// Fewer if they are more than [`max_block_panels`]: to read the inputs more often is better than to wait for another thread.
+/// At most `most`, see [`max_block_panels`]: to read the inputs more often is better than to wait for another
+/// thread.
 pub fn block_panels(left: usize, most: usize) -> usize {
-    let grain = match left {
+    let panels = match left {
         ..=4 => left,
         7 | 8 => 4,
         _ => 3,
     };
-    grain.min(most)
+    panels.min(most)
 }
 
-/// Panels, of so many lines each, that are no more than one thread's part of all parameters.
+/// Maximum panels of a block, of `panel_lines` lines each: one thread's part of all parameters.
 pub fn max_block_panels(parameter_lines: usize, panel_lines: usize, threads: usize) -> usize {
     (parameter_lines / threads / panel_lines).max(1)
 }

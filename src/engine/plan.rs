@@ -1,33 +1,37 @@
-//! How a batch is cut: rows of a micro_batch, and which schedule takes it.
+//! Plans: the rows of a micro-batch, and the schedule of a batch.
+//!
+//! Both follow from shapes. Only where no bit depends on it may rows follow from the number of threads.
 
-use crate::engine::column_parallel::OWN_PANELS;
+use crate::engine::column_parallel::GRAIN_PANELS;
 use crate::engine::parallel::PARALLEL_FLOP;
-use crate::kernels::gemm::blocking::ACCUMULATOR_PERIOD;
+use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, splits_accumulators};
 use crate::kernels::matrix::panels::panels;
+use crate::network::Layer;
 use crate::simd::scalar::Element;
 
-/// BatchRange of a micro_batch: the part of a batch that goes through the layers as one.
+/// Rows of a micro-batch: the part of a batch that goes through the layers together.
 ///
-/// 64 rows of 64 features in `f32` are 16 KiB, so that the input and the output of a narrow layer stay
-/// in a 32 or 48 KiB L1; of 512 features they are 128 KiB, a part of any L2. Fewer rows would use a
-/// weight panel too seldom for its way from L2.
+/// 64 rows of 64 features in `f32` are 16 KiB, so that the input and the output of a narrow layer stay in a
+/// 32 or 48 KiB L1; of 512 features they are 128 KiB, a part of any L2. Fewer rows would use a weight panel
+/// too seldom for the time that it takes to read from L2.
 pub const MICRO_BATCH_ROWS: usize = 64;
 
-/// BatchRange of a tile where the weights come from beyond L2, so that each is used as often as it takes to hide
-/// its way: 64 rows of 1024-1024 layers ask for 8 GB/s of weights per core, 256 for 2. Measured on
-/// 1024-1024-1024-1024 and 1024-4096-4096-1024: 64 rows 209 and 198 GFLOP/s, 128 rows 221 and 219, 256
-/// rows 229 and 222.
+/// Rows of a micro-batch where the weights exceed L2, so that each is used as often as it takes to hide its
+/// latency: 64 rows of 1024-1024 layers need 8 GB/s of weights per core, 256 rows 2. Measured on
+/// 1024-1024-1024-1024 and 1024-4096-4096-1024: 64 rows 209 and 198 GFLOP/s, 128 rows 221 and 219, 256 rows
+/// 229 and 222.
 const WIDE_MICRO_BATCH_ROWS: usize = 256;
 
 /// Weights in bytes that no L2 holds beside their transposed copy.
 const WIDE_BYTES: usize = 4 << 20;
 
-/// Fewest tiles of a batch that wide tiles may leave, so that there is something to share out.
+/// Minimum micro-batches of a batch for wide ones, so that several threads have work.
 const WIDE_MICRO_BATCHES: usize = 4;
 
-/// BatchRange of the tiles of a batch: [`MICRO_BATCH_ROWS`], more where weights are many, or fewer where a batch that is
-/// worth sharing out would otherwise be a single micro_batch. Half a batch each leaves the second thread as much as
-/// the first; smaller tiles would load and store the sums of the weight gradient too often.
+/// Rows of the micro-batches of a batch: [`MICRO_BATCH_ROWS`], more where weights are many, or fewer where a
+/// batch that is large enough for several threads would otherwise be a single micro-batch. Half a batch each
+/// gives the second thread as much as the first; smaller micro-batches would load and store the sums of the
+/// weight gradient too often.
 pub fn micro_batch_rows<T: Element>(max_batch: usize, weights: usize) -> usize {
     if step_flop(max_batch, weights) < 2 * PARALLEL_FLOP {
         return MICRO_BATCH_ROWS.min(max_batch);
@@ -42,31 +46,32 @@ pub fn micro_batch_rows<T: Element>(max_batch: usize, weights: usize) -> usize {
     max_batch.div_ceil(2).next_multiple_of(8).clamp(16, MICRO_BATCH_ROWS)
 }
 
-/// BatchRange of the tiles that a trainer's batches go through the layers in. Of two-phase batches how many a tile has changes no sum,
-/// so that they may follow from the number of threads.
+/// Rows of the micro-batches of a trainer. In the two-phase schedule they change no sum, so that they may
+/// follow from the number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MicroBatchRows {
-    /// See [`micro_batch_rows`].
+    /// [`micro_batch_rows`], or fewer.
     pub least: usize,
-    /// As many, or twice as many: those of a buffer.
+    /// The same, or twice as many: the capacity of a buffer.
     pub most: usize,
 }
 
 impl MicroBatchRows {
-    /// [`micro_batch_rows`] where sums depend on them, which `is_chained` says of a layer that [`splits_accumulators`], and for no number
-    /// of threads. Else [`halved`] for the sake of more threads, or in pairs where no thread has more rows for it. In pairs
-    /// each weight is read half as often, and the sums of its gradient are loaded and stored half as often: measured, a step of
+    /// [`micro_batch_rows`] for no number of threads, and where sums depend on them, as those of a layer that
+    /// [`splits_accumulators`](crate::kernels::gemm::blocking::splits_accumulators) do. Otherwise [`halved`]
+    /// for more threads, or in pairs where no thread has more rows for it. In pairs each weight is read half
+    /// as often, and the sums of its gradient are loaded and stored half as often: measured, a step of
     /// 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two.
     pub fn choose<T: Element>(
         max_batch: usize,
         weights: usize,
         parameter_lines: usize,
-        is_chained: bool,
+        splits_accumulators: bool,
         threads: Option<usize>,
     ) -> Self {
         let rows = micro_batch_rows::<T>(max_batch, weights);
-        let sums_depend =
-            fits_in_l2::<T>(parameter_lines) || (is_chained && !rows.is_multiple_of(ACCUMULATOR_PERIOD));
+        let sums_depend = fits_in_l2::<T>(parameter_lines)
+            || (splits_accumulators && !rows.is_multiple_of(ACCUMULATOR_PERIOD));
         let Some(threads) = threads.filter(|_| !sums_depend) else {
             return Self { least: rows, most: rows };
         };
@@ -77,18 +82,26 @@ impl MicroBatchRows {
         Self { least, most: if pays { 2 * least } else { least } }
     }
 
-    /// Those of a batch: as few as fill no more than so many shards.
+    /// [`MicroBatchRows::choose`] for a network of such layers.
+    pub fn of_layers<T: Element>(max_batch: usize, layers: &[Layer], threads: Option<usize>) -> Self {
+        let weights = layers.iter().map(Layer::parameter_count).sum();
+        let lines = layers.iter().map(|layer| layer.lines().len()).sum();
+        let is_chained = layers.iter().any(|layer| splits_accumulators::<T>(layer.inputs(), layer.outputs()));
+        Self::choose::<T>(max_batch, weights, lines, is_chained, threads)
+    }
+
+    /// Rows of the micro-batches of one batch: `least` if there are shards for all.
     pub fn of_batch(self, batch: usize, shards: usize) -> usize {
         if batch.div_ceil(self.least) <= shards { self.least } else { self.most }
     }
 }
 
-/// BatchRange of the tiles of predictions, which no bit depends on: all of them where more threads can share the outputs of the
-/// widest layer than there would be micro_batches.
+/// Rows of the micro-batches of a prediction, which no bit depends on: the whole batch where more threads can
+/// share the outputs of the widest layer than there would be micro-batches.
 pub fn prediction_rows<T: Element>(max_batch: usize, weights: usize, widest: usize, threads: usize) -> usize {
     let rows = halved(micro_batch_rows::<T>(max_batch, weights), max_batch, threads);
     let micro_batches = max_batch.div_ceil(rows);
-    let parts = threads.min(panels::<T>(widest) / OWN_PANELS);
+    let parts = threads.min(panels::<T>(widest) / GRAIN_PANELS);
     if micro_batches > 1 && max_batch <= WIDE_MICRO_BATCH_ROWS && 2 * micro_batches <= parts {
         max_batch
     } else {
@@ -96,15 +109,15 @@ pub fn prediction_rows<T: Element>(max_batch: usize, weights: usize, widest: usi
     }
 }
 
-/// Most rows that one of so many threads has, if each tile has so many.
+/// Maximum rows of one thread, in micro-batches of `rows` rows.
 fn longest(max_batch: usize, rows: usize, threads: usize) -> usize {
     max_batch.min(max_batch.div_ceil(rows).div_ceil(threads) * rows)
 }
 
-/// So many rows, or a half of them, or a half of that, where it leaves a thread at least an eighth of its rows less.
+/// `rows`, or a half, a quarter and so on, where that takes at least an eighth off the rows of a thread.
 fn halved(rows: usize, max_batch: usize, threads: usize) -> usize {
     let (mut least, mut half) = (rows, rows);
-    while half.is_multiple_of(2 * SHARED_ROWS) {
+    while half.is_multiple_of(2 * MIN_SHARED_ROWS) {
         half /= 2;
         if 8 * longest(max_batch, half, threads) <= 7 * longest(max_batch, least, threads) {
             least = half;
@@ -113,42 +126,46 @@ fn halved(rows: usize, max_batch: usize, threads: usize) -> usize {
     least
 }
 
-/// Fewest rows that tiles are halved to for the sake of more threads: a multiple of [`ACCUMULATOR_PERIOD`], so that no sum changes.
-const SHARED_ROWS: usize = ACCUMULATOR_PERIOD;
+/// Minimum rows of a micro-batch that is halved for more threads: a multiple of [`ACCUMULATOR_PERIOD`], so
+/// that no sum changes.
+const MIN_SHARED_ROWS: usize = ACCUMULATOR_PERIOD;
 
-/// Most shards that the gradient of a batch is summed in, and so the most threads that share a
-/// depth-first step. Each is a copy of the parameters.
+/// Maximum shards that the gradient of a batch is summed in, and so the maximum threads of a depth-first
+/// step. Each shard is a copy of the parameters.
 pub const MAX_SHARDS: usize = 64;
 
-/// Tiles in a shard: to add up a shard takes about as long as 1/15 of one. Measured, steps of 64-64-64-64, against four tiles in
-/// each: on one thread batches of 512 and 768 the same, of 1,024 and 2,048 0 to 3 % faster; on two threads 512 4 % slower, 768 25
-/// faster, for three shards are two for one thread, 1,024 3 slower, 2,048 the same. More threads have twice as much to share.
+/// Micro-batches of a shard: to add up a shard takes about as long as 1/15 of one. Measured, steps of
+/// 64-64-64-64, against four micro-batches in each: on one thread batches of 512 and 768 the same, of 1,024
+/// and 2,048 0 to 3 % faster; on two threads 512 4 % slower, 768 25 faster, for three shards are two for one
+/// thread, 1,024 3 slower, 2,048 the same. More threads have twice as much to share.
 const MICRO_BATCHES_PER_SHARD: usize = 2;
 
-/// Fewest tiles of a batch that are summed in shards. Two-phase batches are cut as finely as threads ask.
+/// Minimum micro-batches of a batch that is summed in shards.
 const DEPTH_FIRST_MICRO_BATCHES: usize = 8;
 
-/// Slots that one of so many threads takes grain. Each such run starts with buffers that are far; a thread has four of
-/// them to make up for others that are slower.
+/// Shards that one of `threads` threads takes at a time. The buffers of each such run start outside the
+/// cache; four runs for each thread balance threads of different speed.
 pub fn shard_grain(shards: usize, threads: usize) -> usize {
     (shards / threads.saturating_mul(4)).max(1)
 }
 
-/// Largest set of weights, transposed weights and gradients that the depth-first schedule keeps in L2
-/// beside a micro_batch: half of a 2 MiB L2.
+/// Maximum bytes of weights, transposed weights and gradients that the depth-first schedule keeps in L2
+/// beside a micro-batch: half of a 2 MiB L2.
 const DEPTH_FIRST_BYTES: usize = 1 << 20;
 
-/// How the rows of a batch become a gradient.
+/// The schedule of a batch: how its rows become a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Each tile goes forward and backward before the next starts; gradients go to `shards` partial sums.
+    /// Each micro-batch goes forward and backward before the next starts; gradients are summed in `shards`
+    /// parts.
     DepthFirst { shards: usize },
-    /// All tiles go forward and back; then each block of the gradient is summed over the batch.
+    /// All micro-batches go forward and back; then each block of the gradient is summed over the batch.
     TwoPhase,
 }
 
 impl Plan {
-    /// Depth-first if the batch is long enough to fill shards and the parameters fit beside a micro_batch.
+    /// Depth-first if the batch is long enough to fill shards and the parameters fit in L2 beside a
+    /// micro-batch.
     pub fn choose<T: Element>(max_batch: usize, micro_batch_rows: usize, parameter_lines: usize) -> Self {
         let micro_batches = max_batch.div_ceil(micro_batch_rows);
         if micro_batches >= DEPTH_FIRST_MICRO_BATCHES && fits_in_l2::<T>(parameter_lines) {
@@ -157,9 +174,25 @@ impl Plan {
             Self::TwoPhase
         }
     }
+
+    /// Maximum shards of a batch.
+    pub fn max_shards(self) -> usize {
+        match self {
+            Self::DepthFirst { shards } => shards,
+            Self::TwoPhase => usize::MAX,
+        }
+    }
+
+    /// Shards that one of `threads` threads takes at a time: one if it is a single micro-batch.
+    pub fn grain(self, shards: usize, threads: usize) -> usize {
+        match self {
+            Self::DepthFirst { .. } => shard_grain(shards, threads),
+            Self::TwoPhase => 1,
+        }
+    }
 }
 
-/// Whether weights, their transposed copy and their gradient stay in L2 beside a micro_batch, as the depth-first schedule needs it.
+/// Whether weights, their transposed copy and their gradient stay in L2 beside a micro-batch.
 pub fn fits_in_l2<T: Element>(parameter_lines: usize) -> bool {
     3 * parameter_lines * size_of::<T::Line>() <= DEPTH_FIRST_BYTES
 }
@@ -174,11 +207,10 @@ mod tests {
     use super::*;
     use crate::engine::partition::block_panels;
     use crate::engine::partition::max_block_panels;
-    use crate::kernels::gemm::blocking::splits_accumulators;
     use crate::kernels::matrix::transpose::parameter_lines;
 
     #[test]
-    fn owners_have_no_more_than_a_thread_s_part() {
+    fn blocks_have_no_more_than_a_thread_s_part() {
         let blocks = |widths: &[usize], threads: usize| -> Vec<usize> {
             let of_layer = |ends: &[usize]| parameter_lines::<f32>(ends[0], ends[1]).unwrap();
             let all = widths.windows(2).map(of_layer).sum();
@@ -186,9 +218,9 @@ mod tests {
                 let most = max_block_panels(all, 1 + ends[0], threads);
                 let mut left = panels::<f32>(ends[1]);
                 let mut next = || {
-                    let owned = block_panels(left, most);
-                    left -= owned;
-                    (owned > 0).then_some(owned)
+                    let panels = block_panels(left, most);
+                    left -= panels;
+                    (panels > 0).then_some(panels)
                 };
                 core::iter::from_fn(&mut next).collect::<Vec<_>>()
             };
@@ -205,15 +237,15 @@ mod tests {
     }
 
     #[test]
-    fn tiles_follow_the_threads_where_no_sum_depends_on_them() {
+    fn micro_batches_follow_the_threads_where_no_sum_depends_on_them() {
         let rows = |max_batch, widths: &[usize], threads| {
             let layers = || widths.windows(2).map(|ends| (ends[0], ends[1]));
             let weights = layers().map(|(inputs, outputs)| (1 + inputs) * outputs).sum();
             let lines =
                 layers().map(|(inputs, outputs)| parameter_lines::<f32>(inputs, outputs).unwrap()).sum();
-            let is_chained = layers().any(|(inputs, outputs)| splits_accumulators::<f32>(inputs, outputs));
+            let splits = layers().any(|(inputs, outputs)| splits_accumulators::<f32>(inputs, outputs));
             let MicroBatchRows { least, most } =
-                MicroBatchRows::choose::<f32>(max_batch, weights, lines, is_chained, threads);
+                MicroBatchRows::choose::<f32>(max_batch, weights, lines, splits, threads);
             (least, most)
         };
         let mnist512 = [784, 512, 512, 10];
@@ -231,7 +263,7 @@ mod tests {
         let wide = |threads| rows(512, &[1024, 4096, 4096, 1024], Some(threads));
         assert_eq!([1, 2, 4, 8].map(wide), [(128, 256), (128, 256), (128, 128), (64, 64)]);
         assert_eq!(rows(16, &mnist512, Some(1)), (16, 16));
-        // Of 40 rows, which is no multiple of those whose sums are added up grain.
+        // Of 40 rows, no multiple of the period after which accumulators are added up.
         assert_eq!(rows(80, &mnist512, Some(1)), (40, 80));
         assert_eq!([1, 2, 16].map(|threads| rows(80, &[785, 512, 10], Some(threads))), [(40, 40); 3]);
         assert_eq!(

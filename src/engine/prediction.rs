@@ -1,17 +1,17 @@
-//! The rows of a prediction: tile by tile through the layers, each thread with a tile of its own.
+//! Predictions: ranges of rows, and each range's rows in micro-batches, all in the buffers of one.
 
-use crate::engine::micro_batch::MicroBatch;
+use crate::engine::micro_batch::{ForwardMode, Input, MicroBatch};
 use crate::engine::parallel::{Divide, Split};
 use crate::engine::plan::fits_in_l2;
 use crate::engine::prefetcher::Prefetcher;
-use crate::error::Argument;
-use crate::error::{Error, MAX_BYTES};
+use crate::error::{Argument, Error, MAX_BYTES};
 use crate::kernels::ops::targets::Targets;
 use crate::network::Network;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 
-/// Shares a batch out in whole tiles among at most so many shards: the rows of each, and how many there are.
+/// Splits a batch into at most `shards` shards of whole micro-batches: the rows of each, and the number of
+/// shards.
 pub(crate) fn shares(batch: usize, micro_batch_rows: usize, shards: usize) -> (usize, usize) {
     if batch <= micro_batch_rows {
         return (micro_batch_rows, batch.min(1));
@@ -28,8 +28,8 @@ pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize
     let features = network.layers.iter().try_fold(network.inputs() + T::LANES, |sum, layer| {
         sum.checked_add(layer.outputs().checked_add(T::LANES)?)
     });
-    // ColumnParallel, sums, their gradients and what dropout leaves, of every layer, and as much for the caller's rows; a tile
-    // rounds the rows up by less than a batch or 64.
+    // Outputs, pre-activations, their gradients and outputs after dropout, of every layer, and as much for
+    // the caller's rows. Micro-batches round the rows up by less than a batch or 64.
     let bytes = features
         .and_then(|features| features.checked_mul(6 * size_of::<T>()))
         .and_then(|bytes| bytes.checked_mul(max_batch.checked_add(64)?));
@@ -39,7 +39,7 @@ pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize
     }
 }
 
-/// BatchRange of a prediction, and a tile for every `rows_each` of them, so that each thread has one.
+/// Rows of a prediction, and a micro-batch for every `rows_each` of them, so that each thread has one.
 pub struct PredictionRange<'a, T: Element> {
     pub(crate) network: &'a Network<T>,
     pub(crate) micro_batches: &'a mut [MicroBatch<T>],
@@ -48,9 +48,9 @@ pub struct PredictionRange<'a, T: Element> {
     pub(crate) rows: usize,
     pub(crate) x: &'a [T],
     pub(crate) y: &'a mut [T],
-    /// How the outputs of large layers are shared out.
+    /// How the outputs of large layers are shared among threads.
     pub(crate) split_outputs: Split,
-    /// Tiles that are not shared out any further.
+    /// Micro-batches that are not split any further.
     pub(crate) grain: usize,
 }
 
@@ -68,38 +68,38 @@ impl<T: Element> Divide for PredictionRange<'_, T> {
         let rows_right = self.rows - rows;
         let (x, x_right) = self.x.split_at(rows * self.network.inputs());
         let (y, y_right) = self.y.split_at_mut(rows * self.network.outputs());
-        let (micro_batches, tiles_right) = self.micro_batches.split_at_mut(left);
+        let (micro_batches, micro_batches_right) = self.micro_batches.split_at_mut(left);
         (
             Self { micro_batches, rows, x, y, ..self },
-            Self { micro_batches: tiles_right, rows: rows_right, x: x_right, y: y_right, ..self },
+            Self { micro_batches: micro_batches_right, rows: rows_right, x: x_right, y: y_right, ..self },
         )
     }
 }
 
 impl<T: Element> PredictionRange<'_, T> {
-    /// Every row, tile by micro_batch.
+    /// Every row, micro-batch by micro-batch.
     #[inline(always)]
     pub(crate) fn run<L: Lanes<Element = T>>(&mut self, l: L) {
-        let (network, last) = (self.network, self.network.last().activation());
+        let network = self.network;
         let (inputs, outputs) = (network.inputs(), network.outputs());
-        // Else there is no room beside the weights for the rows of the next micro_batch.
-        let is_near = fits_in_l2::<T>(network.parameters.len());
-        // All of a thread's rows in the buffers of one micro_batch, so that they stay near.
+        // Otherwise L2 has no room beside the weights for the rows of the next micro-batch.
+        let mode = ForwardMode {
+            output_activation: network.last().activation(),
+            dropout_rng: None,
+            split_outputs: self.split_outputs,
+        };
+        let prefetches = fits_in_l2::<T>(network.parameters.len());
+        // All of a thread's rows take the buffers of one micro-batch, which stay in the cache.
         let micro_batch = &mut self.micro_batches[0];
         let mut row = 0;
         while row < self.rows {
             let rows = self.micro_batch_rows.min(self.rows - row);
             let next = &self.x[(row + rows) * inputs..];
             let next = &next[..next.len().min(self.micro_batch_rows * inputs)];
-            let parts = if is_near { network.layers.len() } else { 0 };
-            let mut prefetcher = Prefetcher::new(next, Targets::Values(&[]), parts);
-            micro_batch.forward(
-                l,
-                network,
-                (&self.x[row * inputs..][..rows * inputs], rows, &mut prefetcher),
-                (last, None),
-                self.split_outputs,
-            );
+            let parts = if prefetches { network.layers.len() } else { 0 };
+            let mut prefetcher = Prefetcher::new(next, Targets::EMPTY, parts);
+            let input = Input { x: &self.x[row * inputs..][..rows * inputs], rows, unread: None };
+            micro_batch.forward(l, network, input, mode, &mut prefetcher);
             micro_batch.read_outputs(l, network, &mut self.y[row * outputs..][..rows * outputs]);
             row += rows;
         }

@@ -1,48 +1,48 @@
-//! The second half of a step. Parameters have partition: their gradient is summed, the optimizer applied and the
-//! transposed copy renewed by one task, one after the other while they are near.
-
-use crate::engine::parallel::split_point_pow2;
-use crate::error::Argument;
-use core::ops::Range;
+//! Updates: the second half of a step, from the micro-batches' activations and gradients to new parameters.
+//!
+//! One thread has a block of parameters for all of it: it sums the block's gradient, applies the optimizer
+//! and refreshes the transposed copy, one after the other, while the block is in the cache. [`UpdatePlan`]
+//! says which of these are done, [`ParameterBlocks`] is what they are done to.
 
 use crate::engine::batch::GradientShard;
 use crate::engine::dispatch::Engine;
-use crate::engine::parallel::{Divide, Split, split_point_of};
-use crate::engine::partition::{ParameterBlock, ParameterPartition, refresh_transposed};
-use crate::error::Error;
+use crate::engine::micro_batch::LayerGradient;
+use crate::engine::parallel::{Divide, Split, split_point_of, split_point_pow2};
+use crate::engine::partition::{ParameterBlock, refresh_transposed};
+use crate::error::{Argument, Error};
 use crate::kernels::gemm::weight_gradient::FusedSgd;
-use crate::kernels::matrix::Beta;
+pub(crate) use crate::kernels::matrix::Beta;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Update};
 use crate::kernels::ops::{elementwise, optimizer};
-use crate::network::{LayerKind, Network, clear_biases};
+use crate::network::{Layer, LayerKind, clear_biases};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
-/// What the second half of a step does.
+/// What is done with every block of parameters, in the order of the fields.
 #[derive(Clone, Copy)]
-pub(crate) struct Finish {
-    /// The gradient is summed over the batch.
+pub struct UpdatePlan {
+    /// Its gradient is summed over the batch, alone or on top of the gradient so far.
     pub(crate) sum: Option<Beta>,
-    /// The squared norm of the gradient is taken, clipping or not.
+    /// The squared norm of its gradient is computed, whether it is clipped or not.
     pub(crate) measure: bool,
-    /// What stands before the update.
+    /// The condition of the update, and the limits of the gradient that it takes.
     pub(crate) clipping: GradientClipping,
-    /// The parameters are updated by the gradient.
+    /// Its parameters are updated by its gradient.
     pub(crate) update: Option<Update>,
 }
 
-impl Finish {
+impl UpdatePlan {
     pub(crate) const NOTHING: Self =
         Self { sum: None, measure: false, clipping: GradientClipping::NONE, update: None };
 }
 
-/// What stands between a gradient and its update.
+/// The limits of a gradient before its update.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GradientClipping {
-    /// Largest norm of the gradient.
+    /// Maximum norm of the gradient.
     pub(crate) norm: f64,
-    /// Largest magnitude of an element.
+    /// Maximum magnitude of an element.
     pub(crate) value: f64,
     /// Whether the gradient and the loss must be finite.
     pub(crate) finite: bool,
@@ -64,246 +64,32 @@ impl GradientClipping {
         self.finite || self.norm < f64::INFINITY
     }
 
-    /// What the gradient is multiplied by: PyTorch's quotient, with its clipping against 0.
+    /// The factor of a gradient whose panels have these squared norms: PyTorch's quotient, `1e-6` against a
+    /// division by 0.
     fn scale(self, squares: &[f64]) -> f64 {
         if self.norm == f64::INFINITY {
             return 1.0;
         }
         let quotient = self.norm / (squares.iter().sum::<f64>().sqrt() + 1e-6);
-        // A norm that is not a number does not leave the gradient as it is.
+        // A norm that is NaN does not leave the gradient as it is.
         if quotient >= 1.0 { 1.0 } else { quotient }
     }
 }
 
-/// All that the second half of a step reads and writes.
-pub(crate) struct Parts<'a, T: Element> {
-    pub(crate) network: &'a mut Network<T>,
-    pub(crate) engine: &'static dyn Engine<T>,
-    pub(crate) partition: &'a mut ParameterPartition<T>,
+/// A run of blocks, with all that belongs to them and is written, and what their gradients are summed from.
+pub struct ParameterBlocks<'a, T: Element> {
+    pub(crate) blocks: &'a [ParameterBlock],
+    pub(crate) parameters: &'a mut [T::Line],
     pub(crate) gradients: &'a mut [T::Line],
+    /// The optimizer's running sums beside each parameter; those that it does not need are empty.
     pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
+    pub(crate) transposed: &'a mut [T::Line],
     /// The squared norm of each panel's gradient: whatever the blocks, they are added up in one order.
     pub(crate) squares: &'a mut [f64],
+    /// Read only, all layers of the network.
+    pub(crate) layers: &'a [Layer],
+    /// Read only, all shards of the batch.
     pub(crate) shards: &'a [GradientShard<T>],
-    /// Updates so far.
-    pub(crate) steps: u64,
-}
-
-/// Sums the gradient, looks at it and updates the parameters, as `finish` says.
-pub(crate) fn complete<T: Element>(
-    split: Split,
-    mut parts: Parts<'_, T>,
-    loss: f64,
-    finish: &Finish,
-) -> Result<(), Error> {
-    let &Finish { sum, measure, clipping, ref update } = finish;
-    // A norm, or a refusal, follows from all blocks: none is updated before all are summed.
-    let needs_all = clipping.measures() && update.is_some() || clipping.finite && sum.is_some();
-    if needs_all {
-        if clipping.finite && !loss.is_finite() {
-            return Err(Error::NonFinite { argument: Argument::Loss, step: parts.steps + 1, layer: None });
-        }
-        parts.each_block(split, sum, true, None);
-        if clipping.finite {
-            parts.check_gradient()?;
-        }
-        let scale = clipping.scale(parts.squares);
-        let update = update.map(|update| Update { scale, ..update });
-        parts.each_block(split, None, false, update.as_ref());
-    } else {
-        parts.each_block(split, sum, measure, update.as_ref());
-    }
-    Ok(())
-}
-
-impl<T: Element> Parts<'_, T> {
-    /// Any of the three, block by block, each by its owner.
-    fn each_block(&mut self, split: Split, sum: Option<Beta>, measure: bool, update: Option<&Update>) {
-        if sum.is_none() && !measure && update.is_none() {
-            return;
-        }
-        let shards = self.shards;
-        // The network is read by the sums (its shapes) while its parameters are lent out to their partition.
-        let mut parameters = core::mem::take(&mut self.network.parameters);
-        let lines = BlockLines {
-            parameters: &mut parameters,
-            gradients: self.gradients,
-            moments: self.moments.each_mut().map(|moment| &mut **moment),
-            transposed: &mut self.partition.transposed,
-        };
-        let owned = ParameterBlocks { blocks: &self.partition.blocks, lines, squares: self.squares };
-        let (network, engine) = (&*self.network, self.engine);
-        let work = UpdatePlan { network, shards, sum, measure, update };
-        split.for_each(owned, &|owned| engine.update_blocks(owned, &work));
-        self.network.parameters = parameters;
-    }
-
-    /// Refuses a measured gradient that is not finite.
-    fn check_gradient(&self) -> Result<(), Error> {
-        let mut rest = &*self.squares;
-        for block in &self.partition.blocks {
-            let squares;
-            (squares, rest) = rest.split_at(block.panels);
-            if !squares.iter().all(|square| square.is_finite()) {
-                let (step, layer) = (self.steps + 1, Some(block.layer));
-                return Err(Error::NonFinite { argument: Argument::Gradient, step, layer });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether each shard has summed the gradient of its rows.
-fn are_summed<T: Element>(shards: &[GradientShard<T>]) -> bool {
-    shards.first().is_some_and(|shard| shard.summed > 0)
-}
-
-/// The gradient of a block's parameters: over the shards' micro_batches, or of the shards' own sums. The last tile takes the `descent`.
-#[inline(always)]
-fn sum_gradient<T: Element, L: Lanes<Element = T>>(
-    l: L,
-    network: &Network<T>,
-    block: &ParameterBlock,
-    gradients: &mut [T::Line],
-    (shards, mut start): (&[GradientShard<T>], Beta),
-    mut descent: Option<FusedSgd<'_, T>>,
-) {
-    if are_summed(shards) {
-        return sum_slots(l, gradients, shards, block.first_line, start);
-    }
-    for (i, shard) in shards.iter().enumerate() {
-        let descent = if i + 1 == shards.len() { descent.take() } else { None };
-        let place = (block.layer, block.first_panel);
-        shard.micro_batch.weight_gradient(l, network, place, (gradients, start), descent);
-        start = Beta::One;
-    }
-}
-
-/// The shards' own sums, from line `first` of each on, a few lines at a time.
-fn sum_slots<T: Element, L: Lanes<Element = T>>(
-    l: L,
-    to: &mut [T::Line],
-    shards: &[GradientShard<T>],
-    mut first: usize,
-    start: Beta,
-) {
-    for to in to.chunks_mut(LINES_TOGETHER) {
-        if start == Beta::Zero {
-            sum_pairs(l, to, shards, first);
-        } else {
-            let mut sum = [T::Line::ZERO; LINES_TOGETHER];
-            let sum = &mut sum[..to.len()];
-            sum_pairs(l, sum, shards, first);
-            elementwise::add(l, to, sum);
-        }
-        first += to.len();
-    }
-}
-
-/// BlockLines that are summed over the shards at a time: they stay in L1 meanwhile.
-const LINES_TOGETHER: usize = 32;
-
-/// The sum over some shards: that of one half and that of the other, down to those that [`BatchRange::run`](crate::engine::batch::BatchRange::run)
-/// has summed already.
-fn sum_pairs<T: Element, L: Lanes<Element = T>>(
-    l: L,
-    to: &mut [T::Line],
-    shards: &[GradientShard<T>],
-    first: usize,
-) {
-    if shards[0].summed == shards.len() {
-        return to.copy_from_slice(&shards[0].gradients[first..][..to.len()]);
-    }
-    let (left, right) = shards.split_at(split_point_pow2(shards.len()));
-    sum_pairs(l, to, left, first);
-    let mut sum = [T::Line::ZERO; LINES_TOGETHER];
-    let sum = &mut sum[..to.len()];
-    sum_pairs(l, sum, right, first);
-    elementwise::add(l, to, sum);
-}
-
-/// What is done with each block of parameters by its owner: any of the three.
-#[derive(Clone, Copy)]
-pub struct UpdatePlan<'a, T: Element> {
-    network: &'a Network<T>,
-    shards: &'a [GradientShard<T>],
-    /// Its gradient is summed.
-    sum: Option<Beta>,
-    /// The squares of its gradient are summed.
-    measure: bool,
-    /// It is updated.
-    update: Option<&'a Update>,
-}
-
-impl<T: Element> UpdatePlan<'_, T> {
-    /// The learning rate, if the gradient's last tile takes the step of a block's parameters: plain gradient descent, of whole
-    /// panels, for lanes past the last output are garbage until the whole gradient is there.
-    fn descent(&self, block: &ParameterBlock) -> Option<f64> {
-        let by_tiles = self.sum.is_some() && !are_summed(self.shards) && !self.shards.is_empty();
-        let is_dense = self.network.layers[block.layer].kind() == LayerKind::Dense;
-        let whole_panels = block.outputs / T::LANES >= block.lines / (1 + block.columns);
-        self.update?.plain_descent().filter(|_| by_tiles && is_dense && whole_panels)
-    }
-}
-
-/// A run of blocks with all that belongs to them.
-pub struct ParameterBlocks<'a, T: Element> {
-    blocks: &'a [ParameterBlock],
-    lines: BlockLines<'a, T>,
-    /// The squared norm of each panel's gradient.
-    squares: &'a mut [f64],
-}
-
-/// The lines that belong to some adjacent blocks.
-struct BlockLines<'a, T: Element> {
-    parameters: &'a mut [T::Line],
-    gradients: &'a mut [T::Line],
-    /// What the optimizer keeps beside each parameter; those that it does not need are empty.
-    moments: [&'a mut [T::Line]; MAX_MOMENTS],
-    transposed: &'a mut [T::Line],
-}
-
-impl<T: Element> BlockLines<'_, T> {
-    /// Some lines, of them all and of the transposed.
-    #[inline(always)]
-    fn part(&mut self, lines: Range<usize>, transposed: Range<usize>) -> BlockLines<'_, T> {
-        BlockLines {
-            parameters: &mut self.parameters[lines.clone()],
-            gradients: &mut self.gradients[lines.clone()],
-            moments: {
-                let [first, second, third] = &mut self.moments;
-                [part(first, &lines), part(second, &lines), part(third, &lines)]
-            },
-            transposed: &mut self.transposed[transposed],
-        }
-    }
-
-    /// The first so many lines, of them all and of the transposed, and the others.
-    #[inline(always)]
-    fn split(self, lines: usize, transposed: usize) -> (Self, Self) {
-        let (parameters, parameters_right) = self.parameters.split_at_mut(lines);
-        let (gradients, gradients_right) = self.gradients.split_at_mut(lines);
-        let (transposed, transposed_right) = self.transposed.split_at_mut(transposed);
-        let [a, b, c] = self.moments.map(
-            #[inline(always)]
-            |moment| moment.split_at_mut(lines.min(moment.len())),
-        );
-        (
-            Self { parameters, gradients, moments: [a.0, b.0, c.0], transposed },
-            Self {
-                parameters: parameters_right,
-                gradients: gradients_right,
-                moments: [a.1, b.1, c.1],
-                transposed: transposed_right,
-            },
-        )
-    }
-}
-
-/// Some lines of a moment, none of one that the optimizer does not keep.
-#[inline(always)]
-fn part<'a, L>(moment: &'a mut [L], lines: &Range<usize>) -> &'a mut [L] {
-    if moment.is_empty() { &mut [] } else { &mut moment[lines.clone()] }
 }
 
 impl<T: Element> Divide for ParameterBlocks<'_, T> {
@@ -317,91 +103,258 @@ impl<T: Element> Divide for ParameterBlocks<'_, T> {
     }
 
     fn divide(self, left: usize) -> (Self, Self) {
-        let (blocks, groups_right) = self.blocks.split_at(left);
-        let panels = blocks.iter().map(|block| block.panels).sum();
-        let (squares, squares_right) = self.squares.split_at_mut(panels);
-        let lines = blocks.iter().map(|block| block.lines).sum();
-        let transposed = blocks.iter().map(|block| block.transposed).sum();
-        let (lines, lines_right) = self.lines.split(lines, transposed);
+        let (blocks, blocks_right) = self.blocks.split_at(left);
+        let sum = |count: fn(&ParameterBlock) -> usize| blocks.iter().map(count).sum();
+        let lines = sum(|block| block.lines);
+        let (parameters, parameters_right) = self.parameters.split_at_mut(lines);
+        let (gradients, gradients_right) = self.gradients.split_at_mut(lines);
+        let (transposed, transposed_right) = self.transposed.split_at_mut(sum(|block| block.transposed));
+        let (squares, squares_right) = self.squares.split_at_mut(sum(|block| block.panels));
+        let [a, b, c] = self.moments.map(|moment| moment.split_at_mut(lines.min(moment.len())));
         (
-            Self { blocks, lines, squares },
-            Self { blocks: groups_right, lines: lines_right, squares: squares_right },
+            Self { blocks, parameters, gradients, moments: [a.0, b.0, c.0], transposed, squares, ..self },
+            Self {
+                blocks: blocks_right,
+                parameters: parameters_right,
+                gradients: gradients_right,
+                moments: [a.1, b.1, c.1],
+                transposed: transposed_right,
+                squares: squares_right,
+                ..self
+            },
         )
     }
 }
 
 impl<T: Element> ParameterBlocks<'_, T> {
-    /// Does the work block by block.
-    #[inline(always)]
-    pub(crate) fn run<L: Lanes<Element = T>>(&mut self, l: L, work: &UpdatePlan<'_, T>) {
-        let &UpdatePlan { network, shards, sum, measure, update } = work;
-        let (mut first, mut first_transposed) = (0, 0);
-        let mut squares = self.squares.iter_mut();
-        for block in self.blocks {
-            let lines = self
-                .lines
-                .part(first..first + block.lines, first_transposed..first_transposed + block.transposed);
-            (first, first_transposed) = (first + block.lines, first_transposed + block.transposed);
-            let rate = work.descent(block);
-            if let Some(start) = sum {
-                let descent =
-                    rate.map(|rate| FusedSgd { parameters: &mut *lines.parameters, rate: T::from_f64(rate) });
-                sum_gradient(l, network, block, lines.gradients, (shards, start), descent);
-            }
-            if measure {
-                let panels = lines.gradients.chunks_exact(1 + block.columns);
-                for (panel, square) in panels.zip(squares.by_ref()) {
-                    *square = elementwise::sum_of_squares(l, panel);
-                }
-            }
-            if let Some(update) = update {
-                if rate.is_none() {
-                    optimizer::update(l, lines.parameters, lines.gradients, lines.moments, update);
-                }
-                let layer = network.layers[block.layer];
-                if !layer.has_bias() {
-                    // Their gradient is 0, but a caller may have written to it.
-                    clear_biases::<T>(lines.parameters, layer);
-                }
-                refresh_transposed(l, block, lines.transposed, lines.parameters);
-            }
+    /// Does what is planned to all blocks, on several threads if `split` says so. `loss` is the batch's, and
+    /// `step` the number of the update.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] if a loss or a gradient must be finite and is not, with the parameters as before.
+    pub(crate) fn complete(
+        mut self,
+        engine: &dyn Engine<T>,
+        split: Split,
+        plan: &UpdatePlan,
+        loss: f64,
+        step: u64,
+    ) -> Result<(), Error> {
+        let &UpdatePlan { sum, measure, clipping, ref update } = plan;
+        if sum.is_none() && !measure && update.is_none() {
+            return Ok(());
+        }
+        // A norm, or an error, follows from all blocks: none is updated before all are summed.
+        let needs_all = clipping.measures() && update.is_some() || clipping.finite && sum.is_some();
+        if !needs_all {
+            split.for_each(self, &|blocks| engine.update_blocks(blocks, plan));
+            return Ok(());
+        }
+        if clipping.finite && !loss.is_finite() {
+            return Err(Error::NonFinite { argument: Argument::Loss, step, layer: None });
+        }
+        let sums = UpdatePlan { measure: true, update: None, ..*plan };
+        split.for_each(self.reborrow(), &|blocks| engine.update_blocks(blocks, &sums));
+        if clipping.finite {
+            self.check_gradient(step)?;
+        }
+        if let &Some(update) = update {
+            let update = Some(Update { scale: clipping.scale(self.squares), ..update });
+            let updates = UpdatePlan { update, ..UpdatePlan::NOTHING };
+            split.for_each(self, &|blocks| engine.update_blocks(blocks, &updates));
+        }
+        Ok(())
+    }
+
+    fn reborrow(&mut self) -> ParameterBlocks<'_, T> {
+        ParameterBlocks {
+            parameters: &mut *self.parameters,
+            gradients: &mut *self.gradients,
+            moments: self.moments.each_mut().map(|moment| &mut **moment),
+            transposed: &mut *self.transposed,
+            squares: &mut *self.squares,
+            ..*self
         }
     }
+
+    /// Refuses a measured gradient that is not finite.
+    fn check_gradient(&self, step: u64) -> Result<(), Error> {
+        let mut rest = &*self.squares;
+        for block in self.blocks {
+            let squares;
+            (squares, rest) = rest.split_at(block.panels);
+            if !squares.iter().all(|square| square.is_finite()) {
+                let layer = Some(block.layer);
+                return Err(Error::NonFinite { argument: Argument::Gradient, step, layer });
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is planned to each block.
+    #[inline(always)]
+    pub(crate) fn run<L: Lanes<Element = T>>(&mut self, l: L, plan: &UpdatePlan) {
+        let blocks = self.blocks;
+        let mut rest = self.reborrow();
+        for block in blocks {
+            let part;
+            (part, rest) = rest.divide(1);
+            part.run_block(l, block, plan);
+        }
+    }
+
+    /// [`ParameterBlocks::run`] of a single block.
+    #[inline(always)]
+    fn run_block<L: Lanes<Element = T>>(self, l: L, block: &ParameterBlock, plan: &UpdatePlan) {
+        let Self { parameters, gradients, moments, transposed, squares, layers, shards, .. } = self;
+        let rate = fused_rate(block, layers, shards, plan);
+        if let Some(start) = plan.sum {
+            if are_summed(shards) {
+                sum_shards(l, gradients, shards, block.first_line, start);
+            } else {
+                let parameters = &mut *parameters;
+                let fused_sgd = rate.map(|rate| FusedSgd { parameters, rate: T::from_f64(rate) });
+                let (layer, first_panel) = (block.layer, block.first_panel);
+                let gradient = LayerGradient { layer, first_panel, d_w: &mut *gradients, start };
+                sum_micro_batches(l, gradient, layers, shards, fused_sgd);
+            }
+        }
+        if plan.measure {
+            for (panel, square) in gradients.chunks_exact(1 + block.columns).zip(squares) {
+                *square = elementwise::sum_of_squares(l, panel);
+            }
+        }
+        if let Some(update) = &plan.update {
+            if rate.is_none() {
+                optimizer::update(l, parameters, gradients, moments, update);
+            }
+            if !layers[block.layer].has_bias() {
+                // Their gradient is 0, but a caller may have written to it.
+                clear_biases::<T>(parameters, layers[block.layer]);
+            }
+            refresh_transposed(l, block, transposed, parameters);
+        }
+    }
+}
+
+/// The learning rate, if the last micro-batch of a block's gradient takes the step too: plain gradient
+/// descent, of whole panels, for lanes past the last output are garbage until the whole gradient is there.
+fn fused_rate<T: Element>(
+    block: &ParameterBlock,
+    layers: &[Layer],
+    shards: &[GradientShard<T>],
+    plan: &UpdatePlan,
+) -> Option<f64> {
+    let by_micro_batches = plan.sum.is_some() && !are_summed(shards) && !shards.is_empty();
+    let is_dense = layers[block.layer].kind() == LayerKind::Dense;
+    let whole_panels = block.outputs / T::LANES >= block.lines / (1 + block.columns);
+    plan.update.as_ref()?.plain_descent().filter(|_| by_micro_batches && is_dense && whole_panels)
+}
+
+/// Whether each shard has summed the gradient of its rows.
+fn are_summed<T: Element>(shards: &[GradientShard<T>]) -> bool {
+    shards.first().is_some_and(|shard| shard.summed > 0)
+}
+
+/// The gradient of a block's parameters, summed over micro-batches in the order of their rows. The last one
+/// takes the step of `fused_sgd`.
+#[inline(always)]
+fn sum_micro_batches<T: Element, L: Lanes<Element = T>>(
+    l: L,
+    gradient: LayerGradient<'_, T>,
+    layers: &[Layer],
+    shards: &[GradientShard<T>],
+    mut fused_sgd: Option<FusedSgd<'_, T>>,
+) {
+    let LayerGradient { layer, first_panel, d_w, mut start } = gradient;
+    for (i, shard) in shards.iter().enumerate() {
+        let fused_sgd = if i + 1 == shards.len() { fused_sgd.take() } else { None };
+        let gradient = LayerGradient { layer, first_panel, d_w: &mut *d_w, start };
+        shard.micro_batch.weight_gradient(l, layers, gradient, fused_sgd);
+        start = Beta::One;
+    }
+}
+
+/// The sum of the shards' gradients, from line `first` of each on, a few lines at a time.
+fn sum_shards<T: Element, L: Lanes<Element = T>>(
+    l: L,
+    to: &mut [T::Line],
+    shards: &[GradientShard<T>],
+    mut first: usize,
+    start: Beta,
+) {
+    for to in to.chunks_mut(SUM_LINES) {
+        if start == Beta::Zero {
+            sum_pairs(l, to, shards, first);
+        } else {
+            let mut sum = [T::Line::ZERO; SUM_LINES];
+            let sum = &mut sum[..to.len()];
+            sum_pairs(l, sum, shards, first);
+            elementwise::add(l, to, sum);
+        }
+        first += to.len();
+    }
+}
+
+/// Lines that are summed over the shards at a time: they stay in L1 meanwhile.
+const SUM_LINES: usize = 32;
+
+/// The sum over some shards: of one half and of the other, down to the sums of
+/// [`BatchRange::run`](crate::engine::batch::BatchRange::run).
+fn sum_pairs<T: Element, L: Lanes<Element = T>>(
+    l: L,
+    to: &mut [T::Line],
+    shards: &[GradientShard<T>],
+    first: usize,
+) {
+    if shards[0].summed == shards.len() {
+        return to.copy_from_slice(&shards[0].gradients[first..][..to.len()]);
+    }
+    let (left, right) = shards.split_at(split_point_pow2(shards.len()));
+    sum_pairs(l, to, left, first);
+    let mut sum = [T::Line::ZERO; SUM_LINES];
+    let sum = &mut sum[..to.len()];
+    sum_pairs(l, sum, right, first);
+    elementwise::add(l, to, sum);
 }
 
 #[cfg(test)]
 #[cfg(feature = "rayon")]
 mod tests {
     use super::*;
-    use crate::Activation;
     use crate::engine::dispatch::engine;
     use crate::engine::parallel::tests::parts;
+    use crate::engine::partition::ParameterPartition;
+    use crate::{Activation, Network};
 
     #[test]
-    fn an_update_is_shared_out_group_by_group() {
+    fn an_update_is_shared_out_block_by_block() {
         // Of 5 and of 13 panels.
         let builder = Network::<f32>::builder(3).dense(80, Activation::Tanh).dense(200, Activation::Tanh);
         let mut network = builder.seed(1).build().unwrap();
         let mut partition = ParameterPartition::new(&network, engine(network.isa()).unwrap(), 1, 1);
         let mut gradients = network.parameters.clone();
         let mut squares = vec![0.0; partition.panels()];
-        let lines = BlockLines {
+        let blocks = ParameterBlocks {
+            blocks: &partition.blocks,
             parameters: &mut network.parameters,
             gradients: &mut gradients,
             moments: [&mut [], &mut [], &mut []],
             transposed: &mut partition.transposed,
+            squares: &mut squares,
+            layers: &network.layers,
+            shards: &[],
         };
-        let owned = ParameterBlocks { blocks: &partition.blocks, lines, squares: &mut squares };
         // The lines are 12, 8, 243, 243, 324 and 243.
-        assert_eq!(owned.split_point(), 4);
+        assert_eq!(blocks.split_point(), 4);
         let of_part = |part: &ParameterBlocks<'_, f32>| {
             let place = part.blocks.first().map(|block| (block.layer, block.first_panel));
-            (place, part.blocks.len(), part.lines.parameters.len(), part.squares.len())
+            (place, part.blocks.len(), part.parameters.len(), part.squares.len())
         };
         let expected =
             [(0, 0, 3, 4), (0, 3, 2, 4), (1, 0, 3, 81), (1, 3, 3, 81), (1, 6, 4, 81), (1, 10, 3, 81)];
         let expected =
             expected.map(|(layer, panel, panels, each)| (Some((layer, panel)), 1, panels * each, panels));
-        assert_eq!(parts(Split::Pieces, owned, of_part), expected);
+        assert_eq!(parts(Split::Pieces, blocks, of_part), expected);
     }
 }

@@ -7,7 +7,7 @@
 //! steps 1200
 //! passes 1200
 //! dropout_seed 7
-//! optimizer Optimizer { .. }
+//! optimizer Adam(Adam { .. })
 //! learning_rate 0.001
 //! last 12 100 0.31 0.35 0.91 - - 0.001
 //! best 9 100 0.33 0.34 0.91 - - 0.001
@@ -44,7 +44,7 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::File`] with the operation that failed.
     pub fn save_checkpoint(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        self.write_checkpoint(path.as_ref(), self.optimizer.learning_rate(), self.resumed.as_ref())
+        self.write_checkpoint(path.as_ref(), self.state.optimizer.learning_rate(), self.state.fit.as_ref())
     }
 
     /// Takes up training where a checkpoint was written, in a trainer built as that one was: the same layers, the same
@@ -68,7 +68,7 @@ impl<T: Element> Trainer<T> {
         let file = parse(&bytes)?;
         let text = header_text(&bytes)?;
         let header = Header::parse(text.as_deref())?;
-        if header.get("optimizer")? != rule(self.optimizer) {
+        if header.get("optimizer")? != rule(self.state.optimizer) {
             return Err(Error::Format { what: "the checkpoint is of another optimizer".to_owned() });
         }
         let layers = &saved.layers;
@@ -79,7 +79,7 @@ impl<T: Element> Trainer<T> {
             write_canonical(layers, &mut lines, &values);
             Ok::<_, Error>(lines)
         };
-        let mut moments = self.moments.clone();
+        let mut moments = self.state.moments.clone();
         for (n, moment) in moments.iter_mut().enumerate().filter(|(_, moment)| !moment.is_empty()) {
             *moment = lines_of(&format!("moment.{n}"))?;
         }
@@ -101,17 +101,17 @@ impl<T: Element> Trainer<T> {
         };
         let (steps, passes) = (counter(header.get("steps")?)?, counter(header.get("passes")?)?);
         let dropout_seed = header.find("dropout_seed").map(parse_word).transpose()?;
-        if dropout_seed.is_some() != self.dropout_seed.is_some() {
+        if dropout_seed.is_some() != self.state.dropout_seed.is_some() {
             return Err(Error::Format {
                 what: "a seed of dropout belongs to layers with dropout".to_owned(),
             });
         }
         self.set_learning_rate(header.number("learning_rate")?)?;
         // Nothing can fail from here on.
-        (self.steps, self.passes, self.dropout_seed) = (steps, passes, dropout_seed);
+        (self.state.steps, self.state.passes, self.state.dropout_seed) = (steps, passes, dropout_seed);
         self.network.scaling = saved.scaling;
-        self.moments = moments;
-        self.resumed = resumed;
+        self.state.moments = moments;
+        self.state.fit = resumed;
         self.restore(&saved.parameters);
         Ok(())
     }
@@ -133,15 +133,15 @@ impl<T: Element> Trainer<T> {
                 writer.parameters(&format!("{STATE}{stem}."), &self.network, &values);
             }
         };
-        for (n, moment) in self.moments.iter().enumerate() {
+        for (n, moment) in self.state.moments.iter().enumerate() {
             add(&format!("moment.{n}"), moment);
         }
         let mut text = header::write(&self.network);
-        text += &format!("steps {}\npasses {}\n", self.steps, self.passes);
-        if let Some(seed) = self.dropout_seed {
+        text += &format!("steps {}\npasses {}\n", self.state.steps, self.state.passes);
+        if let Some(seed) = self.state.dropout_seed {
             text += &format!("dropout_seed {seed}\n");
         }
-        text += &format!("optimizer {}\nlearning_rate {learning_rate}\n", rule(self.optimizer));
+        text += &format!("optimizer {}\nlearning_rate {learning_rate}\n", rule(self.state.optimizer));
         if let Some(Progress { outcome: Some(outcome), kept, plateau, factor }) = progress {
             add("best", kept);
             text += &format!("last {}\nbest {}\n", write_epoch(&outcome.last), write_epoch(&outcome.best));

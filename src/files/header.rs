@@ -24,7 +24,7 @@ pub const KEY: &str = "fuseprop";
 
 const VERSION: &str = "1";
 
-/// BlockLines of a key and words.
+/// Lines of a key and words.
 pub struct Header<'a>(Vec<(&'a str, &'a str)>);
 
 /// A layer of a file.
@@ -116,7 +116,7 @@ fn write_layer(layer: &Layer) -> String {
         LayerKind::Dense => "dense",
         LayerKind::LayerNorm => "layer_norm",
     };
-    let mut text = format!("{kind} {} {}", layer.activation().to_text(), layer.dropout());
+    let mut text = format!("{kind} {} {}", write_activation(layer.activation()), layer.dropout());
     if !layer.has_bias() {
         text += &format!(" {NO_BIAS}");
     }
@@ -137,7 +137,7 @@ fn read_layer(words: &str) -> Result<LayerLine, Error> {
     };
     let mut line = LayerLine {
         kind,
-        activation: Activation::from_text(activation).ok_or_else(unknown)?,
+        activation: read_activation(activation).ok_or_else(unknown)?,
         dropout: parse_word(dropout)?,
         has_bias: true,
         epsilon: DEFAULT_EPSILON,
@@ -157,3 +157,24 @@ const NO_BIAS: &str = "no_bias";
 
 /// Before the epsilon of a layer norm.
 const EPSILON: &str = "epsilon=";
+
+/// An activation as a word: `relu`, `leaky_relu(0.01)`. Settings have as many digits as give the same number
+/// back.
+fn write_activation(activation: Activation) -> String {
+    let settings: Vec<String> = activation.settings().iter().map(f64::to_string).collect();
+    match &settings[..] {
+        [] => activation.name().to_owned(),
+        settings => format!("{}({})", activation.name(), settings.join(",")),
+    }
+}
+
+/// What [`write_activation`] wrote.
+fn read_activation(word: &str) -> Option<Activation> {
+    let (name, settings) = match word.split_once('(') {
+        Some((name, rest)) => (name, rest.strip_suffix(')')?),
+        None => (word, ""),
+    };
+    let words = settings.split(',').filter(|word| !word.is_empty());
+    let settings = words.map(str::parse).collect::<Result<Vec<f64>, _>>().ok()?;
+    Activation::from_name(name, &settings)
+}

@@ -3,9 +3,10 @@
 use crate::error::{Argument, Error, MAX_BYTES};
 use crate::kernels::matrix::transpose::{parameter_lines, transposed_lines};
 use crate::kernels::ops::activation::Activation;
-use crate::network::init::{Init, Random, WeightShape};
+use crate::network::init::{Init, WeightShape};
 use crate::network::parameters::{panel_start, write_weights};
 use crate::network::{DEFAULT_EPSILON, Layer, LayerKind, Network};
+use crate::rng::SplitMix64;
 use crate::simd::isa::Isa;
 use crate::simd::scalar::{Element, Line};
 
@@ -368,7 +369,7 @@ impl<T: Element> NetworkBuilder<T> {
 
     /// Draws the weights of all layers, in canonical order, from one generator.
     fn draw(&self, network: &mut Network<T>, seed: u64) {
-        let mut random = Random::new(seed);
+        let mut random = SplitMix64::new(seed);
         for (layer, spec) in network.layers.iter().zip(&self.layers) {
             let lines = &mut network.parameters[layer.lines()];
             if layer.kind == LayerKind::LayerNorm {

@@ -1,8 +1,9 @@
 //! Where training starts: the initial weights.
 
-use crate::Error;
 use crate::error::Argument;
+use crate::error::Error;
 use crate::kernels::ops::activation::Activation;
+use crate::rng::SplitMix64;
 use crate::simd::scalar::Element;
 
 /// The distribution of a layer's initial weights, with `I` inputs and `O` outputs. Biases start at 0.
@@ -68,8 +69,9 @@ enum Distribution {
 }
 
 impl Init {
-    /// Whether every weight drawn is a finite number of the element type: none lies further than 9 deviations from 0, for
-    /// [`Random`] has 2^53 numbers, and none of Siren's further than `sqrt(6)` over the frequency.
+    /// Whether every weight drawn is a finite number of the element type: none lies further than 9 deviations
+    /// from 0, for [`SplitMix64::uniform`] has 2^53 numbers, and none of Siren's further than `sqrt(6)` over
+    /// the frequency.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         match self {
             Self::Normal { deviation: value }
@@ -89,7 +91,7 @@ impl Init {
     }
 
     /// Calls `set` with every weight, row by row.
-    pub(crate) fn fill(self, shape: WeightShape, random: &mut Random, mut set: impl FnMut(f64)) {
+    pub(crate) fn fill(self, shape: WeightShape, random: &mut SplitMix64, mut set: impl FnMut(f64)) {
         let WeightShape { inputs, outputs, activation, is_first } = shape;
         if let Self::Orthogonal { gain } = self {
             let vectors = orthonormal(inputs.min(outputs), inputs.max(outputs), random);
@@ -130,7 +132,7 @@ impl Init {
 
 /// So many orthonormal vectors of a length, at least as large: those of a normal distribution, each made orthogonal to
 /// the ones before, twice (Giraud, Langou and Rozložník 2005).
-fn orthonormal(count: usize, len: usize, random: &mut Random) -> Vec<Vec<f64>> {
+fn orthonormal(count: usize, len: usize, random: &mut SplitMix64) -> Vec<Vec<f64>> {
     let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
     while vectors.len() < count {
         let mut v: Vec<f64> = (0..len).map(|_| random.normal()).collect();
@@ -147,49 +149,6 @@ fn orthonormal(count: usize, len: usize, random: &mut Random) -> Vec<Vec<f64>> {
     vectors
 }
 
-/// The crate's own generator, so that a seed means the same numbers in every version of every dependency.
-///
-/// SplitMix64 (Steele, Lea and Flood 2014).
-pub(crate) struct Random {
-    state: u64,
-    spare: Option<f64>,
-}
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { state: seed, spare: None }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in `(0, 1)`: the middles of 2^53 equal intervals.
-    pub(crate) fn uniform(&mut self) -> f64 {
-        ((self.next() >> 11) as f64 + 0.5) * (1.0 / (1u64 << 53) as f64)
-    }
-
-    /// Uniform in `0..n`, by the high bits of a product; the bias is below `n / 2^64` (Lemire 2019).
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
-
-    /// Standard normal (Box and Muller 1958).
-    pub(crate) fn normal(&mut self) -> f64 {
-        if let Some(spare) = self.spare.take() {
-            return spare;
-        }
-        let radius = (-2.0 * self.uniform().ln()).sqrt();
-        let (sin, cos) = (2.0 * core::f64::consts::PI * self.uniform()).sin_cos();
-        self.spare = Some(radius * sin);
-        radius * cos
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +159,7 @@ mod tests {
             let mut weights = Vec::new();
             let init = Init::Orthogonal { gain: 2.0 };
             let shape = WeightShape { inputs, outputs, activation: Activation::Identity, is_first: true };
-            init.fill(shape, &mut Random::new(3), |w| weights.push(w));
+            init.fill(shape, &mut SplitMix64::new(3), |w| weights.push(w));
             assert_eq!(weights.len(), inputs * outputs);
             let weight = |short: usize, long: usize| match outputs <= inputs {
                 true => weights[short * inputs + long],
@@ -221,7 +180,7 @@ mod tests {
     fn weights(init: Init, inputs: usize, outputs: usize, activation: Activation) -> Vec<f64> {
         let mut weights = Vec::new();
         let shape = WeightShape { inputs, outputs, activation, is_first: false };
-        init.fill(shape, &mut Random::new(5), |w| weights.push(w));
+        init.fill(shape, &mut SplitMix64::new(5), |w| weights.push(w));
         assert_eq!(weights.len(), inputs * outputs);
         weights
     }
@@ -271,41 +230,17 @@ mod tests {
     }
 
     #[test]
-    fn random_numbers_are_those_of_splitmix_and_independent() {
-        // Of its authors' implementation.
-        let mut random = Random::new(1_234_567);
-        assert_eq!(
-            [random.next(), random.next(), random.next()],
-            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423,]
-        );
-        // The middle of an interval: of the first number's upper 53 bits, an odd number of halves.
-        let halves = 2 * (6_457_827_717_110_365_317_u64 >> 11) + 1;
-        assert_eq!(Random::new(1_234_567).uniform(), halves as f64 / (1_u64 << 54) as f64);
-        let mut counts = [0; 7];
-        (0..70_000).for_each(|_| counts[random.below(7)] += 1);
-        assert!(counts.iter().all(|&count: &i32| (count - 10_000).abs() < 500), "{counts:?}");
-        // Normal numbers come in pairs.
-        let pairs: Vec<(f64, f64)> = (0..40_000).map(|_| (random.normal(), random.normal())).collect();
-        let along = pairs.iter().map(|(a, b)| a * b).sum::<f64>() / 4e4;
-        let of_squares = pairs.iter().map(|(a, b)| (a * a - 1.0) * (b * b - 1.0)).sum::<f64>() / 4e4;
-        assert!(along.abs() < 0.025 && of_squares.abs() < 0.05, "{along}, {of_squares}");
-        let seconds = pairs.iter().map(|(_, b)| b * b).sum::<f64>() / 4e4;
-        assert!((seconds - 1.0).abs() < 0.035, "{seconds}");
-        let numbers: Vec<f64> = (0..40_000).map(|_| random.uniform()).collect();
-        let (lowest, highest) =
-            numbers.iter().fold((1.0_f64, 0.0_f64), |(low, high), &x| (low.min(x), high.max(x)));
-        assert!(lowest > 0.0 && lowest < 1e-3 && highest < 1.0 && highest > 0.999);
-        assert!((numbers.iter().sum::<f64>() / 4e4 - 0.5).abs() < 0.008);
-    }
-
-    #[test]
     fn siren_spreads_the_first_layer_over_its_inputs_and_the_others_by_frequency() {
         let init = Init::Siren { frequency: 30.0 };
         for (is_first, limit) in [(true, 1.0 / 50.0), (false, (6.0f64 / 50.0).sqrt() / 30.0)] {
             let mut weights = Vec::new();
-            let shape =
-                WeightShape { inputs: 50, outputs: 200, activation: Activation::Sine(30.0), is_first };
-            init.fill(shape, &mut Random::new(3), |w| weights.push(w));
+            let shape = WeightShape {
+                inputs: 50,
+                outputs: 200,
+                activation: Activation::Sine { frequency: 30.0 },
+                is_first,
+            };
+            init.fill(shape, &mut SplitMix64::new(3), |w| weights.push(w));
             let largest = weights.iter().fold(0.0f64, |largest, w| largest.max(w.abs()));
             assert!(largest <= limit && largest > 0.99 * limit, "{largest} of {limit}");
         }

@@ -17,7 +17,9 @@ use crate::simd::scalar::Element;
 pub use builder::NetworkBuilder;
 pub(crate) use layers::DEFAULT_EPSILON;
 pub use layers::{Layer, LayerKind};
-pub(crate) use parameters::{clear_biases, read_canonical, write_canonical};
+pub(crate) use parameters::{
+    clear_biases, read_biases, read_canonical, read_weights, write_biases, write_canonical, write_weights,
+};
 
 /// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
 ///
@@ -105,7 +107,7 @@ impl<T: Element> Network<T> {
         &self.parameters[self.layers[layer].lines()]
     }
 
-    fn checked_layer(&self, layer: usize) -> Result<Layer, Error> {
+    pub(crate) fn checked_layer(&self, layer: usize) -> Result<Layer, Error> {
         self.layer(layer).ok_or(Error::Layer { layer, layers: self.layers.len() })
     }
 }

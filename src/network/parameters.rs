@@ -33,10 +33,7 @@ impl<T: Element> Network<T> {
     pub fn read_weights(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
         check_length(Argument::Weights, layer.weight_count(), to.len())?;
-        let panels = &self.parameters[layer.lines()];
-        for (j, row) in to.chunks_exact_mut(layer.columns()).enumerate() {
-            read_row::<T>(panels, layer, j, row);
-        }
+        read_weights(&self.parameters[layer.lines()], layer, to);
         Ok(())
     }
 
@@ -58,10 +55,7 @@ impl<T: Element> Network<T> {
     pub fn read_biases(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
         check_length(Argument::Biases, layer.bias_count(), to.len())?;
-        let panels = &self.parameters[layer.lines()];
-        for (j, bias) in to.iter_mut().enumerate() {
-            *bias = panels[panel_start::<T>(layer, j)].as_slice()[j % T::LANES];
-        }
+        read_biases(&self.parameters[layer.lines()], layer, to);
         Ok(())
     }
 
@@ -89,6 +83,20 @@ fn read_row<T: Element>(lines: &[T::Line], layer: Layer, j: usize, row: &mut [T]
     }
 }
 
+/// Copies one layer's weights, or their gradient, from its panels.
+pub(crate) fn read_weights<T: Element>(panels: &[T::Line], layer: Layer, to: &mut [T]) {
+    for (j, row) in to.chunks_exact_mut(layer.columns()).enumerate() {
+        read_row::<T>(panels, layer, j, row);
+    }
+}
+
+/// Copies one layer's biases, or their gradient, from its panels.
+pub(crate) fn read_biases<T: Element>(panels: &[T::Line], layer: Layer, to: &mut [T]) {
+    for (j, bias) in to.iter_mut().enumerate() {
+        *bias = panels[panel_start::<T>(layer, j)].as_slice()[j % T::LANES];
+    }
+}
+
 /// Copies panels of parameters, or of their gradient, into canonical order.
 pub(crate) fn read_canonical<T: Element>(layers: &[Layer], lines: &[T::Line], to: &mut [T]) {
     let mut rest = to;
@@ -96,17 +104,14 @@ pub(crate) fn read_canonical<T: Element>(layers: &[Layer], lines: &[T::Line], to
         let panels = &lines[layer.lines()];
         let (weights, after) = rest.split_at_mut(layer.weight_count());
         let (biases, after) = after.split_at_mut(layer.bias_count());
-        for (j, row) in weights.chunks_exact_mut(layer.columns()).enumerate() {
-            read_row::<T>(panels, layer, j, row);
-        }
-        for (j, bias) in biases.iter_mut().enumerate() {
-            *bias = panels[panel_start::<T>(layer, j)].as_slice()[j % T::LANES];
-        }
+        read_weights(panels, layer, weights);
+        read_biases(panels, layer, biases);
         rest = after;
     }
 }
 
-pub(super) fn write_weights<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
+/// The way back of [`read_weights`].
+pub(crate) fn write_weights<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
     for (j, row) in from.chunks_exact(layer.columns()).enumerate() {
         let lines = &mut panels[panel_start::<T>(layer, j) + 1..];
         for (line, &w) in lines.iter_mut().zip(row) {
@@ -124,8 +129,8 @@ fn clear_padding<T: Element>(lines: &mut [T::Line], layer: Layer) {
     lines.iter_mut().for_each(|line| line.as_mut_slice()[used..].fill(T::ZERO));
 }
 
-/// Lines of biases of a layer without them are 0.
-fn write_biases<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
+/// The way back of [`read_biases`]. Lines of biases of a layer without them become 0.
+pub(crate) fn write_biases<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
     if !layer.has_bias() {
         return clear_biases::<T>(panels, layer);
     }

@@ -13,17 +13,17 @@ pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
         Activation::Sigmoid => each(&|z| 1.0 / (1.0 + (-z).exp())),
         Activation::Tanh => each(&f64::tanh),
         Activation::Relu => each(&|z| if z <= 0.0 { 0.0 } else { z }),
-        Activation::LeakyRelu(slope) => each(&|z| if z <= 0.0 { slope * z } else { z }),
-        Activation::Elu(alpha) => each(&|z| if z <= 0.0 { alpha * z.exp_m1() } else { z }),
+        Activation::LeakyRelu { slope } => each(&|z| if z <= 0.0 { slope * z } else { z }),
+        Activation::Elu { alpha } => each(&|z| if z <= 0.0 { alpha * z.exp_m1() } else { z }),
         Activation::Selu => each(&|z| SELU_SCALE * if z <= 0.0 { SELU_ALPHA * z.exp_m1() } else { z }),
         Activation::Gelu => each(&|z| z * normal_below(z)),
         Activation::GeluTanh => each(&|z| z / (1.0 + (-2.0 * gelu_tanh_argument(z)).exp())),
         Activation::Silu => each(&|z| z / (1.0 + (-z).exp())),
         Activation::Softplus => each(&|z| if z > 20.0 { z } else { z.exp().ln_1p() }),
         Activation::HardSigmoid => each(&|z| (z / 6.0 + 0.5).clamp(0.0, 1.0)),
-        Activation::HardTanh(minimum, maximum) => each(&|z| z.clamp(minimum, maximum)),
+        Activation::HardTanh { min, max } => each(&|z| z.clamp(min, max)),
         Activation::SquaredClippedRelu => each(&|z| z.clamp(0.0, 1.0).powi(2)),
-        Activation::Sine(frequency) => each(&|z| (frequency * z).sin()),
+        Activation::Sine { frequency } => each(&|z| (frequency * z).sin()),
         Activation::Softmax => {
             let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = z.iter().map(|z| (z - max).exp()).sum();
@@ -47,8 +47,8 @@ pub fn activation_backward(activation: Activation, z: &[f64], y: &[f64], d_y: &[
         Activation::Sigmoid => each(&|i| d_y[i] * (y[i] * (1.0 - y[i]))),
         Activation::Tanh => each(&|i| d_y[i] * (1.0 - y[i] * y[i])),
         Activation::Relu => each(&|i| if z[i] <= 0.0 { 0.0 } else { d_y[i] }),
-        Activation::LeakyRelu(slope) => each(&|i| if z[i] <= 0.0 { slope * d_y[i] } else { d_y[i] }),
-        Activation::Elu(alpha) => each(&|i| d_y[i] * if z[i] <= 0.0 { alpha * z[i].exp() } else { 1.0 }),
+        Activation::LeakyRelu { slope } => each(&|i| if z[i] <= 0.0 { slope * d_y[i] } else { d_y[i] }),
+        Activation::Elu { alpha } => each(&|i| d_y[i] * if z[i] <= 0.0 { alpha * z[i].exp() } else { 1.0 }),
         Activation::Selu => {
             each(&|i| d_y[i] * (SELU_SCALE * if z[i] <= 0.0 { SELU_ALPHA * z[i].exp() } else { 1.0 }))
         }
@@ -66,11 +66,11 @@ pub fn activation_backward(activation: Activation, z: &[f64], y: &[f64], d_y: &[
             each(&|i| d_y[i] * if z[i] > 20.0 { 1.0 } else { 1.0 / (1.0 + (-z[i]).exp()) })
         }
         Activation::HardSigmoid => each(&|i| if y[i] <= 0.0 || y[i] >= 1.0 { 0.0 } else { d_y[i] / 6.0 }),
-        Activation::HardTanh(low, high) => each(&|i| if z[i] <= low || z[i] >= high { 0.0 } else { d_y[i] }),
+        Activation::HardTanh { min, max } => each(&|i| if z[i] <= min || z[i] >= max { 0.0 } else { d_y[i] }),
         Activation::SquaredClippedRelu => {
             each(&|i| if z[i] <= 0.0 || z[i] >= 1.0 { 0.0 } else { d_y[i] * (2.0 * z[i]) })
         }
-        Activation::Sine(frequency) => each(&|i| d_y[i] * (frequency * (frequency * z[i]).cos())),
+        Activation::Sine { frequency } => each(&|i| d_y[i] * (frequency * (frequency * z[i]).cos())),
         Activation::Softmax => {
             let dot: f64 = d_y.iter().zip(y).map(|(d_y, y)| d_y * y).sum();
             each(&|i| y[i] * (d_y[i] - dot))
@@ -125,24 +125,27 @@ pub(super) mod tests {
         Activation::Sigmoid,
         Activation::Tanh,
         Activation::Relu,
-        Activation::LeakyRelu(0.1),
-        Activation::Elu(0.7),
+        Activation::LeakyRelu { slope: 0.1 },
+        Activation::Elu { alpha: 0.7 },
         Activation::Selu,
         Activation::Gelu,
         Activation::GeluTanh,
         Activation::Silu,
         Activation::Softplus,
         Activation::HardSigmoid,
-        Activation::HardTanh(-0.6, 1.5),
+        Activation::HardTanh { min: -0.6, max: 1.5 },
         Activation::SquaredClippedRelu,
-        Activation::Sine(1.0),
+        Activation::Sine { frequency: 1.0 },
     ];
 
     #[test]
     fn kinks_take_the_slope_of_their_left_side() {
         for zero in [0.0, -0.0] {
             assert_eq!(activation_backward(Activation::Relu, &[zero], &[zero], &[3.0]), [0.0]);
-            assert_eq!(activation_backward(Activation::LeakyRelu(0.5), &[zero], &[zero], &[3.0]), [1.5]);
+            assert_eq!(
+                activation_backward(Activation::LeakyRelu { slope: 0.5 }, &[zero], &[zero], &[3.0]),
+                [1.5]
+            );
         }
     }
 

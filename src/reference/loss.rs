@@ -9,7 +9,7 @@ use crate::{Loss, Reduction, Targets};
 /// ```text
 /// MeanSquaredError               L = sum (y - t)^2                       d_y = 2 (y - t)                  mean: / (B O)
 /// MeanAbsoluteError              L = sum |y - t|                         d_y = sign(y - t)                mean: / (B O)
-/// Huber(delta)                   L = sum (y - t)^2 / 2 near,             d_y = y - t near,
+/// Huber                          L = sum (y - t)^2 / 2 near,             d_y = y - t near,
 ///                                    delta (|y - t| - delta / 2) far     delta sign(y - t) far            mean: / (B O)
 /// BinaryCrossEntropyWithLogits   L = sum log(1 + e^z) - t z              d_z = sigmoid(z) - t             mean: / (B O)
 /// SoftmaxCrossEntropy            L = -sum t log softmax(z), z = outputs  d_z = softmax(z) sum_j t_j - t   mean: / B
@@ -48,21 +48,21 @@ impl Objective<'_> {
     }
 }
 
-/// What each loss is multiplied by.
+/// The weights of classes. Those of rows and elements are part of the targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Weights<'a> {
-    /// One for each row, `[B]`; all 1 if there are none.
-    pub samples: Option<&'a [f64]>,
     /// One for each class, `[O]`, for `SoftmaxCrossEntropy`; all 1 if there are none.
     pub classes: Option<&'a [f64]>,
     /// The share of each target that is spread over the classes, for `SoftmaxCrossEntropy`.
     pub label_smoothing: f64,
 }
 
-/// [`loss`] with weights: each row's loss is multiplied by its sample weight `s`, and cross-entropy's targets
-/// become `w_j ((1 - smoothing) t_j + smoothing / O)`.
+/// [`loss`] with weights: each row's loss is multiplied by the weight `s` of the targets, each element's by
+/// its mask `m`, and cross-entropy's targets become `w_j ((1 - smoothing) t_j + smoothing / O)`. A row or an
+/// element of weight 0 is not read.
 ///
-/// A mean divides by `O sum s`, for cross-entropy by `sum s`, or by `sum s w_class` where targets are classes.
+/// A mean divides by `O sum s`, with a mask by `sum s m`, for cross-entropy by `sum s`, or by `sum s w_class`
+/// where targets are classes.
 ///
 /// # Panics
 /// As [`loss`].
@@ -77,14 +77,15 @@ pub fn weighted_loss(
     let batch = outputs.len() / n_outputs;
     let (mut sum, mut terms, mut d_outputs) = (0.0, 0.0, Vec::new());
     for (row, y) in outputs.chunks_exact(n_outputs).enumerate() {
-        let sample = weights.samples.map_or(1.0, |samples| samples[row]);
+        let sample = targets.row_weights().map_or(1.0, |samples| samples[row]);
+        if sample == 0.0 {
+            d_outputs.extend(vec![0.0; n_outputs]);
+            continue;
+        }
         let class_weight = |j: usize| weights.classes.map_or(1.0, |classes| classes[j]);
-        let (t, of_mean) = match targets {
-            Targets::Values(t) => {
-                assert_eq!(t.len(), outputs.len(), "target values are [batch, n_outputs]");
-                (t[row * n_outputs..][..n_outputs].to_vec(), 1.0)
-            }
-            Targets::Classes(classes) => {
+        let (t, of_mean) = match targets.classes() {
+            None => (values_of(&targets, row, outputs.len(), n_outputs), 1.0),
+            Some(classes) => {
                 assert!(loss == Loss::SoftmaxCrossEntropy, "{loss:?} compares values, not classes");
                 assert_eq!(classes.len(), batch, "target classes are [batch]");
                 let class = classes[row] as usize;
@@ -98,8 +99,18 @@ pub fn weighted_loss(
             terms += sample * of_mean;
             cross_entropy(y, &(0..n_outputs).map(smoothed).collect::<Vec<_>>())
         } else {
-            terms += sample * n_outputs as f64;
-            let each: Vec<_> = y.iter().zip(&t).map(|(&y, &t)| element_loss(loss, y, t)).collect();
+            let mask = targets
+                .element_mask()
+                .map_or(vec![1.0; n_outputs], |mask| mask[row * n_outputs..][..n_outputs].to_vec());
+            terms += sample * mask.iter().sum::<f64>();
+            let element = |j: usize| match mask[j] {
+                0.0 => (0.0, 0.0),
+                weight => {
+                    let (value, slope) = element_loss(loss, y[j], t[j]);
+                    (weight * value, weight * slope)
+                }
+            };
+            let each: Vec<_> = (0..n_outputs).map(element).collect();
             (each.iter().map(|each| each.0).sum(), each.iter().map(|each| each.1).collect())
         };
         sum += sample * value;
@@ -116,6 +127,25 @@ pub fn weighted_loss(
     (sum * scale, d_outputs)
 }
 
+/// The target values of a row.
+fn values_of(targets: &Targets<'_, f64>, row: usize, count: usize, n_outputs: usize) -> Vec<f64> {
+    let t = targets.values().unwrap_or_default();
+    assert_eq!(t.len(), count, "target values are [batch, n_outputs]");
+    t[row * n_outputs..][..n_outputs].to_vec()
+}
+
+/// The rows of `x` `[B, I]`, with 0 in those of weight 0, which are not read.
+pub(super) fn read_rows(x: &[f64], targets: &Targets<'_, f64>, batch: usize, n_outputs: usize) -> Vec<f64> {
+    let weighs = |row: usize| {
+        targets.row_weights().is_none_or(|weights| weights[row] != 0.0)
+            && targets
+                .element_mask()
+                .is_none_or(|mask| mask[row * n_outputs..][..n_outputs] != vec![0.0; n_outputs])
+    };
+    let rows = x.chunks_exact(x.len() / batch).enumerate();
+    rows.flat_map(|(row, x)| if weighs(row) { x.to_vec() } else { vec![0.0; x.len()] }).collect()
+}
+
 /// One element's loss and slope, of a loss that is a sum over elements.
 fn element_loss(loss: Loss, y: f64, t: f64) -> (f64, f64) {
     let difference = y - t;
@@ -123,8 +153,8 @@ fn element_loss(loss: Loss, y: f64, t: f64) -> (f64, f64) {
         Loss::MeanSquaredError => (difference * difference, 2.0 * difference),
         Loss::MeanAbsoluteError if difference == 0.0 => (0.0, 0.0),
         Loss::MeanAbsoluteError => (difference.abs(), difference.signum()),
-        Loss::Huber(delta) if difference.abs() <= delta => (0.5 * difference * difference, difference),
-        Loss::Huber(delta) => (delta * (difference.abs() - 0.5 * delta), delta * difference.signum()),
+        Loss::Huber { delta } if difference.abs() <= delta => (0.5 * difference * difference, difference),
+        Loss::Huber { delta } => (delta * (difference.abs() - 0.5 * delta), delta * difference.signum()),
         Loss::BinaryCrossEntropyWithLogits => {
             (y.max(0.0) - t * y + (-y.abs()).exp().ln_1p(), 1.0 / (1.0 + (-y).exp()) - t)
         }
@@ -164,7 +194,7 @@ mod tests {
         }
         for reduction in [Reduction::Mean, Reduction::Sum] {
             let of = |targets| loss(Loss::SoftmaxCrossEntropy, reduction, &logits, targets, 3);
-            assert_eq!(of(Targets::Classes(&CLASSES)), of(Targets::Values(&t)));
+            assert_eq!(of(Targets::from(&CLASSES)), of(Targets::from(&t)));
         }
     }
 
@@ -172,11 +202,11 @@ mod tests {
     fn means_divide_the_squared_error_by_its_elements_and_the_cross_entropy_by_its_rows() {
         let y = [1.0, 2.0, 3.0, 4.0];
         let t = [0.0, 2.0, 5.0, 3.0];
-        let squared = |reduction| loss(Loss::MeanSquaredError, reduction, &y, Targets::Values(&t), 2);
+        let squared = |reduction| loss(Loss::MeanSquaredError, reduction, &y, Targets::from(&t), 2);
         assert_eq!(squared(Reduction::Sum), (6.0, vec![2.0, 0.0, -4.0, 2.0]));
         assert_eq!(squared(Reduction::Mean), (1.5, vec![0.5, 0.0, -1.0, 0.5]));
         let cross =
-            |reduction| loss(Loss::SoftmaxCrossEntropy, reduction, &[0.0; 4], Targets::Classes(&[0, 1]), 2).0;
+            |reduction| loss(Loss::SoftmaxCrossEntropy, reduction, &[0.0; 4], Targets::from(&[0, 1]), 2).0;
         assert!((cross(Reduction::Sum) - 2.0 * 2.0_f64.ln()).abs() < 1e-15);
         assert!((cross(Reduction::Mean) - 2.0_f64.ln()).abs() < 1e-15);
     }
@@ -185,7 +215,7 @@ mod tests {
     fn large_logits_do_not_overflow() {
         assert_eq!(activate(Activation::Softmax, &[1000.0, 0.0]), [1.0, 0.0]);
         let of = |class| {
-            loss(Loss::SoftmaxCrossEntropy, Reduction::Sum, &[1000.0, 0.0], Targets::Classes(&[class]), 2)
+            loss(Loss::SoftmaxCrossEntropy, Reduction::Sum, &[1000.0, 0.0], Targets::from(&[class]), 2)
         };
         assert_eq!(of(0), (0.0, vec![0.0, 0.0]));
         assert_eq!(of(1), (1000.0, vec![1.0, -1.0]));

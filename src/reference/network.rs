@@ -5,7 +5,7 @@ use crate::{Activation, Element, LayerKind, Loss, Network, Reduction, Targets};
 use super::activation::{activate, activation_backward};
 use super::dense::{bias_gradient, dense, input_gradient, weight_gradient};
 use super::layer_norm::{layer_norm, layer_norm_backward};
-use super::loss::{Objective, weighted_loss};
+use super::loss::{Objective, read_rows, weighted_loss};
 
 /// A layer: `y = f(x W^T + b)`, or `y = f(w (x - mean x) / sqrt(var x + epsilon) + b)`.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,6 +185,8 @@ impl Model {
         batch: usize,
         objective: Objective<'_>,
     ) -> (f64, Gradients) {
+        let last = self.layers.last().expect("a network has at least one layer");
+        let x = &read_rows(x, &targets, batch, last.outputs);
         let passes = self.passes(x, batch);
         let (layer, pass) = self.last(&passes);
         let on_logits = matches!(
@@ -373,7 +375,7 @@ pub(super) mod tests {
         let last = HIDDEN.into_iter().filter(|&last| last != Activation::SquaredClippedRelu);
         for hidden in HIDDEN {
             for last in last.clone().chain([Activation::Softmax]) {
-                check_gradients(&model(hidden, last), Targets::Values(&t), Loss::MeanSquaredError);
+                check_gradients(&model(hidden, last), Targets::from(&t), Loss::MeanSquaredError);
             }
         }
     }
@@ -383,7 +385,7 @@ pub(super) mod tests {
         let scaler = Some(vec![(0.5, 2.0), (-1.0, 0.25), (0.0, 1.0), (3.0, 5.0)]);
         let model = Model { scaler, ..model(Activation::Tanh, Activation::Identity) };
         let t = uniform(41, BATCH * 3);
-        check_gradients(&model, Targets::Values(&t), Loss::MeanSquaredError);
+        check_gradients(&model, Targets::from(&t), Loss::MeanSquaredError);
     }
 
     #[test]
@@ -393,8 +395,8 @@ pub(super) mod tests {
         for hidden in HIDDEN {
             for last in [Activation::Identity, Activation::Tanh, Activation::Softmax] {
                 let model = model(hidden, last);
-                check_gradients(&model, Targets::Values(&t), Loss::SoftmaxCrossEntropy);
-                check_gradients(&model, Targets::Classes(&CLASSES), Loss::SoftmaxCrossEntropy);
+                check_gradients(&model, Targets::from(&t), Loss::SoftmaxCrossEntropy);
+                check_gradients(&model, Targets::from(&CLASSES), Loss::SoftmaxCrossEntropy);
             }
         }
     }
@@ -424,7 +426,7 @@ pub(super) mod tests {
     fn softmax_on_top_changes_the_outputs_but_not_the_cross_entropy() {
         let x = uniform(31, BATCH * 4);
         let loss_of = |last| {
-            let targets = Targets::Classes(&CLASSES);
+            let targets = Targets::from(&CLASSES);
             model(Activation::Tanh, last).loss_and_gradient(
                 &x,
                 targets,
@@ -443,7 +445,7 @@ pub(super) mod tests {
         let x = uniform(31, BATCH * 4);
         let mut model = model(Activation::Tanh, Activation::Identity);
         let before = model.parameters();
-        let targets = Targets::Classes(&CLASSES);
+        let targets = Targets::from(&CLASSES);
         let (loss_before, gradient) =
             model.loss_and_gradient(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean);
         let returned =

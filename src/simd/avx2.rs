@@ -1,13 +1,13 @@
-//! AVX2 with FMA: a line is a pair of 256-bit registers, the low half first.
+//! AVX2 and FMA lanes: a line is a pair of 256-bit registers, the low half first.
 
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
 use crate::simd::float_bits::{Eighths, LOWEST_SHIFTED};
-use crate::simd::lanes::{Arithmetic, GROUP, Lanes, check_rows, part_of};
+use crate::simd::lanes::{Arithmetic, GROUP, Lanes, RowShape, part_of};
 use crate::simd::scalar::CacheLine;
 
-/// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
+/// Token that proves that the CPU has AVX2 and FMA. Only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
 pub struct Avx2<T>(PhantomData<T>);
 
@@ -21,20 +21,37 @@ impl<T: 'static> Avx2<T> {
 /// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`.
 const NEAREST: i32 = 8;
 
+/// Runs `f` compiled for AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+/// Operations that take and give vectors only: for each the instruction, or the function of a register, that does it.
+macro_rules! values {
+    ($($operation:ident($($operand:ident),+) = $instruction:path;)+) => {$(
+        #[inline(always)]
+        fn $operation(self, $($operand: Self::Vector),+) -> Self::Vector {
+            // SAFETY: the token proves the features, and no operand is in memory.
+            unsafe { [$instruction($($operand[0]),+), $instruction($($operand[1]),+)] }
+        }
+    )+};
+}
+
 impl Avx2<f32> {
-    /// A quad, from lane `first` on, of a line and of the fourth after it; 0 where there is none.
+    /// The groups from lane `first` on of lines `line` and `line + 4`; 0 where there is no line.
     #[inline(always)]
     fn load_groups(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m256 {
         let (low, high) =
             (part_of::<_, GROUP, _>(lines, line, first), part_of::<_, GROUP, _>(lines, line + 4, first));
-        // SAFETY: the token proves the features; each quad has as many elements as are loaded.
+        // SAFETY: the token proves the features; each group has as many elements as are loaded.
         unsafe {
             let low = _mm256_castps128_ps256(_mm_loadu_ps(low.as_ptr()));
             _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(high.as_ptr()))
         }
     }
 
-    /// The half of [`Lanes::columns`] that eight lines from `line` on make.
+    /// The half of [`Lanes::columns`] of the eight lines from `line` on.
     #[inline(always)]
     fn half_columns(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> [__m256; GROUP] {
         let (a, b) = (self.load_groups(lines, line, first), self.load_groups(lines, line + 1, first));
@@ -53,11 +70,59 @@ impl Avx2<f32> {
     }
 }
 
+/// [`Arithmetic::abs`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn abs_ps(a: __m256) -> __m256 {
+    _mm256_andnot_ps(_mm256_set1_ps(-0.0), a)
+}
+
+/// [`Arithmetic::flip_sign`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn flip_sign_ps(magnitude: __m256, sign: __m256) -> __m256 {
+    _mm256_xor_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0)))
+}
+
+/// [`Arithmetic::power_from_low_bits`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn power_from_low_bits_ps(a: __m256) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a)))
+}
+
+/// [`Arithmetic::select`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn select_ps(mask: __m256, a: __m256, b: __m256) -> __m256 {
+    _mm256_blendv_ps(b, a, mask)
+}
+
 impl Arithmetic for Avx2<f32> {
     type Element = f32;
     type Vector = [__m256; 2];
     type Mask = [__m256; 2];
     const LOOKS_UP: bool = true;
+
+    values! {
+        add(a, b) = _mm256_add_ps;
+        sub(a, b) = _mm256_sub_ps;
+        mul(a, b) = _mm256_mul_ps;
+        div(a, b) = _mm256_div_ps;
+        mul_add(a, b, c) = _mm256_fmadd_ps;
+        neg_mul_add(a, b, c) = _mm256_fnmadd_ps;
+        max(a, b) = _mm256_max_ps;
+        min(a, b) = _mm256_min_ps;
+        abs(a) = abs_ps;
+        flip_sign(magnitude, sign) = flip_sign_ps;
+        sqrt(a) = _mm256_sqrt_ps;
+        round(a) = _mm256_round_ps::<NEAREST>;
+        power_from_low_bits(a) = power_from_low_bits_ps;
+        lt(a, b) = _mm256_cmp_ps::<_CMP_LT_OQ>;
+        le(a, b) = _mm256_cmp_ps::<_CMP_LE_OQ>;
+        eq(a, b) = _mm256_cmp_ps::<_CMP_EQ_OQ>;
+        select(mask, a, b) = select_ps;
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
@@ -65,91 +130,11 @@ impl Arithmetic for Avx2<f32> {
         unsafe { [_mm256_set1_ps(x); 2] }
     }
     #[inline(always)]
-    fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn sub(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn max(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn min(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_min_ps(a[0], b[0]), _mm256_min_ps(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_fnmadd_ps(a[0], b[0], c[0]), _mm256_fnmadd_ps(a[1], b[1], c[1])] }
-    }
-    #[inline(always)]
-    fn abs(self, a: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let sign = _mm256_set1_ps(-0.0);
-            [_mm256_andnot_ps(sign, a[0]), _mm256_andnot_ps(sign, a[1])]
-        }
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: [__m256; 2], sign: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let bit = _mm256_set1_ps(-0.0);
-            [
-                _mm256_xor_ps(magnitude[0], _mm256_and_ps(sign[0], bit)),
-                _mm256_xor_ps(magnitude[1], _mm256_and_ps(sign[1], bit)),
-            ]
-        }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])] }
-    }
-    #[inline(always)]
-    fn round(self, a: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_round_ps::<NEAREST>(a[0]), _mm256_round_ps::<NEAREST>(a[1])] }
-    }
-    #[inline(always)]
-    fn power_from_low_bits(self, a: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let bits = [_mm256_castps_si256(a[0]), _mm256_castps_si256(a[1])];
-            [
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits[0])),
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits[1])),
-            ]
-        }
-    }
-    #[inline(always)]
     fn by_eighth(self, e: &Eighths<[__m256; 2]>, table: &[f32; 8]) -> [__m256; 2] {
         // SAFETY: the token proves the features; the table has as many elements as are loaded.
         unsafe {
             let table = _mm256_loadu_ps(table.as_ptr());
-            // The last three bits of a lane select.
+            // The instruction takes the last three bits of a lane as the index.
             let [low, high] = e.shifted;
             [
                 _mm256_permutevar8x32_ps(table, _mm256_castps_si256(low)),
@@ -165,40 +150,16 @@ impl Arithmetic for Avx2<f32> {
     fn scale_by_floor(self, a: [__m256; 2], e: &Eighths<[__m256; 2]>) -> [__m256; 2] {
         [scale_by_floor_ps(self, a[0], e.shifted[0]), scale_by_floor_ps(self, a[1], e.shifted[1])]
     }
-    #[inline(always)]
-    fn lt(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn le(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_ps::<_CMP_LE_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LE_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn eq(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_ps::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_EQ_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn select(self, mask: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_blendv_ps(b[0], a[0], mask[0]), _mm256_blendv_ps(b[1], a[1], mask[1])] }
-    }
 }
 
 impl Lanes for Avx2<f32> {
-    /// Six pairs are 12 of the 16 registers; the rest hold a row of `B`, a broadcast, and slack.
+    /// Six pairs take 12 of the 16 registers. The others hold a row of `B`, a broadcast and temporaries.
     const ACCUMULATORS: usize = 6;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
         // SAFETY: the token proves the features.
-        unsafe { inner(f) }
+        unsafe { vectorize(f) }
     }
     #[inline(always)]
     fn load(self, line: &CacheLine<[f32; 16]>) -> [__m256; 2] {
@@ -220,7 +181,7 @@ impl Lanes for Avx2<f32> {
     #[inline(always)]
     fn load_slice(self, x: &[f32]) -> [__m256; 2] {
         let [low, high] = self.first(x.len());
-        // A high half past the end is masked out entirely, but its address must stay in the slice.
+        // A high half past the end is masked entirely, but its address must stay in the slice.
         let p = x.as_ptr();
         let q = p.wrapping_add(8.min(x.len()));
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
@@ -276,13 +237,13 @@ impl Lanes for Avx2<f32> {
             let ab4 = _mm256_add_ps(ab_low, _mm256_permute2f128_ps::<0x31>(a8, b8));
             let cd_low = _mm256_permute2f128_ps::<0x20>(c8, d8);
             let cd4 = _mm256_add_ps(cd_low, _mm256_permute2f128_ps::<0x31>(c8, d8));
-            // Two of `a` and two of `c` in the first half, of `b` and `d` in the other.
+            // The first half holds two partial sums of `a` and two of `c`, the other half those of `b` and `d`.
             let low = _mm256_shuffle_ps::<0x44>(ab4, cd4);
             let all2 = _mm256_add_ps(low, _mm256_shuffle_ps::<0xee>(ab4, cd4));
             let all1 = _mm256_add_ps(_mm256_permute_ps::<0x88>(all2), _mm256_permute_ps::<0xdd>(all2));
             let (ac, bd) = (_mm256_castps256_ps128(all1), _mm256_extractf128_ps::<1>(all1));
-            let quad = _mm_unpacklo_ps(ac, bd);
-            [_mm256_set_m128(quad, quad); 2]
+            let group = _mm_unpacklo_ps(ac, bd);
+            [_mm256_set_m128(group, group); 2]
         }
     }
     #[inline(always)]
@@ -320,14 +281,11 @@ impl Lanes for Avx2<f32> {
     #[inline(always)]
     fn interleave(self, a: [__m256; 2], b: [__m256; 2]) -> ([__m256; 2], [__m256; 2]) {
         // SAFETY: the token proves the features.
-        let [first, second] = unsafe {
-            [
+        unsafe {
+            let [first, second] = [
                 (_mm256_unpacklo_ps(a[0], b[0]), _mm256_unpackhi_ps(a[0], b[0])),
                 (_mm256_unpacklo_ps(a[1], b[1]), _mm256_unpackhi_ps(a[1], b[1])),
-            ]
-        };
-        // SAFETY: the token proves the features.
-        unsafe {
+            ];
             (
                 [
                     _mm256_permute2f128_ps::<0x20>(first.0, first.1),
@@ -349,18 +307,18 @@ impl Lanes for Avx2<f32> {
     }
 
     #[inline(always)]
-    fn load_group(self, quad: &[f32; GROUP]) -> [__m256; 2] {
+    fn load_group(self, group: &[f32; GROUP]) -> [__m256; 2] {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
         unsafe {
             [{
-                let quad = _mm_loadu_ps(quad.as_ptr());
-                _mm256_set_m128(quad, quad)
+                let group = _mm_loadu_ps(group.as_ptr());
+                _mm256_set_m128(group, group)
             }; 2]
         }
     }
     #[inline(always)]
-    fn load_rows(self, x: &[f32], shape: (usize, usize)) -> [__m256; 2] {
-        check_rows(x, shape);
+    fn load_rows(self, x: &[f32], shape: RowShape) -> [__m256; 2] {
+        shape.check(x);
         let [a, b, c, d] = [
             row_ps(self, x, 0, shape),
             row_ps(self, x, 1, shape),
@@ -384,7 +342,7 @@ impl Lanes for Avx2<f32> {
     }
 }
 
-/// [`Arithmetic::exp2_floor`] of half a line.
+/// [`Arithmetic::exp2_floor`] of a register.
 #[inline(always)]
 fn exp2_floor_ps(_: Avx2<f32>, shifted: __m256) -> __m256 {
     // SAFETY: the token proves the features.
@@ -395,12 +353,12 @@ fn exp2_floor_ps(_: Avx2<f32>, shifted: __m256) -> __m256 {
     }
 }
 
-/// [`Arithmetic::scale_by_floor`] of half a line.
+/// [`Arithmetic::scale_by_floor`] of a register.
 #[inline(always)]
 fn scale_by_floor_ps(_: Avx2<f32>, a: __m256, shifted: __m256) -> __m256 {
     // SAFETY: the token proves the features.
     unsafe {
-        // In two factors, as by default: n with the bias twice, and from it half of n with the bias, and the rest.
+        // In two factors, as by default. `twice` is n plus two biases; its halves are the exponent fields of the factors.
         let bits = _mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127 * 8 - 0x49c0_0000));
         let twice = _mm256_srli_epi32::<3>(bits);
         let half = _mm256_srli_epi32::<1>(twice);
@@ -412,7 +370,7 @@ fn scale_by_floor_ps(_: Avx2<f32>, a: __m256, shifted: __m256) -> __m256 {
 }
 
 impl Avx2<f64> {
-    /// Two lanes, from `first` on, of a line and of the second after it; 0 where there is none.
+    /// Two lanes from `first` on of lines `line` and `line + 2`; 0 where there is no line.
     #[inline(always)]
     fn load_pairs(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m256d {
         let (low, high) =
@@ -424,7 +382,7 @@ impl Avx2<f64> {
         }
     }
 
-    /// The half of two of [`Lanes::columns`] that four lines from `line` on make.
+    /// The half of two columns of [`Lanes::columns`] of the four lines from `line` on.
     #[inline(always)]
     fn half_columns(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> [__m256d; 2] {
         let (a, b) = (self.load_pairs(lines, line, first), self.load_pairs(lines, line + 1, first));
@@ -433,129 +391,74 @@ impl Avx2<f64> {
     }
 }
 
+/// [`Arithmetic::abs`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn abs_pd(a: __m256d) -> __m256d {
+    _mm256_andnot_pd(_mm256_set1_pd(-0.0), a)
+}
+
+/// [`Arithmetic::flip_sign`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn flip_sign_pd(magnitude: __m256d, sign: __m256d) -> __m256d {
+    _mm256_xor_pd(magnitude, _mm256_and_pd(sign, _mm256_set1_pd(-0.0)))
+}
+
+/// [`Arithmetic::power_from_low_bits`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn power_from_low_bits_pd(a: __m256d) -> __m256d {
+    _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(a)))
+}
+
+/// [`Arithmetic::select`] of a register.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn select_pd(mask: __m256d, a: __m256d, b: __m256d) -> __m256d {
+    _mm256_blendv_pd(b, a, mask)
+}
+
 impl Arithmetic for Avx2<f64> {
     type Element = f64;
     type Vector = [__m256d; 2];
     type Mask = [__m256d; 2];
+
+    values! {
+        add(a, b) = _mm256_add_pd;
+        sub(a, b) = _mm256_sub_pd;
+        mul(a, b) = _mm256_mul_pd;
+        div(a, b) = _mm256_div_pd;
+        mul_add(a, b, c) = _mm256_fmadd_pd;
+        neg_mul_add(a, b, c) = _mm256_fnmadd_pd;
+        max(a, b) = _mm256_max_pd;
+        min(a, b) = _mm256_min_pd;
+        abs(a) = abs_pd;
+        flip_sign(magnitude, sign) = flip_sign_pd;
+        sqrt(a) = _mm256_sqrt_pd;
+        round(a) = _mm256_round_pd::<NEAREST>;
+        power_from_low_bits(a) = power_from_low_bits_pd;
+        lt(a, b) = _mm256_cmp_pd::<_CMP_LT_OQ>;
+        le(a, b) = _mm256_cmp_pd::<_CMP_LE_OQ>;
+        eq(a, b) = _mm256_cmp_pd::<_CMP_EQ_OQ>;
+        select(mask, a, b) = select_pd;
+    }
 
     #[inline(always)]
     fn splat(self, x: f64) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe { [_mm256_set1_pd(x); 2] }
     }
-    #[inline(always)]
-    fn add(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_add_pd(a[0], b[0]), _mm256_add_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn sub(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_sub_pd(a[0], b[0]), _mm256_sub_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn mul(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_mul_pd(a[0], b[0]), _mm256_mul_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn div(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_div_pd(a[0], b[0]), _mm256_div_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn max(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_max_pd(a[0], b[0]), _mm256_max_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn min(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_min_pd(a[0], b[0]), _mm256_min_pd(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: [__m256d; 2], b: [__m256d; 2], c: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_fmadd_pd(a[0], b[0], c[0]), _mm256_fmadd_pd(a[1], b[1], c[1])] }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: [__m256d; 2], b: [__m256d; 2], c: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_fnmadd_pd(a[0], b[0], c[0]), _mm256_fnmadd_pd(a[1], b[1], c[1])] }
-    }
-    #[inline(always)]
-    fn abs(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let sign = _mm256_set1_pd(-0.0);
-            [_mm256_andnot_pd(sign, a[0]), _mm256_andnot_pd(sign, a[1])]
-        }
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: [__m256d; 2], sign: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let bit = _mm256_set1_pd(-0.0);
-            [
-                _mm256_xor_pd(magnitude[0], _mm256_and_pd(sign[0], bit)),
-                _mm256_xor_pd(magnitude[1], _mm256_and_pd(sign[1], bit)),
-            ]
-        }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_sqrt_pd(a[0]), _mm256_sqrt_pd(a[1])] }
-    }
-    #[inline(always)]
-    fn round(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_round_pd::<NEAREST>(a[0]), _mm256_round_pd::<NEAREST>(a[1])] }
-    }
-    #[inline(always)]
-    fn power_from_low_bits(self, a: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe {
-            let bits = [_mm256_castpd_si256(a[0]), _mm256_castpd_si256(a[1])];
-            [
-                _mm256_castsi256_pd(_mm256_slli_epi64::<52>(bits[0])),
-                _mm256_castsi256_pd(_mm256_slli_epi64::<52>(bits[1])),
-            ]
-        }
-    }
-    #[inline(always)]
-    fn lt(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_pd::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_LT_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn le(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_pd::<_CMP_LE_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_LE_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn eq(self, a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_cmp_pd::<_CMP_EQ_OQ>(a[0], b[0]), _mm256_cmp_pd::<_CMP_EQ_OQ>(a[1], b[1])] }
-    }
-    #[inline(always)]
-    fn select(self, mask: [__m256d; 2], a: [__m256d; 2], b: [__m256d; 2]) -> [__m256d; 2] {
-        // SAFETY: the token proves the features.
-        unsafe { [_mm256_blendv_pd(b[0], a[0], mask[0]), _mm256_blendv_pd(b[1], a[1], mask[1])] }
-    }
 }
 
 impl Lanes for Avx2<f64> {
+    /// As in `f32`.
     const ACCUMULATORS: usize = 6;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
         // SAFETY: the token proves the features.
-        unsafe { inner(f) }
+        unsafe { vectorize(f) }
     }
     #[inline(always)]
     fn load(self, line: &CacheLine<[f64; 8]>) -> [__m256d; 2] {
@@ -577,7 +480,7 @@ impl Lanes for Avx2<f64> {
     #[inline(always)]
     fn load_slice(self, x: &[f64]) -> [__m256d; 2] {
         let [low, high] = self.first(x.len());
-        // A high half past the end is masked out entirely, but its address must stay in the slice.
+        // A high half past the end is masked entirely, but its address must stay in the slice.
         let p = x.as_ptr();
         let q = p.wrapping_add(4.min(x.len()));
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
@@ -628,7 +531,7 @@ impl Lanes for Avx2<f64> {
         unsafe {
             let (a4, b4) = (_mm256_add_pd(a[0], a[1]), _mm256_add_pd(b[0], b[1]));
             let (c4, d4) = (_mm256_add_pd(c[0], c[1]), _mm256_add_pd(d[0], d[1]));
-            // Two of `a` and two of `c`, then of `b` and of `d`.
+            // Two partial sums of `a` and two of `c`, then those of `b` and `d`.
             let ac_low = _mm256_permute2f128_pd::<0x20>(a4, c4);
             let ac2 = _mm256_add_pd(ac_low, _mm256_permute2f128_pd::<0x31>(a4, c4));
             let bd_low = _mm256_permute2f128_pd::<0x20>(b4, d4);
@@ -658,14 +561,11 @@ impl Lanes for Avx2<f64> {
     #[inline(always)]
     fn interleave(self, a: [__m256d; 2], b: [__m256d; 2]) -> ([__m256d; 2], [__m256d; 2]) {
         // SAFETY: the token proves the features.
-        let [first, second] = unsafe {
-            [
+        unsafe {
+            let [first, second] = [
                 (_mm256_unpacklo_pd(a[0], b[0]), _mm256_unpackhi_pd(a[0], b[0])),
                 (_mm256_unpacklo_pd(a[1], b[1]), _mm256_unpackhi_pd(a[1], b[1])),
-            ]
-        };
-        // SAFETY: the token proves the features.
-        unsafe {
+            ];
             (
                 [
                     _mm256_permute2f128_pd::<0x20>(first.0, first.1),
@@ -688,13 +588,13 @@ impl Lanes for Avx2<f64> {
     }
 
     #[inline(always)]
-    fn load_group(self, quad: &[f64; GROUP]) -> [__m256d; 2] {
+    fn load_group(self, group: &[f64; GROUP]) -> [__m256d; 2] {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
-        unsafe { [_mm256_loadu_pd(quad.as_ptr()); 2] }
+        unsafe { [_mm256_loadu_pd(group.as_ptr()); 2] }
     }
     #[inline(always)]
-    fn load_rows(self, x: &[f64], shape: (usize, usize)) -> [__m256d; 2] {
-        check_rows(x, shape);
+    fn load_rows(self, x: &[f64], shape: RowShape) -> [__m256d; 2] {
+        shape.check(x);
         [row_pd(self, x, 0, shape), row_pd(self, x, 1, shape)]
     }
     #[inline(always)]
@@ -711,9 +611,9 @@ impl Lanes for Avx2<f64> {
     }
 }
 
-/// Row `r` of up to four elements, 0 past its end and past the last row.
+/// Row `r` of up to four elements; 0 past its end and past the last row.
 #[inline(always)]
-fn row_ps(_: Avx2<f32>, x: &[f32], r: usize, (rows, cols): (usize, usize)) -> __m128 {
+fn row_ps(_: Avx2<f32>, x: &[f32], r: usize, RowShape { rows, cols }: RowShape) -> __m128 {
     let Some(x) = x.get(r * cols..).filter(|x| r < rows && x.len() >= cols) else {
         // SAFETY: the token proves the features.
         return unsafe { _mm_setzero_ps() };
@@ -725,9 +625,9 @@ fn row_ps(_: Avx2<f32>, x: &[f32], r: usize, (rows, cols): (usize, usize)) -> __
     }
 }
 
-/// Row `r` of up to four elements, 0 past its end and past the last row.
+/// Row `r` of up to four elements; 0 past its end and past the last row.
 #[inline(always)]
-fn row_pd(_: Avx2<f64>, x: &[f64], r: usize, (rows, cols): (usize, usize)) -> __m256d {
+fn row_pd(_: Avx2<f64>, x: &[f64], r: usize, RowShape { rows, cols }: RowShape) -> __m256d {
     let Some(x) = x.get(r * cols..).filter(|x| r < rows && x.len() >= cols) else {
         // SAFETY: the token proves the features.
         return unsafe { _mm256_setzero_pd() };

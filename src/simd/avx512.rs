@@ -1,14 +1,14 @@
-//! AVX-512 (F, VL, DQ, BW): a line is one 512-bit register.
+//! AVX-512 lanes (F, VL, DQ, BW): a line is one 512-bit register.
 
 use core::arch::asm;
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
 use crate::simd::float_bits::{Eighths, LOWEST_SHIFTED};
-use crate::simd::lanes::{Arithmetic, GROUP, Lanes, check_rows, part_of};
+use crate::simd::lanes::{Arithmetic, GROUP, Lanes, RowShape, part_of};
 use crate::simd::scalar::CacheLine;
 
-/// Proof that the CPU has AVX-512; only [`Avx512::detect`] makes one.
+/// Token that proves that the CPU has AVX-512. Only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
 pub struct Avx512<T>(PhantomData<T>);
 
@@ -24,15 +24,16 @@ impl<T: 'static> Avx512<T> {
     }
 }
 
-/// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`, which `roundscale` takes with scale 0.
+/// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`, for `roundscale` with scale 0.
 const NEAREST: i32 = 8;
 
-/// The categories of `fpclass` that [`Arithmetic::flushed`] makes 0.
+/// Categories of `fpclass` that [`Arithmetic::flushed`] replaces by 0.
 const DENORMAL_OR_MINUS_ZERO: i32 = 0x20 | 0x04;
 
-/// For rows of `cols` elements that follow one another, which of them belongs in each lane of a line of quads; in lanes past a
-/// row the last element of the vector, which is 0 where there are such lanes.
-const fn into_quads<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
+/// Permutations from consecutive rows to groups, for each number of columns: the index of the element for each lane.
+///
+/// Lanes past a row take the last lane of the vector, which is 0 whenever there are such lanes.
+const fn into_groups<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
     let mut from = [[LANES as u8 - 1; LANES]; GROUP + 1];
     let mut cols = 1;
     while cols <= GROUP {
@@ -48,8 +49,10 @@ const fn into_quads<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
     from
 }
 
-/// The other way round: which lane of a line of quads belongs in each place of the rows; garbage past them.
-const fn out_of_quads<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
+/// Permutations from groups to consecutive rows, for each number of columns: the lane of the group for each element.
+///
+/// Places past the rows are garbage.
+const fn out_of_groups<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
     let mut from = [[0; LANES]; GROUP + 1];
     let mut cols = 1;
     while cols <= GROUP {
@@ -63,9 +66,27 @@ const fn out_of_quads<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
     from
 }
 
+/// Runs `f` compiled for AVX-512.
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
+/// Operations that take and give vectors only: for each the instruction, or the function of a register, that does it.
+macro_rules! values {
+    (-> $result:ident; $($operation:ident($($operand:ident),+) = $instruction:path;)+) => {$(
+        #[inline(always)]
+        fn $operation(self, $($operand: Self::Vector),+) -> Self::$result {
+            // SAFETY: the token proves the features, and no operand is in memory.
+            unsafe { $instruction($($operand),+) }
+        }
+    )+};
+}
+
 impl Avx512<f32> {
-    /// In each lane that one of `a` which row `cols` of the table says. Expanding and compressing do it without a table, but
-    /// wait for what was in their result's register before.
+    /// The permutation of `a` in row `cols` of a table.
+    ///
+    /// Expanding and compressing instructions need no table, but depend on the previous value of their result register.
     #[inline(always)]
     fn permuted(self, from: &[[u8; 16]; GROUP + 1], cols: usize, a: __m512) -> __m512 {
         // SAFETY: the token proves the features; a row of the table is as long as what is loaded.
@@ -75,25 +96,25 @@ impl Avx512<f32> {
         }
     }
 
-    /// A quad, from lane `first` on, of a line and of the fourth, eighth and twelfth after it; 0 where there is none.
+    /// The groups from lane `first` on of lines `line`, `line + 4`, `line + 8` and `line + 12`; 0 where there is no line.
     #[inline(always)]
     fn load_groups(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m512 {
         let (a, b) =
             (part_of::<_, GROUP, _>(lines, line, first), part_of::<_, GROUP, _>(lines, line + 4, first));
         let (c, d) =
             (part_of::<_, GROUP, _>(lines, line + 8, first), part_of::<_, GROUP, _>(lines, line + 12, first));
-        // SAFETY: the token proves the features; each quad has as many elements as are loaded.
+        // SAFETY: the token proves the features; each group has as many elements as are loaded.
         unsafe {
-            let quads = _mm512_castps128_ps512(_mm_loadu_ps(a.as_ptr()));
-            let quads = _mm512_insertf32x4::<1>(quads, _mm_loadu_ps(b.as_ptr()));
-            let quads = _mm512_insertf32x4::<2>(quads, _mm_loadu_ps(c.as_ptr()));
-            _mm512_insertf32x4::<3>(quads, _mm_loadu_ps(d.as_ptr()))
+            let groups = _mm512_castps128_ps512(_mm_loadu_ps(a.as_ptr()));
+            let groups = _mm512_insertf32x4::<1>(groups, _mm_loadu_ps(b.as_ptr()));
+            let groups = _mm512_insertf32x4::<2>(groups, _mm_loadu_ps(c.as_ptr()));
+            _mm512_insertf32x4::<3>(groups, _mm_loadu_ps(d.as_ptr()))
         }
     }
 
-    /// Four lines, transposed within each quarter.
+    /// Four lines, each group of four lanes transposed as a 4 x 4 matrix.
     #[inline(always)]
-    fn transpose_quarters(self, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    fn transpose_groups(self, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
         // SAFETY: the token proves the features.
         unsafe {
             let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
@@ -108,11 +129,57 @@ impl Avx512<f32> {
     }
 }
 
+/// [`Arithmetic::flip_sign`].
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn flip_sign_ps(magnitude: __m512, sign: __m512) -> __m512 {
+    _mm512_xor_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0)))
+}
+
+/// [`Arithmetic::power_from_low_bits`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn power_from_low_bits_ps(a: __m512) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)))
+}
+
+/// [`Arithmetic::flushed`].
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn flushed_ps(a: __m512) -> __m512 {
+    _mm512_mask_mov_ps(a, _mm512_fpclass_ps_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_ps())
+}
+
 impl Arithmetic for Avx512<f32> {
     type Element = f32;
     type Vector = __m512;
     type Mask = __mmask16;
     const LOOKS_UP: bool = true;
+
+    values! {
+        -> Vector;
+        add(a, b) = _mm512_add_ps;
+        sub(a, b) = _mm512_sub_ps;
+        mul(a, b) = _mm512_mul_ps;
+        div(a, b) = _mm512_div_ps;
+        mul_add(a, b, c) = _mm512_fmadd_ps;
+        neg_mul_add(a, b, c) = _mm512_fnmadd_ps;
+        max(a, b) = _mm512_max_ps;
+        min(a, b) = _mm512_min_ps;
+        abs(a) = _mm512_abs_ps;
+        flip_sign(magnitude, sign) = flip_sign_ps;
+        sqrt(a) = _mm512_sqrt_ps;
+        round(a) = _mm512_roundscale_ps::<NEAREST>;
+        power_from_low_bits(a) = power_from_low_bits_ps;
+        scale(a, n) = _mm512_scalef_ps;
+        flushed(a) = flushed_ps;
+    }
+    values! {
+        -> Mask;
+        lt(a, b) = _mm512_cmp_ps_mask::<_CMP_LT_OQ>;
+        le(a, b) = _mm512_cmp_ps_mask::<_CMP_LE_OQ>;
+        eq(a, b) = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>;
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -121,76 +188,10 @@ impl Arithmetic for Avx512<f32> {
     }
 
     #[inline(always)]
-    fn add(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_div_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_max_ps(a, b) }
-    }
-    #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_min_ps(a, b) }
-    }
-    #[inline(always)]
-    fn abs(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_abs_ps(a) }
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: __m512, sign: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_xor_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0))) }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_sqrt_ps(a) }
-    }
-    #[inline(always)]
-    fn round(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_roundscale_ps::<NEAREST>(a) }
-    }
-
-    #[inline(always)]
-    fn power_from_low_bits(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
-    }
-    #[inline(always)]
     fn by_eighth(self, e: &Eighths<__m512>, table: &[f32; 8]) -> __m512 {
         // SAFETY: the token proves the features; the table has as many elements as are loaded.
         unsafe {
-            // Twice the table, for the last four bits of a lane select one of sixteen.
+            // The table twice, since the instruction takes the last four bits of a lane as the index.
             let table = _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()));
             _mm512_permutexvar_ps(_mm512_castps_si512(e.shifted), table)
         }
@@ -199,7 +200,7 @@ impl Arithmetic for Avx512<f32> {
     fn exp2_floor(self, e: &Eighths<__m512>) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe {
-            // Three instructions, but ready some cycles before the one of `scale_by_floor`.
+            // Three instructions, but with a few cycles less latency than the one of `scale_by_floor`.
             let lowest = _mm512_set1_ps(LOWEST_SHIFTED);
             let bits = _mm512_castps_si512(_mm512_max_ps(lowest, e.shifted));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_srli_epi32::<3>(bits)))
@@ -207,60 +208,29 @@ impl Arithmetic for Avx512<f32> {
     }
     #[inline(always)]
     fn scale_by_floor(self, a: __m512, e: &Eighths<__m512>) -> __m512 {
-        // The instruction takes the next integer below by itself.
+        // The instruction computes the floor itself.
         self.scale(a, e.value)
     }
-    #[inline(always)]
-    fn scale(self, a: __m512, n: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_scalef_ps(a, n) }
-    }
 
-    #[inline(always)]
-    fn lt(self, a: __m512, b: __m512) -> __mmask16 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
-    }
-    #[inline(always)]
-    fn le(self, a: __m512, b: __m512) -> __mmask16 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) }
-    }
-    #[inline(always)]
-    fn eq(self, a: __m512, b: __m512) -> __mmask16 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
-    }
     #[inline(always)]
     fn select(self, mask: __mmask16, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_mask_blend_ps(mask, b, a) }
     }
-    #[inline(always)]
-    fn flushed(self, a: __m512) -> __m512 {
-        // SAFETY: the token proves the features.
-        unsafe {
-            _mm512_mask_mov_ps(a, _mm512_fpclass_ps_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_ps())
-        }
-    }
 }
 
 impl Lanes for Avx512<f32> {
-    /// Of 32 registers, 24 hold sums; the rest hold one row of `B` (up to 4), a broadcast, and slack.
+    /// 24 of the 32 registers hold accumulators. The others hold a row of `B` (up to 4), a broadcast and temporaries.
     const ACCUMULATORS: usize = 24;
-    /// One row through 2-4-1 on an Intel Xeon, when this came: 38 ns instead of 41.
+    /// Measured on an Intel Xeon with one row through a 2-4-1 network: 38 ns instead of 41.
     const DIVIDES_HALVES: bool = true;
-    /// A line is one register here, and what is known of four lines at a time fits. With AVX2 it would not.
+    /// The operands of four interleaved lines fit into the registers. With AVX2, where a line is two registers, they would not.
     const INTERLEAVES: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
         // SAFETY: the token proves the features.
-        unsafe { inner(f) }
+        unsafe { vectorize(f) }
     }
     #[inline(always)]
     fn load(self, line: &CacheLine<[f32; 16]>) -> __m512 {
@@ -311,7 +281,7 @@ impl Lanes for Avx512<f32> {
     }
     #[inline(always)]
     fn first(self, n: usize) -> __mmask16 {
-        // A shift by the full width would wrap; clamped to 16 lanes it never does.
+        // Clamped to 16, the shift stays below the width of `u32`.
         ((1u32 << n.min(16)) - 1) as __mmask16
     }
 
@@ -329,7 +299,7 @@ impl Lanes for Avx512<f32> {
     fn sums(self, [a, b, c, d]: [__m512; GROUP]) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe {
-            // Eight sums of each of two, then four of each of all, then two and one in every lane of their quarters.
+            // Eight partial sums of two vectors each, then four of all four vectors, then two, then one in every lane of a group.
             let ab8 = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
             let cd8 = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
             let low = _mm512_shuffle_f32x4::<0x88>(ab8, cd8);
@@ -372,7 +342,7 @@ impl Lanes for Avx512<f32> {
 
     #[inline(always)]
     fn columns(self, from: &[CacheLine<[f32; 16]>], first: usize) -> [__m512; GROUP] {
-        self.transpose_quarters([
+        self.transpose_groups([
             self.load_groups(from, 0, first),
             self.load_groups(from, 1, first),
             self.load_groups(from, 2, first),
@@ -381,9 +351,9 @@ impl Lanes for Avx512<f32> {
     }
 
     #[inline(always)]
-    fn load_group(self, quad: &[f32; GROUP]) -> __m512 {
+    fn load_group(self, group: &[f32; GROUP]) -> __m512 {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
-        unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(quad.as_ptr())) }
+        unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(group.as_ptr())) }
     }
     #[inline(always)]
     fn splat_in_groups(self, a: __m512, k: usize) -> __m512 {
@@ -398,20 +368,23 @@ impl Lanes for Avx512<f32> {
         }
     }
     #[inline(always)]
-    fn load_rows(self, x: &[f32], (rows, cols): (usize, usize)) -> __m512 {
-        check_rows(x, (rows, cols));
-        self.permuted(const { &into_quads() }, cols, self.load_few(&x[..rows * cols]))
+    fn load_rows(self, x: &[f32], shape: RowShape) -> __m512 {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
+        self.permuted(const { &into_groups() }, cols, self.load_few(&x[..rows * cols]))
     }
     #[inline(always)]
-    fn store_rows(self, x: &mut [f32], (rows, cols): (usize, usize), v: __m512) {
-        check_rows(x, (rows, cols));
-        self.store_few(&mut x[..rows * cols], self.permuted(const { &out_of_quads() }, cols, v));
+    fn store_rows(self, x: &mut [f32], shape: RowShape, v: __m512) {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
+        self.store_few(&mut x[..rows * cols], self.permuted(const { &out_of_groups() }, cols, v));
     }
 }
 
 impl Avx512<f64> {
-    /// In each lane that one of `a` which row `cols` of the table says. Expanding and compressing do it without a table, but
-    /// wait for what was in their result's register before.
+    /// The permutation of `a` in row `cols` of a table.
+    ///
+    /// Expanding and compressing instructions need no table, but depend on the previous value of their result register.
     #[inline(always)]
     fn permuted(self, from: &[[u8; 8]; GROUP + 1], cols: usize, a: __m512d) -> __m512d {
         // SAFETY: the token proves the features; a row of the table is as long as what is loaded.
@@ -421,23 +394,69 @@ impl Avx512<f64> {
         }
     }
 
-    /// A quad, from lane `first` on, of a line and of the second after it; 0 where there is none.
+    /// The groups from lane `first` on of lines `line` and `line + 2`; 0 where there is no line.
     #[inline(always)]
     fn load_groups(self, lines: &[CacheLine<[f64; 8]>], line: usize, first: usize) -> __m512d {
         let (a, b) =
             (part_of::<_, GROUP, _>(lines, line, first), part_of::<_, GROUP, _>(lines, line + 2, first));
-        // SAFETY: the token proves the features; each quad has as many elements as are loaded.
+        // SAFETY: the token proves the features; each group has as many elements as are loaded.
         unsafe {
-            let quads = _mm512_castpd256_pd512(_mm256_loadu_pd(a.as_ptr()));
-            _mm512_insertf64x4::<1>(quads, _mm256_loadu_pd(b.as_ptr()))
+            let groups = _mm512_castpd256_pd512(_mm256_loadu_pd(a.as_ptr()));
+            _mm512_insertf64x4::<1>(groups, _mm256_loadu_pd(b.as_ptr()))
         }
     }
+}
+
+/// [`Arithmetic::flip_sign`].
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn flip_sign_pd(magnitude: __m512d, sign: __m512d) -> __m512d {
+    _mm512_xor_pd(magnitude, _mm512_and_pd(sign, _mm512_set1_pd(-0.0)))
+}
+
+/// [`Arithmetic::power_from_low_bits`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn power_from_low_bits_pd(a: __m512d) -> __m512d {
+    _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a)))
+}
+
+/// [`Arithmetic::flushed`].
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn flushed_pd(a: __m512d) -> __m512d {
+    _mm512_mask_mov_pd(a, _mm512_fpclass_pd_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_pd())
 }
 
 impl Arithmetic for Avx512<f64> {
     type Element = f64;
     type Vector = __m512d;
     type Mask = __mmask8;
+
+    values! {
+        -> Vector;
+        add(a, b) = _mm512_add_pd;
+        sub(a, b) = _mm512_sub_pd;
+        mul(a, b) = _mm512_mul_pd;
+        div(a, b) = _mm512_div_pd;
+        mul_add(a, b, c) = _mm512_fmadd_pd;
+        neg_mul_add(a, b, c) = _mm512_fnmadd_pd;
+        max(a, b) = _mm512_max_pd;
+        min(a, b) = _mm512_min_pd;
+        abs(a) = _mm512_abs_pd;
+        flip_sign(magnitude, sign) = flip_sign_pd;
+        sqrt(a) = _mm512_sqrt_pd;
+        round(a) = _mm512_roundscale_pd::<NEAREST>;
+        power_from_low_bits(a) = power_from_low_bits_pd;
+        scale(a, n) = _mm512_scalef_pd;
+        flushed(a) = flushed_pd;
+    }
+    values! {
+        -> Mask;
+        lt(a, b) = _mm512_cmp_pd_mask::<_CMP_LT_OQ>;
+        le(a, b) = _mm512_cmp_pd_mask::<_CMP_LE_OQ>;
+        eq(a, b) = _mm512_cmp_pd_mask::<_CMP_EQ_OQ>;
+    }
 
     #[inline(always)]
     fn splat(self, x: f64) -> __m512d {
@@ -446,120 +465,24 @@ impl Arithmetic for Avx512<f64> {
     }
 
     #[inline(always)]
-    fn add(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_add_pd(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_sub_pd(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_mul_pd(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_div_pd(a, b) }
-    }
-    #[inline(always)]
-    fn mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_fmadd_pd(a, b, c) }
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: __m512d, b: __m512d, c: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_fnmadd_pd(a, b, c) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_max_pd(a, b) }
-    }
-    #[inline(always)]
-    fn min(self, a: __m512d, b: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_min_pd(a, b) }
-    }
-    #[inline(always)]
-    fn abs(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_abs_pd(a) }
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: __m512d, sign: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_xor_pd(magnitude, _mm512_and_pd(sign, _mm512_set1_pd(-0.0))) }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_sqrt_pd(a) }
-    }
-    #[inline(always)]
-    fn round(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_roundscale_pd::<NEAREST>(a) }
-    }
-
-    #[inline(always)]
-    fn power_from_low_bits(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a))) }
-    }
-    #[inline(always)]
-    fn scale(self, a: __m512d, n: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_scalef_pd(a, n) }
-    }
-
-    #[inline(always)]
-    fn lt(self, a: __m512d, b: __m512d) -> __mmask8 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b) }
-    }
-    #[inline(always)]
-    fn le(self, a: __m512d, b: __m512d) -> __mmask8 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b) }
-    }
-    #[inline(always)]
-    fn eq(self, a: __m512d, b: __m512d) -> __mmask8 {
-        // SAFETY: the token proves the features.
-        unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b) }
-    }
-    #[inline(always)]
     fn select(self, mask: __mmask8, a: __m512d, b: __m512d) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe { _mm512_mask_blend_pd(mask, b, a) }
     }
-    #[inline(always)]
-    fn flushed(self, a: __m512d) -> __m512d {
-        // SAFETY: the token proves the features.
-        unsafe {
-            _mm512_mask_mov_pd(a, _mm512_fpclass_pd_mask::<DENORMAL_OR_MINUS_ZERO>(a), _mm512_setzero_pd())
-        }
-    }
 }
 
 impl Lanes for Avx512<f64> {
+    /// As in `f32`.
     const ACCUMULATORS: usize = 24;
-    const INTERLEAVES: bool = true;
-    /// As in `f32`; not timed.
+    /// As in `f32`; not measured.
     const DIVIDES_HALVES: bool = true;
+    /// As in `f32`.
+    const INTERLEAVES: bool = true;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
         // SAFETY: the token proves the features.
-        unsafe { inner(f) }
+        unsafe { vectorize(f) }
     }
     #[inline(always)]
     fn load(self, line: &CacheLine<[f64; 8]>) -> __m512d {
@@ -588,7 +511,7 @@ impl Lanes for Avx512<f64> {
     }
     #[inline(always)]
     fn first(self, n: usize) -> __mmask8 {
-        // A shift by the full width would wrap; clamped to 8 lanes it never does.
+        // Clamped to 8, the shift stays below the width of `u32`.
         ((1u32 << n.min(8)) - 1) as __mmask8
     }
 
@@ -605,7 +528,7 @@ impl Lanes for Avx512<f64> {
     fn sums(self, [a, b, c, d]: [__m512d; GROUP]) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe {
-            // Four sums of each of two, then two of each of all, then one.
+            // Four partial sums of two vectors each, then two of all four vectors, then one.
             let ab4 = _mm512_add_pd(_mm512_shuffle_f64x2::<0x44>(a, b), _mm512_shuffle_f64x2::<0xee>(a, b));
             let cd4 = _mm512_add_pd(_mm512_shuffle_f64x2::<0x44>(c, d), _mm512_shuffle_f64x2::<0xee>(c, d));
             let low = _mm512_shuffle_f64x2::<0x88>(ab4, cd4);
@@ -641,26 +564,26 @@ impl Lanes for Avx512<f64> {
 
     #[inline(always)]
     fn columns(self, from: &[CacheLine<[f64; 8]>], first: usize) -> [__m512d; GROUP] {
-        // Two lines in each, so that quarters come to lie in order.
+        // Two lines in each register, so that the shuffles leave lanes in order.
         let (a, b) = (self.load_groups(from, 0, first), self.load_groups(from, 1, first));
         let (c, d) = (self.load_groups(from, 4, first), self.load_groups(from, 5, first));
         // SAFETY: the token proves the features.
         unsafe {
             let (even, odd) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
-            let (even_below, odd_below) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
+            let (even_rest, odd_rest) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
             [
-                _mm512_shuffle_f64x2::<0x88>(even, even_below),
-                _mm512_shuffle_f64x2::<0x88>(odd, odd_below),
-                _mm512_shuffle_f64x2::<0xdd>(even, even_below),
-                _mm512_shuffle_f64x2::<0xdd>(odd, odd_below),
+                _mm512_shuffle_f64x2::<0x88>(even, even_rest),
+                _mm512_shuffle_f64x2::<0x88>(odd, odd_rest),
+                _mm512_shuffle_f64x2::<0xdd>(even, even_rest),
+                _mm512_shuffle_f64x2::<0xdd>(odd, odd_rest),
             ]
         }
     }
 
     #[inline(always)]
-    fn load_group(self, quad: &[f64; GROUP]) -> __m512d {
+    fn load_group(self, group: &[f64; GROUP]) -> __m512d {
         // SAFETY: the token proves the features; the array has as many elements as are loaded.
-        unsafe { _mm512_broadcast_f64x4(_mm256_loadu_pd(quad.as_ptr())) }
+        unsafe { _mm512_broadcast_f64x4(_mm256_loadu_pd(group.as_ptr())) }
     }
     #[inline(always)]
     fn splat_in_groups(self, a: __m512d, k: usize) -> __m512d {
@@ -675,35 +598,39 @@ impl Lanes for Avx512<f64> {
         }
     }
     #[inline(always)]
-    fn load_rows(self, x: &[f64], (rows, cols): (usize, usize)) -> __m512d {
-        check_rows(x, (rows, cols));
-        self.permuted(const { &into_quads() }, cols, self.load_few(&x[..rows * cols]))
+    fn load_rows(self, x: &[f64], shape: RowShape) -> __m512d {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
+        self.permuted(const { &into_groups() }, cols, self.load_few(&x[..rows * cols]))
     }
     #[inline(always)]
-    fn store_rows(self, x: &mut [f64], (rows, cols): (usize, usize), v: __m512d) {
-        check_rows(x, (rows, cols));
-        self.store_few(&mut x[..rows * cols], self.permuted(const { &out_of_quads() }, cols, v));
+    fn store_rows(self, x: &mut [f64], shape: RowShape, v: __m512d) {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
+        self.store_few(&mut x[..rows * cols], self.permuted(const { &out_of_groups() }, cols, v));
     }
 }
 
-/// `a / b`, and no whole line of quotients: of the intrinsic the compiler makes one, where it has seen another of the same lines.
+/// `a / b` of 256-bit registers, by inline assembly.
+///
+/// The compiler would merge the intrinsic with a 512-bit division of the same operands.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn div_half_ps(a: __m256, b: __m256) -> __m256 {
     let quotient;
-    // SAFETY: AVX-512 has the instruction, which reads and writes registers alone.
+    // SAFETY: a CPU with AVX-512 has the instruction, and it accesses registers only.
     unsafe {
         asm!("vdivps {}, {}, {}", out(ymm_reg) quotient, in(ymm_reg) a, in(ymm_reg) b, options(pure, nomem, nostack));
     }
     quotient
 }
 
-/// The same in `f64`.
+/// [`div_half_ps`] in `f64`.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn div_half_pd(a: __m256d, b: __m256d) -> __m256d {
     let quotient;
-    // SAFETY: AVX-512 has the instruction, which reads and writes registers alone.
+    // SAFETY: a CPU with AVX-512 has the instruction, and it accesses registers only.
     unsafe {
         asm!("vdivpd {}, {}, {}", out(ymm_reg) quotient, in(ymm_reg) a, in(ymm_reg) b, options(pure, nomem, nostack));
     }

@@ -1,30 +1,40 @@
-//! The bits of floating-point numbers, as constants that arithmetic on them takes.
+//! Bit patterns of floating-point numbers, as constants for arithmetic on them.
+//!
+//! The sum of a small number and a *shift*, a large number whose last bit is worth 1 or 1/8, is the small number rounded to
+//! that unit, and its last bits are the rounded number as an integer.
 
 use crate::simd::scalar::Element;
 
-/// Multiples of 1/8, from [`Arithmetic::eighths`]: as they are, and in the last bits of another number.
+/// Multiples of 1/8, as [`Arithmetic::eighths`](crate::simd::lanes::Arithmetic::eighths) computes them.
 #[derive(Clone, Copy)]
 pub struct Eighths<V> {
+    /// The multiples.
     pub value: V,
+    /// The multiples plus [`eighths_shift`], whose last bits are their number of eighths.
     pub(super) shifted: V,
 }
 
-/// One and a half times the number from which on the last bit is worth 1: what is added to it is rounded to an integer.
+/// Whether the element type is `f32`; otherwise it is `f64`.
+pub(super) const fn is_f32<T: Element>() -> bool {
+    size_of::<T>() == size_of::<f32>()
+}
+
+/// A number whose last bit is worth 1, in the middle of its binade: 1.5 times a power of two.
 pub(super) const fn shift<T: Element>() -> f64 {
-    1.5 / if T::LANES == 16 { f32::EPSILON as f64 } else { f64::EPSILON }
+    1.5 / if is_f32::<T>() { f32::EPSILON as f64 } else { f64::EPSILON }
 }
 
 /// The bias of exponents.
 pub(super) const fn bias<T: Element>() -> f64 {
-    if T::LANES == 16 { 127.0 } else { 1023.0 }
+    if is_f32::<T>() { 127.0 } else { 1023.0 }
 }
 
-/// [`shift`] and [`bias`]: what an integer is added to so that the last bits are its power of two.
+/// [`shift`] plus [`bias`]: the last bits of its sum with an integer `n` are the exponent field of `2^n`.
 pub const fn biased_shift<T: Element>() -> f64 {
     shift::<T>() + bias::<T>()
 }
 
-/// One and a half times the number from which on the last bit is worth 1/8, and the bias of exponents.
+/// A number whose last bit is worth 1/8, plus [`bias`].
 pub(super) const fn eighths_shift<T: Element>() -> f64 {
     shift::<T>() / 8.0 + bias::<T>()
 }
@@ -34,6 +44,6 @@ pub const fn lowest_exponent<T: Element>() -> f64 {
     1.0 - bias::<T>()
 }
 
-/// How [`Eighths`] of the smallest normal `f32` are shifted.
+/// `shifted` of [`Eighths`] for the smallest normal `f32`.
 #[cfg(target_arch = "x86_64")]
 pub(super) const LOWEST_SHIFTED: f32 = (eighths_shift::<f32>() + lowest_exponent::<f32>()) as f32;

@@ -1,13 +1,13 @@
-//! Several lines abreast, operation by operation.
+//! Several interleaved lines as one vector, for instruction-level parallelism.
 //!
-//! Most operations of a function wait for the one before. A processor begins with other lines meanwhile, but only as far
-//! ahead as it looks: where each operation is done for all lines before the next, it need not look far.
+//! Most operations of a function depend on the one before. Out-of-order execution overlaps successive lines only within its
+//! window. With every operation done for all lines before the next, independent instructions are adjacent.
 
 use crate::simd::float_bits::Eighths;
 use crate::simd::lanes::{Arithmetic, Lanes};
 use crate::simd::scalar::Scalar;
 
-/// `N` lines of some lanes, each with the bits that it has by itself.
+/// `N` lines as one vector of [`Arithmetic`]. Each line has the same bits as without the others.
 #[derive(Clone, Copy)]
 pub struct Interleaved<L, const N: usize>(pub L);
 
@@ -28,7 +28,7 @@ impl<L: Lanes, const N: usize> Interleaved<L, N> {
     }
 }
 
-/// Operations on every line.
+/// Operations that the lanes do on every line.
 macro_rules! each {
     ($($name:ident($($operand:ident),+);)+) => {$(
         #[inline(always)]
@@ -42,7 +42,7 @@ macro_rules! each {
     )+};
 }
 
-/// Comparisons of every line.
+/// Comparisons that the lanes do on every line.
 macro_rules! compare_each {
     ($($name:ident;)+) => {$(
         #[inline(always)]
@@ -56,8 +56,9 @@ macro_rules! compare_each {
     )+};
 }
 
-/// What an instruction set does in its own way is done so for every line; all else is made of that. Loops, not closures over
-/// arrays, which would not be inlined.
+/// Operations that an instruction set overrides are forwarded for every line; others are the default ones, made of those.
+///
+/// Loops, not closures over arrays, which would not be inlined.
 #[allow(clippy::needless_range_loop, reason = "several arrays have the same index")]
 impl<L: Lanes, const N: usize> Arithmetic for Interleaved<L, N> {
     type Element = L::Element;

@@ -1,4 +1,4 @@
-//! The one place that chooses an instruction set.
+//! Instruction sets, detected at run time.
 
 use core::fmt;
 
@@ -7,12 +7,12 @@ use crate::simd::{avx2::Avx2, avx512::Avx512};
 
 /// An instruction set that the kernels are compiled for.
 ///
-/// AVX2 and AVX-512 give the same bits; portable lanes have no fused multiply-add on x86-64 and differ
-/// within the error bound.
+/// AVX2 and AVX-512 give the same bits. Portable lanes have no fused multiply-add on x86-64 and differ within the error
+/// bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
-    /// Whatever the build targets: every machine has it.
+    /// The instruction set of the build target, which every CPU has.
     Portable,
     /// AVX2 with FMA.
     Avx2,
@@ -21,15 +21,15 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// From the most portable to the fastest.
+    /// All instruction sets, the most portable first and the fastest last.
     const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
 
-    /// The fastest instruction set of this machine.
+    /// The fastest instruction set of this CPU.
     pub fn detect() -> Self {
         Self::available().last().unwrap_or(Self::Portable)
     }
 
-    /// Whether this CPU and this build have it.
+    /// Whether this CPU and this build support it.
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
@@ -42,7 +42,7 @@ impl Isa {
         }
     }
 
-    /// Every instruction set of this machine, the fastest last.
+    /// Every instruction set of this CPU, the fastest last.
     pub fn available() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|isa| isa.is_available())
     }

@@ -1,41 +1,48 @@
-//! What a machine can do: sixteen `f32` or eight `f64` at a time, on every instruction set.
+//! The operations of one vector, a cache line of elements, as traits that every instruction set implements.
 //!
-//! A vector is always one cache line, whatever the registers are: one 512-bit register with AVX-512,
-//! two 256-bit registers with AVX2, `wide`'s arrays elsewhere. So layouts, tails and the order of
-//! every reduction are the same everywhere, and an algorithm written over [`Lanes`] gives the same
-//! bits on AVX2 and AVX-512 without being written for it. A pair of registers also gives AVX2 two
-//! independent accumulators_of per operation, which hides latency in element-wise loops.
+//! A vector holds 16 `f32` or 8 `f64`, whatever the registers are: one 512-bit register with AVX-512, two 256-bit registers
+//! with AVX2, the arrays of `wide` elsewhere. So layouts, tails and the order of every reduction are the same everywhere,
+//! and an algorithm over [`Lanes`] gives the same bits on AVX2 and AVX-512. A pair of registers also gives AVX2 two
+//! independent accumulators per operation, which hides latency in element-wise loops.
 //!
-//! A value of a [`Lanes`] type is a *token*: it can be had only from detection, so holding one proves
-//! that the CPU has the instructions and its methods are safe to call. They compile to single
-//! instructions only inside [`Lanes::vectorize`]; every function between it and a lane method must be
-//! `#[inline(always)]`, or it loses the features and each operation becomes a call.
+//! A value of a [`Lanes`] type is a *token*. Only detection makes one, so holding it proves that the CPU has the
+//! instructions, and its methods are safe to call. They compile to single instructions only inside [`Lanes::vectorize`].
+//! Every function between it and a lane method must be `#[inline(always)]`: otherwise it loses the features, and each
+//! operation becomes a call.
 
-use crate::simd::float_bits::Eighths;
-use crate::simd::float_bits::biased_shift;
-use crate::simd::float_bits::eighths_shift;
-use crate::simd::float_bits::lowest_exponent;
-use crate::simd::float_bits::shift;
-use crate::simd::prefetch::prefetch_line;
-use crate::simd::scalar::CacheLine;
-use crate::simd::scalar::Line;
-use crate::simd::scalar::Scalar;
+use crate::simd::float_bits::{Eighths, biased_shift, eighths_shift, lowest_exponent, shift};
+use crate::simd::prefetch::{CacheLevel, prefetch_line};
+use crate::simd::scalar::{CacheLine, Element, Line, Scalar};
 
-use crate::simd::scalar::Element;
-
-/// Lanes of a quad: room for one row of up to four features.
+/// Lanes of a group: room for one row of up to four features.
 pub const GROUP: usize = 4;
 
-/// Refuses rows that are too long, too many, or more than `x` has. Small factors cannot overflow.
-#[inline(always)]
-pub(super) fn check_rows<T: Element>(x: &[T], (rows, cols): (usize, usize)) {
-    assert!(cols <= GROUP && rows <= T::LANES / GROUP && rows * cols <= x.len());
+/// A cache line of the elements of `L`.
+pub(crate) type LineOf<L> = <<L as Arithmetic>::Element as Scalar>::Line;
+
+/// Shape of row-major rows that have a group of a line each: at most `LANES / GROUP` rows of at most `GROUP` columns.
+#[derive(Clone, Copy, Debug)]
+pub struct RowShape {
+    pub rows: usize,
+    pub cols: usize,
 }
 
-/// Some elements of a line, from lane `first` on; 0 if there is no such line.
+impl RowShape {
+    /// Checks that the rows fit into a line of `T` and that `x` holds them.
+    ///
+    /// # Panics
+    /// If there are more rows, more columns or fewer elements than that.
+    #[inline(always)]
+    pub(super) fn check<T: Element>(self, x: &[T]) {
+        // The bounds on both factors come first, so the product cannot overflow.
+        assert!(self.cols <= GROUP && self.rows <= T::LANES / GROUP && self.rows * self.cols <= x.len());
+    }
+}
+
+/// `N` elements of line `line`, from lane `first` on; 0 if there is no such line.
 ///
 /// # Panics
-/// If a line has fewer lanes.
+/// If a line has fewer lanes than `first + N`.
 #[inline(always)]
 pub(super) fn part_of<T: Copy + Default, const N: usize, const LANES: usize>(
     lines: &[CacheLine<[T; LANES]>],
@@ -47,11 +54,11 @@ pub(super) fn part_of<T: Copy + Default, const N: usize, const LANES: usize>(
         .map_or([T::default(); N], |line| *line.0[first..].first_chunk().expect("a part of a line"))
 }
 
-/// What is done lane by lane, whatever a vector is: a line, or several beside one another ([`Interleaved`](crate::simd::interleaved)).
+/// Lane-wise operations on a vector, which is one line or several [interleaved](crate::simd::interleaved) lines.
 ///
-/// Each is the IEEE operation in every lane, rounded once, with the same result on every machine, but for two:
+/// Each is the IEEE operation in every lane, rounded once, with the same result on every CPU, with two exceptions.
 /// [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused instruction (portable lanes on
-/// x86-64), and what [`Arithmetic::round`] gives for 0 and for large numbers is open.
+/// x86-64). The results of [`Arithmetic::round`] for 0 and for large numbers are unspecified.
 pub trait Arithmetic: Copy {
     type Element: Element;
     type Vector: Copy;
@@ -78,7 +85,9 @@ pub trait Arithmetic: Copy {
     /// `magnitude` with its sign flipped where `sign` is negative: `copysign` for magnitudes >= 0.
     fn flip_sign(self, magnitude: Self::Vector, sign: Self::Vector) -> Self::Vector;
     fn sqrt(self, a: Self::Vector) -> Self::Vector;
-    /// The nearest integer, ties to even, of numbers up to 2^22 in `f32` and 2^51 in `f64`; garbage beyond. 0 has either sign.
+    /// The nearest integer, ties to even, for numbers up to 2^22 in `f32` and 2^51 in `f64`; garbage for larger ones.
+    ///
+    /// A result of 0 has either sign.
     #[inline(always)]
     fn round(self, a: Self::Vector) -> Self::Vector {
         let shift = self.constant(const { shift::<Self::Element>() });
@@ -90,20 +99,21 @@ pub trait Arithmetic: Copy {
     fn exp2i(self, n: Self::Vector) -> Self::Vector {
         self.power_from_low_bits(self.add(n, self.constant(const { biased_shift::<Self::Element>() })))
     }
-    /// `2^n`, where the last bits of `a`, 8 in `f32` and 11 in `f64`, are `n` plus the bias of exponents, and the bit before
-    /// them is 0.
-    fn power_from_low_bits(self, a: Self::Vector) -> Self::Vector;
-    /// `x factor` rounded to eighths, for products of no more than a few times the range of exponents; garbage beyond.
+    /// `2^n` from the last bits of `a`, 8 in `f32` and 11 in `f64`, which hold `n` plus the bias of exponents.
     ///
-    /// Added to a number whose last bit is worth 1/8, the product is rounded to eighths, which stand in the last bits, with the bias of
-    /// exponents, for that is in the number too.
+    /// The bit before them must be 0.
+    fn power_from_low_bits(self, a: Self::Vector) -> Self::Vector;
+    /// `x factor` rounded to eighths; garbage for products of more than a few times the range of exponents.
+    ///
+    /// The sum of the product and a number whose last bit is worth 1/8 is rounded to eighths, which stand in the last bits.
+    /// That number also holds the bias of exponents.
     #[inline(always)]
     fn eighths(self, x: Self::Vector, factor: f64) -> Eighths<Self::Vector> {
         let shift = self.constant(const { eighths_shift::<Self::Element>() });
         let shifted = self.mul_add(x, self.constant(factor), shift);
         Eighths { value: self.sub(shifted, shift), shifted }
     }
-    /// For each lane the one of the table's eight whose index is the number of eighths past the next integer below.
+    /// The element of a table of eight at the index `8 (e - floor(e))`, in each lane.
     #[inline(always)]
     fn by_eighth(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
         let eighths = self.sub(e.value, self.floor(e));
@@ -114,23 +124,23 @@ pub trait Arithmetic: Copy {
         }
         value
     }
-    /// `2^n` for the next integer `n` below, where that is normal; no more than the smallest normal number where it is less.
+    /// `2^floor(e)` where that is a normal number; elsewhere a number no larger than the smallest normal one.
     #[inline(always)]
     fn exp2_floor(self, e: &Eighths<Self::Vector>) -> Self::Vector {
         self.exp2i(self.max(self.constant(const { lowest_exponent::<Self::Element>() }), self.floor(e)))
     }
-    /// [`Arithmetic::scale`] by the next integer below.
+    /// `a 2^floor(e)`, under the conditions of [`Arithmetic::scale`].
     #[inline(always)]
     fn scale_by_floor(self, a: Self::Vector, e: &Eighths<Self::Vector>) -> Self::Vector {
         self.scale(a, self.floor(e))
     }
-    /// The next integer below.
+    /// `floor(e)`, the largest integer that is not larger.
     #[inline(always)]
     fn floor(self, e: &Eighths<Self::Vector>) -> Self::Vector {
         self.round(self.sub(e.value, self.constant(7.0 / 16.0)))
     }
-    /// `a 2^n` for integers `n`, rounded once, if `a` is near 1 and the result at most a few times past the
-    /// range of numbers, on either side; garbage beyond.
+    /// `a 2^n` for integers `n`, rounded once, if `a` is of the order of 1 and the result at most a few times beyond the
+    /// range of numbers, on either side; garbage otherwise.
     #[inline(always)]
     fn scale(self, a: Self::Vector, n: Self::Vector) -> Self::Vector {
         // In two factors: neither is denormal or infinite, and only the last product rounds.
@@ -147,8 +157,9 @@ pub trait Arithmetic: Copy {
     /// `a` where the mask is set, `b` elsewhere.
     fn select(self, mask: Self::Mask, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
-    /// `a` with 0 in place of denormal numbers and of -0. They are smaller than [`Element::MIN_NORMAL`](Element::MIN_NORMAL),
-    /// and on many processors each operation on one takes a hundred cycles.
+    /// `a` with 0 in place of -0 and of denormal numbers, which are smaller than [`Scalar::MIN_NORMAL`].
+    ///
+    /// On many processors each operation on a denormal number takes a hundred cycles.
     #[inline(always)]
     fn flushed(self, a: Self::Vector) -> Self::Vector {
         let smallest = self.splat(Self::Element::MIN_NORMAL);
@@ -160,7 +171,7 @@ pub trait Arithmetic: Copy {
         self.splat(Self::Element::ZERO)
     }
 
-    /// The element nearest to a constant, in every lane.
+    /// A constant, rounded to the element type, in every lane.
     #[inline(always)]
     fn constant(self, x: f64) -> Self::Vector {
         self.splat(Self::Element::from_f64(x))
@@ -172,24 +183,24 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// Lines of accumulators that a micro-kernel may keep in registers, leaving room for its operands.
     const ACCUMULATORS: usize;
 
-    /// Whether [`Lanes::div_first_half`] takes less time than a whole division.
+    /// Whether [`Lanes::div_first_half`] takes less time than [`Arithmetic::div`].
     const DIVIDES_HALVES: bool = false;
 
-    /// Whether functions take less time for several lines [`abreast`].
+    /// Whether functions take less time a line on [interleaved](crate::simd::interleaved) lines.
     const INTERLEAVES: bool = false;
 
     /// Runs `f` compiled for this instruction set. `f` must be `#[inline(always)]`.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
 
-    /// Asks for the line of an element that may soon be needed, and may lie past the end of the slice.
+    /// Prefetches the line of an element into L1. The index may lie past the end of the slice.
     #[inline(always)]
     fn prefetch<X>(self, slice: &[X], index: usize) {
-        prefetch_line(slice, index, true);
+        prefetch_line(slice, index, CacheLevel::L1);
     }
-    /// The same for what is needed later: as far as L2, so that nothing in use leaves L1 for it.
+    /// Prefetches the line of an element into L2, so that nothing in use leaves L1. The index may lie past the end.
     #[inline(always)]
     fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
-        prefetch_line(slice, index, false);
+        prefetch_line(slice, index, CacheLevel::L2);
     }
     fn load(self, line: &<Self::Element as Scalar>::Line) -> Self::Vector;
     fn store(self, line: &mut <Self::Element as Scalar>::Line, v: Self::Vector);
@@ -197,8 +208,10 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     fn load_slice(self, x: &[Self::Element]) -> Self::Vector;
     /// Stores as many lanes as the slice has elements, at most a line.
     fn store_slice(self, x: &mut [Self::Element], v: Self::Vector);
-    /// [`Lanes::load_slice`] of what may just have been stored, or lie beside what has: a wide load waits until what was stored in
-    /// parts is in the cache, and a masked one until all is that was stored within its whole width.
+    /// [`Lanes::load_slice`] without a store-forwarding stall, for elements that were just stored or lie beside such.
+    ///
+    /// A wide load waits until all parts of it that were just stored are in the cache. A masked load waits for every store
+    /// within its whole width.
     #[inline(always)]
     fn load_few(self, x: &[Self::Element]) -> Self::Vector {
         if x.len() <= GROUP {
@@ -206,7 +219,7 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
         }
         self.load_slice(x)
     }
-    /// [`Lanes::store_slice`] of what may soon be loaded, or lie beside what will.
+    /// [`Lanes::store_slice`] for elements that are soon loaded or lie beside such, as in [`Lanes::load_few`].
     #[inline(always)]
     fn store_few(self, x: &mut [Self::Element], v: Self::Vector) {
         if x.len() <= GROUP {
@@ -214,7 +227,7 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
         }
         self.store_slice(x, v);
     }
-    /// The first `n` lanes.
+    /// The mask of the first `n` lanes.
     fn first(self, n: usize) -> Self::Mask;
 
     /// [`Arithmetic::div`] in the first half of lanes; garbage in the others.
@@ -223,10 +236,11 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
         self.div(a, b)
     }
 
-    /// The sum of all lanes in the canonical order: halves are added until one lane is left, so that
-    /// lane `i` first meets lane `i + LANES/2`.
+    /// The sum of all lanes in the canonical order.
+    ///
+    /// The second half of lanes is added to the first until one lane is left: lane `i` first meets lane `i + LANES/2`.
     fn sum(self, a: Self::Vector) -> Self::Element;
-    /// Those of four vectors, in the four lanes of every quad.
+    /// [`Lanes::sum`] of four vectors, in the four lanes of every group.
     #[inline(always)]
     fn sums(self, a: [Self::Vector; GROUP]) -> Self::Vector {
         let mut sums = [Self::Element::ZERO; GROUP];
@@ -240,13 +254,14 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// The largest lane; NaN if any lane is.
     fn max_lane(self, a: Self::Vector) -> Self::Element;
 
-    /// The lanes of both in turn, `a` first: the first line of them and the second.
+    /// The lanes of `a` and `b` alternately, `a` first: the first line of them and the second.
     fn interleave(self, a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);
 
-    /// Four columns of at most `LANES` lines, from `first` on, a multiple of 4: lane `i` of each is of line `i`, 0 if there is none.
+    /// Four columns of up to `LANES` lines: lane `i` of vector `j` is element `first + j` of line `i`, 0 if there is no such
+    /// line. `first` is a multiple of 4.
     ///
     /// # Panics
-    /// If there are fewer columns.
+    /// If `first + GROUP > LANES`.
     #[inline(always)]
     fn columns(self, from: &[<Self::Element as Scalar>::Line], first: usize) -> [Self::Vector; GROUP] {
         let mut lines = [<Self::Element as Scalar>::Line::ZERO; GROUP];
@@ -262,19 +277,19 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
         columns
     }
 
-    /// The same four elements in every quad.
+    /// The same four elements in every group.
     #[inline(always)]
-    fn load_group(self, quad: &[Self::Element; GROUP]) -> Self::Vector {
+    fn load_group(self, group: &[Self::Element; GROUP]) -> Self::Vector {
         let mut line = <Self::Element as Scalar>::Line::ZERO;
         for to in line.as_mut_slice().chunks_exact_mut(GROUP) {
-            to.copy_from_slice(quad);
+            to.copy_from_slice(group);
         }
         self.load(&line)
     }
-    /// One row of up to four elements in every quad, each loaded by itself; lanes past them are 0.
+    /// One row of up to four elements in every group, by one load an element; lanes past the row are 0.
     ///
     /// # Panics
-    /// If there are more.
+    /// If `x.len() > GROUP`.
     #[inline(always)]
     fn load_row(self, x: &[Self::Element]) -> Self::Vector {
         let zero = Self::Element::ZERO;
@@ -284,13 +299,13 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
             [a, b] => self.load_group(&[a, b, zero, zero]),
             [a, b, c] => self.load_group(&[a, b, c, zero]),
             [a, b, c, d] => self.load_group(&[a, b, c, d]),
-            _ => panic!("a quad has four lanes"),
+            _ => panic!("a group has four lanes"),
         }
     }
-    /// Stores the first quad's row of up to four elements, each by itself.
+    /// Stores the first group as a row of up to four elements, by one store an element.
     ///
     /// # Panics
-    /// If there are more.
+    /// If `x.len() > GROUP`.
     #[inline(always)]
     fn store_row(self, x: &mut [Self::Element], v: Self::Vector) {
         let mut line = <Self::Element as Scalar>::Line::ZERO;
@@ -301,49 +316,48 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
             ([a, b], &[p, q, ..]) => (*a, *b) = (p, q),
             ([a, b, c], &[p, q, r, ..]) => (*a, *b, *c) = (p, q, r),
             ([a, b, c, d], &[p, q, r, s, ..]) => (*a, *b, *c, *d) = (p, q, r, s),
-            _ => panic!("a quad has four lanes"),
+            _ => panic!("a group has four lanes"),
         }
     }
-    /// Lane `k < 4` of each quad in all four of its lanes.
+    /// Lane `k < 4` of each group in all four of its lanes.
     #[inline(always)]
     fn splat_in_groups(self, a: Self::Vector, k: usize) -> Self::Vector {
         let mut line = <Self::Element as Scalar>::Line::ZERO;
         self.store(&mut line, a);
-        for quad in line.as_mut_slice().chunks_exact_mut(GROUP) {
-            quad.fill(quad[k]);
+        for group in line.as_mut_slice().chunks_exact_mut(GROUP) {
+            group.fill(group[k]);
         }
         self.load(&line)
     }
-    /// Rows of at most four elements, as many as there are quads or fewer, each in a quad of its own. Other lanes are 0.
+    /// Loads row-major `[rows, cols]`, each row into a group of its own; other lanes are 0.
     ///
     /// # Panics
-    /// If `x` is shorter than the rows, or the rows are longer or more than that.
+    /// If `cols > GROUP`, `rows > LANES / GROUP` or `x.len() < rows * cols`.
     #[inline(always)]
-    fn load_rows(self, x: &[Self::Element], (rows, cols): (usize, usize)) -> Self::Vector {
-        check_rows::<Self::Element>(x, (rows, cols));
+    fn load_rows(self, x: &[Self::Element], shape: RowShape) -> Self::Vector {
+        shape.check(x);
+        let RowShape { rows, cols } = shape;
         let mut line = <Self::Element as Scalar>::Line::ZERO;
-        for (r, quad) in line.as_mut_slice().chunks_exact_mut(GROUP).enumerate().take(rows) {
-            for (lane, &x) in quad.iter_mut().zip(&x[r * cols..][..cols]) {
+        for (r, group) in line.as_mut_slice().chunks_exact_mut(GROUP).enumerate().take(rows) {
+            for (lane, &x) in group.iter_mut().zip(&x[r * cols..][..cols]) {
                 *lane = x;
             }
         }
         self.load(&line)
     }
-    /// Stores what [`Lanes::load_rows`] loads.
+    /// Stores the rows that [`Lanes::load_rows`] loads.
     ///
     /// # Panics
-    /// If `x` is shorter than the rows.
+    /// If `x.len() < rows * cols`.
     #[inline(always)]
-    fn store_rows(self, x: &mut [Self::Element], (rows, cols): (usize, usize), v: Self::Vector) {
+    fn store_rows(self, x: &mut [Self::Element], shape: RowShape, v: Self::Vector) {
+        let RowShape { rows, cols } = shape;
         let mut line = <Self::Element as Scalar>::Line::ZERO;
         self.store(&mut line, v);
-        for (r, quad) in line.as_slice().chunks_exact(GROUP).enumerate().take(rows) {
-            for (x, &lane) in x[r * cols..][..cols].iter_mut().zip(quad) {
+        for (r, group) in line.as_slice().chunks_exact(GROUP).enumerate().take(rows) {
+            for (x, &lane) in x[r * cols..][..cols].iter_mut().zip(group) {
                 *x = lane;
             }
         }
     }
 }
-
-/// A cache line of the elements of some lanes.
-pub(crate) type LineOf<L> = <<L as Arithmetic>::Element as Scalar>::Line;

@@ -1,6 +1,24 @@
-//! What a CPU can do: one cache line of elements at a time, on every instruction set. Imports nothing of the crate.
+//! Portable SIMD: operations on one cache line of elements at a time, on every instruction set.
+//!
+//! This ring imports nothing else of the crate.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `scalar` | the element types `f32` and `f64`, each with its cache line |
+//! | `lanes` | the operations of one vector: the traits [`Arithmetic`](lanes::Arithmetic) and [`Lanes`](lanes::Lanes) |
+//! | `portable` | lanes on the vectors of the crate `wide`, for every CPU |
+//! | `avx2` | lanes on pairs of 256-bit registers |
+//! | `avx512` | lanes on 512-bit registers |
+//! | `interleaved` | several vectors operation by operation, for instruction-level parallelism |
+//! | `isa` | instruction sets, detected at run time |
+//! | `math` | elementary functions over lanes |
+//! | `float_bits` | bit patterns of floating-point numbers, as constants |
+//! | `prefetch` | software prefetch of cache lines |
+//!
+//! **Tokens.** `Portable<T>`, `Avx2<T>` and `Avx512<T>` are zero-sized values that only detection makes. Holding one proves
+//! that the CPU has the features, so every lane method is safe. Their `unsafe` blocks rest on it.
 
-#![allow(unsafe_code, reason = "the one ring that may")]
+#![allow(unsafe_code, reason = "intrinsics, and views of cache lines as elements")]
 
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
@@ -14,3 +32,5 @@ pub mod math;
 pub mod portable;
 pub mod prefetch;
 pub mod scalar;
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
-//! Lanes for every machine: `wide`'s vectors, compiled for whatever the build targets.
+//! Portable lanes on the vectors of the crate `wide`, compiled for whatever the build targets.
 //!
-//! In a plain build on x86-64 that is SSE2, without a fused multiply-add. Conversions to bits go lane
-//! by lane over arrays, which the compiler turns into vector code.
+//! In a plain build on x86-64 that is SSE2, without a fused multiply-add. Bits are converted lane by lane over arrays,
+//! which the compiler vectorizes.
 
 use core::marker::PhantomData;
 
@@ -10,7 +10,7 @@ use wide::{f32x16, f64x8};
 use crate::simd::lanes::{Arithmetic, Lanes};
 use crate::simd::scalar::CacheLine;
 
-/// The lanes that need no proof.
+/// The lanes of every CPU, which need no proof.
 #[derive(Clone, Copy)]
 pub struct Portable<T>(PhantomData<T>);
 
@@ -20,86 +20,61 @@ impl<T: 'static> Portable<T> {
     }
 }
 
+/// Operations that take and give vectors only: for each an expression of its operands.
+macro_rules! values {
+    ($($operation:ident($($operand:ident),+) = $value:expr;)+) => {$(
+        #[inline(always)]
+        fn $operation(self, $($operand: Self::Vector),+) -> Self::Vector {
+            $value
+        }
+    )+};
+}
+
+/// The operations that `wide` has under the same names for both vectors.
+macro_rules! operations_of_wide {
+    () => {
+        values! {
+            add(a, b) = a + b;
+            sub(a, b) = a - b;
+            mul(a, b) = a * b;
+            div(a, b) = a / b;
+            mul_add(a, b, c) = a.mul_add(b, c);
+            neg_mul_add(a, b, c) = a.mul_neg_add(b, c);
+            max(a, b) = b.simd_lt(a).select(a, b);
+            min(a, b) = a.simd_lt(b).select(a, b);
+            abs(a) = a.abs();
+            flip_sign(magnitude, sign) = magnitude ^ (sign & <Self::Vector>::splat(-0.0));
+            sqrt(a) = a.sqrt();
+            lt(a, b) = a.simd_lt(b);
+            le(a, b) = a.simd_le(b);
+            eq(a, b) = a.simd_eq(b);
+            select(mask, a, b) = mask.select(a, b);
+        }
+    };
+}
+
 impl Arithmetic for Portable<f32> {
     type Element = f32;
     type Vector = f32x16;
     type Mask = f32x16;
+
+    operations_of_wide! {}
 
     #[inline(always)]
     fn splat(self, x: f32) -> f32x16 {
         f32x16::splat(x)
     }
     #[inline(always)]
-    fn add(self, a: f32x16, b: f32x16) -> f32x16 {
-        a + b
-    }
-    #[inline(always)]
-    fn sub(self, a: f32x16, b: f32x16) -> f32x16 {
-        a - b
-    }
-    #[inline(always)]
-    fn mul(self, a: f32x16, b: f32x16) -> f32x16 {
-        a * b
-    }
-    #[inline(always)]
-    fn div(self, a: f32x16, b: f32x16) -> f32x16 {
-        a / b
-    }
-    #[inline(always)]
-    fn mul_add(self, a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
-        a.mul_add(b, c)
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: f32x16, b: f32x16, c: f32x16) -> f32x16 {
-        a.mul_neg_add(b, c)
-    }
-    #[inline(always)]
-    fn max(self, a: f32x16, b: f32x16) -> f32x16 {
-        self.select(self.lt(b, a), a, b)
-    }
-    #[inline(always)]
-    fn min(self, a: f32x16, b: f32x16) -> f32x16 {
-        self.select(self.lt(a, b), a, b)
-    }
-    #[inline(always)]
-    fn abs(self, a: f32x16) -> f32x16 {
-        a.abs()
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: f32x16, sign: f32x16) -> f32x16 {
-        magnitude ^ (sign & f32x16::splat(-0.0))
-    }
-    #[inline(always)]
-    fn sqrt(self, a: f32x16) -> f32x16 {
-        a.sqrt()
-    }
-    #[inline(always)]
     fn power_from_low_bits(self, a: f32x16) -> f32x16 {
         f32x16::new(a.to_array().map(|a| f32::from_bits(a.to_bits() << 23)))
-    }
-    #[inline(always)]
-    fn lt(self, a: f32x16, b: f32x16) -> f32x16 {
-        a.simd_lt(b)
-    }
-    #[inline(always)]
-    fn le(self, a: f32x16, b: f32x16) -> f32x16 {
-        a.simd_le(b)
-    }
-    #[inline(always)]
-    fn eq(self, a: f32x16, b: f32x16) -> f32x16 {
-        a.simd_eq(b)
-    }
-    #[inline(always)]
-    fn select(self, mask: f32x16, a: f32x16, b: f32x16) -> f32x16 {
-        mask.select(a, b)
     }
 }
 
 impl Lanes for Portable<f32> {
-    /// SSE2 has 16 registers and a line takes four: two lines of sums, one of `B`, a broadcast.
+    /// SSE2 has 16 registers and a line takes four: two lines of accumulators, one of `B`, a broadcast.
     const ACCUMULATORS: usize = 2;
 
-    // Not always: a product would become one function of 200 KB.
+    // Not always inlined: a product would become one function of 200 KB.
     #[inline]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         f()
@@ -114,17 +89,11 @@ impl Lanes for Portable<f32> {
     }
     #[inline(always)]
     fn load_slice(self, x: &[f32]) -> f32x16 {
-        let mut lanes = [0.0; 16];
-        for (lane, &x) in lanes.iter_mut().zip(x) {
-            *lane = x;
-        }
-        f32x16::new(lanes)
+        f32x16::new(padded(x))
     }
     #[inline(always)]
     fn store_slice(self, x: &mut [f32], v: f32x16) {
-        for (x, lane) in x.iter_mut().zip(v.to_array()) {
-            *x = lane;
-        }
+        store_array(x, v.to_array());
     }
     #[inline(always)]
     fn first(self, n: usize) -> f32x16 {
@@ -145,9 +114,8 @@ impl Lanes for Portable<f32> {
     }
     #[inline(always)]
     fn interleave(self, a: f32x16, b: f32x16) -> (f32x16, f32x16) {
-        let (a, b) = (a.to_array(), b.to_array());
-        let lane = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
-        (f32x16::new(core::array::from_fn(lane)), f32x16::new(core::array::from_fn(|i| lane(16 + i))))
+        let [first, second] = interleave_arrays(a.to_array(), b.to_array());
+        (f32x16::new(first), f32x16::new(second))
     }
 }
 
@@ -156,77 +124,20 @@ impl Arithmetic for Portable<f64> {
     type Vector = f64x8;
     type Mask = f64x8;
 
+    operations_of_wide! {}
+
     #[inline(always)]
     fn splat(self, x: f64) -> f64x8 {
         f64x8::splat(x)
     }
     #[inline(always)]
-    fn add(self, a: f64x8, b: f64x8) -> f64x8 {
-        a + b
-    }
-    #[inline(always)]
-    fn sub(self, a: f64x8, b: f64x8) -> f64x8 {
-        a - b
-    }
-    #[inline(always)]
-    fn mul(self, a: f64x8, b: f64x8) -> f64x8 {
-        a * b
-    }
-    #[inline(always)]
-    fn div(self, a: f64x8, b: f64x8) -> f64x8 {
-        a / b
-    }
-    #[inline(always)]
-    fn mul_add(self, a: f64x8, b: f64x8, c: f64x8) -> f64x8 {
-        a.mul_add(b, c)
-    }
-    #[inline(always)]
-    fn neg_mul_add(self, a: f64x8, b: f64x8, c: f64x8) -> f64x8 {
-        a.mul_neg_add(b, c)
-    }
-    #[inline(always)]
-    fn max(self, a: f64x8, b: f64x8) -> f64x8 {
-        self.select(self.lt(b, a), a, b)
-    }
-    #[inline(always)]
-    fn min(self, a: f64x8, b: f64x8) -> f64x8 {
-        self.select(self.lt(a, b), a, b)
-    }
-    #[inline(always)]
-    fn abs(self, a: f64x8) -> f64x8 {
-        a.abs()
-    }
-    #[inline(always)]
-    fn flip_sign(self, magnitude: f64x8, sign: f64x8) -> f64x8 {
-        magnitude ^ (sign & f64x8::splat(-0.0))
-    }
-    #[inline(always)]
-    fn sqrt(self, a: f64x8) -> f64x8 {
-        a.sqrt()
-    }
-    #[inline(always)]
     fn power_from_low_bits(self, a: f64x8) -> f64x8 {
         f64x8::new(a.to_array().map(|a| f64::from_bits(a.to_bits() << 52)))
-    }
-    #[inline(always)]
-    fn lt(self, a: f64x8, b: f64x8) -> f64x8 {
-        a.simd_lt(b)
-    }
-    #[inline(always)]
-    fn le(self, a: f64x8, b: f64x8) -> f64x8 {
-        a.simd_le(b)
-    }
-    #[inline(always)]
-    fn eq(self, a: f64x8, b: f64x8) -> f64x8 {
-        a.simd_eq(b)
-    }
-    #[inline(always)]
-    fn select(self, mask: f64x8, a: f64x8, b: f64x8) -> f64x8 {
-        mask.select(a, b)
     }
 }
 
 impl Lanes for Portable<f64> {
+    /// As in `f32`.
     const ACCUMULATORS: usize = 2;
 
     #[inline]
@@ -243,17 +154,11 @@ impl Lanes for Portable<f64> {
     }
     #[inline(always)]
     fn load_slice(self, x: &[f64]) -> f64x8 {
-        let mut lanes = [0.0; 8];
-        for (lane, &x) in lanes.iter_mut().zip(x) {
-            *lane = x;
-        }
-        f64x8::new(lanes)
+        f64x8::new(padded(x))
     }
     #[inline(always)]
     fn store_slice(self, x: &mut [f64], v: f64x8) {
-        for (x, lane) in x.iter_mut().zip(v.to_array()) {
-            *x = lane;
-        }
+        store_array(x, v.to_array());
     }
     #[inline(always)]
     fn first(self, n: usize) -> f64x8 {
@@ -266,7 +171,7 @@ impl Lanes for Portable<f64> {
     }
     #[inline(always)]
     fn sum_f64(self, a: f64x8) -> f64 {
-        halve(a.to_array(), |x, y| x + y)
+        self.sum(a)
     }
     #[inline(always)]
     fn max_lane(self, a: f64x8) -> f64 {
@@ -274,10 +179,34 @@ impl Lanes for Portable<f64> {
     }
     #[inline(always)]
     fn interleave(self, a: f64x8, b: f64x8) -> (f64x8, f64x8) {
-        let (a, b) = (a.to_array(), b.to_array());
-        let lane = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
-        (f64x8::new(core::array::from_fn(lane)), f64x8::new(core::array::from_fn(|i| lane(8 + i))))
+        let [first, second] = interleave_arrays(a.to_array(), b.to_array());
+        (f64x8::new(first), f64x8::new(second))
     }
+}
+
+/// The elements of a slice, and 0 past its end.
+#[inline(always)]
+fn padded<T: Copy + Default, const N: usize>(x: &[T]) -> [T; N] {
+    let mut lanes = [T::default(); N];
+    for (lane, &x) in lanes.iter_mut().zip(x) {
+        *lane = x;
+    }
+    lanes
+}
+
+/// Stores as many lanes as the slice has elements, at most all.
+#[inline(always)]
+fn store_array<T: Copy, const N: usize>(x: &mut [T], lanes: [T; N]) {
+    for (x, lane) in x.iter_mut().zip(lanes) {
+        *x = lane;
+    }
+}
+
+/// The lanes of `a` and `b` alternately, `a` first: the first `N` and the others.
+#[inline(always)]
+fn interleave_arrays<T: Copy, const N: usize>(a: [T; N], b: [T; N]) -> [[T; N]; 2] {
+    let lane = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
+    [core::array::from_fn(lane), core::array::from_fn(|i| lane(N + i))]
 }
 
 /// Joins lane `i` with lane `i + N/2`, then the first half in the same way, until one lane is left.

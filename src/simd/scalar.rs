@@ -1,6 +1,6 @@
-//! The numbers that networks compute in, `f32` and `f64`, and a cache line of them.
+//! The element types of a network, `f32` and `f64`, each with its cache line.
 
-/// A number type that networks compute in: `f32` or `f64`. Element.
+/// A number type that networks compute in: `f32` or `f64`.
 ///
 /// ```
 /// use fuseprop::Element;
@@ -39,29 +39,31 @@ impl Element for f64 {
     }
 }
 
-/// A type for each element type, as `Option<&'static dyn Engine<T>>` is.
+/// A family of types with one member for each element type, such as `Option<&'static dyn Engine<T>>`.
 pub trait Family {
-    /// That of `T`.
+    /// The member of `T`.
     type Of<T: Element>;
 }
 
-/// What the crate itself needs of an [`Element`].
+/// The part of [`Element`] that users do not see.
 pub trait Scalar:
     Copy + Default + PartialEq + PartialOrd + core::fmt::Debug + core::fmt::Display + Send + Sync + 'static
 {
     /// One cache line of elements, the unit of every layout.
     type Line: Line<Self>;
-    /// Elements in a line: 16 for `f32`, 8 for `f64`.
-    const LANES: usize = size_of::<Self::Line>() / size_of::<Self>();
+    /// Elements of a line: 16 for `f32`, 8 for `f64`. No `unsafe` code relies on it, but on [`Line::LANES`].
+    const LANES: usize = <Self::Line as Line<Self>>::LANES;
     const ZERO: Self;
-    /// The smallest number of full precision.
+    /// The smallest positive normal number.
     const MIN_NORMAL: Self;
 
-    /// Whichever of two is for this type: so that the choice is made where both are known, and a number need not know them.
+    /// The member of a family for this type: `single` for `f32`, `double` for `f64`.
+    ///
+    /// The caller knows both members, so an element type need not know the family.
     fn pick<F: Family>(single: F::Of<f32>, double: F::Of<f64>) -> F::Of<Self>
     where
         Self: Element;
-    /// 0 in place of a denormal number and of -0.
+    /// The number, or 0 if it is denormal or -0.
     #[inline(always)]
     fn flushed(self) -> Self
     where
@@ -69,7 +71,7 @@ pub trait Scalar:
     {
         if self.to_f64().abs() < Self::MIN_NORMAL.to_f64() { Self::ZERO } else { self }
     }
-    /// Whether a setting is a finite number in this type too.
+    /// Whether `x` is finite after rounding to this type.
     fn holds(x: f64) -> bool
     where
         Self: Element,
@@ -101,19 +103,25 @@ impl Scalar for f64 {
 /// One cache line of elements.
 ///
 /// # Safety
-/// The type is 64 bytes of `T`, aligned to 64, with no padding and no invalid values.
+/// `Self` has the layout of `[T; Self::LANES]` but for its alignment, which is 64: its size is
+/// `Self::LANES * size_of::<T>() == 64`, there is no padding, and a line is valid if and only if its elements are.
+/// [`elements`], [`elements_mut`] and [`lines_mut`] rely on it.
 pub unsafe trait Line<T>: Copy + Send + Sync + core::fmt::Debug + 'static {
+    /// Elements of a line.
+    const LANES: usize;
     const ZERO: Self;
     fn as_slice(&self) -> &[T];
     fn as_mut_slice(&mut self) -> &mut [T];
 }
 
+/// An array aligned to 64 bytes, the size of a cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct CacheLine<A>(pub(super) A);
 
-// SAFETY: sixteen f32 are 64 bytes, and so is the alignment: no padding.
+// SAFETY: 16 elements of 4 bytes are 64 bytes, which is the alignment, so the array is all there is.
 unsafe impl Line<f32> for CacheLine<[f32; 16]> {
+    const LANES: usize = 16;
     const ZERO: Self = Self([0.0; 16]);
     #[inline(always)]
     fn as_slice(&self) -> &[f32] {
@@ -125,8 +133,9 @@ unsafe impl Line<f32> for CacheLine<[f32; 16]> {
     }
 }
 
-// SAFETY: eight f64 are 64 bytes, and so is the alignment: no padding.
+// SAFETY: 8 elements of 8 bytes are 64 bytes, which is the alignment, so the array is all there is.
 unsafe impl Line<f64> for CacheLine<[f64; 8]> {
+    const LANES: usize = 8;
     const ZERO: Self = Self([0.0; 8]);
     #[inline(always)]
     fn as_slice(&self) -> &[f64] {
@@ -141,20 +150,24 @@ unsafe impl Line<f64> for CacheLine<[f64; 8]> {
 /// The elements of consecutive lines as one slice.
 #[inline(always)]
 pub fn elements<T: Element>(lines: &[T::Line]) -> &[T] {
-    // SAFETY: `Line` promises `LANES` elements without padding, so the lines are `len * LANES` elements.
-    unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * T::LANES) }
+    let lanes = const { <T::Line as Line<T>>::LANES };
+    // SAFETY: by the contract of `Line` each line is `lanes` valid elements without padding.
+    unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * lanes) }
 }
 
 /// The elements of consecutive lines as one mutable slice.
 #[inline(always)]
 pub fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
-    // SAFETY: as in `elements`; every bit pattern of an element is valid in a line.
-    unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * T::LANES) }
+    let lanes = const { <T::Line as Line<T>>::LANES };
+    // SAFETY: by the contract of `Line` each line is `lanes` elements without padding, and stays valid whatever elements
+    // are written.
+    unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * lanes) }
 }
 
-/// The whole lines within a slice, and the elements before and after them, less than a line each.
+/// The whole lines of a slice, and the elements before and after them, less than a line each.
 #[inline(always)]
 pub fn lines_mut<T: Element>(x: &mut [T]) -> (&mut [T], &mut [T::Line], &mut [T]) {
-    // SAFETY: a line is `LANES` elements without padding, and whatever their bits it is valid.
+    // SAFETY: by the contract of `Line` the elements within a line are a valid line, and stay valid whatever line is written;
+    // `align_to_mut` sees to the alignment.
     unsafe { x.align_to_mut::<T::Line>() }
 }

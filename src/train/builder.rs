@@ -1,23 +1,19 @@
 //! How a trainer is described, checked and given its buffers.
 
-use crate::engine::batch::GradientShard;
 use crate::engine::dispatch::engine;
-use crate::engine::micro_batch::{MicroBatch, Purpose};
-use crate::engine::parallel::PARALLEL_FLOP;
-use crate::engine::parallel::{Parallelism, Threads};
-use crate::engine::partition::ParameterPartition;
-use crate::engine::plan::{MicroBatchRows, Plan, step_flop};
+use crate::engine::micro_batch::Purpose;
+use crate::engine::parallel::{PARALLEL_FLOP, Parallelism, Threads};
+use crate::engine::plan::step_flop;
 use crate::engine::prediction::check_max_batch;
-use crate::engine::single_panel::SinglePanelBuffers;
 use crate::engine::update::GradientClipping;
 use crate::error::Error;
-use crate::kernels::gemm::blocking::splits_accumulators;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Reduction};
-use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer};
+use crate::kernels::ops::optimizer::Optimizer;
 use crate::network::Network;
 use crate::simd::scalar::Element;
-use crate::simd::scalar::{Line, elements_mut};
-use crate::train::trainer::{ForwardCache, Trainer};
+use crate::train::executor::{Executor, ExecutorSpec};
+use crate::train::state::TrainState;
+use crate::train::trainer::{Criterion, Trainer};
 
 /// How a network is trained: by default the mean squared error, gradient descent at a rate of 0.01, and batches of up
 /// to 256 rows.
@@ -35,7 +31,8 @@ pub struct TrainerBuilder<T: Element> {
     parallel_threshold: usize,
     input_gradients: bool,
     seed: u64,
-    reports: bool,
+    layer_stats: bool,
+    custom_loss: bool,
 }
 
 impl<T: Element> TrainerBuilder<T> {
@@ -53,7 +50,8 @@ impl<T: Element> TrainerBuilder<T> {
             parallel_threshold: PARALLEL_FLOP,
             input_gradients: false,
             seed: 0,
-            reports: false,
+            layer_stats: false,
+            custom_loss: false,
         }
     }
 
@@ -88,8 +86,8 @@ impl<T: Element> TrainerBuilder<T> {
 
     /// The rule that updates parameters; gradient descent at a rate of 0.01 by default.
     #[must_use]
-    pub fn optimizer(mut self, optimizer: Optimizer) -> Self {
-        self.optimizer = optimizer;
+    pub fn optimizer(mut self, optimizer: impl Into<Optimizer>) -> Self {
+        self.optimizer = optimizer.into();
         self
     }
 
@@ -134,7 +132,7 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// The floating-point operations (six for each weight and row of a batch; two of a pass forward alone; an update alone
+    /// The floating-point operations (six for each weight and row of a batch; two of a pass forward alone, four of a pass backward alone; an update alone
     /// counts as 32 for each parameter) from which on a step is shared out among threads; 10 million by default, some 40
     /// microseconds of one thread, where two threads begin to pay for waking them. The result has the same bits whatever is chosen.
     #[must_use]
@@ -154,7 +152,7 @@ impl<T: Element> TrainerBuilder<T> {
     /// unless it is asked for.
     #[must_use]
     pub fn layer_stats(mut self) -> Self {
-        self.reports = true;
+        self.layer_stats = true;
         self
     }
 
@@ -162,6 +160,26 @@ impl<T: Element> TrainerBuilder<T> {
     #[must_use]
     pub fn input_gradients(mut self) -> Self {
         self.input_gradients = true;
+        self
+    }
+
+    /// Allocates what [`Trainer::forward`] keeps for [`Trainer::backward`] when the trainer is built, where the first
+    /// [`Trainer::forward`] would: the outputs, and for long batches through networks of few weights the activations of
+    /// all rows.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::{Activation, Network, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).max_batch(2).custom_loss().build()?;
+    /// trainer.forward(&[0.5, 1.0])?; // allocates nothing
+    /// trainer.backward(&[1.0, -1.0])?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn custom_loss(mut self) -> Self {
+        self.custom_loss = true;
         self
     }
 
@@ -180,86 +198,24 @@ impl<T: Element> TrainerBuilder<T> {
         self.loss.check::<T>()?;
         let weights = self.class_weights.as_deref();
         let classes = ClassWeights::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
+        let criterion = Criterion { loss: self.loss, classes, reduction: self.reduction };
         let threads = Threads::new(self.parallelism)?.with_threshold(self.parallel_threshold);
-        let (count, lines) = (network.parameter_count(), network.parameters.len());
-        let sharing = threads.sharing(step_flop(max_batch, count));
-        let is_chained =
-            network.layers.iter().any(|layer| splits_accumulators::<T>(layer.inputs(), layer.outputs()));
-        // Reports are sums over micro_batches: they have as many rows then whatever the threads.
-        let of_tiles = (!self.reports).then_some(sharing);
-        let micro_batch_rows = MicroBatchRows::choose::<T>(max_batch, count, lines, is_chained, of_tiles);
-        let plan = Plan::choose::<T>(max_batch, micro_batch_rows.least, lines);
-        let purpose = if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train };
-        let input_gradients = if self.input_gradients { max_batch * network.inputs() } else { 0 };
-        // Reports and gradients of inputs only the general path knows, and to refuse a loss before its gradient is summed.
-        let is_general = self.reports || self.input_gradients || clipping.finite;
-        let first = if self.input_gradients { 0 } else { 1 };
         let isa = network.isa();
         let engine = engine(isa).ok_or(Error::Isa { isa })?;
-        let partition = ParameterPartition::new(&network, engine, first, sharing);
-        Ok(Trainer {
-            engine,
-            squares: vec![0.0; partition.panels()],
-            partition,
-            moments: moments::<T>(optimizer, network.parameters.len()),
-            steps: 0,
-            passes: 0,
-            resumed: None,
-            reports: self.reports,
-            reported_rows: 0,
-            dropout_seed: network.has_dropout().then_some(self.seed),
-            clipping,
-            gradients: vec![T::Line::ZERO; network.parameters.len()],
-            small: SinglePanelBuffers::new(&network, micro_batch_rows.least).filter(|_| !is_general),
-            shards: shards(&network, plan, (max_batch, micro_batch_rows.most), purpose, self.reports),
-            plan,
-            micro_batch_rows,
-            loss: self.loss,
-            classes,
-            reduction: self.reduction,
-            optimizer,
-            max_batch,
+        let spec = ExecutorSpec {
+            sharing: threads.sharing(step_flop(max_batch, network.parameter_count())),
             threads,
-            forward_cache: ForwardCache {
-                batch: 0,
-                x: vec![T::ZERO; max_batch * network.inputs()],
-                outputs: vec![T::ZERO; max_batch * network.outputs()],
-            },
-            input_gradients: vec![T::ZERO; input_gradients],
-            input_gradient_rows: 0,
-            network,
-        })
+            max_batch,
+            clipping,
+            purpose: if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train },
+            layer_stats: self.layer_stats,
+        };
+        let mut executor = Executor::new(&network, engine, spec);
+        if self.custom_loss {
+            executor.allocate_kept(&network);
+        }
+        let dropout_seed = network.has_dropout().then_some(self.seed);
+        let state = TrainState::new(optimizer, network.parameters.len(), dropout_seed);
+        Ok(Trainer { network, state, executor, criterion })
     }
-}
-
-/// The buffers of a batch of so many rows, in tiles of so many.
-fn shards<T: Element>(
-    network: &Network<T>,
-    plan: Plan,
-    (max_batch, micro_batch_rows): (usize, usize),
-    purpose: Purpose,
-    reports: bool,
-) -> Vec<GradientShard<T>> {
-    let (count, own_lines) = match plan {
-        Plan::DepthFirst { shards } => (shards, network.parameters.len()),
-        Plan::TwoPhase => (max_batch.div_ceil(micro_batch_rows), 0),
-    };
-    let shard = |n| GradientShard {
-        micro_batch: MicroBatch::new(&network.layers, micro_batch_rows, purpose, n),
-        gradients: vec![T::Line::ZERO; own_lines],
-        summed: 0,
-        loss: 0.0,
-        squares: vec![0.0; if reports { network.layers.len() } else { 0 }],
-    };
-    (0..count).map(shard).collect()
-}
-
-/// The running sums that an optimizer keeps beside each parameter, as they start.
-fn moments<T: Element>(optimizer: Optimizer, lines: usize) -> [Vec<T::Line>; MAX_MOMENTS] {
-    let mut moments: [Vec<T::Line>; MAX_MOMENTS] = Default::default();
-    for (moment, start) in moments.iter_mut().zip(optimizer.moments()) {
-        *moment = vec![T::Line::ZERO; lines];
-        elements_mut::<T>(moment).fill(T::from_f64(start));
-    }
-    moments
 }

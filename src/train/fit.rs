@@ -4,40 +4,37 @@ use crate::error::Argument;
 use core::ops::ControlFlow;
 
 use crate::error::Error;
+use crate::kernels::ops::loss::Reduction;
 use crate::kernels::ops::optimizer::Optimizer;
-use crate::kernels::ops::targets::Targets;
+use crate::kernels::ops::targets::{Labels, Targets};
 use crate::metrics;
-use crate::network::init::Random;
+use crate::network::Network;
+use crate::rng::SplitMix64;
 use crate::simd::scalar::Element;
 use crate::train::schedule::{ReduceOnPlateau, Schedule};
-use crate::train::trainer::Trainer;
+use crate::train::trainer::{Criterion, Trainer};
 
-/// BatchRange with their targets, and if wanted with a weight each.
+/// Rows with their targets.
+///
+/// # Examples
+/// ```
+/// use fuseprop::{Dataset, Targets};
+///
+/// let (x, y) = ([0.1_f32, 0.9], [1.0, 2.0]);
+/// let data = Dataset::new(&x, &y);
+/// // The second row counts twice.
+/// let weighted = Dataset::new(&x, Targets::from(&y).weights(&[1.0, 2.0]));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Dataset<'a, T> {
     x: &'a [T],
     targets: Targets<'a, T>,
-    weights: Option<&'a [T]>,
 }
 
 impl<'a, T: Element> Dataset<'a, T> {
-    /// BatchRange `x` `[rows, inputs]`; targets as for [`Trainer::step`].
+    /// Rows `x` `[rows, inputs]`; targets, weights and a mask as for [`Trainer::step`].
     pub fn new(x: &'a [T], targets: impl Into<Targets<'a, T>>) -> Self {
-        Self { x, targets: targets.into(), weights: None }
-    }
-
-    fn values(&self) -> &'a [T] {
-        match self.targets {
-            Targets::Values(values) => values,
-            Targets::Classes(_) => &[],
-        }
-    }
-
-    /// A weight for the loss of each row, as for [`Trainer::step_weighted`].
-    #[must_use]
-    pub fn weights(mut self, weights: &'a [T]) -> Self {
-        self.weights = Some(weights);
-        self
+        Self { x, targets: targets.into() }
     }
 }
 
@@ -229,16 +226,8 @@ struct BaseRate<'a, T: Element> {
 
 impl<T: Element> Drop for BaseRate<'_, T> {
     fn drop(&mut self) {
-        self.trainer.optimizer = self.optimizer;
+        self.trainer.state.optimizer = self.optimizer;
     }
-}
-
-/// One batch of rows, gathered.
-struct Batch<T> {
-    x: Vec<T>,
-    values: Vec<T>,
-    classes: Vec<u32>,
-    weights: Vec<T>,
 }
 
 impl<T: Element> Trainer<T> {
@@ -270,7 +259,7 @@ impl<T: Element> Trainer<T> {
     ///
     /// # Errors
     /// [`Error::Zero`] for no epochs or a batch of 0, [`Error::Batch`] for a batch past `max_batch`,
-    /// [`Error::Setting`] for a schedule out of range, and the errors of [`Trainer::step_weighted`] for either set:
+    /// [`Error::Setting`] for a schedule out of range, and the errors of [`Trainer::step`] for either set:
     /// nothing has changed then. [`Error::File`] if a checkpoint cannot be written: the next fit goes on after its epoch.
     /// [`Error::NonFinite`] if the trainer checks for it, with the parameters of the
     /// step before.
@@ -300,55 +289,57 @@ impl<T: Element> Trainer<T> {
         if how.checkpoint.is_some_and(|(_, every)| every == 0) {
             return Err(Error::Zero { argument: Argument::CheckpointInterval });
         }
-        self.check_data(data)?;
-        how.validation.map_or(Ok(0), |validation| self.check_data(validation))?;
-        let threads = self.threads().clone();
+        self.check_data(data.x, &data.targets)?;
+        how.validation.map_or(Ok(0), |data| self.check_data(data.x, &data.targets))?;
+        let threads = self.executor.threads.clone();
         let rate = BaseRate { optimizer: self.optimizer(), trainer: self };
         threads.enter(usize::MAX, |_| rate.trainer.fit_epochs(data, how, each))
     }
 
     /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute error
-    /// and R2 for values.
+    /// and R2 for values. Nothing is trained, and dropout leaves nothing out.
+    ///
+    /// All are means over rows and elements by their weights, as the loss is. The first call allocates a batch of outputs.
     ///
     /// # Errors
-    /// As [`Trainer::step_weighted`], but for the number of rows.
-    pub fn evaluate(&mut self, data: Dataset<'_, T>) -> Result<Evaluation, Error> {
-        let rows = self.check_data(data)?;
-        let (inputs, outputs) = (self.network().inputs(), self.network().outputs());
-        let scale = self.loss_scale((data.targets, data.weights), rows);
-        let (mut loss, mut hits, mut distances) = (0.0, 0, metrics::Distances::new(data.values()));
+    /// As [`Trainer::step`], but for the number of rows.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::{Activation, Network, Trainer};
+    ///
+    /// let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// network.write_parameters(&[1.0, 0.0])?; // the identity
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// let found = trainer.evaluate(&[1.0, 2.0], &[1.0, 4.0])?;
+    /// assert_eq!(found.loss, 2.0);
+    /// assert_eq!(found.mean_absolute_error, Some(1.0));
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn evaluate<'t>(&mut self, x: &[T], targets: impl Into<Targets<'t, T>>) -> Result<Evaluation, Error> {
+        let targets = targets.into();
+        let rows = self.check_data(x, &targets)?;
+        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
+        let Criterion { loss, ref classes, reduction } = self.criterion;
+        let scale = reduction.scale(loss.total_weight(&targets, classes, rows, outputs));
+        let (mut sum, mut metrics) = (0.0, Metrics::new(&targets, outputs));
         for first in (0..rows).step_by(self.max_batch()) {
             let of_batch = first..rows.min(first + self.max_batch());
-            let targets = data.targets.rows(of_batch.clone(), outputs);
-            let weights = data.weights.map(|weights| &weights[of_batch.clone()]);
-            let x = &data.x[of_batch.start * inputs..of_batch.end * inputs];
-            loss += self.loss_of(x, (targets, weights), scale)?;
-            let outputs = self.last_outputs(of_batch.len());
-            match targets {
-                Targets::Classes(classes) => hits += metrics::hits(outputs, classes, 1),
-                Targets::Values(values) => distances.add(outputs, values),
-            }
+            let targets = targets.rows(of_batch.clone(), outputs);
+            sum += self.loss_of(&x[of_batch.start * inputs..of_batch.end * inputs], targets, scale)?;
+            metrics.add(self.last_outputs(of_batch.len()), &targets, outputs);
         }
-        Ok(match data.targets {
-            Targets::Classes(_) => {
-                let accuracy = Some(hits as f64 / rows as f64);
-                Evaluation { loss, accuracy, mean_absolute_error: None, r2: None }
-            }
-            Targets::Values(_) => {
-                let (mean_absolute_error, r2) = (Some(distances.mean()), Some(distances.r2()));
-                Evaluation { loss, accuracy: None, mean_absolute_error, r2 }
-            }
-        })
+        Ok(metrics.evaluation(sum))
     }
 
     /// The number of rows, at least 1, of data that fit the network and the loss.
-    fn check_data(&self, data: Dataset<'_, T>) -> Result<usize, Error> {
-        let inputs = self.network().inputs();
-        if data.x.is_empty() || !data.x.len().is_multiple_of(inputs) {
-            return Err(Error::Rows { argument: Argument::Inputs, row: inputs, found: data.x.len() });
+    fn check_data(&self, x: &[T], targets: &Targets<'_, T>) -> Result<usize, Error> {
+        let inputs = self.network.inputs();
+        if x.is_empty() || !x.len().is_multiple_of(inputs) {
+            return Err(Error::Rows { argument: Argument::Inputs, row: inputs, found: x.len() });
         }
-        let rows = data.x.len() / inputs;
-        self.check_targets(data.targets, data.weights, rows)?;
+        let rows = x.len() / inputs;
+        self.criterion.loss.check_targets(targets, rows, self.network.outputs())?;
         Ok(rows)
     }
 
@@ -360,8 +351,8 @@ impl<T: Element> Trainer<T> {
     ) -> Result<FitReport, Error> {
         let base = self.optimizer().learning_rate();
         let mut order: Vec<usize> = (0..data.x.len() / self.network().inputs()).collect();
-        let mut batch = Batch::new(self, data, how.batch.min(order.len()));
-        let mut progress = self.resumed.take().unwrap_or_else(|| Progress {
+        let mut batch = GatheredBatch::new(&self.network, data, how.batch.min(order.len()));
+        let mut progress = self.state.fit.take().unwrap_or_else(|| Progress {
             outcome: None,
             kept: Vec::new(),
             plateau: how.plateau,
@@ -386,7 +377,7 @@ impl<T: Element> Trainer<T> {
                 shuffle(&mut order, how.seed, number as u64);
             }
             let loss = self.epoch(data, &order, how.batch, &mut batch)?;
-            let validation = how.validation.map(|data| self.evaluate(data)).transpose()?;
+            let validation = how.validation.map(|data| self.evaluate(data.x, data.targets)).transpose()?;
             let epoch =
                 EpochReport { number, of: how.epochs, loss, validation, learning_rate, is_best: true };
             let epoch = progress.add(epoch);
@@ -398,7 +389,7 @@ impl<T: Element> Trainer<T> {
                 && (number % every == 0 || number == how.epochs)
                 && let Err(error) = self.write_checkpoint(path, base, Some(&progress))
             {
-                self.resumed = Some(progress);
+                self.state.fit = Some(progress);
                 return Err(error);
             }
             if each(&epoch).is_break() {
@@ -411,62 +402,143 @@ impl<T: Element> Trainer<T> {
         progress.outcome.ok_or(Error::Zero { argument: Argument::Epochs })
     }
 
-    /// Steps through all rows once; the loss.
+    /// Steps through all rows once; the loss, reduced over all of them.
     fn epoch(
         &mut self,
         data: Dataset<'_, T>,
         order: &[usize],
         batch_rows: usize,
-        batch: &mut Batch<T>,
+        batch: &mut GatheredBatch<T>,
     ) -> Result<f64, Error> {
-        let (mut sum, mut weight) = (0.0, 0.0);
+        let (mut sum, mut total) = (0.0, 0.0);
+        let is_mean = self.criterion.reduction == Reduction::Mean;
         for rows in order.chunks(batch_rows) {
-            batch.gather(data, rows, (self.network().inputs(), self.network().outputs()));
-            let targets = match data.targets {
-                Targets::Values(_) => Targets::Values(&batch.values),
-                Targets::Classes(_) => Targets::Classes(&batch.classes),
-            };
-            let loss = match data.weights {
-                Some(_) => self.step_weighted(&batch.x, targets, &batch.weights)?,
-                None => self.step(&batch.x, targets)?,
-            };
-            let share = if self.is_mean() { rows.len() as f64 } else { 1.0 };
-            sum += share * loss;
-            weight += share;
+            batch.gather(data, rows);
+            let loss = self.step(&batch.x, batch.targets(&data.targets))?;
+            // What the batch's mean has divided by.
+            let weight = self.executor.gradient_weight.filter(|_| is_mean).unwrap_or(1.0);
+            sum += weight * loss;
+            total += weight;
         }
-        Ok(if self.is_mean() { sum / weight } else { sum })
+        Ok(match is_mean {
+            true if total > 0.0 => sum / total,
+            _ => sum,
+        })
     }
 }
 
-impl<T: Element> Batch<T> {
-    fn new(trainer: &Trainer<T>, data: Dataset<'_, T>, rows: usize) -> Self {
-        let (inputs, outputs) = (trainer.network().inputs(), trainer.network().outputs());
-        let (values, classes) = match data.targets {
-            Targets::Values(_) => (rows * outputs, 0),
-            Targets::Classes(_) => (0, rows),
-        };
+/// One batch of rows, gathered.
+struct GatheredBatch<T> {
+    inputs: usize,
+    outputs: usize,
+    x: Vec<T>,
+    values: Vec<T>,
+    classes: Vec<u32>,
+    weights: Vec<T>,
+    mask: Vec<T>,
+}
+
+impl<T: Element> GatheredBatch<T> {
+    fn new(network: &Network<T>, data: Dataset<'_, T>, rows: usize) -> Self {
+        let (inputs, outputs) = (network.inputs(), network.outputs());
+        let Targets { labels, weights, mask } = data.targets;
+        let elements = |wanted: bool, each: usize| Vec::with_capacity(if wanted { rows * each } else { 0 });
+        let has_values = matches!(labels, Labels::Values(_));
         Self {
-            x: Vec::with_capacity(rows * inputs),
-            values: Vec::with_capacity(values),
-            classes: Vec::with_capacity(classes),
-            weights: Vec::with_capacity(if data.weights.is_some() { rows } else { 0 }),
+            inputs,
+            outputs,
+            x: elements(true, inputs),
+            values: elements(has_values, outputs),
+            classes: Vec::with_capacity(if has_values { 0 } else { rows }),
+            weights: elements(weights.is_some(), 1),
+            mask: elements(mask.is_some(), outputs),
         }
     }
 
     /// Copies some rows, in their order.
-    fn gather(&mut self, data: Dataset<'_, T>, rows: &[usize], (inputs, outputs): (usize, usize)) {
-        self.x.clear();
-        self.values.clear();
-        self.classes.clear();
-        self.weights.clear();
+    fn gather(&mut self, data: Dataset<'_, T>, rows: &[usize]) {
+        let Self { inputs, outputs, x, values, classes, weights, mask } = self;
+        [&mut *x, values, weights, mask].into_iter().for_each(Vec::clear);
+        classes.clear();
         for &row in rows {
-            self.x.extend_from_slice(&data.x[row * inputs..][..inputs]);
-            match data.targets {
-                Targets::Values(values) => self.values.extend_from_slice(&values[row * outputs..][..outputs]),
-                Targets::Classes(classes) => self.classes.push(classes[row]),
+            let (of_row, at) = (row * *inputs..(row + 1) * *inputs, row * *outputs..(row + 1) * *outputs);
+            x.extend_from_slice(&data.x[of_row]);
+            match data.targets.labels {
+                Labels::Values(all) => values.extend_from_slice(&all[at.clone()]),
+                Labels::Classes(all) => classes.push(all[row]),
             }
-            if let Some(weights) = data.weights {
-                self.weights.push(weights[row]);
+            weights.extend(data.targets.weights.map(|all| all[row]));
+            if let Some(all) = data.targets.mask {
+                mask.extend_from_slice(&all[at]);
+            }
+        }
+    }
+
+    /// The targets of the rows, in the form of those that they are gathered from.
+    fn targets(&self, of: &Targets<'_, T>) -> Targets<'_, T> {
+        Targets {
+            labels: match of.labels {
+                Labels::Values(_) => Labels::Values(&self.values),
+                Labels::Classes(_) => Labels::Classes(&self.classes),
+            },
+            weights: of.weights.map(|_| &self.weights[..]),
+            mask: of.mask.map(|_| &self.mask[..]),
+        }
+    }
+}
+
+/// What an evaluation measures besides the loss, batch by batch.
+struct Metrics {
+    /// The weight of the rows, and of those whose class is found, if targets are classes.
+    rows: f64,
+    hits: f64,
+    /// If targets are values.
+    distances: Option<metrics::Distances>,
+}
+
+impl Metrics {
+    /// For targets of which these are all.
+    fn new<T: Element>(targets: &Targets<'_, T>, outputs: usize) -> Self {
+        let weight = |i: usize| targets.element_weight(i / outputs, outputs, i % outputs);
+        let distances = targets.values().map(|values| {
+            metrics::Distances::new(values.iter().enumerate().map(|(i, t)| (t.to_f64(), weight(i))))
+        });
+        Self { rows: 0.0, hits: 0.0, distances }
+    }
+
+    /// Takes in the outputs of some rows.
+    fn add<T: Element>(&mut self, y: &[T], targets: &Targets<'_, T>, outputs: usize) {
+        match (targets.labels, &mut self.distances) {
+            (Labels::Values(values), Some(distances)) => {
+                for (i, (y, t)) in y.iter().zip(values).enumerate() {
+                    let weight = targets.element_weight(i / outputs, outputs, i % outputs);
+                    distances.add(y.to_f64(), t.to_f64(), weight);
+                }
+            }
+            (Labels::Classes(classes), _) => {
+                for (r, (y, &class)) in y.chunks_exact(outputs).zip(classes).enumerate() {
+                    let weight = targets.row_weight(r);
+                    self.rows += weight;
+                    if weight != 0.0 && metrics::is_hit(y, class, 1) {
+                        self.hits += weight;
+                    }
+                }
+            }
+            (Labels::Values(_), None) => {}
+        }
+    }
+
+    fn evaluation(self, loss: f64) -> Evaluation {
+        match self.distances {
+            Some(distances) => Evaluation {
+                loss,
+                accuracy: None,
+                mean_absolute_error: Some(distances.mean()),
+                r2: Some(distances.r2()),
+            },
+            None => {
+                let accuracy = Some(self.hits / self.rows);
+                Evaluation { loss, accuracy, mean_absolute_error: None, r2: None }
             }
         }
     }
@@ -477,7 +549,7 @@ fn shuffle(order: &mut [usize], seed: u64, epoch: u64) {
     for (i, row) in order.iter_mut().enumerate() {
         *row = i;
     }
-    let mut random = Random::new(seed ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32));
+    let mut random = SplitMix64::of_stream(seed, epoch);
     for last in (1..order.len()).rev() {
         order.swap(last, random.below(last + 1));
     }

@@ -46,10 +46,7 @@ impl<T: Element> Trainer<T> {
         x: &[T],
         targets: impl Into<Targets<'t, T>>,
         step: f64,
-    ) -> Result<GradientCheck, Error>
-    where
-        T: 't,
-    {
+    ) -> Result<GradientCheck, Error> {
         let targets = targets.into();
         self.compare_gradients(step, |trainer| trainer.compute_gradients(x, targets))
     }
@@ -80,7 +77,7 @@ impl<T: Element> Trainer<T> {
         step: f64,
         mut loss: impl FnMut(&[T], &mut [T]) -> f64,
     ) -> Result<GradientCheck, Error> {
-        let rows = check_batch(Argument::Inputs, x.len(), self.network.inputs(), self.max_batch)?;
+        let rows = check_batch(Argument::Inputs, x.len(), self.network.inputs(), self.executor.max_batch)?;
         let mut d_outputs = vec![T::ZERO; rows * self.network.outputs()];
         self.compare_gradients(step, |trainer| {
             let value = loss(trainer.forward(x)?, &mut d_outputs);
@@ -101,9 +98,9 @@ impl<T: Element> Trainer<T> {
         let (mut parameters, mut gradients) = (vec![T::ZERO; count], vec![T::ZERO; count]);
         let kept = self.network.parameters.clone();
         read_canonical(&layers, &kept, &mut parameters);
-        let mut moved = RestoreOnDrop { passes: self.passes, kept, trainer: self };
+        let mut moved = RestoreOnDrop { passes: self.state.passes, kept, trainer: self };
         moved.loss_at(&parameters, &mut loss)?;
-        read_canonical(&layers, &moved.trainer.gradients, &mut gradients);
+        read_canonical(&layers, &moved.trainer.executor.gradients, &mut gradients);
         let measured = (0..count).map(|i| {
             let original = parameters[i];
             let h = step * original.to_f64().abs().max(1.0);
@@ -134,9 +131,9 @@ impl<T: Element> RestoreOnDrop<'_, T> {
         loss: &mut impl FnMut(&mut Trainer<T>) -> Result<f64, Error>,
     ) -> Result<f64, Error> {
         self.trainer.network.write_parameters(parameters)?;
-        self.trainer.partition.refresh_transposed(&self.trainer.network, self.trainer.engine);
+        self.trainer.executor.refresh(&self.trainer.network);
         // Every pass leaves out the same elements, if any.
-        self.trainer.passes = self.passes;
+        self.trainer.state.passes = self.passes;
         loss(self.trainer)
     }
 }
@@ -144,7 +141,7 @@ impl<T: Element> RestoreOnDrop<'_, T> {
 impl<T: Element> Drop for RestoreOnDrop<'_, T> {
     fn drop(&mut self) {
         self.trainer.restore(&self.kept);
-        self.trainer.passes = self.passes;
+        self.trainer.state.passes = self.passes;
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a step did to each layer, in norms: whether gradients vanish or explode on their way down.
 
 use crate::error::Error;
+use crate::kernels::ops::loss::UnreadRows;
 use crate::simd::scalar::Element;
+use crate::train::executor::Executor;
 use crate::train::trainer::Trainer;
 
 /// One layer in the last step.
@@ -37,31 +39,35 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::NoLayerStats`] unless [`TrainerBuilder::layer_stats`](crate::TrainerBuilder::layer_stats) asked for it.
     pub fn layer_stats(&self) -> Result<impl Iterator<Item = LayerStats> + '_, Error> {
-        if !self.reports {
+        if !self.executor.keeps_layer_stats {
             return Err(Error::NoLayerStats);
         }
-        Ok((0..self.network.layers.len()).map(|l| self.report_on(l)))
+        Ok((0..self.network.layers.len()).map(|layer| self.stats_of(layer)))
     }
 
-    fn report_on(&self, l: usize) -> LayerStats {
+    fn stats_of(&self, l: usize) -> LayerStats {
+        let Executor { engine, partition, squares, shards, layer_stats_rows, .. } = &self.executor;
         let layer = self.network.layers[l];
         let layer_of_panel =
-            self.partition.blocks.iter().flat_map(|block| core::iter::repeat_n(block.layer, block.panels));
-        let panels = layer_of_panel.zip(&self.squares);
+            partition.blocks.iter().flat_map(|block| core::iter::repeat_n(block.layer, block.panels));
+        let panels = layer_of_panel.zip(squares);
         let gradient: f64 = panels.filter(|&(layer, _)| layer == l).map(|(_, square)| square).sum();
-        let outputs = (self.reported_rows * layer.outputs()).max(1) as f64;
-        let activations: f64 = self.shards.iter().map(|shard| shard.squares[l]).sum();
+        let outputs = (layer_stats_rows * layer.outputs()).max(1) as f64;
+        let activations: f64 = shards.iter().map(|shard| shard.squares[l]).sum();
         LayerStats {
             activations: (activations / outputs).sqrt(),
             gradient: gradient.sqrt(),
-            parameters: self.engine.sum_of_squares(self.network.layer_lines(l)).sqrt(),
+            parameters: engine.sum_of_squares(self.network.layer_lines(l)).sqrt(),
         }
     }
+}
 
-    /// Starts the report on another batch.
-    pub(crate) fn start_report(&mut self, rows: usize) {
-        if self.reports {
-            self.reported_rows = rows;
+impl<T: Element> Executor<T> {
+    /// Starts the norms of another batch, over its rows that are read.
+    pub(crate) fn start_layer_stats(&mut self, rows: usize, unread: Option<UnreadRows<'_, T>>) {
+        if self.keeps_layer_stats {
+            let is_read = |row: &usize| !unread.is_some_and(|unread| unread.contains(*row));
+            self.layer_stats_rows = (0..rows).filter(is_read).count();
             self.shards.iter_mut().for_each(|shard| shard.squares.fill(0.0));
         }
     }

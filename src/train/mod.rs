@@ -1,8 +1,13 @@
 //! Training: the step, and what is built of it.
 
 pub(crate) mod builder;
+mod custom_loss;
+pub(crate) mod executor;
 pub(crate) mod fit;
 pub(crate) mod gradient_check;
 pub(crate) mod layer_stats;
+mod parameters;
 pub(crate) mod schedule;
+pub(crate) mod state;
+mod step;
 pub(crate) mod trainer;

@@ -1,7 +1,7 @@
 //! How the learning rate changes from epoch to epoch.
 
-use crate::Error;
-use crate::error::Argument;
+use crate::error::{Argument, Error};
+use crate::float_math::{power, sin_cos};
 
 /// The learning rate of each epoch, from a base rate. Formulas are those of `torch.optim.lr_scheduler`.
 ///
@@ -77,11 +77,12 @@ impl Schedule {
         let epoch = epoch - self.warm_up;
         match self.decay {
             Decay::Constant => base,
-            Decay::Step { every, factor } => base * factor.powf((epoch / every.max(1)) as f64),
-            Decay::Exponential { factor } => base * factor.powf(epoch as f64),
+            Decay::Step { every, factor } => base * power(factor, (epoch / every.max(1)) as u64),
+            Decay::Exponential { factor } => base * power(factor, epoch as u64),
             Decay::Cosine { epochs, lowest } => {
                 let part = (epoch as f64 / epochs.max(1) as f64).min(1.0);
-                lowest + (base - lowest) * (1.0 + (core::f64::consts::PI * part).cos()) / 2.0
+                let (_, cos) = sin_cos(core::f64::consts::PI * part);
+                lowest + (base - lowest) * (1.0 + cos) / 2.0
             }
         }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::common::case::Random;
 use crate::common::{TemporaryFile, go_on, isas};
 use fuseprop::{
-    Activation, Dataset, Element, EpochReport, Error, FitOptions, Isa, Loss, Network, Optimizer,
-    ReduceOnPlateau, Scaler, Schedule, Trainer,
+    Activation, Adagrad, Adam, AdamW, Dataset, Element, EpochReport, Error, FitOptions, Isa, Loss, Network,
+    Optimizer, ReduceOnPlateau, RmsProp, Scaler, Schedule, Sgd, Trainer,
 };
 
 const INPUTS: usize = 6;
@@ -18,10 +18,10 @@ const EPOCHS: usize = 24;
 fn optimizers() -> [Optimizer; 5] {
     [
         Optimizer::sgd(0.05),
-        Optimizer::sgd(0.05).momentum(0.9).nesterov(),
-        Optimizer::adamw(0.01).amsgrad(),
-        Optimizer::rms_prop(0.01).momentum(0.5).centered(),
-        Optimizer::adagrad(0.05).initial_accumulator(0.1),
+        Sgd::new(0.05).momentum(0.9).nesterov(true).into(),
+        AdamW::new(0.01).amsgrad(true).into(),
+        RmsProp::new(0.01).momentum(0.5).centered(true).into(),
+        Adagrad::new(0.05).initial_accumulator(0.1).into(),
     ]
 }
 
@@ -164,7 +164,7 @@ fn a_checkpoint_of_another_training_is_refused_and_nothing_changes() {
     saved.step(&x, &classes).unwrap();
     saved.save_checkpoint(&path.0).unwrap();
 
-    let mut other = trainer::<f32>(isa, Optimizer::adam(0.01).betas(0.8, 0.9));
+    let mut other = trainer::<f32>(isa, Adam::new(0.01).betas(0.8, 0.9).into());
     let before = other.network().to_bytes().unwrap();
     assert!(matches!(other.load_checkpoint(&path.0), Err(Error::Format { .. })));
     let layers = Network::<f32>::builder(INPUTS).dense(2, Activation::Tanh).seed(1).build().unwrap();

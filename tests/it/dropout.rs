@@ -114,7 +114,7 @@ fn predictions_and_evaluations_leave_nothing_out() {
     network.predict_into(&x, &mut y, &mut network.workspace(8).unwrap()).unwrap();
     assert_eq!(y, x);
     let mut trainer = trainer(network, 0, 8);
-    assert_eq!(trainer.evaluate(fuseprop::Dataset::new(&x, &x)).unwrap().loss, 0.0);
+    assert_eq!(trainer.evaluate(&x, &x).unwrap().loss, 0.0);
     assert_ne!(trainer.forward(&x).unwrap(), x);
 }
 

@@ -1,7 +1,10 @@
 //! What does not fit is refused by name, and nothing has changed.
 
 use crate::common;
-use fuseprop::{Activation, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+use fuseprop::{
+    Activation, Adagrad, Adam, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, RmsProp,
+    Sgd, Targets, Trainer,
+};
 
 fn network() -> Network<f32> {
     Network::builder(3).dense(5, Activation::Relu).dense(2, Activation::Identity).seed(1).build().unwrap()
@@ -38,7 +41,7 @@ fn shapes_that_cannot_be_are_refused() {
 #[test]
 fn settings_out_of_range_are_refused() {
     for bad in [f64::NAN, f64::INFINITY, -1.0] {
-        let layer = Network::<f32>::builder(1).dense(1, Activation::LeakyRelu(bad)).build();
+        let layer = Network::<f32>::builder(1).dense(1, Activation::LeakyRelu { slope: bad }).build();
         assert!(matches!(layer, Err(Error::Setting { .. })));
         let spread = Network::<f32>::builder(1).dense(1, Activation::Relu);
         assert!(matches!(
@@ -55,12 +58,12 @@ fn settings_out_of_range_are_refused() {
     // Finite in f64, not in f32.
     for large in [1e39, 1e300] {
         assert!(matches!(
-            Network::<f32>::builder(1).dense(1, Activation::LeakyRelu(large)).build(),
+            Network::<f32>::builder(1).dense(1, Activation::LeakyRelu { slope: large }).build(),
             Err(Error::Setting { .. })
         ));
-        assert!(Network::<f64>::builder(1).dense(1, Activation::LeakyRelu(large)).build().is_ok());
+        assert!(Network::<f64>::builder(1).dense(1, Activation::LeakyRelu { slope: large }).build().is_ok());
         for optimizer in
-            [Optimizer::sgd(large), Optimizer::adam(large), Optimizer::sgd(1.0).weight_decay(large)]
+            [Optimizer::sgd(large), Optimizer::adam(large), Sgd::new(1.0).weight_decay(large).into()]
         {
             let built = Trainer::builder(network()).optimizer(optimizer).build();
             assert!(matches!(built, Err(Error::Setting { .. })), "{optimizer:?}");
@@ -70,7 +73,7 @@ fn settings_out_of_range_are_refused() {
         assert!(matches!(weights.build(), Err(Error::Setting { .. })));
     }
     assert!(matches!(
-        Trainer::builder(network()).loss(Loss::Huber(1e-50)).build(),
+        Trainer::builder(network()).loss(Loss::Huber { delta: 1e-50 }).build(),
         Err(Error::Setting { .. })
     ));
     let early = Network::<f32>::builder(1).dense(2, Activation::Softmax).dense(1, Activation::Relu).build();
@@ -94,11 +97,11 @@ fn activations_refuse_settings_out_of_range_by_name() {
     let large = 1e39;
     let build = |activation| Network::<f32>::builder(1).dense(1, activation).build();
     let refused = [
-        (Argument::LeakyReluSlope, [-0.1, nan, infinite, large].map(LeakyRelu)),
-        (Argument::EluAlpha, [-0.1, nan, infinite, large].map(Elu)),
-        (Argument::SineFrequency, [0.0, -1.0, nan, large].map(Sine)),
-        (Argument::HardTanhMin, [nan, -infinite, -large, large].map(|low| HardTanh(low, 1.0))),
-        (Argument::HardTanhMax, [0.5, 0.4, nan, large].map(|high| HardTanh(0.5, high))),
+        (Argument::LeakyReluSlope, [-0.1, nan, infinite, large].map(|slope| LeakyRelu { slope })),
+        (Argument::EluAlpha, [-0.1, nan, infinite, large].map(|alpha| Elu { alpha })),
+        (Argument::SineFrequency, [0.0, -1.0, nan, large].map(|frequency| Sine { frequency })),
+        (Argument::HardTanhMin, [nan, -infinite, -large, large].map(|min| HardTanh { min, max: 1.0 })),
+        (Argument::HardTanhMax, [0.5, 0.4, nan, large].map(|max| HardTanh { min: 0.5, max })),
     ];
     for (setting, activations) in refused {
         for activation in activations {
@@ -108,7 +111,12 @@ fn activations_refuse_settings_out_of_range_by_name() {
             }
         }
     }
-    for activation in [LeakyRelu(0.0), Elu(0.0), Sine(1e-3), HardTanh(-2.0, -1.0)] {
+    for activation in [
+        LeakyRelu { slope: 0.0 },
+        Elu { alpha: 0.0 },
+        Sine { frequency: 1e-3 },
+        HardTanh { min: -2.0, max: -1.0 },
+    ] {
         assert!(build(activation).is_ok(), "{activation:?}");
     }
 }
@@ -150,7 +158,7 @@ fn what_has_no_use_for_a_setting_is_named() {
     let losses = [
         (Loss::MeanSquaredError, Argument::MeanSquaredError),
         (Loss::MeanAbsoluteError, Argument::MeanAbsoluteError),
-        (Loss::Huber(1.0), Argument::HuberLoss),
+        (Loss::Huber { delta: 1.0 }, Argument::HuberLoss),
         (Loss::BinaryCrossEntropyWithLogits, Argument::BinaryCrossEntropy),
     ];
     for (loss, name) in losses {
@@ -160,15 +168,11 @@ fn what_has_no_use_for_a_setting_is_named() {
         let refused = build().class_weights(&[1.0; 2]).build().err();
         assert_eq!(refused, Some(Error::Unused { argument: Argument::ClassWeights, with: name }));
     }
-    let optimizers = [
-        (Optimizer::sgd(0.1).epsilon(0.1), Argument::Epsilon, Argument::Sgd),
-        (Optimizer::adam(0.1).momentum(0.9), Argument::Momentum, Argument::Adam),
-        (Optimizer::rms_prop(0.1).dampening(0.1), Argument::Dampening, Argument::RmsProp),
-        (Optimizer::adagrad(0.1).alpha(0.9), Argument::Alpha, Argument::Adagrad),
-    ];
-    for (optimizer, what, by) in optimizers {
-        let refused = Trainer::builder(network()).optimizer(optimizer).build().err();
-        assert_eq!(refused, Some(Error::Unused { argument: what, with: by }));
+    for sgd in [Sgd::new(0.1), Sgd::new(0.1).momentum(0.9).dampening(0.1)] {
+        let refused = Trainer::builder(network()).optimizer(sgd.nesterov(true)).build().err();
+        let expected = Error::Unused { argument: Argument::Nesterov, with: Argument::PlainSgd };
+        assert_eq!(refused, Some(expected), "{sgd:?}");
+        assert!(Trainer::builder(network()).optimizer(sgd.nesterov(false)).build().is_ok(), "{sgd:?}");
     }
 }
 
@@ -275,7 +279,7 @@ fn messages_name_both_numbers() {
 fn losses_refuse_settings_and_weights_that_do_not_fit() {
     let build = |loss| Trainer::builder(network()).loss(loss).max_batch(4);
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert!(matches!(build(Loss::Huber(bad)).build(), Err(Error::Setting { .. })), "{bad}");
+        assert!(matches!(build(Loss::Huber { delta: bad }).build(), Err(Error::Setting { .. })), "{bad}");
     }
     let cross_entropy = || build(Loss::SoftmaxCrossEntropy);
     assert_eq!(
@@ -286,50 +290,54 @@ fn losses_refuse_settings_and_weights_that_do_not_fit() {
         assert!(matches!(cross_entropy().class_weights(&[1.0, bad]).build(), Err(Error::Setting { .. })));
         assert!(matches!(cross_entropy().label_smoothing(bad).build(), Err(Error::Setting { .. })));
     }
-    assert!(matches!(build(Loss::Huber(1.0)).class_weights(&[1.0; 2]).build(), Err(Error::Unused { .. })));
-    assert!(matches!(build(Loss::Huber(1.0)).label_smoothing(0.1).build(), Err(Error::Unused { .. })));
+    assert!(matches!(
+        build(Loss::Huber { delta: 1.0 }).class_weights(&[1.0; 2]).build(),
+        Err(Error::Unused { .. })
+    ));
+    assert!(matches!(
+        build(Loss::Huber { delta: 1.0 }).label_smoothing(0.1).build(),
+        Err(Error::Unused { .. })
+    ));
 
     let mut trainer = build(Loss::MeanAbsoluteError).build().unwrap();
     let before = trainer.gradients().to_vec();
     let (x, targets) = ([0.5; 6], [1.0; 4]);
     assert_eq!(
-        trainer.step_weighted(&x, &targets, &[1.0; 3]),
+        trainer.step(&x, Targets::from(&targets).weights(&[1.0; 3])),
         Err(Error::Length { argument: Argument::RowWeights, expected: 2, found: 3 })
     );
     for bad in [-1.0, f32::NAN, f32::INFINITY] {
         let weights = [1.0, bad];
-        assert!(matches!(trainer.step_weighted(&x, &targets, &weights), Err(Error::Setting { .. })), "{bad}");
+        assert!(
+            matches!(trainer.step(&x, Targets::from(&targets).weights(&weights)), Err(Error::Setting { .. })),
+            "{bad}"
+        );
     }
     assert!(matches!(trainer.step(&x, &[0_u32; 2]), Err(Error::Targets { .. })));
     assert_eq!(trainer.gradients(), before);
-    assert!(trainer.step_weighted(&x, &targets, &[1.0, 0.0]).unwrap() > 0.0);
-    assert_eq!(trainer.step_weighted(&x, &targets, &[0.0, 0.0]), Ok(0.0));
+    assert!(trainer.step(&x, Targets::from(&targets).weights(&[1.0, 0.0])).unwrap() > 0.0);
+    assert_eq!(trainer.step(&x, Targets::from(&targets).weights(&[0.0, 0.0])), Ok(0.0));
 }
 
 #[test]
 fn optimizers_refuse_settings_that_do_not_fit() {
-    let build = |optimizer| Trainer::builder(network()).optimizer(optimizer).max_batch(2).build().err();
-    let unused = |optimizer| matches!(build(optimizer), Some(Error::Unused { .. }));
-    assert!(unused(Optimizer::adam(0.1).momentum(0.9)));
-    assert!(unused(Optimizer::sgd(0.1).betas(0.9, 0.9)));
-    assert!(unused(Optimizer::sgd(0.1).nesterov()));
-    assert!(unused(Optimizer::sgd(0.1).momentum(0.9).dampening(0.1).nesterov()));
-    assert!(unused(Optimizer::rms_prop(0.1).amsgrad()));
-    assert!(unused(Optimizer::adagrad(0.1).centered()));
-    let refused = |optimizer| matches!(build(optimizer), Some(Error::Setting { .. }));
+    fn refused(optimizer: impl Into<Optimizer>) -> bool {
+        let built = Trainer::builder(network()).optimizer(optimizer).max_batch(2).build();
+        matches!(built, Err(Error::Setting { .. }))
+    }
     for bad in [-0.1, f64::NAN, f64::INFINITY] {
         assert!(refused(Optimizer::sgd(bad)));
-        assert!(refused(Optimizer::sgd(0.1).momentum(bad)));
-        assert!(refused(Optimizer::sgd(0.1).weight_decay(bad)));
-        assert!(refused(Optimizer::sgd(0.1).l1(bad)));
-        assert!(refused(Optimizer::adam(0.1).betas(bad, 0.9)));
-        assert!(refused(Optimizer::adam(0.1).epsilon(bad)));
-        assert!(refused(Optimizer::rms_prop(0.1).alpha(bad)));
-        assert!(refused(Optimizer::adagrad(0.1).learning_rate_decay(bad)));
-        assert!(refused(Optimizer::adagrad(0.1).initial_accumulator(bad)));
+        assert!(refused(Sgd::new(0.1).momentum(bad)));
+        assert!(refused(Sgd::new(0.1).weight_decay(bad)));
+        assert!(refused(Sgd::new(0.1).l1(bad)));
+        assert!(refused(Adam::new(0.1).betas(bad, 0.9)));
+        assert!(refused(Adam::new(0.1).epsilon(bad)));
+        assert!(refused(RmsProp::new(0.1).alpha(bad)));
+        assert!(refused(Adagrad::new(0.1).learning_rate_decay(bad)));
+        assert!(refused(Adagrad::new(0.1).initial_accumulator(bad)));
     }
-    assert!(refused(Optimizer::adam(0.1).betas(0.9, 1.0)));
-    assert!(refused(Optimizer::adam(0.1).epsilon(0.0)));
+    assert!(refused(Adam::new(0.1).betas(0.9, 1.0)));
+    assert!(refused(Adam::new(0.1).epsilon(0.0)));
     for bad in [0.0, -1.0, f64::NAN] {
         let builder = || Trainer::builder(network());
         assert!(matches!(builder().clip_grad_norm(bad).build().err(), Some(Error::Setting { .. })), "{bad}");

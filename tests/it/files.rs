@@ -9,17 +9,17 @@ const ACTIVATIONS: [Activation; 16] = [
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Relu,
-    Activation::LeakyRelu(0.1),
-    Activation::Elu(1.0 / 3.0),
+    Activation::LeakyRelu { slope: 0.1 },
+    Activation::Elu { alpha: 1.0 / 3.0 },
     Activation::Selu,
     Activation::Gelu,
     Activation::GeluTanh,
     Activation::Silu,
     Activation::Softplus,
     Activation::HardSigmoid,
-    Activation::HardTanh(-1e-30, 1e30),
+    Activation::HardTanh { min: -1e-30, max: 1e30 },
     Activation::SquaredClippedRelu,
-    Activation::Sine(29.999999999999996),
+    Activation::Sine { frequency: 29.999999999999996 },
     Activation::Softmax,
 ];
 
@@ -81,7 +81,10 @@ fn a_saved_network_is_loaded_as_it_was() {
 #[test]
 fn layer_norms_dropout_and_the_scaler_are_saved_too() {
     let builder = Network::<f64>::builder(3).layer_norm(Activation::Identity).dropout(0.1);
-    let builder = builder.dense(7, Activation::Identity).layer_norm(Activation::Sine(1.5)).dropout(1.0 / 3.0);
+    let builder = builder
+        .dense(7, Activation::Identity)
+        .layer_norm(Activation::Sine { frequency: 1.5 })
+        .dropout(1.0 / 3.0);
     let mut network = builder.dense(2, Activation::Softmax).seed(1).build().unwrap();
     network.write_weights(2, &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]).unwrap();
     let mut narrow = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::common::{self, go_on, isas};
 use fuseprop::{
     Activation, Argument, Dataset, Error, FitOptions, Loss, Network, Optimizer, Parallelism, ReduceOnPlateau,
-    Reduction, Schedule, Trainer, metrics,
+    Reduction, Schedule, Targets, Trainer, metrics,
 };
 
 const INPUTS: usize = 3;
@@ -103,14 +103,15 @@ fn an_evaluation_is_the_loss_over_all_rows_at_once() {
                 builder.max_batch(max_batch).build().unwrap()
             };
             let close = |a: f64, b: f64| assert!((a - b).abs() <= 1e-6 * b.abs(), "{a} is not {b}");
-            let loss = Loss::Huber(0.4);
-            let at_once = build(loss, 50).compute_gradients_weighted(&x, &values, &weights).unwrap();
-            let data = Dataset::new(&x, &values).weights(&weights);
-            close(build(loss, 7).evaluate(data).unwrap().loss, at_once);
+            let loss = Loss::Huber { delta: 0.4 };
+            let at_once =
+                build(loss, 50).compute_gradients(&x, Targets::from(&values).weights(&weights)).unwrap();
+            let targets = Targets::from(&values).weights(&weights);
+            close(build(loss, 7).evaluate(&x, targets).unwrap().loss, at_once);
             let loss = Loss::SoftmaxCrossEntropy;
             let at_once = build(loss, 50).compute_gradients(&x, &classes).unwrap();
             let mut trainer = build(loss, 7);
-            let evaluation = trainer.evaluate(Dataset::new(&x, &classes)).unwrap();
+            let evaluation = trainer.evaluate(&x, &classes).unwrap();
             close(evaluation.loss, at_once);
             let (network, mut y) = (trainer.network(), vec![0.0; 50 * OUTPUTS]);
             network.predict_into(&x, &mut y, &mut network.workspace(50).unwrap()).unwrap();
@@ -125,7 +126,7 @@ fn an_evaluation_is_the_loss_over_all_rows_at_once() {
 fn an_evaluation_of_values_measures_distances() {
     let (x, _, values) = rows(50);
     let mut trainer = trainer(Loss::MeanSquaredError, Reduction::Mean, Parallelism::Serial);
-    let found = trainer.evaluate(Dataset::new(&x, &values)).unwrap();
+    let found = trainer.evaluate(&x, &values).unwrap();
     let mut y = vec![0.0; values.len()];
     let network = trainer.network();
     network.predict_into(&x, &mut y, &mut network.workspace(50).unwrap()).unwrap();
@@ -166,7 +167,7 @@ fn early_stopping_returns_to_the_best_parameters() {
     assert_eq!(outcome.last.number, seen.len());
     let lowest = seen.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(outcome.best.watched_loss(), lowest);
-    assert_eq!(trainer.evaluate(validation).unwrap().loss, lowest);
+    assert_eq!(trainer.evaluate(&x[90..], &noise).unwrap().loss, lowest);
     // The trainer goes on from there, with the transposed weights that belong to them.
     let network = trainer.network().clone();
     let before = parameters(&trainer);
@@ -207,7 +208,10 @@ fn what_does_not_fit_is_refused_before_the_first_step() {
     assert!(matches!(refused(Dataset::new(&x, &classes[1..]), FitOptions::new(1, 16)), Error::Length { .. }));
     assert!(matches!(refused(Dataset::new(&x, &values[1..]), FitOptions::new(1, 16)), Error::Length { .. }));
     assert!(matches!(refused(Dataset::new(&x, &[2; 40]), FitOptions::new(1, 16)), Error::Class { .. }));
-    assert!(matches!(refused(data.weights(&values), FitOptions::new(1, 16)), Error::Length { .. }));
+    assert!(matches!(
+        refused(Dataset::new(&x, Targets::from(&classes).weights(&values)), FitOptions::new(1, 16)),
+        Error::Length { .. }
+    ));
     let validation = Dataset::new(&x, &classes[1..]);
     assert!(matches!(refused(data, FitOptions::new(1, 16).validation(validation)), Error::Length { .. }));
     for schedule in [Schedule::step(0, 0.5), Schedule::cosine(0, 0.5)] {

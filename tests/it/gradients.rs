@@ -17,7 +17,8 @@ fn random_case(random: &mut Random) -> Case {
 
 fn is_smooth(case: &Case) -> bool {
     let has_no_kink = |&activation: &Activation| !has_kinks(activation);
-    case.activations.iter().all(has_no_kink) && !matches!(case.loss, Loss::MeanAbsoluteError | Loss::Huber(_))
+    case.activations.iter().all(has_no_kink)
+        && !matches!(case.loss, Loss::MeanAbsoluteError | Loss::Huber { .. })
 }
 
 #[test]
@@ -94,10 +95,7 @@ fn loss_at(case: &Case, network: &Network<f64>, parameters: &[f64], x: &[f64]) -
     let mut network = network.clone();
     network.write_parameters(parameters).unwrap();
     let mut trainer = case.trainer_of(network, Parallelism::Serial);
-    match &case.weights {
-        Some(weights) => trainer.compute_gradients_weighted(x, case.targets(), weights).unwrap(),
-        None => trainer.compute_gradients(x, case.targets()).unwrap(),
-    }
+    trainer.compute_gradients(x, case.targets()).unwrap()
 }
 
 #[test]
@@ -128,7 +126,7 @@ fn f32_gradients_are_within_their_running_bounds() {
             let targets: Targets<'_, f32> =
                 if case.use_classes { (&case.classes).into() } else { (&values).into() };
             let weights = narrow(case.weights.as_ref().unwrap_or(&vec![1.0; batch]));
-            trainer.compute_gradients_weighted(&x, targets, &weights).unwrap();
+            trainer.compute_gradients(&x, targets.weights(&weights)).unwrap();
             let gradients = gradients(&trainer);
             flat += usize::from(expected.iter().all(|&g| g == 0.0));
             for (i, &gradient) in gradients.iter().enumerate() {

@@ -2,8 +2,8 @@
 
 use crate::common::{gradients, isas, parameters};
 use fuseprop::{
-    Activation, Argument, Element, Error, Init, Isa, LayerKind, Loss, Network, NetworkBuilder, Optimizer,
-    Trainer, reference,
+    Activation, Adagrad, Argument, Element, Error, Init, Isa, LayerKind, Loss, Network, NetworkBuilder,
+    Optimizer, RmsProp, Sgd, Trainer, reference,
 };
 
 /// 6-20-20-18-3 with biases in two of five layers.
@@ -79,7 +79,7 @@ fn layers_without_biases_train_as_the_reference_does() {
             let build = Trainer::builder(network).optimizer(Optimizer::sgd(0.05)).max_batch(batch);
             let mut trainer = build.input_gradients().layer_stats().build().unwrap();
             let (x, t) = (rows::<f64>(6 * batch, 37), rows::<f64>(3 * batch, 29));
-            let targets = fuseprop::Targets::Values(&t);
+            let targets = fuseprop::Targets::from(&t[..]);
             let what = format!("{isa}, {batch} rows");
             assert_close(trainer.forward(&x).unwrap(), &model.predict(&x, batch), &what);
             for step in 0..3 {
@@ -104,12 +104,12 @@ fn layers_without_biases_train_as_the_reference_does() {
 /// Whoever writes to all of the padded gradient, or trains with rules that divide by next to nothing, gets no biases.
 #[test]
 fn no_update_makes_a_bias() {
-    let rules = [
+    let rules: [Optimizer; 5] = [
         Optimizer::sgd(0.1),
-        Optimizer::sgd(0.1).momentum(0.9).weight_decay(0.01).l1(0.01),
+        Sgd::new(0.1).momentum(0.9).weight_decay(0.01).l1(0.01).into(),
         Optimizer::adam(0.1),
-        Optimizer::rms_prop(0.1).momentum(0.5).centered(),
-        Optimizer::adagrad(0.1).initial_accumulator(0.1),
+        RmsProp::new(0.1).momentum(0.5).centered(true).into(),
+        Adagrad::new(0.1).initial_accumulator(0.1).into(),
     ];
     for isa in isas() {
         for optimizer in rules {
@@ -148,7 +148,7 @@ fn small_layers_without_biases_take_the_general_path() {
         let (x, t) = ([0.5, -1.0, 0.25, 2.0], [1.0, -1.0]);
         let objective = reference::Objective::new(Loss::MeanSquaredError, fuseprop::Reduction::Mean);
         for _ in 0..3 {
-            let expected = model.step(&x, fuseprop::Targets::Values(&t), 2, objective, 0.1);
+            let expected = model.step(&x, fuseprop::Targets::from(&t[..]), 2, objective, 0.1);
             assert_close(&[trainer.step(&x, &t).unwrap()], &[expected], "the loss");
             assert_close(&parameters(trainer.network()), &model.parameters(), "parameters");
         }

@@ -4,7 +4,7 @@
 use crate::common::{go_on, parameters};
 use fuseprop::{
     Activation, Dataset, Error, FitOptions, Init, Loss, Network, Optimizer, Parallelism, Reduction, Scaler,
-    Schedule, Trainer, Workspace,
+    Schedule, Targets, Trainer, Workspace,
 };
 
 const INPUTS: usize = 3;
@@ -104,14 +104,17 @@ fn functions() -> Vec<Function> {
         function("step of classes", &[x, ROWS], |s, n| {
             s.classifier.step(&X[..n[0]], &CLASSES[..n[1]]).map(drop)
         }),
-        function("step_weighted", &[x, ROWS, ROWS], |s, n| {
-            s.classifier.step_weighted(&X[..n[0]], &CLASSES[..n[1]], &X[..n[2]]).map(drop)
+        function("step with weights", &[x, ROWS, ROWS], |s, n| {
+            s.classifier.step(&X[..n[0]], Targets::from(&CLASSES[..n[1]]).weights(&X[..n[2]])).map(drop)
         }),
         function("compute_gradients", &[x, values], |s, n| {
             s.regressor.compute_gradients(&X[..n[0]], &X[..n[1]]).map(drop)
         }),
-        function("compute_gradients_weighted", &[x, values, ROWS], |s, n| {
-            s.regressor.compute_gradients_weighted(&X[..n[0]], &X[..n[1]], &X[..n[2]]).map(drop)
+        function("step with a mask", &[x, values, values], |s, n| {
+            s.regressor.step(&X[..n[0]], Targets::from(&X[..n[1]]).mask(&X[..n[2]])).map(drop)
+        }),
+        function("compute_gradients with weights", &[x, values, ROWS], |s, n| {
+            s.regressor.compute_gradients(&X[..n[0]], Targets::from(&X[..n[1]]).weights(&X[..n[2]])).map(drop)
         }),
         function("accumulate_gradients", &[x, ROWS], |s, n| {
             s.classifier.accumulate_gradients(&X[..n[0]], &CLASSES[..n[1]]).map(drop)
@@ -138,10 +141,10 @@ fn functions() -> Vec<Function> {
             is_batch,
         ),
         function("evaluate", &[x, ROWS], |s, n| {
-            s.classifier.evaluate(Dataset::new(&X[..n[0]], &CLASSES[..n[1]])).map(drop)
+            s.classifier.evaluate(&X[..n[0]], &CLASSES[..n[1]]).map(drop)
         }),
         function("evaluate with weights", &[x, values, ROWS], |s, n| {
-            s.regressor.evaluate(Dataset::new(&X[..n[0]], &X[..n[1]]).weights(&X[..n[2]])).map(drop)
+            s.regressor.evaluate(&X[..n[0]], Targets::from(&X[..n[1]]).weights(&X[..n[2]])).map(drop)
         }),
         function("fit", &[x, values], |s, n| {
             s.regressor.fit(Dataset::new(&X[..n[0]], &X[..n[1]]), &FitOptions::new(1, 2), go_on).map(drop)
@@ -239,7 +242,7 @@ fn numbers_that_cannot_be_are_refused_and_change_nothing() {
             Trainer::builder(network()).max_batch(n).build().map(drop),
             Scaler::fit(&X, n).map(drop),
             subject.regressor.fit(data, &FitOptions::new(1, n), go_on).map(drop),
-            subject.regressor.evaluate(Dataset::new(&X[..INPUTS], &CLASSES[..1])).map(drop),
+            subject.regressor.evaluate(&X[..INPUTS], &CLASSES[..1]).map(drop),
         ];
         if n > 0 {
             results.extend([
@@ -262,7 +265,7 @@ fn numbers_that_cannot_be_are_refused_and_change_nothing() {
             subject.classifier.step(&X[..INPUTS], &[class]).map(drop),
             subject.classifier.compute_gradients(&X[..INPUTS], &[class]).map(drop),
             subject.classifier.accumulate_gradients(&X[..INPUTS], &[class]).map(drop),
-            subject.classifier.evaluate(Dataset::new(&X[..INPUTS], &[class])).map(drop),
+            subject.classifier.evaluate(&X[..INPUTS], &[class]).map(drop),
             subject
                 .classifier
                 .fit(Dataset::new(&X[..INPUTS], &[class]), &FitOptions::new(1, 1), go_on)
@@ -283,15 +286,16 @@ fn numbers_that_cannot_be_are_refused_and_change_nothing() {
             builder(1).init(Init::Normal { deviation: bad }).build().map(drop),
             builder(1).init(Init::Uniform { limit: bad }).build().map(drop),
             builder(1).dropout(bad).build().map(drop),
-            Activation::LeakyRelu(bad).apply(&mut subject.buffer[..3]),
+            Activation::LeakyRelu { slope: bad }.apply(&mut subject.buffer[..3]),
             trainer().optimizer(Optimizer::sgd(bad)).build().map(drop),
             // Infinite limits do not clip.
             trainer().clip_grad_norm(bad.min(0.0)).build().map(drop),
             trainer().clip_grad_value(bad.min(0.0)).build().map(drop),
-            trainer().loss(Loss::Huber(bad)).reduction(Reduction::Sum).build().map(drop),
+            trainer().loss(Loss::Huber { delta: bad }).reduction(Reduction::Sum).build().map(drop),
             Scaler::new(vec![0.0_f32], vec![bad as f32]).map(drop),
             subject.regressor.set_learning_rate(bad),
-            subject.regressor.step_weighted(x, t, &[bad as f32]).map(drop),
+            subject.regressor.step(x, Targets::from(t).weights(&[bad as f32])).map(drop),
+            subject.regressor.step(x, Targets::from(t).mask(&[bad as f32; OUTPUTS])).map(drop),
             subject.regressor.check_gradients(x, t, bad).map(drop),
             subject.regressor.check_gradients_of(x, bad, |_, _| 0.0).map(drop),
             subject.regressor.fit(Dataset::new(x, t), &schedule, go_on).map(drop),

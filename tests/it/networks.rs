@@ -3,8 +3,8 @@
 use crate::common::case::{Case, HIDDEN, Random, has_kinks};
 use crate::common::{gradients, isas, parameters};
 use fuseprop::{
-    Activation, Dataset, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets,
-    Trainer, reference,
+    Activation, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Sgd, Targets, Trainer,
+    reference,
 };
 
 /// Errors of two computations of the same number with `k` operations behind it are within a few `k u` of the
@@ -34,10 +34,7 @@ fn compare_with_the_reference(case: &Case, isa: Isa) {
     assert!((loss - expected_loss).abs() <= operations * unit * (1.0 + expected_loss.abs()), "{what}");
     assert_close(&gradients(&trainer), &expected, operations, unit, &what);
 
-    match &case.weights {
-        Some(weights) => trainer.step_weighted(&case.x, case.targets(), weights).unwrap(),
-        None => trainer.step(&case.x, case.targets()).unwrap(),
-    };
+    trainer.step(&case.x, case.targets()).unwrap();
     let moved: Vec<f64> = model.parameters().iter().zip(&expected).map(|(p, d)| p - 0.01 * d).collect();
     model.set_parameters(&moved);
     assert_close(&parameters(trainer.network()), &model.parameters(), operations, unit, &what);
@@ -132,7 +129,7 @@ fn f32_losses_and_gradients_stay_near_f64_wherever_logits_are() {
                     if case.use_classes { (&case.classes).into() } else { (&values).into() };
                 let weights = case.weights.as_ref().map(|weights| narrow(weights));
                 let loss = match &weights {
-                    Some(weights) => trainer.compute_gradients_weighted(&x, targets, weights).unwrap(),
+                    Some(weights) => trainer.compute_gradients(&x, targets.weights(weights)).unwrap(),
                     None => trainer.compute_gradients(&x, targets).unwrap(),
                 };
                 let rounded = Case {
@@ -145,7 +142,7 @@ fn f32_losses_and_gradients_stay_near_f64_wherever_logits_are() {
                 let gradients = gradients(&trainer);
                 // A kink that f32 and f64 see from two sides, and logits that are rounded, are no errors of the loss.
                 let kinks = rounded.activations.iter().any(|&activation| has_kinks(activation))
-                    || matches!(rounded.loss, Loss::MeanAbsoluteError | Loss::Huber(_));
+                    || matches!(rounded.loss, Loss::MeanAbsoluteError | Loss::Huber { .. });
                 let terms = (rounded.batch + rounded.sizes.iter().sum::<usize>()) as f64;
                 let logits = if shifted { offset } else { 0.0 };
                 let bound = 16.0 * terms * f64::from(f32::EPSILON) * (1.0 + expected_loss.abs())
@@ -209,10 +206,10 @@ fn numbers_that_are_not_finite_do_not_outlive_the_parameters_they_spoilt() {
 #[test]
 fn a_step_is_its_two_halves_to_the_last_bit() {
     // Of whole panels and of parts, of one tile and of several; gradient descent alone, and with all that may stand before it.
-    let plain = Optimizer::sgd(0.1);
-    for optimizer in
-        [plain, plain.weight_decay(0.01), Optimizer::sgd(0.1).momentum(0.9), Optimizer::adam(0.01)]
-    {
+    let plain = Sgd::new(0.1);
+    let rules: [Optimizer; 4] =
+        [plain.into(), plain.weight_decay(0.01).into(), plain.momentum(0.9).into(), Optimizer::adam(0.01)];
+    for optimizer in rules {
         for batch in [5, 100] {
             let network = Network::<f32>::builder(40)
                 .dense(64, Activation::Tanh)
@@ -371,7 +368,7 @@ fn activation_of_nothing_is_nothing(isa: Isa) {
         activation.apply_with::<f64>(isa, &mut []).unwrap();
     }
     let mut untouched = [1.0, f64::NAN];
-    assert!(Activation::LeakyRelu(f64::NAN).apply_with(isa, &mut untouched).is_err());
+    assert!(Activation::LeakyRelu { slope: f64::NAN }.apply_with(isa, &mut untouched).is_err());
     assert_eq!(untouched[0], 1.0);
 }
 
@@ -456,13 +453,13 @@ fn every_penalty_and_limit_of_an_update_works_alone() {
     let (x, d_y): ([f64; 2], [f64; 1]) = ([1.0, 2.0], [0.25]);
     let norm = (0.0625_f64 + 0.25 + 0.0625).sqrt();
     for isa in isas() {
-        let build = |optimizer: Optimizer| {
+        let build = |sgd: Sgd| {
             let builder = Network::<f64>::builder(2).dense(1, Activation::Identity).isa(isa);
             let mut network = builder.build().unwrap();
             network.write_parameters(&before).unwrap();
-            Trainer::builder(network).optimizer(optimizer)
+            Trainer::builder(network).optimizer(sgd)
         };
-        let sgd = Optimizer::sgd(0.5);
+        let sgd = Sgd::new(0.5);
         let scale = 0.125 / (norm + 1e-6);
         let cases = [
             (build(sgd), [0.25, 0.5, 0.25]),
@@ -496,7 +493,7 @@ fn gradients_of_inputs_stay_until_the_next_backward_pass() {
     assert!(gradients.len() == 9 && gradients.iter().all(|&d| d != 0.0));
     trainer.apply_gradients().unwrap();
     assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
-    trainer.evaluate(Dataset::new(&x, &targets)).unwrap();
+    trainer.evaluate(&x, &targets).unwrap();
     assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
     trainer.forward(&x[..6]).unwrap();
     assert_eq!(trainer.input_gradients(), Ok(&gradients[..]));
@@ -506,7 +503,7 @@ fn gradients_of_inputs_stay_until_the_next_backward_pass() {
 
 #[test]
 fn only_the_first_layer_of_sines_is_spread_over_its_inputs() {
-    let sine = Activation::Sine(30.0);
+    let sine = Activation::Sine { frequency: 30.0 };
     let builder = Network::<f64>::builder(50).init(Init::Siren { frequency: 30.0 });
     let network = builder.dense(200, sine).dense(100, sine).dense(60, sine).seed(3).build().unwrap();
     let limits = [1.0 / 50.0, (6.0_f64 / 200.0).sqrt() / 30.0, (6.0_f64 / 100.0).sqrt() / 30.0];

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use crate::common::isas;
 use fuseprop::{
-    Activation, Isa, Loss, Network, Optimizer, ReduceOnPlateau, Reduction, Schedule, Targets, Trainer,
-    TrainerBuilder,
+    Activation, Adagrad, Adam, AdamW, Isa, Loss, Network, Optimizer, ReduceOnPlateau, Reduction, RmsProp,
+    Schedule, Sgd, Targets, Trainer, TrainerBuilder,
 };
 
 /// Numbers by name.
@@ -55,17 +55,17 @@ fn activations_and_their_derivatives_are_those_of_pytorch() {
             ("sigmoid", Activation::Sigmoid),
             ("tanh", Activation::Tanh),
             ("relu", Activation::Relu),
-            ("leaky_relu", Activation::LeakyRelu(0.01)),
-            ("elu", Activation::Elu(0.7)),
+            ("leaky_relu", Activation::LeakyRelu { slope: 0.01 }),
+            ("elu", Activation::Elu { alpha: 0.7 }),
             ("selu", Activation::Selu),
             ("gelu", Activation::Gelu),
             ("gelu_tanh", Activation::GeluTanh),
             ("silu", Activation::Silu),
             ("softplus", Activation::Softplus),
             ("hard_sigmoid", Activation::HardSigmoid),
-            ("hard_tanh", Activation::HardTanh(-0.5, 2.0)),
+            ("hard_tanh", Activation::HardTanh { min: -0.5, max: 2.0 }),
             ("squared_clipped_relu", Activation::SquaredClippedRelu),
-            ("sine", Activation::Sine(30.0)),
+            ("sine", Activation::Sine { frequency: 30.0 }),
             ("softmax", Activation::Softmax),
         ] {
             let network = identity(z.len(), activation, isa);
@@ -96,7 +96,7 @@ impl Case<'_> {
             let builder = (self.settings)(builder).reduction(reduction).max_batch(6).input_gradients();
             let mut trainer = builder.build().unwrap();
             let loss = match self.weights {
-                Some(weights) => trainer.compute_gradients_weighted(y, self.targets, weights),
+                Some(weights) => trainer.compute_gradients(y, self.targets.weights(weights)),
                 None => trainer.compute_gradients(y, self.targets),
             };
             let name = format!("loss/{}/{folder}", self.name);
@@ -110,17 +110,17 @@ impl Case<'_> {
 #[test]
 fn losses_and_their_gradients_are_those_of_pytorch() {
     let fixture = Fixture::read();
-    let of_numbers = |name: &str| Targets::Values(fixture.get(name));
+    let of_numbers = |name: &str| Targets::from(fixture.get(name));
     let (values, shares) = (of_numbers("loss/values"), of_numbers("loss/shares"));
     let classes: Vec<u32> = fixture.get("loss/classes").iter().map(|&class| class as u32).collect();
-    let classes = Targets::Classes(&classes);
+    let classes = Targets::from(&classes);
     let samples = fixture.get("loss/samples");
     let plain = |builder| builder;
     let mut cases = Vec::new();
     for (name, with_samples, loss, targets) in [
         ("mse", "mse_samples", Loss::MeanSquaredError, values),
         ("mae", "mae_samples", Loss::MeanAbsoluteError, values),
-        ("huber", "huber_samples", Loss::Huber(0.8), values),
+        ("huber", "huber_samples", Loss::Huber { delta: 0.8 }, values),
         ("bce", "bce_samples", Loss::BinaryCrossEntropyWithLogits, shares),
         ("ce_classes", "ce_classes_samples", Loss::SoftmaxCrossEntropy, classes),
         ("ce_shares", "ce_shares_samples", Loss::SoftmaxCrossEntropy, shares),
@@ -155,32 +155,32 @@ fn losses_and_their_gradients_are_those_of_pytorch() {
 fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
     type Settings = fn(TrainerBuilder<f64>) -> TrainerBuilder<f64>;
     let plain: Settings = |builder| builder;
-    let sgd = Optimizer::sgd;
+    let sgd = Sgd::new;
     let rules: [(&str, Optimizer, Settings); 16] = [
-        ("sgd", sgd(0.1), plain),
-        ("sgd_momentum", sgd(0.05).momentum(0.9), plain),
-        ("sgd_dampening", sgd(0.05).momentum(0.9).dampening(0.3), plain),
-        ("sgd_nesterov", sgd(0.05).momentum(0.9).nesterov(), plain),
-        ("sgd_decay", sgd(0.05).momentum(0.9).weight_decay(0.01), plain),
+        ("sgd", sgd(0.1).into(), plain),
+        ("sgd_momentum", sgd(0.05).momentum(0.9).into(), plain),
+        ("sgd_dampening", sgd(0.05).momentum(0.9).dampening(0.3).into(), plain),
+        ("sgd_nesterov", sgd(0.05).momentum(0.9).nesterov(true).into(), plain),
+        ("sgd_decay", sgd(0.05).momentum(0.9).weight_decay(0.01).into(), plain),
         ("adam", Optimizer::adam(0.01), plain),
-        ("adam_decay", Optimizer::adam(0.01).betas(0.8, 0.99).epsilon(1e-6).weight_decay(0.02), plain),
-        ("adam_amsgrad", Optimizer::adam(0.01).amsgrad(), plain),
-        ("adamw", Optimizer::adamw(0.01).weight_decay(0.05), plain),
+        ("adam_decay", Adam::new(0.01).betas(0.8, 0.99).epsilon(1e-6).weight_decay(0.02).into(), plain),
+        ("adam_amsgrad", Adam::new(0.01).amsgrad(true).into(), plain),
+        ("adamw", AdamW::new(0.01).weight_decay(0.05).into(), plain),
         ("rmsprop", Optimizer::rms_prop(0.01), plain),
         (
             "rmsprop_momentum",
-            Optimizer::rms_prop(0.01).alpha(0.95).epsilon(1e-6).weight_decay(0.01).momentum(0.9),
+            RmsProp::new(0.01).alpha(0.95).epsilon(1e-6).weight_decay(0.01).momentum(0.9).into(),
             plain,
         ),
-        ("rmsprop_centered", Optimizer::rms_prop(0.01).momentum(0.9).centered(), plain),
+        ("rmsprop_centered", RmsProp::new(0.01).momentum(0.9).centered(true).into(), plain),
         ("adagrad", Optimizer::adagrad(0.05), plain),
         (
             "adagrad_decay",
-            Optimizer::adagrad(0.05).learning_rate_decay(0.01).weight_decay(0.01).initial_accumulator(0.1),
+            Adagrad::new(0.05).learning_rate_decay(0.01).weight_decay(0.01).initial_accumulator(0.1).into(),
             plain,
         ),
-        ("clip_grad_norm", sgd(0.5), |builder| builder.clip_grad_norm(0.3)),
-        ("clip_grad_value", sgd(0.5), |builder| builder.clip_grad_value(0.05)),
+        ("clip_norm", sgd(0.5).into(), |builder| builder.clip_grad_norm(0.3)),
+        ("clip_value", sgd(0.5).into(), |builder| builder.clip_grad_value(0.05)),
     ];
     let fixture = Fixture::read();
     for isa in isas() {

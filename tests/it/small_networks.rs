@@ -3,16 +3,18 @@
 
 use crate::common::case::{Case, Random};
 use crate::common::{isas, parameters};
-use fuseprop::{Activation, Element, Isa, Network, Optimizer, Scaler, Targets, Trainer, Workspace};
+use fuseprop::{
+    Activation, AdamW, Element, Isa, Network, Optimizer, RmsProp, Scaler, Sgd, Targets, Trainer, Workspace,
+};
 
 /// With one, two and three running sums.
 const OPTIMIZERS: [fn() -> Optimizer; 7] = [
     || Optimizer::sgd(0.05),
-    || Optimizer::sgd(0.05).momentum(0.9).nesterov().weight_decay(0.01),
-    || Optimizer::sgd(0.05).momentum(0.9).dampening(0.5),
+    || Sgd::new(0.05).momentum(0.9).nesterov(true).weight_decay(0.01).into(),
+    || Sgd::new(0.05).momentum(0.9).dampening(0.5).into(),
     || Optimizer::adam(0.01),
-    || Optimizer::adamw(0.01).amsgrad(),
-    || Optimizer::rms_prop(0.01).momentum(0.5).centered().l1(0.001),
+    || AdamW::new(0.01).amsgrad(true).into(),
+    || RmsProp::new(0.01).momentum(0.5).centered(true).l1(0.001).into(),
     || Optimizer::adagrad(0.05),
 ];
 
@@ -111,7 +113,7 @@ fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) ->
     for rows in [case.batch, case.batch.div_ceil(2), 1, case.batch] {
         let (x, targets) = (&data.x[..rows * inputs], first_rows(targets, rows, outputs));
         let loss = match &data.weights {
-            Some(weights) => trainer.step_weighted(x, targets, &weights[..rows]),
+            Some(weights) => trainer.step(x, targets.weights(&weights[..rows])),
             None => trainer.step(x, targets),
         };
         trace.losses.push(loss_bits(loss.unwrap()));
@@ -130,10 +132,10 @@ fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) ->
     trace
 }
 
-fn first_rows<T>(targets: Targets<'_, T>, rows: usize, outputs: usize) -> Targets<'_, T> {
-    match targets {
-        Targets::Values(values) => Targets::Values(&values[..rows * outputs]),
-        Targets::Classes(classes) => Targets::Classes(&classes[..rows]),
+fn first_rows<T: Element>(targets: Targets<'_, T>, rows: usize, outputs: usize) -> Targets<'_, T> {
+    match (targets.values(), targets.classes()) {
+        (Some(values), _) => Targets::from(&values[..rows * outputs]),
+        (None, classes) => Targets::from(&classes.unwrap()[..rows]),
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(feature = "files")]
 use crate::common::TemporaryFile;
 use crate::common::{self, isas};
-use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
+use fuseprop::{Activation, AdamW, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 #[cfg(feature = "rayon")]
-use fuseprop::{Dataset, Error, Workspace};
+use fuseprop::{Error, Workspace};
 
 /// Batches, and the widths of two layers: two-phase, depth-first in 8 and in 47 slots, of which threads take several together,
 /// and two-phase with weights so many that the rows of a tile follow from the number of threads: of 305 and 226, the last panels
@@ -297,7 +297,7 @@ fn work_is_shared_out_from_so_many_operations_on() {
     let calls: [(&str, Call, usize); 5] = [
         ("step", |trainer, _| trainer.step(&X, &TARGETS).map(drop), 6 * ROWS * each),
         ("forward", |trainer, _| trainer.forward(&X).map(drop), 2 * ROWS * each),
-        ("evaluate", |trainer, _| trainer.evaluate(Dataset::new(&X, &TARGETS)).map(drop), 2 * ROWS * each),
+        ("evaluate", |trainer, _| trainer.evaluate(&X, &TARGETS).map(drop), 2 * ROWS * each),
         ("apply_gradients", |trainer, _| trainer.apply_gradients(), 32 * each),
         (
             "predict_into",
@@ -383,7 +383,7 @@ fn train<T: Element + From<f32> + Into<f64>>(
     let before = parameters(&network);
     let mut trainer = Trainer::builder(network)
         .loss(Loss::SoftmaxCrossEntropy)
-        .optimizer(Optimizer::adamw(0.01).amsgrad().l1(1e-4))
+        .optimizer(AdamW::new(0.01).amsgrad(true).l1(1e-4))
         .clip_grad_norm(0.5)
         .label_smoothing(0.1)
         .max_batch(batch)

@@ -1,9 +1,12 @@
-//! The last panel of a product where it has few columns: with the sum's index along the lanes instead.
+//! Dot products for the last panel of a product where it has few columns: the sum's index runs along the
+//! lanes.
 //!
-//! As it lies in memory, lanes past its columns work for nothing. Here each element of `C` is `LANES` sums, every `LANES`th
-//! product in the same one, which are added up in the canonical order at the end: a line of `A` as it lies times a column of
-//! `B`, which is transposed once for all rows. [`uses_dot_product`](super::blocking::uses_dot_product) says where; it is a question of shapes alone, so
-//! that a row has the same bits in any company and on any machine.
+//! By outer products, lanes past its columns would work for nothing. Here each element of `C` is `LANES`
+//! sums, every `LANES`th product in the same one, which are added up in the canonical order at the end: a
+//! line of `A` times a column of `B`, which is transposed once for all rows.
+//! [`uses_dot_product`](super::blocking::uses_dot_product) says where; it is a question of shapes alone, so
+//! that a row has the same bits in any company and on any CPU.
+#![allow(clippy::needless_range_loop, reason = "several arrays have the same index")]
 
 use core::ops::Range;
 
@@ -17,22 +20,23 @@ use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
 /// The right-hand side of a [`product`], and where its sums start.
-pub struct Operand<'a, T: Element> {
+pub struct RightOperand<'a, T: Element> {
     /// The panel, from the first line of `B` on.
     pub lines: &'a [T::Line],
     /// Lines from one segment of `LANES` rows to the next.
     pub segment: usize,
-    /// A line of what every row of `C` starts from; else 0.
+    /// A line of the first terms of every row's sums; 0 if there is none.
     pub start: Option<&'a T::Line>,
 }
 
-/// `C = start + A B`, for a last panel `c` of so many columns: its padding becomes 0.
+/// `C = start + A B`, for a last panel `c` of `cols` columns: its padding becomes 0.
 #[inline(always)]
 pub fn product<L: Lanes>(
     l: L,
-    (c, cols): (&mut [LineOf<L>], usize),
+    c: &mut [LineOf<L>],
+    cols: usize,
     a: Panels<'_, L::Element>,
-    b: Operand<'_, L::Element>,
+    b: RightOperand<'_, L::Element>,
 ) {
     let mut s = 0;
     while s < a.panels() {
@@ -51,11 +55,12 @@ struct Block<'a, T: Element> {
     first: usize,
     segments: Range<usize>,
     a: Panels<'a, T>,
-    b: &'a Operand<'a, T>,
+    b: &'a RightOperand<'a, T>,
 }
 
 impl<T: Element> Block<'_, T> {
-    /// Adds `NC` columns to `c`: several rows at a time, so that enough sums are in flight, and those left one by one.
+    /// Adds `NC` columns to `c`: several rows at a time, so that enough sums are in flight, and those left
+    /// one by one.
     #[inline(always)]
     fn add<L: Lanes<Element = T>, const NC: usize>(&self, l: L, c: &mut [T::Line]) {
         l.vectorize(
@@ -63,10 +68,9 @@ impl<T: Element> Block<'_, T> {
             || {
                 let mut columns = [[T::Line::ZERO; NC]; DOT_PRODUCT_SEGMENTS];
                 self.transpose(l, &mut columns);
-                let most = const { dot_product_rows(NC, L::ACCUMULATORS) };
-                // Each height once: after rows by fours there are none to be taken by fours.
+                // Each height once: after rows by fours none are left to take by fours.
                 let mut m = with_const!(
-                    most,
+                    const { dot_product_rows(NC, L::ACCUMULATORS) },
                     MR if MR == dot_product_rows(NC, L::ACCUMULATORS) =>
                         self.rows::<L, MR, NC>(l, c, &columns, 0),
                     1 2 4 8 16
@@ -91,8 +95,9 @@ impl<T: Element> Block<'_, T> {
         for (columns, s) in columns.iter_mut().zip(self.segments.clone()) {
             let lines = &self.b.lines[s * self.b.segment..];
             let lines = &lines[..T::LANES.min(self.a.cols - s * T::LANES)];
-            for (line, column) in columns.iter_mut().zip(l.columns(lines, self.first)) {
-                l.store(line, column);
+            let transposed = l.columns(lines, self.first);
+            for i in 0..NC {
+                l.store(&mut columns[i], transposed[i]);
             }
         }
     }
@@ -114,7 +119,8 @@ impl<T: Element> Block<'_, T> {
             let sums = self.sums::<L, MR, NC>(l, columns, m);
             add_totals(
                 l,
-                (sums, self.first),
+                &sums,
+                self.first,
                 &mut c[m..][..MR],
                 #[inline(always)]
                 |line, totals| {
@@ -131,7 +137,7 @@ impl<T: Element> Block<'_, T> {
         m
     }
 
-    /// What every row starts from.
+    /// The first term of every row's sums.
     #[inline(always)]
     fn start<L: Lanes<Element = T>>(&self, l: L) -> L::Vector {
         match self.b.start {
@@ -152,20 +158,22 @@ impl<T: Element> Block<'_, T> {
         let (last, whole) = columns.split_last().expect("a block has segments");
         let mut lines = &self.a.lines[self.segments.start * self.a.rows + m..];
         for columns in whole {
-            for (sums, line) in sums.iter_mut().zip(&lines[..MR]) {
-                let line = l.load(line);
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = l.mul_add(line, l.load(column), *sum);
+            let rows = &lines[..MR];
+            for r in 0..MR {
+                let line = l.load(&rows[r]);
+                for i in 0..NC {
+                    sums[r][i] = l.mul_add(line, l.load(&columns[i]), sums[r][i]);
                 }
             }
             lines = &lines[self.a.rows..];
         }
         // What is in padding lanes might not be finite.
         let mask = l.first(self.a.cols - (self.segments.end - 1) * T::LANES);
-        for (sums, line) in sums.iter_mut().zip(&lines[..MR]) {
-            let line = l.select(mask, l.load(line), l.zero());
-            for (sum, column) in sums.iter_mut().zip(last) {
-                *sum = l.mul_add(line, l.load(column), *sum);
+        let rows = &lines[..MR];
+        for r in 0..MR {
+            let line = l.select(mask, l.load(&rows[r]), l.zero());
+            for i in 0..NC {
+                sums[r][i] = l.mul_add(line, l.load(&last[i]), sums[r][i]);
             }
         }
         sums
@@ -176,19 +184,20 @@ impl<T: Element> Block<'_, T> {
 #[inline(always)]
 fn add_totals<L: Lanes, const MR: usize, const NC: usize>(
     l: L,
-    (sums, first): ([[L::Vector; NC]; MR], usize),
+    sums: &[[L::Vector; NC]; MR],
+    first: usize,
     lines: &mut [LineOf<L>],
     mut add: impl FnMut(&mut LineOf<L>, L::Vector),
 ) {
     // As many rows as make four sums.
-    if NC == 1 && MR >= 4 {
+    if const { NC == 1 && MR >= 4 } {
         for r in (0..MR).step_by(4) {
             let totals = l.sums([sums[r][0], sums[r + 1][0], sums[r + 2][0], sums[r + 3][0]]);
             for i in 0..4 {
                 add(&mut lines[r + i], l.splat_in_groups(totals, i));
             }
         }
-    } else if NC == 2 && MR >= 2 {
+    } else if const { NC == 2 && MR >= 2 } {
         for r in (0..MR).step_by(2) {
             let totals = l.sums([sums[r][0], sums[r][1], sums[r + 1][0], sums[r + 1][1]]);
             add(&mut lines[r], totals);
@@ -197,10 +206,10 @@ fn add_totals<L: Lanes, const MR: usize, const NC: usize>(
             add(&mut lines[r + 1], second);
         }
     } else {
-        for (line, sums) in lines.iter_mut().zip(&sums) {
+        for r in 0..MR {
             let mut four = [l.zero(); GROUP];
-            four[..NC].copy_from_slice(sums);
-            add(line, l.sums(four));
+            four[..NC].copy_from_slice(&sums[r]);
+            add(&mut lines[r], l.sums(four));
         }
     }
 }

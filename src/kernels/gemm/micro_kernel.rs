@@ -1,330 +1,324 @@
 //! The micro-kernel: a tile of sums in registers, and what surrounds one.
 //!
-//! `C[m][p] += sum over k of A[m][k] B[p][k]`, for `MR` rows and `NP` panels of `C`: `B` is read in whole lines, `A` one element
-//! at a time, broadcast.
+//! `C[m][p] += sum over k of A[m][k] B[p][k]`, for `MR` rows and `NP` panels of `C`: `B` is read in whole
+//! lines, `A` one element at a time, broadcast. Loops run over indices: iterator adapters would multiply the
+//! code to compile, of which there is a copy for each tile.
+#![allow(clippy::needless_range_loop, reason = "several arrays have the same index")]
 
-use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
 use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, PREFETCH_DISTANCE, PREFETCH_LINES};
-use crate::kernels::ops::activation::{rectified, rectified_derivative};
+use crate::kernels::gemm::register_tile::prefetches_next;
+use crate::kernels::ops::activation::Pointwise;
+use crate::kernels::ops::activation::rectifiers::Relu;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{Arithmetic, Lanes};
 use crate::simd::scalar::Element;
+use crate::simd::scalar::Scalar;
 
-/// How the rows and the sum's index of `A` lie in memory, in elements.
-pub trait AccessPattern {
-    /// How many lines ahead those of `B` are asked for; 0 for not at all.
-    const AHEAD: usize = 0;
-    /// Whether the lines that follow the last one of `A` are asked for, as many as there are: the next panel.
-    const PREFETCHES_NEXT: bool = false;
-    fn row<T: Element>() -> usize;
-    fn k<T: Element>() -> usize;
+/// Layout of `A` in memory.
+pub trait AccessPattern<T: Element> {
+    /// Elements from one row to the next.
+    const ROW: usize;
+    /// Elements from one step of the sum to the next.
+    const K: usize;
+    /// Whether lines of `B` are prefetched, [`PREFETCH_DISTANCE`] before their use.
+    const PREFETCHES_B: bool = false;
+    /// Whether the lines that follow the last one of `A` are prefetched, as many as there are: the next
+    /// panel.
+    const PREFETCHES_NEXT_A: bool = false;
 }
 
 /// Rows lie one line apart, the sum runs along a line: activations as they are.
-pub struct RowMajor;
-impl AccessPattern for RowMajor {
-    #[inline(always)]
-    fn row<T: Element>() -> usize {
-        T::LANES
-    }
-    #[inline(always)]
-    fn k<T: Element>() -> usize {
-        1
-    }
-}
+pub struct RowMajor<const PREFETCHES_B: bool = false>;
 
-/// [`RowMajor`] where `B` comes from far away.
-pub struct RowMajorBeyondL2;
-impl AccessPattern for RowMajorBeyondL2 {
-    const AHEAD: usize = PREFETCH_DISTANCE;
-    #[inline(always)]
-    fn row<T: Element>() -> usize {
-        RowMajor::row::<T>()
-    }
-    #[inline(always)]
-    fn k<T: Element>() -> usize {
-        RowMajor::k::<T>()
-    }
+impl<T: Element, const PREFETCHES_B: bool> AccessPattern<T> for RowMajor<PREFETCHES_B> {
+    const ROW: usize = T::LANES;
+    const K: usize = 1;
+    const PREFETCHES_B: bool = PREFETCHES_B;
 }
 
 /// Rows lie along a line, the sum runs down the lines: activations transposed.
-pub struct ColumnMajor;
-impl AccessPattern for ColumnMajor {
-    #[inline(always)]
-    fn row<T: Element>() -> usize {
-        1
-    }
-    #[inline(always)]
-    fn k<T: Element>() -> usize {
-        T::LANES
-    }
+pub struct ColumnMajor<const PREFETCHES_NEXT_A: bool = false>;
+
+impl<T: Element, const PREFETCHES_NEXT_A: bool> AccessPattern<T> for ColumnMajor<PREFETCHES_NEXT_A> {
+    const ROW: usize = 1;
+    const K: usize = T::LANES;
+    const PREFETCHES_NEXT_A: bool = PREFETCHES_NEXT_A;
 }
 
-/// [`ColumnMajor`], after which the next panel follows.
-pub struct ColumnMajorThenNext;
-impl AccessPattern for ColumnMajorThenNext {
-    const PREFETCHES_NEXT: bool = true;
-    #[inline(always)]
-    fn row<T: Element>() -> usize {
-        ColumnMajor::row::<T>()
-    }
-    #[inline(always)]
-    fn k<T: Element>() -> usize {
-        ColumnMajor::k::<T>()
-    }
+/// One element for every row and step, 1: the sum of `B`'s lines.
+pub struct Ones;
+
+impl<T: Element> AccessPattern<T> for Ones {
+    const ROW: usize = 0;
+    const K: usize = 0;
 }
 
-/// One element for every row and step: the sum of `B`'s lines.
-pub struct Constant;
-impl AccessPattern for Constant {
-    #[inline(always)]
-    fn row<T: Element>() -> usize {
-        0
-    }
-    #[inline(always)]
-    fn k<T: Element>() -> usize {
-        0
-    }
+/// Operands of a tile.
+#[derive(Clone, Copy)]
+pub struct Operands<'a, T: Element, const NP: usize> {
+    /// From the first row's element of the first step on.
+    pub a: &'a [T],
+    /// Each panel from its line of the first step on.
+    pub b: [&'a [T::Line]; NP],
 }
 
-/// The values of `k` that a micro-kernel goes through: segments of `LANES` steps, of which the last may have fewer, or one
-/// of any number.
+/// Distances from one segment to the next.
+#[derive(Clone, Copy, Default)]
+pub struct Strides {
+    /// Elements of `A`.
+    pub a: usize,
+    /// Lines of a panel of `B`.
+    pub b: usize,
+}
+
+/// The values of `k` that a micro-kernel goes through: segments of `LANES` steps, of which the last may have
+/// fewer, or one of any number.
 #[derive(Clone, Copy)]
 pub struct Segments {
     count: usize,
     /// Steps of the last.
     last: usize,
-    /// Elements of `A`, and lines of a panel of `B`, from one segment to the next.
-    strides: (usize, usize),
-    /// The same from the first segment to the last.
-    reaches: (usize, usize),
-    /// How far from the lines of `B` in use those are that are asked for, [`PREFETCH_LINES`] of each segment.
-    ahead: Option<usize>,
+    strides: Strides,
+    /// Distances from the first segment to the last.
+    reaches: Strides,
+    /// Lines of `B` from those in use to those that are prefetched, [`PREFETCH_LINES`] of each segment.
+    prefetch: Option<usize>,
 }
 
 impl Segments {
     /// A single one.
     #[inline(always)]
     pub fn one(steps: usize) -> Self {
-        Self { count: 1, last: steps, strides: (0, 0), reaches: (0, 0), ahead: None }
+        let none = Strides { a: 0, b: 0 };
+        Self { count: 1, last: steps, strides: none, reaches: none, prefetch: None }
     }
 
-    /// Several, of which the last has so many steps.
+    /// Several, of which the last has `last` steps.
     ///
     /// # Panics
     /// If there are none, or if one reaches into the next.
     #[inline(always)]
-    pub fn several<T: Element>(count: usize, last: usize, strides: (usize, usize)) -> Self {
-        assert!(count > 0 && last <= T::LANES && T::LANES <= strides.1);
+    pub fn several<T: Element>(count: usize, last: usize, strides: Strides) -> Self {
+        assert!(count > 0 && last <= T::LANES && T::LANES <= strides.b);
         let reach = |stride: usize| (count - 1).checked_mul(stride).expect("operands lie in memory");
-        Self { count, last, strides, reaches: (reach(strides.0), reach(strides.1)), ahead: None }
+        let reaches = Strides { a: reach(strides.a), b: reach(strides.b) };
+        Self { count, last, strides, reaches, prefetch: None }
     }
 
-    /// The same, where lines so far ahead are asked for.
+    /// The same, with lines of `B` at this distance prefetched if the tile [`prefetches_next`].
     #[inline(always)]
-    pub fn asking(self, ahead: Option<usize>) -> Self {
-        Self { ahead, ..self }
+    pub fn prefetching(self, prefetch: Option<usize>) -> Self {
+        Self { prefetch, ..self }
     }
 }
 
-/// The micro-kernel: `sums[m][p] += sum over k of A[m][k] B[p][k]`, all sums in registers.
-///
-/// # Panics
-/// If `a` or a panel of `b` ends before so many steps.
-#[inline(always)]
-pub fn accumulate<L: Lanes, W: AccessPattern, const MR: usize, const NP: usize>(
-    l: L,
-    sums: &mut [[L::Vector; NP]; MR],
-    a: &[L::Element],
-    b: [&[LineOf<L>]; NP],
-    segments: Segments,
-) {
-    accumulate_with_ones::<L, W, MR, 0, NP>(l, sums, &mut [], a, b, segments);
+/// Sums of `MR` rows by `NP` panels.
+pub type Sums<L, const MR: usize, const NP: usize> = [[<L as Arithmetic>::Vector; NP]; MR];
+
+/// A tile of `MR` rows by `NP` panels of `C`, in registers, and `ONES` rows whose `A` is 1 throughout.
+#[derive(Clone, Copy)]
+pub struct Tile<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> {
+    pub rows: Sums<L, MR, NP>,
+    pub ones: Sums<L, ONES, NP>,
 }
 
-/// [`accumulate`], where `A` has `ONES` rows more that are ones.
-///
-/// # Panics
-/// As there.
-#[inline(always)]
-pub fn accumulate_with_ones<
-    L: Lanes,
-    W: AccessPattern,
-    const MR: usize,
-    const ONES: usize,
-    const NP: usize,
->(
-    l: L,
-    sums: &mut [[L::Vector; NP]; MR],
-    ones: &mut [[L::Vector; NP]; ONES],
-    a: &[L::Element],
-    b: [&[LineOf<L>]; NP],
-    segments: Segments,
-) {
-    let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
-    let Segments { count, last, strides, reaches, .. } = segments;
-    let most = if count == 1 { last } else { L::Element::LANES };
-    // Once for all segments: in each of them it would take as long as several steps. What is left of a slice is compared, so
-    // that nothing overflows.
-    assert!(last > 0 && reaches.0 <= a.len());
-    for panel in b {
-        assert!(reaches.1 <= panel.len() && last <= panel.len() - reaches.1);
+impl<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> Tile<L, MR, ONES, NP> {
+    /// A tile of zeros.
+    #[inline(always)]
+    pub fn zero(l: L) -> Self {
+        Self { rows: [[l.zero(); NP]; MR], ones: [[l.zero(); NP]; ONES] }
     }
-    assert!(MR == 0 || (MR - 1) * row + (most - 1) * step < a.len() - reaches.0);
-    for s in 0..count {
-        let steps = if s + 1 == count { last } else { most };
-        let (first_a, first_b) = (s * strides.0, s * strides.1);
-        if let Some(ahead) = segments.ahead {
-            for panel in b {
-                for i in 0..PREFETCH_LINES {
-                    l.prefetch_to_l2(panel, first_b.wrapping_add(ahead).wrapping_add(i));
-                }
-            }
-        }
-        for k in 0..steps {
-            if W::PREFETCHES_NEXT {
-                l.prefetch(a, (steps + k) * step);
-            }
-            if W::AHEAD > 0 {
-                for panel in b {
-                    l.prefetch(panel, first_b + k + W::AHEAD);
-                }
-            }
-            // SAFETY: `k < most` and `s` is a segment: no index is above those that the assertions compared with the lengths,
-            // of the last step of the last segment, and a segment before it ends where the next begins or sooner.
-            unsafe {
-                add_step::<L, MR, ONES, NP>(l, (sums, ones), (a, first_a + k * step, row), (b, first_b + k))
-            };
-        }
-    }
-}
 
-/// Sums of a tile of `MR` lines by `NP` panels.
-type Sums<L, const MR: usize, const NP: usize> = [[<L as Arithmetic>::Vector; NP]; MR];
-
-/// One step of the micro-kernel: from element `first` of `A` on one of each row, times line `k` of each panel.
-///
-/// # Safety
-/// `a` has the elements `first + m * row` for all `m < MR`, and each panel has line `k`.
-#[inline(always)]
-unsafe fn add_step<L: Lanes, const MR: usize, const ONES: usize, const NP: usize>(
-    l: L,
-    (sums, ones): (&mut Sums<L, MR, NP>, &mut Sums<L, ONES, NP>),
-    (a, first, row): (&[L::Element], usize, usize),
-    (b, k): ([&[LineOf<L>]; NP], usize),
-) {
-    let mut lines = [l.zero(); NP];
-    for (line, panel) in lines.iter_mut().zip(b) {
-        // SAFETY: the caller's.
-        *line = l.load(unsafe { panel.get_unchecked(k) });
-    }
-    for (m, sums) in sums.iter_mut().enumerate() {
-        // SAFETY: the caller's.
-        let a = l.splat(unsafe { *a.get_unchecked(first + m * row) });
+    /// The micro-kernel: `rows[m][p] += sum over k of A[m][k] B[p][k]` and `ones[m][p] += sum over k of
+    /// B[p][k]`.
+    ///
+    /// # Panics
+    /// If `a` or a panel of `b` ends before the last step, or there is none.
+    #[inline(always)]
+    pub fn accumulate<W: AccessPattern<L::Element>>(
+        &mut self,
+        l: L,
+        operands: Operands<'_, L::Element, NP>,
+        segments: Segments,
+    ) {
+        let Operands { a, b } = operands;
+        let Segments { count, last, strides, reaches, prefetch } = segments;
+        let most = if count == 1 { last } else { L::Element::LANES };
+        // Once for all segments: in each of them it would take as long as several steps. What is left of a
+        // slice is compared, so that nothing overflows.
+        assert!(last > 0 && reaches.a <= a.len());
         for p in 0..NP {
-            sums[p] = l.mul_add(a, lines[p], sums[p]);
+            assert!(reaches.b <= b[p].len() && last <= b[p].len() - reaches.b);
         }
-    }
-    for sums in ones.iter_mut() {
-        for p in 0..NP {
-            // Rounded as 1 times the line on top of the sum is.
-            sums[p] = l.add(lines[p], sums[p]);
-        }
-    }
-}
-
-/// [`accumulate_with_ones`] of so many steps, where these sums are too few to hide the latency of a multiply-add: of each whole
-/// [`ACCUMULATOR_PERIOD`] steps, every `CHAINS`th goes to the same one of `CHAINS` sums, which are then added up. The steps that are left
-/// go one after the other, as all do where `CHAINS` is 1.
-///
-/// # Panics
-/// As there.
-#[inline(always)]
-pub fn accumulate_split<
-    L: Lanes,
-    W: AccessPattern,
-    const MR: usize,
-    const ONES: usize,
-    const NP: usize,
-    const CHAINS: usize,
->(
-    l: L,
-    (sums, ones): (&mut Sums<L, MR, NP>, &mut Sums<L, ONES, NP>),
-    a: &[L::Element],
-    b: [&[LineOf<L>]; NP],
-    steps: usize,
-) {
-    const { assert!(NP > 0 && CHAINS.is_power_of_two() && ACCUMULATOR_PERIOD.is_multiple_of(CHAINS)) };
-    if const { CHAINS == 1 } {
-        if steps > 0 {
-            accumulate_with_ones::<L, W, MR, ONES, NP>(l, sums, ones, a, b, Segments::one(steps));
-        }
-        return;
-    }
-    let (row, step) = (W::row::<L::Element>(), W::k::<L::Element>());
-    let chained = steps - steps % ACCUMULATOR_PERIOD;
-    for panel in b {
-        assert!(chained <= panel.len());
-    }
-    assert!(MR == 0 || chained == 0 || (MR - 1) * row + (chained - 1) * step < a.len());
-    for first in (0..chained).step_by(ACCUMULATOR_PERIOD) {
-        let mut accumulators_of = [[[l.zero(); NP]; MR]; CHAINS];
-        let mut ones_chains = [[[l.zero(); NP]; ONES]; CHAINS];
-        (accumulators_of[0], ones_chains[0]) = (*sums, *ones);
-        for k in (first..first + ACCUMULATOR_PERIOD).step_by(CHAINS) {
-            for c in 0..CHAINS {
-                let (chain, k) = ((&mut accumulators_of[c], &mut ones_chains[c]), k + c);
-                // SAFETY: `k < chained`, for `CHAINS` divides `ACCUMULATOR_PERIOD`; the assertions compared it with the lengths.
-                unsafe { add_step::<L, MR, ONES, NP>(l, chain, (a, k * step, row), (b, k)) };
-            }
-        }
-        *sums = total(l, accumulators_of);
-        *ones = total(l, ones_chains);
-    }
-    if chained < steps {
-        let mut rest = b;
-        for panel in &mut rest {
-            *panel = &panel[chained..];
-        }
-        let a = if MR == 0 { a } else { &a[chained * step..] };
-        accumulate_with_ones::<L, W, MR, ONES, NP>(l, sums, ones, a, rest, Segments::one(steps - chained));
-    }
-}
-
-/// Tiles added up, halves first.
-#[inline(always)]
-fn total<L: Lanes, const MR: usize, const NP: usize, const CHAINS: usize>(
-    l: L,
-    mut accumulators_of: [Sums<L, MR, NP>; CHAINS],
-) -> Sums<L, MR, NP> {
-    let mut count = CHAINS;
-    while count > 1 {
-        count /= 2;
-        for c in 0..count {
-            let others = accumulators_of[count + c];
-            for (sums, others) in accumulators_of[c].iter_mut().zip(others) {
+        assert!(MR == 0 || (MR - 1) * W::ROW + (most - 1) * W::K < a.len() - reaches.a);
+        for s in 0..count {
+            let steps = if s + 1 == count { last } else { most };
+            let (first_a, first_b) = (s * strides.a, s * strides.b);
+            if const { prefetches_next(MR) }
+                && let Some(distance) = prefetch
+            {
                 for p in 0..NP {
-                    sums[p] = l.add(sums[p], others[p]);
+                    for i in 0..PREFETCH_LINES {
+                        l.prefetch_to_l2(b[p], first_b.wrapping_add(distance).wrapping_add(i));
+                    }
                 }
+            }
+            for k in 0..steps {
+                if const { W::PREFETCHES_NEXT_A } {
+                    l.prefetch(a, (steps + k) * W::K);
+                }
+                if const { W::PREFETCHES_B } {
+                    for p in 0..NP {
+                        l.prefetch(b[p], first_b + k + PREFETCH_DISTANCE);
+                    }
+                }
+                // SAFETY: `k < most` and `s` is a segment: no index is above those that the assertions
+                // compared with the lengths, of the last step of the last segment, and a segment before it
+                // ends where the next begins or sooner.
+                unsafe { self.add_step::<W>(l, operands, first_a + k * W::K, first_b + k) };
             }
         }
     }
-    accumulators_of[0]
+
+    /// One step: from element `first` of `A` on one of each row, times line `k` of each panel.
+    ///
+    /// # Safety
+    /// `a` has the elements `first + m * W::ROW` for all `m < MR`, and each panel has line `k`.
+    #[inline(always)]
+    unsafe fn add_step<W: AccessPattern<L::Element>>(
+        &mut self,
+        l: L,
+        operands: Operands<'_, L::Element, NP>,
+        first: usize,
+        k: usize,
+    ) {
+        let mut lines = [l.zero(); NP];
+        for p in 0..NP {
+            // SAFETY: the caller's.
+            lines[p] = l.load(unsafe { operands.b[p].get_unchecked(k) });
+        }
+        for m in 0..MR {
+            // SAFETY: the caller's.
+            let a = l.splat(unsafe { *operands.a.get_unchecked(first + m * W::ROW) });
+            for p in 0..NP {
+                self.rows[m][p] = l.mul_add(a, lines[p], self.rows[m][p]);
+            }
+        }
+        for m in 0..ONES {
+            for p in 0..NP {
+                // Rounded as 1 times the line on top of the sum is.
+                self.ones[m][p] = l.add(lines[p], self.ones[m][p]);
+            }
+        }
+    }
+
+    /// [`Tile::accumulate`] of one segment, where these sums are too few to hide the latency of a
+    /// multiply-add: of each whole [`ACCUMULATOR_PERIOD`] steps, every `SPLIT`th goes to the same one of
+    /// `SPLIT` accumulators, which are then added up. The steps that are left go one after the other, as all
+    /// do where `SPLIT` is 1.
+    ///
+    /// # Panics
+    /// As there, but for no steps.
+    #[inline(always)]
+    pub fn accumulate_split<W: AccessPattern<L::Element>, const SPLIT: usize>(
+        &mut self,
+        l: L,
+        mut operands: Operands<'_, L::Element, NP>,
+        steps: usize,
+    ) {
+        const { assert!(NP > 0 && SPLIT.is_power_of_two() && ACCUMULATOR_PERIOD.is_multiple_of(SPLIT)) };
+        let mut done = 0;
+        if const { SPLIT > 1 } {
+            done = steps - steps % ACCUMULATOR_PERIOD;
+            self.accumulate_periods::<W, SPLIT>(l, operands, done);
+            for p in 0..NP {
+                operands.b[p] = &operands.b[p][done..];
+            }
+            if MR > 0 && done < steps {
+                operands.a = &operands.a[done * W::K..];
+            }
+        }
+        if done < steps {
+            self.accumulate::<W>(l, operands, Segments::one(steps - done));
+        }
+    }
+
+    /// [`Tile::accumulate_split`] of a multiple of [`ACCUMULATOR_PERIOD`] steps.
+    ///
+    /// # Panics
+    /// If `a` or a panel of `b` ends before the last step.
+    #[inline(always)]
+    fn accumulate_periods<W: AccessPattern<L::Element>, const SPLIT: usize>(
+        &mut self,
+        l: L,
+        operands: Operands<'_, L::Element, NP>,
+        steps: usize,
+    ) {
+        let Operands { a, b } = operands;
+        for p in 0..NP {
+            assert!(steps <= b[p].len());
+        }
+        assert!(MR == 0 || steps == 0 || (MR - 1) * W::ROW + (steps - 1) * W::K < a.len());
+        for first in (0..steps).step_by(ACCUMULATOR_PERIOD) {
+            let mut accumulators = [Self::zero(l); SPLIT];
+            accumulators[0] = *self;
+            for k in (first..first + ACCUMULATOR_PERIOD).step_by(SPLIT) {
+                for c in 0..SPLIT {
+                    // SAFETY: `k + c < steps`, for `SPLIT` divides `ACCUMULATOR_PERIOD`; the assertions
+                    // compared it with the lengths.
+                    unsafe { accumulators[c].add_step::<W>(l, operands, (k + c) * W::K, k + c) };
+                }
+            }
+            // Halves first.
+            let mut count = SPLIT;
+            while count > 1 {
+                count /= 2;
+                for c in 0..count {
+                    let other = accumulators[count + c];
+                    accumulators[c].add(l, &other);
+                }
+            }
+            *self = accumulators[0];
+        }
+    }
+
+    /// Adds the sums of another tile.
+    #[inline(always)]
+    fn add(&mut self, l: L, other: &Self) {
+        for p in 0..NP {
+            for m in 0..MR {
+                self.rows[m][p] = l.add(self.rows[m][p], other.rows[m][p]);
+            }
+            for m in 0..ONES {
+                self.ones[m][p] = l.add(self.ones[m][p], other.ones[m][p]);
+            }
+        }
+    }
 }
 
-/// Loads `MR` lines from line `first` on of each of `NP` panels of `C`, `panel` lines apart.
+/// Place of a tile in panels of lines.
+#[derive(Clone, Copy)]
+pub struct TileOrigin {
+    /// The line of its first row in its first panel.
+    pub row: usize,
+    /// Lines from one panel to the next.
+    pub panel: usize,
+}
+
+/// Loads the sums of a tile of `C`.
 #[inline(always)]
 pub fn load_sums<L: Lanes, const MR: usize, const NP: usize>(
     l: L,
-    sums: &mut [[L::Vector; NP]; MR],
+    sums: &mut Sums<L, MR, NP>,
     c: &[LineOf<L>],
-    (first, panel): (usize, usize),
+    origin: TileOrigin,
 ) {
     for p in 0..NP {
-        for (sums, line) in sums.iter_mut().zip(&c[p * panel + first..][..MR]) {
-            sums[p] = l.load(line);
+        let lines = &c[p * origin.panel + origin.row..][..MR];
+        for m in 0..MR {
+            sums[m][p] = l.load(&lines[m]);
         }
     }
 }
@@ -334,18 +328,20 @@ pub fn load_sums<L: Lanes, const MR: usize, const NP: usize>(
 pub fn store_sums<L: Lanes, const MR: usize, const NP: usize>(
     l: L,
     c: &mut [LineOf<L>],
-    (first, panel): (usize, usize),
-    sums: &[[L::Vector; NP]; MR],
+    origin: TileOrigin,
+    sums: &Sums<L, MR, NP>,
 ) {
     for p in 0..NP {
-        for (line, sums) in c[p * panel + first..][..MR].iter_mut().zip(sums) {
-            l.store(line, sums[p]);
+        let lines = &mut c[p * origin.panel + origin.row..][..MR];
+        for m in 0..MR {
+            l.store(&mut lines[m], sums[m][p]);
         }
     }
 }
 
-/// What is done with sums that are complete, while they are in registers. Activations of more than an instruction or two
-/// would make each of the micro-kernel's many copies long, and are left to a pass over a group of panels.
+/// Operation on sums that are complete, while they are in registers. Activations of more than an instruction
+/// or two would make each of the micro-kernel's many copies long, and are left to a pass over a group of
+/// panels.
 #[derive(Clone, Copy)]
 pub enum Epilogue<'a, Line> {
     None,
@@ -356,7 +352,7 @@ pub enum Epilogue<'a, Line> {
 }
 
 impl<Line> Epilogue<'_, Line> {
-    /// That of some lines.
+    /// The same of some lines.
     #[inline(always)]
     pub fn part(self, lines: Range<usize>) -> Self {
         match self {
@@ -375,34 +371,38 @@ impl<Line> Epilogue<'_, Line> {
         if matches!(self, Self::None) {
             return;
         }
-        for (i, line) in sums.iter_mut().enumerate() {
-            let mut sum = [[l.load(line)]];
-            self.part(i..i + 1).run(l, &mut sum, (0, 1));
-            l.store(line, sum[0][0]);
+        for i in 0..sums.len() {
+            let mut sum = [[l.load(&sums[i])]];
+            self.run(l, &mut sum, TileOrigin { row: i, panel: 0 });
+            l.store(&mut sums[i], sum[0][0]);
         }
     }
 
-    /// On sums that lie at `(first, panel)` as for [`load_sums`].
+    /// On the sums of a tile.
     #[inline(always)]
     pub fn run<L, const MR: usize, const NP: usize>(
         self,
         l: L,
-        sums: &mut [[L::Vector; NP]; MR],
-        (first, panel): (usize, usize),
+        sums: &mut Sums<L, MR, NP>,
+        origin: TileOrigin,
     ) where
         L: Lanes<Element: Scalar<Line = Line>>,
     {
         match self {
             Self::None => {}
             Self::Rectify => {
-                for sum in sums.as_flattened_mut() {
-                    *sum = rectified(l, *sum);
+                for m in 0..MR {
+                    for p in 0..NP {
+                        sums[m][p] = Relu.value(l, sums[m][p]);
+                    }
                 }
             }
             Self::RectifyBy(y) => {
                 for p in 0..NP {
-                    for (sums, y) in sums.iter_mut().zip(&y[p * panel + first..][..MR]) {
-                        sums[p] = l.flushed(rectified_derivative(l, sums[p], l.load(y)));
+                    let lines = &y[p * origin.panel + origin.row..][..MR];
+                    for m in 0..MR {
+                        let d = Relu.derivative(l, sums[m][p], l.load(&lines[m]));
+                        sums[m][p] = l.flushed(d);
                     }
                 }
             }
@@ -410,64 +410,70 @@ impl<Line> Epilogue<'_, Line> {
     }
 }
 
-/// `C = start + A B` for one panel of `C` and one block of `k`, four lines of `C` at a time; on top of `C` if there is no
-/// `start`. Lanes outside the mask become 0.
-#[inline(always)]
-pub fn edge_panel<L: Lanes, W: AccessPattern>(
-    l: L,
-    c: &mut [LineOf<L>],
-    (a, b): (&[L::Element], &[LineOf<L>]),
-    start: Option<L::Vector>,
-    (mask, epilogue): (L::Mask, Epilogue<'_, LineOf<L>>),
-) {
-    let row = W::row::<L::Element>();
-    // Eight independent sums hide the latency of a fused multiply-add, where there are registers for them.
-    let (mut rest, mut done) = (c, 0);
-    if const { L::ACCUMULATORS >= 8 } {
-        let (eights, others) = rest.as_chunks_mut::<8>();
-        for (i, lines) in eights.iter_mut().enumerate() {
-            let epilogue = epilogue.part(8 * i..8 * i + 8);
-            few::<L, W, 8>(l, lines, (&a[8 * i * row..], b), start, (mask, epilogue));
+/// Operands of the edge kernel: `C = start + A B` for one panel of `C` and one block of `k`.
+#[derive(Clone, Copy)]
+pub struct EdgePanel<'a, L: Lanes> {
+    pub a: &'a [L::Element],
+    /// A line for each step.
+    pub b: &'a [LineOf<L>],
+    /// The first term of every row's sums; `C` itself if there is none.
+    pub start: Option<L::Vector>,
+    /// Lanes outside become 0.
+    pub mask: L::Mask,
+    pub epilogue: Epilogue<'a, LineOf<L>>,
+}
+
+impl<L: Lanes> EdgePanel<'_, L> {
+    /// Computes `C`, four lines at a time, or eight where there are registers for them: eight independent
+    /// sums hide the latency of a fused multiply-add.
+    #[inline(always)]
+    pub fn run<W: AccessPattern<L::Element>>(self, l: L, c: &mut [LineOf<L>]) {
+        let (mut rest, mut done) = (c, 0);
+        if const { L::ACCUMULATORS >= 8 } {
+            let (eights, others) = rest.as_chunks_mut::<8>();
+            for lines in eights {
+                self.rows::<W, 8>(l, lines, done);
+                done += 8;
+            }
+            rest = others;
         }
-        (rest, done) = (others, 8 * eights.len());
+        let (fours, others) = rest.as_chunks_mut::<4>();
+        for lines in fours {
+            self.rows::<W, 4>(l, lines, done);
+            done += 4;
+        }
+        for line in others {
+            self.rows::<W, 1>(l, core::array::from_mut(line), done);
+            done += 1;
+        }
     }
-    let (fours, ones) = rest.as_chunks_mut::<4>();
-    for (i, lines) in fours.iter_mut().enumerate() {
-        let i = done + 4 * i;
-        few::<L, W, 4>(l, lines, (&a[i * row..], b), start, (mask, epilogue.part(i..i + 4)));
-    }
-    let done = done + 4 * fours.len();
-    for (i, line) in ones.iter_mut().enumerate() {
-        let epilogue = epilogue.part(done + i..done + i + 1);
-        few::<L, W, 1>(l, core::array::from_mut(line), (&a[(done + i) * row..], b), start, (mask, epilogue));
+
+    /// `MR` lines, from row `first` on.
+    #[inline(always)]
+    fn rows<W: AccessPattern<L::Element>, const MR: usize>(
+        self,
+        l: L,
+        c: &mut [LineOf<L>; MR],
+        first: usize,
+    ) {
+        let mut tile = Tile::<L, MR, 0, 1>::zero(l);
+        for m in 0..MR {
+            tile.rows[m][0] = match self.start {
+                Some(start) => start,
+                None => l.load(&c[m]),
+            };
+        }
+        let operands = Operands { a: &self.a[first * W::ROW..], b: [self.b] };
+        tile.accumulate::<W>(l, operands, Segments::one(self.b.len()));
+        self.epilogue.run(l, &mut tile.rows, TileOrigin { row: first, panel: 0 });
+        for m in 0..MR {
+            l.store(&mut c[m], l.select(self.mask, tile.rows[m][0], l.zero()));
+        }
     }
 }
 
-/// `MR` lines of [`edge_panel`].
-#[inline(always)]
-pub fn few<L: Lanes, W: AccessPattern, const MR: usize>(
-    l: L,
-    c: &mut [LineOf<L>; MR],
-    (a, b): (&[L::Element], &[LineOf<L>]),
-    start: Option<L::Vector>,
-    (mask, epilogue): (L::Mask, Epilogue<'_, LineOf<L>>),
-) {
-    let mut sums = [[l.zero(); 1]; MR];
-    for (sums, line) in sums.iter_mut().zip(&*c) {
-        sums[0] = match start {
-            Some(start) => start,
-            None => l.load(line),
-        };
-    }
-    accumulate::<L, W, MR, 1>(l, &mut sums, a, [b], Segments::one(b.len()));
-    epilogue.run(l, &mut sums, (0, MR));
-    for (line, sums) in c.iter_mut().zip(&sums) {
-        l.store(line, l.select(mask, sums[0], l.zero()));
-    }
-}
-
-/// Runs an expression with a constant equal to a number, one of those listed for which a constant expression is true: for
-/// no other is the expression compiled.
+/// Runs an expression with a constant equal to a number, one of those listed for which a constant expression
+/// is true. For the others it is not compiled.
 macro_rules! with_const {
     ($value:expr, $n:ident if $exists:expr => $run:expr, $($literal:literal)*) => {
         match $value {

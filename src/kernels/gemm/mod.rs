@@ -2,7 +2,7 @@
 
 pub mod blocking;
 pub mod dot_product;
-#[allow(unsafe_code, reason = "reads without bounds checks, which its assertions have made already")]
+#[allow(unsafe_code, reason = "reads without bounds checks, after its assertions have compared every index")]
 pub mod micro_kernel;
 pub mod packed4;
 pub mod products;

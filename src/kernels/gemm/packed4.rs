@@ -1,31 +1,32 @@
 //! Products of layers of at most four features in and out, several rows to a line.
 //!
-//! A line has four quads of four lanes each (two in `f64`), and a row of so few features needs one: line `i` holds rows `4i`
-//! to `4i + 3` (`2i` and `2i + 1`). So a batch of four rows through 2-4-1 is one line in every layer, where a line for each row would be a
-//! quarter full. The sums are those of [`super::gemm`], a chain of fused multiply-adds for each element in the same order,
-//! and so are the bits.
+//! A line has four groups of four lanes each (two in `f64`), and a row of so few features needs one: line `i`
+//! holds rows `4i` to `4i + 3` (`2i` and `2i + 1`). So a batch of four rows through 2-4-1 is one line in
+//! every layer, where a line for each row would be a quarter full. The sums are those of
+//! [`products`](super::products), fused multiply-adds in the same order for each element, and so are the
+//! bits.
 //!
-//! Lanes past the last feature, and quads past the last row, are garbage: no sum takes them in.
+//! Lanes past the last feature, and groups past the last row, are garbage: no sum takes them in.
 
 use crate::kernels::matrix::Beta;
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{GROUP, Lanes};
+use crate::simd::lanes::{GROUP, Lanes, RowShape};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements};
 
-/// Lines of so many rows.
+/// Lines of `rows` rows.
 #[inline(always)]
 pub const fn lines<T: Element>(rows: usize) -> usize {
     rows.div_ceil(rows_per_line::<T>())
 }
 
-/// Whether so many rows take one line.
+/// Whether `rows` rows take one line.
 #[inline(always)]
 pub const fn fit_a_line<T: Element>(rows: usize) -> bool {
     rows <= rows_per_line::<T>()
 }
 
-/// Whether so many rows take the first half of a line, or less.
+/// Whether `rows` rows take the first half of a line, or less.
 #[inline(always)]
 pub const fn fit_half_a_line<T: Element>(rows: usize) -> bool {
     2 * rows <= rows_per_line::<T>()
@@ -36,36 +37,45 @@ const fn rows_per_line<T: Element>() -> usize {
     T::LANES / GROUP
 }
 
-/// Packs row-major `[rows, cols]` into lines of quads. Denormal numbers become 0, and so do lanes without an element.
+/// Rows of at most four columns, packed.
+#[derive(Clone, Copy)]
+pub struct Packed4<'a, T: Element> {
+    pub lines: &'a [T::Line],
+    pub rows: usize,
+    pub cols: usize,
+}
+
+/// Packs row-major `[rows, cols]` into groups. Denormal numbers become 0, and so do lanes without an element.
 #[inline(always)]
-pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], (rows, cols): (usize, usize)) {
+pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], rows: usize, cols: usize) {
     let per_line = const { rows_per_line::<L::Element>() };
     for (i, line) in to.iter_mut().enumerate() {
         let rows = per_line.min(rows - i * per_line);
         let x = &x[i * per_line * cols..];
         // A row by itself needs no permutation.
-        let v = if rows == 1 { l.load_few(&x[..cols]) } else { l.load_rows(x, (rows, cols)) };
+        let v = if rows == 1 { l.load_few(&x[..cols]) } else { l.load_rows(x, RowShape { rows, cols }) };
         l.store(line, l.flushed(v));
     }
 }
 
-/// Unpacks lines of quads into row-major `[rows, cols]`.
+/// Unpacks into row-major `[rows, cols]`.
 #[inline(always)]
-pub fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: &[LineOf<L>], (rows, cols): (usize, usize)) {
+pub fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: Packed4<'_, L::Element>) {
     let per_line = const { rows_per_line::<L::Element>() };
-    for (i, line) in from.iter().enumerate() {
+    let Packed4 { lines, rows, cols } = from;
+    for (i, line) in lines.iter().enumerate() {
         let rows = per_line.min(rows - i * per_line);
         let x = &mut x[i * per_line * cols..];
         if rows == 1 {
             l.store_row(&mut x[..cols], l.load(line));
         } else {
-            l.store_rows(x, (rows, cols), l.load(line));
+            l.store_rows(x, RowShape { rows, cols }, l.load(line));
         }
     }
 }
 
-/// `C = start + A B`: `a` and `c` are lines of quads, `b` a line for each column of `A`, of which the first quad counts, and
-/// so is `start`, 0 if there is none.
+/// `C = start + A B`: `a` and `c` are packed lines, `b` a line for each column of `A`, of which the first
+/// group counts, and so is `start`, 0 if there is none.
 #[inline(always)]
 pub fn product<L: Lanes>(
     l: L,
@@ -84,7 +94,7 @@ pub fn product<L: Lanes>(
         [b0, b1] => product_of(l, c, a, [b0, b1], start),
         [b0, b1, b2] => product_of(l, c, a, [b0, b1, b2], start),
         [b0, b1, b2, b3] => product_of(l, c, a, [b0, b1, b2, b3], start),
-        _ => unreachable!("a quad has four lanes"),
+        _ => unreachable!("a group has four lanes"),
     }
 }
 
@@ -110,36 +120,32 @@ fn product_of<L: Lanes, const K: usize>(
     }
 }
 
-/// The first four lanes of a line in every quad.
+/// The first four lanes of a line in every group.
 #[inline(always)]
 fn first_group<L: Lanes>(l: L, line: &LineOf<L>) -> L::Vector {
     match line.as_slice().first_chunk() {
-        Some(quad) => l.load_group(quad),
+        Some(group) => l.load_group(group),
         None => unreachable!("a line has at least four lanes"),
     }
 }
 
-/// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, in the layout of parameters: `d_w` is a line for the biases, then
-/// one for each input. Lanes past the last of `outputs` become 0.
+/// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, in the layout of parameters: `d_w` is a line for the
+/// biases, then one for each input. Lanes past the last output become 0.
 #[inline(always)]
 pub fn weight_gradient<L: Lanes>(
     l: L,
     d_w: &mut [LineOf<L>],
-    x: &[LineOf<L>],
-    d_z: &[LineOf<L>],
-    (rows, outputs): (usize, usize),
+    x: Packed4<'_, L::Element>,
+    d_z: Packed4<'_, L::Element>,
     start: Beta,
 ) {
-    let (x, _) = elements::<L::Element>(x).as_chunks();
-    let (d_z, _) = elements::<L::Element>(d_z).as_chunks();
-    let (x, d_z) = (&x[..rows], &d_z[..rows]);
-    let mask = l.first(outputs);
+    // A line more than inputs: so the compiler knows the length of `d_w` too.
     match d_w.len() {
-        2 => weight_gradient_of::<L, 1>(l, d_w, x, d_z, mask, start),
-        3 => weight_gradient_of::<L, 2>(l, d_w, x, d_z, mask, start),
-        4 => weight_gradient_of::<L, 3>(l, d_w, x, d_z, mask, start),
-        5 => weight_gradient_of::<L, 4>(l, d_w, x, d_z, mask, start),
-        _ => unreachable!("a quad has four lanes"),
+        2 => weight_gradient_of::<L, 1>(l, d_w, x, d_z, start),
+        3 => weight_gradient_of::<L, 2>(l, d_w, x, d_z, start),
+        4 => weight_gradient_of::<L, 3>(l, d_w, x, d_z, start),
+        5 => weight_gradient_of::<L, 4>(l, d_w, x, d_z, start),
+        _ => unreachable!("a group has four lanes"),
     }
 }
 
@@ -147,12 +153,13 @@ pub fn weight_gradient<L: Lanes>(
 fn weight_gradient_of<L: Lanes, const I: usize>(
     l: L,
     d_w: &mut [LineOf<L>],
-    x: &[[L::Element; GROUP]],
-    d_z: &[[L::Element; GROUP]],
-    mask: L::Mask,
+    x: Packed4<'_, L::Element>,
+    d_z: Packed4<'_, L::Element>,
     start: Beta,
 ) {
-    let one = l.constant(1.0);
+    let (one, mask, rows) = (l.constant(1.0), l.first(d_z.cols), d_z.rows);
+    let (x, _) = elements::<L::Element>(x.lines).as_chunks::<GROUP>();
+    let (d_z, _) = elements::<L::Element>(d_z.lines).as_chunks::<GROUP>();
     let (mut biases, mut weights) = (l.zero(), [l.zero(); I]);
     if start == Beta::One {
         biases = l.load(&d_w[0]);
@@ -160,7 +167,7 @@ fn weight_gradient_of<L: Lanes, const I: usize>(
             *sum = l.load(line);
         }
     }
-    for (x, d_z) in x.iter().zip(d_z) {
+    for (x, d_z) in x[..rows].iter().zip(&d_z[..rows]) {
         let d_z = l.load_group(d_z);
         biases = l.mul_add(one, d_z, biases);
         for (sum, &x) in weights.iter_mut().zip(x) {

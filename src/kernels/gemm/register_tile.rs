@@ -1,16 +1,17 @@
 //! The tiles of sums that fit in the registers of an instruction set.
 //!
-//! A tile is `MR` rows by `NP` panels. Which tiles exist depends on [`Lanes::ACCUMULATORS`], the lines of sums that a
-//! register file holds beside operands: 24 with AVX-512, 6 (pairs of registers) with AVX2, 2 with portable lanes. Only
-//! these are compiled. No sum depends on its tile.
+//! A tile is `MR` rows by `NP` panels. Which tiles exist depends on [`Lanes::ACCUMULATORS`], the lines of
+//! sums that a register file holds beside operands: 24 with AVX-512, 6 (pairs of registers) with AVX2, 2 with
+//! portable lanes. Only these are compiled. No sum depends on its tile.
 //!
 //! [`Lanes::ACCUMULATORS`]: crate::simd::lanes::Lanes::ACCUMULATORS
 
-/// Rows of the tallest tile over `np` panels, 0 where no tile is that wide: the table of all tiles, for those of fewer
-/// rows exist too.
+/// Rows of the tallest tile over `np` panels, 0 where no tile is that wide: the table of all tiles, for those
+/// of fewer rows exist too.
 ///
-/// Eight panels are for one row or two: three of them, with a line of each panel beside, would take 33 registers of 32.
-/// With AVX2 a tile of several panels is for rows that are too few for [`panels_per_tile`] to take one panel.
+/// Eight panels are for one row or two: three of them, with a line of each panel beside, would take 33
+/// registers of 32. With AVX2 a tile of several panels is for rows that are too few for [`panels_per_tile`]
+/// to take one panel.
 #[inline(always)]
 pub const fn rows_per_tile(np: usize, accumulators: usize) -> usize {
     match (accumulators, np) {
@@ -38,8 +39,8 @@ pub const fn panels_per_gradient_tile(left: usize, accumulators: usize) -> usize
     panels_per_tile(left, usize::MAX, accumulators)
 }
 
-/// Rows of the tallest tile of a weight gradient over `np` panels, 0 where no tile is that wide. Eight divide a panel
-/// of inputs evenly.
+/// Rows of the tallest tile of a weight gradient over `np` panels, 0 where no tile is that wide. Eight divide
+/// a panel of inputs evenly.
 #[inline(always)]
 pub const fn rows_per_gradient_tile(np: usize, accumulators: usize) -> usize {
     if panels_per_gradient_tile(np, accumulators) != np {
@@ -61,8 +62,8 @@ pub enum TilePlace {
 }
 
 impl TilePlace {
-    /// Whether tiles of `mr` rows by `np` panels occur at this place, of panels of `lanes` inputs that [`next_rows`]
-    /// divides.
+    /// Whether tiles of `mr` rows by `np` panels occur at this place, of panels of `lanes` inputs that
+    /// [`next_rows`] divides.
     pub const fn has_tile(self, mr: usize, np: usize, lanes: usize, accumulators: usize) -> bool {
         let tallest = rows_per_gradient_tile(np, accumulators);
         if tallest == 0 {
@@ -91,9 +92,9 @@ impl TilePlace {
 
 /// Adjacent panels of the next tile, of those left, when a layer has `rows` rows to fill tiles.
 ///
-/// Few rows take many panels, so that enough independent sums are in flight to hide the latency of a fused multiply-add
-/// (4 cycles, two per cycle: eight); many rows take three panels, because an 8x3 tile loads least per multiply-add.
-/// Four panels are two pairs rather than three and one.
+/// Few rows take many panels, so that enough independent sums are in flight to hide the latency of a fused
+/// multiply-add (4 cycles, two per cycle: eight); many rows take three panels, because an 8x3 tile loads
+/// least per multiply-add. Four panels are two pairs rather than three and one.
 #[inline(always)]
 pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> usize {
     let widest = if accumulators < 24 {
@@ -134,13 +135,15 @@ pub const fn panels_per_tile_beyond_l2(left: usize, rows: usize, accumulators: u
     if np > L2_PANELS { L2_PANELS } else { np }
 }
 
-/// Maximum panels of a tile whose lines exceed L2. Eight hide the latency of every multiply-add, but the lines of four
-/// come sooner. On a Zen 5, eight, four and two: one row through 784-512-512-10, 2.7 MB of weights, 25.6, 24.5 and 24.7
-/// microseconds, two rows 26.6, 23.9 and 25.5; one row through 1024-4096-4096-1024 2.57, 2.37 and 2.59 milliseconds.
+/// Maximum panels of a tile whose lines exceed L2. Eight hide the latency of every multiply-add, but the
+/// lines of four come sooner. On a Zen 5, eight, four and two: one row through 784-512-512-10, 2.7 MB of
+/// weights, 25.6, 24.5 and 24.7 microseconds, two rows 26.6, 23.9 and 25.5; one row through
+/// 1024-4096-4096-1024 2.57, 2.37 and 2.59 milliseconds.
 pub const L2_PANELS: usize = 4;
 
-/// Whether a tile does so little with each line that it waits for them where they exceed L2. With as few registers as
-/// AVX2 has, a prefetch makes it slower (32.4 to 34.7 microseconds for one row through 784-512-512-10).
+/// Whether a tile does so little with each line that it waits for them where they exceed L2. With as few
+/// registers as AVX2 has, a prefetch makes it slower (32.4 to 34.7 microseconds for one row through
+/// 784-512-512-10).
 #[inline(always)]
 pub const fn prefetches_lines(mr: usize, np: usize, accumulators: usize) -> bool {
     mr <= 2 && np == L2_PANELS && accumulators >= 24
@@ -152,26 +155,26 @@ pub const fn prefetches_next(mr: usize) -> bool {
     mr >= 6
 }
 
-/// Whether the sums of a tile, a line of each of its panels and a broadcast element fit in registers. Beside 24 sums
-/// AVX-512 has 7 registers for lines, beside 6 sums AVX2 has one pair. A single row uses each line once, straight from
-/// memory.
+/// Whether the sums of a tile, a line of each of its panels and a broadcast element fit in registers. Beside
+/// 24 sums AVX-512 has 7 registers for lines, beside 6 sums AVX2 has one pair. A single row uses each line
+/// once, straight from memory.
 #[inline(always)]
 pub const fn fits_in_registers(mr: usize, np: usize, accumulators: usize) -> bool {
     let lines = if accumulators < 24 { 1 } else { 7 };
     mr * np <= accumulators && (mr == 1 || (mr + 1) * np <= accumulators + lines)
 }
 
-/// Whether a tile of a weight gradient has registers left for a row of ones: eight inputs by three panels are 24 sums
-/// of 32 registers with AVX-512, and the row makes 27, beside three lines and a broadcast element.
+/// Whether a tile of a weight gradient has registers left for a row of ones: eight inputs by three panels are
+/// 24 sums of 32 registers with AVX-512, and the row makes 27, beside three lines and a broadcast element.
 #[inline(always)]
 pub const fn takes_ones(mr: usize, np: usize, accumulators: usize) -> bool {
     let spare = if accumulators < 24 { 0 } else { 3 };
     mr <= 8 && (mr + 1) * np <= accumulators + spare
 }
 
-/// Accumulators of each sum of a weight gradient where a panel has `lines` inputs or outputs: as many as make four
-/// lines of sums. One input and the biases, of one panel, would otherwise be two accumulators, of the eight that hide
-/// the latency of a multiply-add.
+/// Accumulators of each sum of a weight gradient where a panel has `lines` inputs or outputs: as many as make
+/// four lines of sums. One input and the biases, of one panel, would otherwise be two accumulators, of the
+/// eight that hide the latency of a multiply-add.
 #[inline(always)]
 pub const fn accumulators_of(lines: usize) -> usize {
     match lines {
@@ -181,8 +184,8 @@ pub const fn accumulators_of(lines: usize) -> usize {
     }
 }
 
-/// Panels of inputs of a tile of a transposed gradient of `cols` outputs: six, or as many as there are registers for,
-/// or one.
+/// Panels of inputs of a tile of a transposed gradient of `cols` outputs: six, or as many as there are
+/// registers for, or one.
 #[inline(always)]
 pub const fn transposed_panels(cols: usize, accumulators: usize) -> usize {
     let mut np = 6;
@@ -192,8 +195,8 @@ pub const fn transposed_panels(cols: usize, accumulators: usize) -> usize {
     np
 }
 
-/// Rows of a tile of `cols` columns, at most four, of a dot product: 12 to 16 lines of sums with AVX-512, else three or
-/// four.
+/// Rows of a tile of `cols` columns, at most four, of a dot product: 12 to 16 lines of sums with AVX-512,
+/// else three or four.
 #[inline(always)]
 pub const fn dot_product_rows(cols: usize, accumulators: usize) -> usize {
     match (cols, accumulators) {
@@ -213,7 +216,8 @@ pub const fn next_rows(left: usize, mr: usize) -> usize {
     if left <= mr { left } else { left.div_ceil(left.div_ceil(mr)) }
 }
 
-/// The next tiles of equal height that `left` rows are divided into, as [`next_rows`] does: rows of one, and how many.
+/// The next tiles of equal height that `left` rows are divided into, as [`next_rows`] does: rows of one, and
+/// how many.
 #[inline(always)]
 pub const fn next_tiles(left: usize, mr: usize) -> (usize, usize) {
     if left <= mr {

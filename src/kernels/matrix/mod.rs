@@ -1,14 +1,14 @@
-//! Matrices in panels: their layout, and the ways into it and out of it.
+//! Matrices in panels: layout and conversions.
 
 pub mod pack;
 pub mod panels;
 pub mod rows;
 pub mod transpose;
 
-/// What a sum over part of a batch starts from.
+/// First term of a sum over part of a batch, as in BLAS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beta {
-    /// 0: what was there is overwritten, never read.
+    /// 0: the output is overwritten, never read.
     Zero,
     /// The sum so far.
     One,

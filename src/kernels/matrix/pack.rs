@@ -1,4 +1,4 @@
-//! Rows to panels and back: `[rows, cols]` row-major on one side, panels on the other.
+//! Packing of row-major `[rows, cols]` into panels, and back.
 
 use crate::kernels::matrix::panels::Panels;
 use crate::kernels::matrix::panels::PanelsMut;
@@ -26,7 +26,7 @@ pub fn pack_rows_inline<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from:
         let rows = first..to.rows.min(first + PACKED_ROWS);
         for p in 0..to.panels() {
             let (from, panel) = (&from[first * cols + p * lanes..], &mut to.panel(p)[rows.clone()]);
-            // Of a whole line no lane is masked out: said apart, so that the compiler knows the width.
+            // A whole line has no masked lane: a call of its own, so that the compiler knows the width.
             if cols - p * lanes >= lanes {
                 pack_panel(l, panel, from, cols, lanes);
             } else {
@@ -37,8 +37,9 @@ pub fn pack_rows_inline<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from:
     }
 }
 
-/// A single row. Its end is loaded by no wider an access than it takes, for it may just have been stored, or what the row before
-/// became may lie beside it. For every row of a batch that takes longer (64 rows through 8-16-4 4 %).
+/// Packs a single row. Its end is loaded by no wider an access than it takes, for it may just have been
+/// stored, or what the row before became may lie beside it. For every row of a batch that takes longer (64
+/// rows through 8-16-4 4 %).
 #[inline(always)]
 fn pack_row<L: Lanes>(l: L, lines: &mut [LineOf<L>], from: &[L::Element]) {
     let mut whole = from.chunks_exact(L::Element::LANES);
@@ -51,7 +52,7 @@ fn pack_row<L: Lanes>(l: L, lines: &mut [LineOf<L>], from: &[L::Element]) {
     }
 }
 
-/// The first `width` columns of rows that lie `cols` apart.
+/// Packs the first `width` columns of rows that lie `cols` apart.
 #[inline(always)]
 fn pack_panel<L: Lanes>(l: L, panel: &mut [LineOf<L>], from: &[L::Element], cols: usize, width: usize) {
     for (r, line) in panel.iter_mut().enumerate() {
@@ -89,7 +90,7 @@ pub fn unpack_rows_inline<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_
     }
 }
 
-/// The way back of [`pack_row`].
+/// Inverse of [`pack_row`].
 #[inline(always)]
 fn unpack_row<L: Lanes>(l: L, to: &mut [L::Element], lines: &[LineOf<L>]) {
     let mut whole = to.chunks_exact_mut(L::Element::LANES);
@@ -102,7 +103,7 @@ fn unpack_row<L: Lanes>(l: L, to: &mut [L::Element], lines: &[LineOf<L>]) {
     }
 }
 
-/// The way back of [`pack_panel`].
+/// Inverse of [`pack_panel`].
 #[inline(always)]
 fn unpack_panel<L: Lanes>(l: L, to: &mut [L::Element], panel: &[LineOf<L>], cols: usize, width: usize) {
     for (r, line) in panel.iter().enumerate() {
@@ -110,8 +111,8 @@ fn unpack_panel<L: Lanes>(l: L, to: &mut [L::Element], panel: &[LineOf<L>], cols
     }
 }
 
-/// Rows that are packed, or unpacked, in all their panels before the next. A panel reads a line or two of each row, and the next
-/// panel the same lines again or their neighbours: of 256 rows of 4,096 bytes each takes another page, and none stays in L1.
-/// Measured, 1024 rows through 1024-1024, forward: 256 rows 14.8 ms, 64 13.9, 32 13.8, 16 13.6, but 64 rows through 64-64 4.75,
-/// 4.76, 4.78 and 4.93 microseconds.
+/// Rows that are packed, or unpacked, in all their panels before the next. A panel reads a line or two of
+/// each row, and the next panel the same lines again or their neighbours: of 256 rows of 4,096 bytes each
+/// takes another page, and none stays in L1. Measured, 1024 rows through 1024-1024, forward: 256 rows 14.8
+/// ms, 64 13.9, 32 13.8, 16 13.6, but 64 rows through 64-64 4.75, 4.76, 4.78 and 4.93 microseconds.
 pub const PACKED_ROWS: usize = 32;

@@ -10,7 +10,7 @@ use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Scalar;
 
-/// Panels, or lines of a row, that `features` need.
+/// Number of panels, or lines of a row, of `features` features.
 #[inline(always)]
 pub fn panels<T: Element>(features: usize) -> usize {
     features.div_ceil(T::LANES)

@@ -1,8 +1,7 @@
-//! The lines of one row of a matrix in panels.
+//! One row of a matrix in panels.
 
 use crate::kernels::matrix::panels::Panels;
-use crate::simd::lanes::{Lanes, LineOf};
-use crate::simd::math;
+use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Scalar;
 
@@ -21,12 +20,23 @@ impl Row {
         Self { first: r, rows: matrix.rows, cols: matrix.cols, panels: matrix.panels() }
     }
 
+    #[inline(always)]
+    pub fn cols(self) -> usize {
+        self.cols
+    }
+
+    /// Index of the row's line in a panel.
+    #[inline(always)]
+    pub fn line(self, panel: usize) -> usize {
+        self.first + panel * self.rows
+    }
+
     /// Indices of the row's lines.
     #[inline(always)]
     pub fn lines(self) -> impl Iterator<Item = usize> {
         (0..self.panels).map(
             #[inline(always)]
-            move |p| self.first + p * self.rows,
+            move |p| self.line(p),
         )
     }
 
@@ -34,29 +44,5 @@ impl Row {
     #[inline(always)]
     pub fn mask<L: Lanes>(self, l: L, panel: usize) -> L::Mask {
         l.first(self.cols - panel * L::Element::LANES)
-    }
-
-    /// The largest element, in every lane. NaN is passed over.
-    #[inline(always)]
-    pub fn max<L: Lanes>(self, l: L, lines: &[LineOf<L>]) -> L::Vector {
-        let lowest = l.constant(f64::NEG_INFINITY);
-        let mut max = lowest;
-        for (p, i) in self.lines().enumerate() {
-            max = l.max(l.select(self.mask(l, p), l.load(&lines[i]), lowest), max);
-        }
-        l.splat(l.max_lane(max))
-    }
-
-    /// `d = exp(y - max)`, padding 0; the sum of the row.
-    #[inline(always)]
-    pub fn exp<L: Lanes>(self, l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], max: L::Vector) -> L::Element {
-        let mut sum = l.zero();
-        for (p, i) in self.lines().enumerate() {
-            let e = math::exp(l, l.sub(l.load(&y[i]), max));
-            let e = l.select(self.mask(l, p), e, l.zero());
-            l.store(&mut d[i], e);
-            sum = l.add(sum, e);
-        }
-        l.sum(sum)
     }
 }

@@ -1,34 +1,34 @@
-//! Transposed weights, and where they lie.
+//! The transposed copy of weights.
 
 use crate::kernels::matrix::panels::panels;
 use crate::simd::lanes::{GROUP, Lanes, LineOf};
 use crate::simd::scalar::Scalar;
 use crate::simd::scalar::{Element, Line, elements};
 
-/// Lines that a layer's parameters take: a line of biases and `inputs` lines of weights in each panel.
+/// Number of lines of a layer's parameters: a line of biases and `inputs` lines of weights in each panel.
 pub fn parameter_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
     inputs.checked_add(1)?.checked_mul(panels::<T>(outputs))
 }
 
-/// Lines that a layer's transposed weights take.
+/// Number of lines of a layer's transposed weights.
 pub fn transposed_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
     panels::<T>(outputs).checked_mul(transposed_stride::<T>(inputs))
 }
 
-/// Lines from the blocks of one panel of outputs to those of the next: an odd number of blocks. A product goes down
-/// through blocks at this distance, 16 of them before it comes back, and if it were a multiple of 4096 bytes all of them
-/// would share a few sets of each cache: 64 blocks of 1024 bytes are 64 KiB, in which L1 has room for 8 lines and L2 for
-/// 16.
+/// Lines from the blocks of one panel of outputs to those of the next: an odd number of blocks. A product
+/// goes down through blocks at this distance, 16 of them before it comes back, and if it were a multiple of
+/// 4096 bytes all of them would share a few sets of each cache: 64 blocks of 1024 bytes are 64 KiB, in which
+/// L1 has room for 8 lines and L2 for 16.
 #[inline(always)]
 pub fn transposed_stride<T: Element>(inputs: usize) -> usize {
     (panels::<T>(inputs) | 1).saturating_mul(T::LANES)
 }
 
-/// The transposed copy of one panel of weights, as square blocks of lines.
+/// Writes the transposed copy of one panel of weights, as square blocks of lines.
 ///
 /// `to` is `[I / LANES][LANES][LANES]`, the block row of `W^T` that belongs to this panel's outputs:
 /// line `j` of block `p` holds the weights from inputs `p LANES ..` to output `j`. `weights` is the
-/// panel's `[I][LANES]`, of which `outputs` columns are in use (more than a line counts as a line). Inputs
+/// panel's `[I][LANES]`, of which `outputs` columns are in use (more than `LANES` count as `LANES`). Inputs
 /// past the end are 0; lines of outputs past the end are left as they are, for no product reads them.
 ///
 /// The blocks of one panel are contiguous, so whoever owns a panel of outputs owns its transpose too.
@@ -53,7 +53,7 @@ pub fn transpose_panel_inline<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[L
     }
 }
 
-/// Elements of a block that are faster moved one by one.
+/// Elements of a block from which on vectors transpose it faster than moves one by one.
 const FEW_ELEMENTS: usize = 32;
 
 #[inline(always)]
@@ -67,8 +67,8 @@ fn transpose_few<T: Element>(to: &mut [T::Line], rows: &[T::Line]) {
     }
 }
 
-/// Columns of at most `LANES` rows, as many as there are lines in `to`: lane `i` of line `j` becomes lane `j` of row `i`, and 0
-/// where there is no row. Not inlined: it is long, and used in many places.
+/// Writes columns of at most `LANES` rows, as many as there are lines in `to`: lane `i` of line `j` becomes
+/// lane `j` of row `i`, and 0 where there is no row. Not inlined: it is long, and used in many places.
 #[inline(never)]
 pub fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
     l.vectorize(
@@ -83,23 +83,23 @@ pub fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>])
     );
 }
 
-/// Stores the elements of at most `LANES` rows as lines: lane `i` of vector `j` becomes lane `j` of row `i`. Lanes past the
-/// vectors become 0.
+/// Stores the elements of at most `LANES` rows as lines: lane `i` of vector `j` becomes lane `j` of row `i`.
+/// Lanes past the vectors become 0.
 #[inline(always)]
 pub fn store_columns<L: Lanes, const MR: usize>(l: L, rows: &mut [LineOf<L>], columns: [L::Vector; MR]) {
     let lanes = L::Element::LANES;
     let mut packed = [LineOf::<L>::ZERO; 8];
     let mask = l.first(MR);
-    if MR == 1 {
+    if const { MR == 1 } {
         l.store(&mut packed[0], columns[0]);
         for (row, &x) in rows.iter_mut().zip(packed[0].as_slice()) {
             l.store(row, l.select(mask, l.splat(x), l.zero()));
         }
-    } else if MR <= GROUP {
+    } else if const { MR <= GROUP } {
         pack_columns::<L, MR, GROUP>(l, &mut packed, columns);
-        let (quads, _) = elements::<L::Element>(&packed[..GROUP]).as_chunks::<GROUP>();
-        for (row, quad) in rows.iter_mut().zip(&quads[..lanes]) {
-            l.store(row, l.select(mask, l.load_group(quad), l.zero()));
+        let (groups, _) = elements::<L::Element>(&packed[..GROUP]).as_chunks::<GROUP>();
+        for (row, group) in rows.iter_mut().zip(&groups[..lanes]) {
+            l.store(row, l.select(mask, l.load_group(group), l.zero()));
         }
     } else {
         pack_columns::<L, MR, 8>(l, &mut packed, columns);
@@ -110,18 +110,19 @@ pub fn store_columns<L: Lanes, const MR: usize>(l: L, rows: &mut [LineOf<L>], co
     }
 }
 
-/// Numbers of elements `[column][row]`, one after the other, become `[row][column]` if their bits are rotated by as many as
-/// a column's has; each interleaving of lines with those half of all further on rotates them by one (Stone 1971, the perfect
-/// shuffle).
+/// Numbers of elements `[column][row]`, one after the other, become `[row][column]` if their bits are rotated
+/// by as many as a column's has; each interleaving of lines with those half of all further on rotates them by
+/// one (Stone 1971, the perfect shuffle).
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "several arrays have the same index")]
 fn pack_columns<L: Lanes, const MR: usize, const Q: usize>(
     l: L,
     packed: &mut [LineOf<L>; 8],
     columns: [L::Vector; MR],
 ) {
     let mut lines = [l.zero(); Q];
-    for (line, column) in lines.iter_mut().zip(columns) {
-        *line = column;
+    for i in 0..MR {
+        lines[i] = columns[i];
     }
     for _ in 0..const { Q.ilog2() } {
         let before = lines;
@@ -129,7 +130,7 @@ fn pack_columns<L: Lanes, const MR: usize, const Q: usize>(
             (lines[2 * i], lines[2 * i + 1]) = l.interleave(before[i], before[i + Q / 2]);
         }
     }
-    for (packed, line) in packed.iter_mut().zip(lines) {
-        l.store(packed, line);
+    for i in 0..Q {
+        l.store(&mut packed[i], lines[i]);
     }
 }

@@ -1,12 +1,13 @@
-//! Dropout: which outputs of a layer a training pass leaves out.
+//! Dropout: every output of a layer is multiplied by 0, at random, or by `1 / (1 - rate)`.
 
 use crate::kernels::matrix::panels::PanelsMut;
+use crate::rng::{draw, mix};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 use crate::simd::scalar::Scalar;
 
-/// Where the random bits of a pass come from: a counter, not a state, so that threads do not matter.
+/// The random bits of a pass: functions of a counter, without a state, so that they do not depend on threads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DropoutRng {
     key: u64,
@@ -14,7 +15,7 @@ pub(crate) struct DropoutRng {
     first_row: usize,
 }
 
-/// What one layer's outputs are multiplied by.
+/// The factors of one layer's outputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
     key: u64,
@@ -25,7 +26,7 @@ pub struct Mask {
 }
 
 impl DropoutRng {
-    /// The noise of a pass, of which the first has number 1.
+    /// The random bits of a pass, of which the first has number 1.
     pub(crate) fn new(seed: u64, pass: u64) -> Self {
         Self { key: mix(mix(seed).wrapping_add(pass)), first_row: 0 }
     }
@@ -35,22 +36,22 @@ impl DropoutRng {
         Self { first_row, ..self }
     }
 
-    /// The mask of a layer that leaves out a share of its outputs, below 1.
-    pub(crate) fn mask(self, layer: usize, share: f64) -> Mask {
+    /// The mask of a layer, for a dropout rate below 1.
+    pub(crate) fn mask(self, layer: usize, rate: f64) -> Mask {
         Mask {
             key: mix(self.key.wrapping_add(layer as u64)),
             first_row: self.first_row,
             // Saturates just below 1.
-            threshold: (share * 4_294_967_296.0).round() as u32,
-            scale: 1.0 / (1.0 - share),
+            threshold: (rate * 4_294_967_296.0).round() as u32,
+            scale: 1.0 / (1.0 - rate),
         }
     }
 }
 
-/// Multiplies every element by 0 or `1 / (1 - share)`.
+/// `y = y mask`, of which every element is 0 or `1 / (1 - rate)`.
 ///
-/// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i)`-th number of the
-/// SplitMix64 generator (Steele, Lea and Flood 2014) that starts from the key.
+/// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i)`-th number of
+/// the SplitMix64 generator (Steele, Lea and Flood 2014) that starts from the key.
 pub(crate) fn apply<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>, mask: Mask) {
     l.vectorize(
         #[inline(always)]
@@ -68,7 +69,7 @@ fn apply_mask<L: Lanes>(l: L, mut y: PanelsMut<'_, L::Element>, mask: Mask) {
             let mut factors = <L::Element as Scalar>::Line::ZERO;
             for (i, pair) in factors.as_mut_slice().chunks_exact_mut(2).enumerate() {
                 let counter = first.wrapping_add(i as u64 + 1);
-                let bits = mix(mask.key.wrapping_add(counter.wrapping_mul(GOLDEN)));
+                let bits = draw(mask.key, counter);
                 let keep = |bits: u64| if bits as u32 >= mask.threshold { scale } else { L::Element::ZERO };
                 (pair[0], pair[1]) = (keep(bits), keep(bits >> 32));
             }
@@ -76,15 +77,4 @@ fn apply_mask<L: Lanes>(l: L, mut y: PanelsMut<'_, L::Element>, mask: Mask) {
             l.store(line, product);
         }
     }
-}
-
-/// `2^64` divided by the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// SplitMix64's finisher.
-#[inline(always)]
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -68,7 +68,7 @@ pub struct LayerNormGradient<'a, T: Element> {
 
 #[inline(always)]
 fn normalize<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
-    let LayerNorm { y, pre_activation: sums, x, weights, statistics, epsilon, activation } = norm;
+    let LayerNorm { y, pre_activation, x, weights, statistics, epsilon, activation } = norm;
     let n = l.constant(x.cols as f64);
     for (r, statistics) in statistics.chunks_exact_mut(2).enumerate().take(x.rows) {
         let row = Row::of(r, x);
@@ -91,15 +91,16 @@ fn normalize<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
             l.store(&mut y.lines[i], l.mul_add(normal, l.load(&weights[1]), l.load(&weights[0])));
         }
     }
-    if !sums.is_empty() {
-        sums[..y.lines.len()].copy_from_slice(y.lines);
+    if !pre_activation.is_empty() {
+        pre_activation[..y.lines.len()].copy_from_slice(y.lines);
     }
     activate(l, y.lines, activation);
     activate_rows(l, y, activation);
 }
 
-/// `d_x`, times `f'` of the layer below, if there is one, from its output or the sums it keeps. Padding lanes become
-/// 0, as they are in `d_z` and in the weights; those of `x` are finite where their row is, so that they add nothing.
+/// `d_x`, times `f'` of the layer below, if there is one, from its output or its pre-activations. Padding
+/// lanes become 0, as they are in `d_z` and in the weights; those of `x` are finite where their row is, so
+/// that they add nothing.
 pub fn backward_data<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Element>) {
     l.vectorize(
         #[inline(always)]
@@ -136,8 +137,8 @@ fn input_gradient<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Element>) {
     clear_padding(l, d_x);
 }
 
-/// `d_w` and `d_b` of the panels from `first` on, each a line of biases and a line of weights; overwritten or added
-/// to, as `start` says.
+/// `d_w` and `d_b` of the panels from `first` on, each a line of biases and a line of weights; overwritten or
+/// added to, as `start` says.
 pub fn weight_gradient<L: Lanes>(l: L, norm: LayerNormGradient<'_, L::Element>) {
     l.vectorize(
         #[inline(always)]

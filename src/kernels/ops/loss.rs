@@ -1,23 +1,28 @@
-//! What training makes small, and what it compares with: everything about a loss is said here.
+//! Loss functions: the enum, and the losses that are sums over elements.
 
 use crate::error::Argument;
-use crate::kernels::ops::targets::Targets;
+use crate::kernels::ops::targets::{Labels, Targets};
 use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
 use crate::error::{Error, check_length};
-use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
-use crate::kernels::matrix::rows::Row;
+use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::activation::Activation;
+pub use crate::kernels::ops::class_weights::ClassWeights;
+use crate::kernels::ops::cross_entropy;
+use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::LineOf;
-use crate::simd::lanes::{GROUP, Lanes};
+use crate::simd::lanes::{GROUP, Lanes, RowShape};
 use crate::simd::math;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
-/// The loss function, of a batch of outputs `y` and targets `t`, as in PyTorch.
+/// Loss function of a batch of outputs `y` and targets `t`, both `[batch, outputs]`, as in PyTorch.
 ///
-/// Each row has a loss, which its sample weight multiplies; [`Reduction`] says how they become one number.
+/// Each row has a loss, which the row's weight multiplies; [`Reduction`] makes one number of them. Targets
+/// that do not fit the loss are refused with [`Error::Targets`].
+///
+/// # Examples
 ///
 /// ```
 /// use fuseprop::{Activation, Loss, Network, Trainer};
@@ -30,31 +35,48 @@ use crate::simd::scalar::Line;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// `sum_j (y_j - t_j)^2`; [`Reduction::Mean`] divides the batch's sum by `batch outputs`. `torch.nn.MSELoss`.
+    /// `sum_j (y_j - t_j)^2`; [`Reduction::Mean`] divides the batch's sum by `batch outputs`.
+    /// `torch.nn.MSELoss`.
     MeanSquaredError,
     /// `sum_j |y_j - t_j|`, with gradient 0 where they are equal; its mean is over the batch and the outputs.
     /// `torch.nn.L1Loss`.
     MeanAbsoluteError,
-    /// `sum_j` of `(y_j - t_j)^2 / 2` up to a distance of `delta`, and `delta (|y_j - t_j| - delta / 2)` beyond;
-    /// its mean is over the batch and the outputs. `torch.nn.HuberLoss`, whose `delta` is 1 by default (Huber
-    /// 1964).
-    Huber(f64),
-    /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is over the
-    /// batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Under a last layer with [`Activation::Sigmoid`] the
-    /// loss takes the sums beneath: the sigmoid is not applied twice.
+    /// `sum_j` of `(y_j - t_j)^2 / 2` up to a distance of `delta`, and `delta (|y_j - t_j| - delta / 2)`
+    /// beyond; its mean is over the batch and the outputs. `torch.nn.HuberLoss` (Huber 1964).
+    Huber {
+        /// The distance at which the parabola goes over into lines, finite and above 0. PyTorch's default is
+        /// 1.
+        delta: f64,
+    },
+    /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is
+    /// over the batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Of a last layer with
+    /// [`Activation::Sigmoid`] the loss takes the pre-activations: the sigmoid is not applied twice.
     BinaryCrossEntropyWithLogits,
-    /// `-sum_j t_j log softmax(y)_j` of logits `y`; [`Reduction::Mean`] divides by `batch`. `torch.nn.CrossEntropyLoss`.
-    /// Targets are class indices, or probabilities `[batch, outputs]`. Computed as one shifted log-sum-exp.
-    /// Under a last layer with [`Activation::Softmax`] the loss takes the sums beneath.
+    /// `-sum_j t_j log softmax(y)_j` of logits `y`; [`Reduction::Mean`] divides by `batch`.
+    /// `torch.nn.CrossEntropyLoss`. Targets are class indices, or probabilities `[batch, outputs]`. Computed
+    /// as one shifted log-sum-exp. Of a last layer with [`Activation::Softmax`] the loss takes the
+    /// pre-activations.
     ///
-    /// With class weights `w` and label smoothing `e`, which are asked for when a trainer is built, the targets
-    /// are `w_j ((1 - e) t_j + e / outputs)`, and for class indices the mean divides by the sum of the weights of
-    /// the batch's classes.
+    /// With class weights `w` and label smoothing `e`
+    /// ([`TrainerBuilder::class_weights`](crate::TrainerBuilder::class_weights),
+    /// [`label_smoothing`](crate::TrainerBuilder::label_smoothing)) the targets are `w_j ((1 - e) t_j + e /
+    /// outputs)`, and for class indices the mean divides by the sum of the weights of the batch's classes.
     SoftmaxCrossEntropy,
 }
 
-/// How the losses of the rows become one number.
+/// How the losses of a batch's rows become one number.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Loss, Network, Reduction, Trainer};
+///
+/// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build()?;
+/// let trainer = Trainer::builder(network).loss(Loss::MeanAbsoluteError).reduction(Reduction::Sum).build()?;
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reduction {
     /// Their mean, over what [`Loss`] says. With sample weights the weighted sum is divided by the sum of the
     /// weights (times the outputs, for a loss whose mean is over them too); 0 if all weights are 0.
@@ -65,8 +87,8 @@ pub enum Reduction {
 }
 
 impl Loss {
-    /// What the last layer's activation is while this loss is trained: a loss that takes logits takes those
-    /// beneath the function that it holds itself.
+    /// The last layer's activation while this loss is trained: the identity under a loss that computes the
+    /// activation itself, from logits.
     pub(crate) fn output_activation(self, activation: Activation) -> Activation {
         match (self, activation) {
             (Self::SoftmaxCrossEntropy, Activation::Softmax)
@@ -75,50 +97,57 @@ impl Loss {
         }
     }
 
-    /// The setting that is out of range, if one is.
+    /// # Errors
+    /// [`Error::Setting`] for a setting that is out of range, or infinite in `T`.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         match self {
-            Self::Huber(delta) if !(T::from_f64(delta) > T::ZERO && T::holds(delta)) => {
-                Err(Error::Setting { argument: Argument::HuberDelta, value: delta })
+            Self::Huber { delta } => {
+                check_setting::<T>(Argument::HuberDelta, delta, T::from_f64(delta) > T::ZERO)
             }
             _ => Ok(()),
         }
     }
 
-    fn name(self) -> Argument {
+    pub(crate) fn name(self) -> Argument {
         match self {
             Self::MeanSquaredError => Argument::MeanSquaredError,
             Self::MeanAbsoluteError => Argument::MeanAbsoluteError,
-            Self::Huber(_) => Argument::HuberLoss,
+            Self::Huber { .. } => Argument::HuberLoss,
             Self::BinaryCrossEntropyWithLogits => Argument::BinaryCrossEntropy,
             Self::SoftmaxCrossEntropy => Argument::SoftmaxCrossEntropy,
         }
     }
 
-    /// Refuses targets and weights that do not fit the loss or the batch.
+    /// Refuses targets, weights and masks that do not fit the loss or the batch.
     pub(crate) fn check_targets<T: Element>(
         self,
-        targets: Targets<'_, T>,
-        weights: Option<&[T]>,
-        (batch, outputs): (usize, usize),
+        targets: &Targets<'_, T>,
+        batch: usize,
+        outputs: usize,
     ) -> Result<(), Error> {
-        match targets {
-            Targets::Values(values) => check_length(Argument::Targets, batch * outputs, values.len())?,
-            Targets::Classes(_) if self != Self::SoftmaxCrossEntropy => {
-                return Err(Error::Targets { loss: self.name() });
+        if let Some(weights) = targets.weights {
+            check_length(Argument::RowWeights, batch, weights.len())?;
+            check_weights(Argument::RowWeight, weights)?;
+        }
+        if let Some(mask) = targets.mask {
+            if !self.is_by_element() {
+                return Err(Error::Unused { argument: Argument::ElementMask, with: self.name() });
             }
-            Targets::Classes(classes) => {
+            check_length(Argument::ElementMask, batch * outputs, mask.len())?;
+            check_weights(Argument::MaskElement, mask)?;
+        }
+        match targets.labels {
+            Labels::Values(values) => check_length(Argument::Targets, batch * outputs, values.len()),
+            Labels::Classes(_) if self.is_by_element() => Err(Error::Targets { loss: self.name() }),
+            Labels::Classes(classes) => {
                 check_length(Argument::ClassTargets, batch, classes.len())?;
-                if let Some(row) = classes.iter().position(|&class| class as usize >= outputs) {
-                    return Err(Error::Class { row, class: classes[row], classes: outputs });
+                let is_wrong =
+                    |row: usize| classes[row] as usize >= outputs && targets.row_weight(row) != 0.0;
+                match (0..batch).find(|&row| is_wrong(row)) {
+                    Some(row) => Err(Error::Class { row, class: classes[row], classes: outputs }),
+                    None => Ok(()),
                 }
             }
-        }
-        let Some(weights) = weights else { return Ok(()) };
-        check_length(Argument::RowWeights, batch, weights.len())?;
-        match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
-            Some(value) => Err(Error::Setting { argument: Argument::RowWeight, value }),
-            None => Ok(()),
         }
     }
 
@@ -127,114 +156,110 @@ impl Loss {
         self != Self::SoftmaxCrossEntropy
     }
 
-    /// What the weighted sum of the losses is multiplied by.
-    pub(crate) fn scale<T: Element>(
+    /// What the mean divides the weighted sum of the rows' losses by: the number of their terms, each by its weight.
+    pub(crate) fn total_weight<T: Element>(
         self,
-        reduction: Reduction,
-        (targets, weights): (Targets<'_, T>, Option<&[T]>),
+        targets: &Targets<'_, T>,
         classes: &ClassWeights<T>,
-        (batch, outputs): (usize, usize),
+        batch: usize,
+        outputs: usize,
     ) -> f64 {
-        if reduction == Reduction::Sum {
-            return 1.0;
+        if let Some(mask) = targets.mask {
+            let sum_of_row = |row: &[T]| row.iter().map(|weight| weight.to_f64()).sum::<f64>();
+            let rows = mask.chunks_exact(outputs).enumerate();
+            return rows.map(|(r, row)| targets.row_weight(r) * sum_of_row(row)).sum();
         }
-        let weight = |r: usize| weights.map_or(1.0, |weights| weights[r].to_f64());
-        let rows = match (targets, weights) {
-            (Targets::Classes(of_rows), _) if classes.weighted => {
-                of_rows.iter().enumerate().map(|(r, &class)| weight(r) * classes.weight(class)).sum()
+        let rows = match targets.labels {
+            Labels::Classes(of_rows) if classes.weighted => {
+                let weight_of = |(r, &class): (usize, &u32)| match targets.row_weight(r) {
+                    // Its class is not read.
+                    0.0 => 0.0,
+                    weight => weight * classes.weight(class),
+                };
+                of_rows.iter().enumerate().map(weight_of).sum()
             }
-            (_, Some(_)) => (0..batch).map(weight).sum(),
-            (_, None) => batch as f64,
+            _ if targets.weights.is_some() => (0..batch).map(|r| targets.row_weight(r)).sum(),
+            _ => batch as f64,
         };
-        let terms = if self == Self::SoftmaxCrossEntropy { rows } else { rows * outputs as f64 };
-        if terms > 0.0 { 1.0 / terms } else { 0.0 }
+        if self.is_by_element() { rows * outputs as f64 } else { rows }
     }
 }
 
-fn is_weight(weight: f64) -> bool {
+impl Reduction {
+    /// What the weighted sum of losses with such a total weight is multiplied by.
+    pub(crate) fn scale(self, total_weight: f64) -> f64 {
+        match self {
+            Self::Sum => 1.0,
+            Self::Mean if total_weight > 0.0 => 1.0 / total_weight,
+            Self::Mean => 0.0,
+        }
+    }
+}
+
+/// Whether a class, a row or an element can have the weight.
+pub(crate) fn is_weight(weight: f64) -> bool {
     weight >= 0.0 && weight.is_finite()
 }
 
-/// What cross-entropy is told about classes.
-#[derive(Clone, Debug)]
-pub struct ClassWeights<T: Element> {
-    smoothing: f64,
-    /// One for each output, 0 in the padding of the last line.
-    lines: Vec<T::Line>,
-    sum: f64,
-    /// Whether any weight is not 1.
-    weighted: bool,
-}
-
-impl<T: Element> ClassWeights<T> {
-    /// # Errors
-    /// [`Error::Length`] or [`Error::Setting`] for weights that do not fit or are negative or not finite, and for
-    /// a smoothing outside 0 to 1; [`Error::Unused`] for a loss that has no classes.
-    pub(crate) fn new(
-        loss: Loss,
-        outputs: usize,
-        weights: Option<&[f64]>,
-        smoothing: f64,
-    ) -> Result<Self, Error> {
-        if loss != Loss::SoftmaxCrossEntropy && (weights.is_some() || smoothing != 0.0) {
-            let what = if weights.is_some() { Argument::ClassWeights } else { Argument::LabelSmoothing };
-            return Err(Error::Unused { argument: what, with: loss.name() });
-        }
-        if !(0.0..=1.0).contains(&smoothing) {
-            return Err(Error::Setting { argument: Argument::LabelSmoothing, value: smoothing });
-        }
-        let ones = vec![1.0; outputs];
-        let all = weights.unwrap_or(&ones);
-        check_length(Argument::ClassWeights, outputs, all.len())?;
-        if let Some(&value) = all.iter().find(|&&weight| !is_weight(weight) || !T::holds(weight)) {
-            return Err(Error::Setting { argument: Argument::ClassWeight, value });
-        }
-        let mut lines = vec![T::Line::ZERO; panels::<T>(outputs)];
-        for (line, weights) in lines.iter_mut().zip(all.chunks(T::LANES)) {
-            for (to, &weight) in line.as_mut_slice().iter_mut().zip(weights) {
-                *to = T::from_f64(weight);
-            }
-        }
-        Ok(Self { smoothing, lines, sum: all.iter().sum(), weighted: weights.is_some() })
-    }
-
-    #[inline(always)]
-    fn weight(&self, class: u32) -> f64 {
-        let class = class as usize;
-        self.lines[class / T::LANES].as_slice()[class % T::LANES].to_f64()
+fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Error> {
+    match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
+        Some(value) => Err(Error::Setting { argument, value }),
+        None => Ok(()),
     }
 }
 
-/// A loss over some rows, with what it compares them with.
+/// A loss over some rows, with its targets.
 #[derive(Clone, Copy)]
 pub struct Objective<'a, T> {
     pub(crate) loss: Loss,
     /// What the weighted sum of the rows' losses is multiplied by.
     pub(crate) scale: f64,
     pub(crate) targets: Targets<'a, T>,
-    /// One for each row; all 1 if there are none.
-    pub(crate) weights: Option<&'a [T]>,
 }
 
-impl<T: Element> Objective<'_, T> {
+impl<'a, T: Element> Objective<'a, T> {
     /// The same over some of the rows.
     #[inline(always)]
     pub(crate) fn rows(&self, rows: Range<usize>, outputs: usize) -> Self {
-        Self {
-            targets: self.targets.rows(rows.clone(), outputs),
-            weights: self.weights.map(|weights| &weights[rows]),
-            ..*self
-        }
+        Self { targets: self.targets.rows(rows, outputs), ..*self }
     }
 
+    /// The rows that weigh nothing, if rows differ in weight.
     #[inline(always)]
-    fn weight(&self, row: usize) -> f64 {
-        self.weights.map_or(1.0, |weights| weights[row].to_f64())
+    pub(crate) fn unread(&self, classes: &'a ClassWeights<T>, outputs: usize) -> Option<UnreadRows<'a, T>> {
+        let labels = match self.targets.labels {
+            Labels::Classes(labels) if classes.weighted && classes.smoothing == 0.0 => Some(labels),
+            _ => None,
+        };
+        if self.targets.is_unweighted() && labels.is_none() {
+            return None;
+        }
+        Some(UnreadRows { targets: self.targets, labels, classes, outputs })
+    }
+}
+
+/// The rows of a batch that weigh nothing: by themselves, by their class, or because none of their elements does.
+#[derive(Clone, Copy)]
+pub struct UnreadRows<'a, T: Element> {
+    targets: Targets<'a, T>,
+    /// Where a class of weight 0 takes its rows' weight.
+    labels: Option<&'a [u32]>,
+    classes: &'a ClassWeights<T>,
+    outputs: usize,
+}
+
+impl<T: Element> UnreadRows<'_, T> {
+    pub(crate) fn contains(&self, row: usize) -> bool {
+        let of_class = |labels: &[u32]| self.classes.weight(labels[row]) == 0.0;
+        let is_masked = |mask: &[T]| mask[row * self.outputs..][..self.outputs].iter().all(|&m| m == T::ZERO);
+        self.targets.row_weight(row) == 0.0
+            || self.labels.is_some_and(of_class)
+            || self.targets.mask.is_some_and(is_masked)
     }
 }
 
 /// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's outputs, times
-/// the scale too.
+/// the scale too. Of a row of weight 0 both are 0.
 ///
 /// Overwrites `d` `[B, O]` and `losses` `[B]`; padding lanes become 0. `y` are the outputs, or logits.
 pub(crate) fn evaluate<L: Lanes>(
@@ -247,6 +272,21 @@ pub(crate) fn evaluate<L: Lanes>(
     l.vectorize(
         #[inline(always)]
         || evaluate_rows(l, to, y, objective, classes),
+    );
+}
+
+/// [`evaluate`] without the gradient: the same losses.
+pub(crate) fn evaluate_losses<L: Lanes>(
+    l: L,
+    losses: &mut [f64],
+    y: Panels<'_, L::Element>,
+    objective: &Objective<'_, L::Element>,
+    classes: &ClassWeights<L::Element>,
+) {
+    let to = RowLosses { d_y: PanelsMut { lines: &mut [], rows: y.rows, cols: y.cols }, losses };
+    l.vectorize(
+        #[inline(always)]
+        || evaluate_either::<L, false>(l, to, y, objective, classes),
     );
 }
 
@@ -267,56 +307,108 @@ pub(crate) fn evaluate_rows<L: Lanes>(
     objective: &Objective<'_, L::Element>,
     classes: &ClassWeights<L::Element>,
 ) {
-    let to = (to.d_y, to.losses);
-    match (objective.targets, objective.loss) {
-        (Targets::Classes(targets), _) => classification(l, to, y, targets, (objective, classes)),
-        (Targets::Values(targets), Loss::SoftmaxCrossEntropy) => {
-            cross_entropy(l, to, y, targets, (objective, classes));
+    evaluate_either::<L, true>(l, to, y, objective, classes);
+}
+
+/// [`evaluate`] with the gradient or without, in which case `d_y` has no lines.
+#[inline(always)]
+fn evaluate_either<L: Lanes, const GRADIENT: bool>(
+    l: L,
+    to: RowLosses<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    objective: &Objective<'_, L::Element>,
+    classes: &ClassWeights<L::Element>,
+) {
+    match (objective.targets.labels, objective.loss) {
+        (Labels::Classes(targets), _) => {
+            cross_entropy::of_classes::<L, GRADIENT>(l, to, y, targets, objective, classes);
         }
-        (Targets::Values(targets), _) => by_element(l, to, y, targets, objective),
+        (Labels::Values(targets), Loss::SoftmaxCrossEntropy) => {
+            cross_entropy::of_probabilities::<L, GRADIENT>(l, to, y, targets, objective, classes);
+        }
+        (Labels::Values(targets), _) => by_element::<L, GRADIENT>(l, to, y, targets, objective),
     }
 }
 
 /// [`evaluate`] of a loss that is a sum over elements.
 #[inline(always)]
-fn by_element<L: Lanes>(
+fn by_element<L: Lanes, const GRADIENT: bool>(
     l: L,
-    (mut d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
+    to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
     objective: &Objective<'_, L::Element>,
 ) {
     let (cols, lanes) = (y.cols, L::Element::LANES);
+    let RowLosses { d_y: mut d, losses } = to;
     losses.fill(0.0);
     for p in 0..y.panels() {
-        let (start, width) = (p * lanes, lanes.min(cols - p * lanes));
-        let (mask, has_next) = (l.first(width), p + 1 < y.panels());
-        for (r, ((d, y), loss)) in d.panel(p).iter_mut().zip(y.panel(p)).zip(&mut *losses).enumerate() {
-            let t = &targets[r * cols + start..][..width];
-            if has_next {
-                // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to foresee.
-                l.prefetch_to_l2(t, lanes);
+        let (first, width) = (p * lanes, lanes.min(cols - p * lanes));
+        let panel = PanelLoss { objective, targets, cols, first, width };
+        let rows = y.panel(p).iter().zip(&mut *losses).enumerate();
+        if GRADIENT {
+            for ((r, (y, loss)), d) in rows.zip(d.panel(p)) {
+                l.store(d, panel.add(l, r, y, loss));
             }
-            let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
-            let weight = objective.weight(r);
-            let slope = l.mul(l.constant(objective.scale * weight), slope);
-            l.store(d, l.flushed(l.select(mask, slope, l.zero())));
-            *loss += weight * l.sum_f64(l.select(mask, value, l.zero()));
+        } else {
+            for (r, (y, loss)) in rows {
+                panel.add(l, r, y, loss);
+            }
         }
     }
 }
 
-/// [`evaluate`] of rows in quads, for a loss that is a sum over elements, without weights; the loss of all of them. Other
-/// lanes of `d` are garbage.
+/// A loss over the elements of one panel of outputs.
+struct PanelLoss<'a, T> {
+    objective: &'a Objective<'a, T>,
+    targets: &'a [T],
+    cols: usize,
+    /// The panel's columns.
+    first: usize,
+    width: usize,
+}
+
+impl<T: Element> PanelLoss<'_, T> {
+    /// Adds the loss of a row's outputs `y` in the panel; its gradient.
+    #[inline(always)]
+    fn add<L: Lanes<Element = T>>(&self, l: L, r: usize, y: &LineOf<L>, loss: &mut f64) -> L::Vector {
+        let &Self { objective, targets, cols, first, width } = self;
+        let start = r * cols + first;
+        let t = &targets[start..][..width];
+        if first + width < cols {
+            // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to foresee.
+            l.prefetch_to_l2(t, T::LANES);
+        }
+        let weight = objective.targets.row_weight(r);
+        if weight == 0.0 {
+            return l.zero();
+        }
+        let (mut value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
+        let mut slope = l.mul(l.constant(objective.scale * weight), slope);
+        if let Some(mask) = objective.targets.mask {
+            let mask = l.load_slice(&mask[start..][..width]);
+            let is_absent = l.eq(mask, l.zero());
+            value = l.select(is_absent, l.zero(), l.mul(mask, value));
+            slope = l.select(is_absent, l.zero(), l.mul(mask, slope));
+        }
+        let is_output = l.first(width);
+        *loss += weight * l.sum_f64(l.select(is_output, value, l.zero()));
+        l.flushed(l.select(is_output, slope, l.zero()))
+    }
+}
+
+/// [`evaluate`] of rows of at most four elements, packed into groups of lanes, for a loss that is a sum over
+/// elements, without weights; the loss of all rows. Other lanes of `d` are garbage.
 #[inline(always)]
-pub(crate) fn evaluate_quads<L: Lanes>(
+pub(crate) fn evaluate_packed4<L: Lanes>(
     l: L,
     d: &mut [LineOf<L>],
     y: &[LineOf<L>],
     objective: &Objective<'_, L::Element>,
-    (rows, cols): (usize, usize),
+    rows: usize,
+    cols: usize,
 ) -> f64 {
-    let Targets::Values(targets) = objective.targets else {
+    let Labels::Values(targets) = objective.targets.labels else {
         unreachable!("losses by element take no class targets")
     };
     let per_line = const { L::Element::LANES / GROUP };
@@ -325,7 +417,7 @@ pub(crate) fn evaluate_quads<L: Lanes>(
     let mut sum = 0.0;
     for (i, (d, y)) in d.iter_mut().zip(y).enumerate() {
         let rows = per_line.min(rows - i * per_line);
-        let t = l.load_rows(&targets[i * per_line * cols..], (rows, cols));
+        let t = l.load_rows(&targets[i * per_line * cols..], RowShape { rows, cols });
         let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), t);
         l.store(d, l.flushed(l.mul(scale, slope)));
         l.store(&mut values, value);
@@ -350,7 +442,7 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
             let sign = l.select(l.eq(difference, zero), zero, l.flip_sign(one, difference));
             (l.abs(difference), l.select(l.eq(difference, difference), sign, difference))
         }
-        Loss::Huber(delta) => {
+        Loss::Huber { delta } => {
             let (low, high, half) = (l.constant(-delta), l.constant(delta), l.constant(0.5));
             let clipped = l.max(low, l.min(high, difference));
             (l.mul(clipped, l.neg_mul_add(half, clipped, difference)), clipped)
@@ -362,96 +454,5 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
             (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
         }
         Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),
-    }
-}
-
-/// `sum_j q_j (log sum_k exp(y_k - max y) - (y_j - max y))`, gradient `scale (softmax(y) sum q - q)`, of the smoothed
-/// and weighted targets `q`: all logits are shifted, so that large ones lose no digits of the loss.
-#[inline(always)]
-fn cross_entropy<L: Lanes>(
-    l: L,
-    (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
-    y: Panels<'_, L::Element>,
-    targets: &[L::Element],
-    (objective, classes): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
-) {
-    let lanes = L::Element::LANES;
-    let (sharp, share) = (l.constant(1.0 - classes.smoothing), l.constant(classes.smoothing / y.cols as f64));
-    for (r, (targets, loss)) in targets.chunks_exact(y.cols).zip(losses).enumerate() {
-        let row = Row::of(r, y);
-        let max = row.max(l, y.lines);
-        let sum = row.exp(l, d.lines, y.lines, max);
-        let mut total = 0.0;
-        for (targets, weights) in targets.chunks(lanes).zip(&classes.lines) {
-            total += l.sum_f64(smoothed(l, targets, weights, (sharp, share)));
-        }
-        let weight = objective.weight(r);
-        let scale = l.constant(objective.scale * weight);
-        let factor = l.constant(total / sum.to_f64());
-        let mut along = 0.0;
-        for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
-            let t = smoothed(l, targets, weights, (sharp, share));
-            // Where a target is 0 an infinite logit is no loss.
-            let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
-            along += l.sum_f64(l.mul(t, y));
-            let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), t);
-            l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
-        }
-        *loss = weight * (total * sum.to_f64().ln() - along);
-    }
-}
-
-/// `weights ((1 - smoothing) targets + smoothing / outputs)`; 0 past the last output, whose weight is 0.
-#[inline(always)]
-fn smoothed<L: Lanes>(
-    l: L,
-    targets: &[L::Element],
-    weights: &<L::Element as Scalar>::Line,
-    (sharp, share): (L::Vector, L::Vector),
-) -> L::Vector {
-    l.mul(l.load(weights), l.mul_add(l.load_slice(targets), sharp, share))
-}
-
-/// [`cross_entropy`] where one target of each row is 1 and the others 0.
-#[inline(always)]
-fn classification<L: Lanes>(
-    l: L,
-    (d, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
-    y: Panels<'_, L::Element>,
-    targets: &[u32],
-    (objective, classes): (&Objective<'_, L::Element>, &ClassWeights<L::Element>),
-) {
-    let lanes = L::Element::LANES;
-    let share = classes.smoothing / y.cols as f64;
-    for (r, (&class, loss)) in targets.iter().zip(losses).enumerate() {
-        let row = Row::of(r, y);
-        let max = row.max(l, y.lines);
-        let sum = row.exp(l, d.lines, y.lines, max);
-        let highest = l.max_lane(max).to_f64();
-        let peak = (1.0 - classes.smoothing) * classes.weight(class);
-        let total = peak + share * classes.sum;
-        let weight = objective.weight(r);
-        let scale = objective.scale * weight;
-        let factor = l.constant(scale * total / sum.to_f64());
-        let mut along = 0.0;
-        for (i, weights) in row.lines().zip(&classes.lines) {
-            let softmax = l.flushed(l.mul(l.load(&d.lines[i]), factor));
-            if share == 0.0 {
-                l.store(&mut d.lines[i], softmax);
-            } else {
-                let t = l.mul(l.load(weights), l.constant(share));
-                let y = l.select(l.eq(t, l.zero()), l.zero(), l.sub(l.load(&y.lines[i]), max));
-                along += l.sum_f64(l.mul(t, y));
-                l.store(&mut d.lines[i], l.flushed(l.neg_mul_add(l.constant(scale), t, softmax)));
-            }
-        }
-        let (panel, lane) = (class as usize / lanes, class as usize % lanes);
-        let line = r + panel * y.rows;
-        let logit = y.lines[line].as_slice()[lane].to_f64();
-        let gradient = &mut d.lines[line].as_mut_slice()[lane];
-        *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
-        // A class of weight 0 may have an infinite logit.
-        let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
-        *loss = weight * (total * sum.to_f64().ln() - at_class - along);
     }
 }

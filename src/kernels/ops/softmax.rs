@@ -1,12 +1,16 @@
-//! Softmax: `y_i = exp z_i / sum_j exp z_j` over each row, and its gradient.
+//! Softmax: `y_i = exp z_i / sum_j exp z_j` over each row, and the passes over activations that may hold it.
+//!
+//! [`exponentiate`] is the one place where logits are shifted and exponentiated: of rows in panels, of a row
+//! that is a slice, and of the rows of a [cross-entropy](crate::kernels::ops::cross_entropy).
 
-use crate::kernels::matrix::panels::{PanelsMut, clear_padding};
+use crate::kernels::matrix::panels::{PanelsMut, clear_padding, panels};
 use crate::kernels::matrix::rows::Row;
 use crate::kernels::ops::activation::{Activation, Derivative, activate, multiply_derivative};
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::math;
 use crate::simd::scalar::Scalar;
 use crate::simd::scalar::{Line, lines_mut};
+use core::ops::Range;
 
 /// `y = f(y)` over a slice, with the same bits as in panels. Softmax takes the slice as one row.
 pub fn activate_slice<L: Lanes>(l: L, y: &mut [L::Element], activation: Activation) {
@@ -19,7 +23,7 @@ pub fn activate_slice<L: Lanes>(l: L, y: &mut [L::Element], activation: Activati
 #[inline(always)]
 fn activate_elements<L: Lanes>(l: L, y: &mut [L::Element], activation: Activation) {
     if activation == Activation::Softmax {
-        return softmax_slice(l, y);
+        return softmax_row(l, InSlice(y));
     }
     let (head, whole, tail) = lines_mut::<L::Element>(y);
     let mut ends = [LineOf::<L>::ZERO; 2];
@@ -34,46 +38,134 @@ fn activate_elements<L: Lanes>(l: L, y: &mut [L::Element], activation: Activatio
     l.store_slice(tail, l.load(&ends[1]));
 }
 
-/// [`softmax`] of one row that is a slice.
-#[inline(always)]
-fn softmax_slice<L: Lanes>(l: L, y: &mut [L::Element]) {
-    let (lanes, lowest) = (L::Element::LANES, l.constant(f64::NEG_INFINITY));
-    let mut max = lowest;
-    for y in y.chunks(lanes) {
-        max = l.max(l.select(l.first(y.len()), l.load_slice(y), lowest), max);
+/// A row of logits `z`, vector by vector, with room for `exp(z - max z)`, which may be the same memory.
+///
+/// Lanes past the last column may hold anything.
+pub trait SoftmaxRow<L: Lanes> {
+    fn cols(&self) -> usize;
+    fn logits(&self, l: L, vector: usize) -> L::Vector;
+    fn exponentials(&self, l: L, vector: usize) -> L::Vector;
+    fn set_exponentials(&mut self, l: L, vector: usize, v: L::Vector);
+
+    #[inline(always)]
+    fn vectors(&self) -> usize {
+        panels::<L::Element>(self.cols())
     }
-    let max = l.splat(l.max_lane(max));
-    let mut sum = l.zero();
-    for y in y.chunks_mut(lanes) {
-        let e = math::exp(l, l.sub(l.load_slice(y), max));
-        let e = l.select(l.first(y.len()), e, l.zero());
-        l.store_slice(y, e);
-        sum = l.add(sum, e);
-    }
-    let sum = l.splat(l.sum(sum));
-    for y in y.chunks_mut(lanes) {
-        l.store_slice(y, l.div(l.load_slice(y), sum));
+
+    /// The lanes of a vector that are columns.
+    #[inline(always)]
+    fn mask(&self, l: L, vector: usize) -> L::Mask {
+        l.first(self.cols() - vector * L::Element::LANES)
     }
 }
 
-/// `y_i = exp(y_i - max y) / sum_j exp(y_j - max y)` in every row. Padding lanes become 0.
+/// What [`exponentiate`] finds on its way.
+pub struct Shift<L: Lanes> {
+    /// The largest logit, in every lane. NaN is passed over.
+    pub max: L::Vector,
+    /// `sum_j exp(z_j - max z)`.
+    pub sum: L::Element,
+}
+
+/// `exp(z - max z)`, 0 past the last column: no logit is too large for it.
+#[inline(always)]
+pub fn exponentiate<L: Lanes>(l: L, row: &mut impl SoftmaxRow<L>) -> Shift<L> {
+    let lowest = l.constant(f64::NEG_INFINITY);
+    let mut max = lowest;
+    for i in 0..row.vectors() {
+        max = l.max(l.select(row.mask(l, i), row.logits(l, i), lowest), max);
+    }
+    let max = l.splat(l.max_lane(max));
+    let mut sum = l.zero();
+    for i in 0..row.vectors() {
+        let e = math::exp(l, l.sub(row.logits(l, i), max));
+        let e = l.select(row.mask(l, i), e, l.zero());
+        row.set_exponentials(l, i, e);
+        sum = l.add(sum, e);
+    }
+    Shift { max, sum: l.sum(sum) }
+}
+
+/// `y_i = exp(z_i - max z) / sum_j exp(z_j - max z)`, 0 past the last column.
+#[inline(always)]
+fn softmax_row<L: Lanes>(l: L, mut row: impl SoftmaxRow<L>) {
+    let Shift { sum, .. } = exponentiate(l, &mut row);
+    let sum = l.splat(sum);
+    for i in 0..row.vectors() {
+        let y = l.div(row.exponentials(l, i), sum);
+        row.set_exponentials(l, i, y);
+    }
+}
+
+/// [`softmax_row`] of every row. Padding lanes become 0.
 #[inline(always)]
 pub fn softmax<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>) {
     for r in 0..y.rows {
         let row = Row::of(r, y.as_panels());
-        let max = row.max(l, y.lines);
-        let mut sum = l.zero();
-        for (p, i) in row.lines().enumerate() {
-            let e = math::exp(l, l.sub(l.load(&y.lines[i]), max));
-            let e = l.select(row.mask(l, p), e, l.zero());
-            l.store(&mut y.lines[i], e);
-            sum = l.add(sum, e);
-        }
-        let sum = l.splat(l.sum(sum));
-        for i in row.lines() {
-            let e = l.load(&y.lines[i]);
-            l.store(&mut y.lines[i], l.div(e, sum));
-        }
+        softmax_row(l, InPanels { row, lines: &mut *y.lines });
+    }
+}
+
+/// A row of a matrix in panels, overwritten by its exponentials.
+struct InPanels<'a, L: Lanes> {
+    row: Row,
+    lines: &'a mut [LineOf<L>],
+}
+
+impl<L: Lanes> SoftmaxRow<L> for InPanels<'_, L> {
+    #[inline(always)]
+    fn cols(&self) -> usize {
+        self.row.cols()
+    }
+
+    #[inline(always)]
+    fn logits(&self, l: L, vector: usize) -> L::Vector {
+        l.load(&self.lines[self.row.line(vector)])
+    }
+
+    #[inline(always)]
+    fn exponentials(&self, l: L, vector: usize) -> L::Vector {
+        self.logits(l, vector)
+    }
+
+    #[inline(always)]
+    fn set_exponentials(&mut self, l: L, vector: usize, v: L::Vector) {
+        l.store(&mut self.lines[self.row.line(vector)], v);
+    }
+}
+
+/// A row that is a slice, overwritten by its exponentials.
+struct InSlice<'a, L: Lanes>(&'a mut [L::Element]);
+
+impl<L: Lanes> InSlice<'_, L> {
+    /// The elements of a vector.
+    #[inline(always)]
+    fn range(&self, vector: usize) -> Range<usize> {
+        let start = vector * L::Element::LANES;
+        start..self.0.len().min(start + L::Element::LANES)
+    }
+}
+
+impl<L: Lanes> SoftmaxRow<L> for InSlice<'_, L> {
+    #[inline(always)]
+    fn cols(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn logits(&self, l: L, vector: usize) -> L::Vector {
+        l.load_slice(&self.0[self.range(vector)])
+    }
+
+    #[inline(always)]
+    fn exponentials(&self, l: L, vector: usize) -> L::Vector {
+        self.logits(l, vector)
+    }
+
+    #[inline(always)]
+    fn set_exponentials(&mut self, l: L, vector: usize, v: L::Vector) {
+        let range = self.range(vector);
+        l.store_slice(&mut self.0[range], v);
     }
 }
 

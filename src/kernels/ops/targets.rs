@@ -1,60 +1,168 @@
-//! What a loss compares outputs with.
+//! What a loss compares outputs with, and how much each row and each element weighs.
 
 use core::ops::Range;
 
 use crate::simd::scalar::Element;
 
-/// The targets of a batch. Made from slices, arrays and vectors by `into()`.
+/// The targets of a batch, with what weighs: made from slices, arrays and vectors by `into()`.
+///
+/// Values, row-major `[batch, outputs]`, or class indices, `[batch]`, each below the number of outputs. A weight for the
+/// loss of each row ([`Targets::weights`]) and one for each element ([`Targets::mask`]) may ride with them.
+///
+/// A row or an element of weight 0 is not read: whatever its targets, inputs and outputs are, infinite and NaN too, no
+/// loss, gradient, norm or metric follows from it. (A class index of such a row may be any number.)
+///
+/// # Examples
+/// ```
+/// use fuseprop::{Activation, Network, Targets, Trainer};
+///
+/// let network = Network::<f32>::builder(1).dense(2, Activation::Identity).seed(1).build()?;
+/// let mut trainer = Trainer::builder(network).max_batch(2).build()?;
+/// let x = [0.5, 1.0];
+/// trainer.step(&x, &[0.1, 0.2, 0.3, 0.4])?;
+/// // The second row counts twice.
+/// trainer.step(&x, Targets::from(&[0.1, 0.2, 0.3, 0.4]).weights(&[1.0, 2.0]))?;
+/// // Of the second row only the first output is known.
+/// let y = [0.1, 0.2, 0.3, f32::NAN];
+/// trainer.step(&x, Targets::from(&y).mask(&[1.0, 1.0, 1.0, 0.0]))?;
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
-pub enum Targets<'a, T> {
-    /// Values, row-major `[batch, outputs]`.
+pub struct Targets<'a, T> {
+    pub(crate) labels: Labels<'a, T>,
+    /// `[batch]`; all 1 if there are none.
+    pub(crate) weights: Option<&'a [T]>,
+    /// `[batch, outputs]`; all 1 if there is none.
+    pub(crate) mask: Option<&'a [T]>,
+}
+
+/// What outputs are compared with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Labels<'a, T> {
+    /// `[batch, outputs]`.
     Values(&'a [T]),
-    /// Class indices, `[batch]`, each below the number of outputs.
+    /// `[batch]`.
     Classes(&'a [u32]),
 }
 
 impl<'a, T> Targets<'a, T> {
+    /// Those of no rows.
+    pub(crate) const EMPTY: Self = Self { labels: Labels::Values(&[]), weights: None, mask: None };
+
+    /// Gives each row's loss a weight, `[batch]`, finite and at least 0: see [`Reduction`](crate::Reduction).
+    #[must_use]
+    pub fn weights(self, weights: &'a [T]) -> Self {
+        Self { weights: Some(weights), ..self }
+    }
+
+    /// Gives each element's loss a weight, `[batch, outputs]`, finite and at least 0, on top of that of its row: 0 where
+    /// there is no target. For losses that are sums over elements, not [`Loss::SoftmaxCrossEntropy`](crate::Loss).
+    #[must_use]
+    pub fn mask(self, mask: &'a [T]) -> Self {
+        Self { mask: Some(mask), ..self }
+    }
+
+    /// The values, `[batch, outputs]`, unless the targets are classes.
+    pub fn values(&self) -> Option<&'a [T]> {
+        match self.labels {
+            Labels::Values(values) => Some(values),
+            Labels::Classes(_) => None,
+        }
+    }
+
+    /// The class indices, `[batch]`, unless the targets are values.
+    pub fn classes(&self) -> Option<&'a [u32]> {
+        match self.labels {
+            Labels::Values(_) => None,
+            Labels::Classes(classes) => Some(classes),
+        }
+    }
+
+    /// The weight of each row, `[batch]`, if there are any.
+    pub fn row_weights(&self) -> Option<&'a [T]> {
+        self.weights
+    }
+
+    /// The weight of each element, `[batch, outputs]`, if there are any.
+    pub fn element_mask(&self) -> Option<&'a [T]> {
+        self.mask
+    }
+
     /// The targets of some rows.
     pub(crate) fn rows(self, rows: Range<usize>, outputs: usize) -> Self {
-        match self {
-            Self::Values(values) => Self::Values(&values[rows.start * outputs..rows.end * outputs]),
-            Self::Classes(classes) => Self::Classes(&classes[rows]),
+        let elements = rows.start * outputs..rows.end * outputs;
+        Self {
+            labels: match self.labels {
+                Labels::Values(values) => Labels::Values(&values[elements.clone()]),
+                Labels::Classes(classes) => Labels::Classes(&classes[rows.clone()]),
+            },
+            mask: self.mask.map(|mask| &mask[elements]),
+            weights: self.weights.map(|weights| &weights[rows]),
         }
+    }
+
+    /// Whether every row and every element weighs the same.
+    #[inline(always)]
+    pub(crate) fn is_unweighted(&self) -> bool {
+        self.weights.is_none() && self.mask.is_none()
+    }
+}
+
+impl<T: Element> Targets<'_, T> {
+    /// The weight of a row's loss.
+    #[inline(always)]
+    pub(crate) fn row_weight(&self, row: usize) -> f64 {
+        match self.weights {
+            Some(weights) => weights[row].to_f64(),
+            None => 1.0,
+        }
+    }
+
+    /// The weight of each element's loss, with that of its row, for metrics.
+    pub(crate) fn element_weight(&self, row: usize, outputs: usize, output: usize) -> f64 {
+        let of_element = self.mask.map_or(1.0, |mask| mask[row * outputs + output].to_f64());
+        self.row_weight(row) * of_element
+    }
+}
+
+impl<'a, T> From<Labels<'a, T>> for Targets<'a, T> {
+    fn from(labels: Labels<'a, T>) -> Self {
+        Self { labels, ..Self::EMPTY }
     }
 }
 
 impl<'a, T: Element> From<&'a [T]> for Targets<'a, T> {
     fn from(values: &'a [T]) -> Self {
-        Self::Values(values)
+        Labels::Values(values).into()
     }
 }
 
 impl<'a, T: Element> From<&'a Vec<T>> for Targets<'a, T> {
     fn from(values: &'a Vec<T>) -> Self {
-        Self::Values(values)
+        Labels::Values(&values[..]).into()
     }
 }
 
 impl<'a, T: Element, const N: usize> From<&'a [T; N]> for Targets<'a, T> {
     fn from(values: &'a [T; N]) -> Self {
-        Self::Values(values)
+        Labels::Values(&values[..]).into()
     }
 }
 
 impl<'a, T: Element> From<&'a [u32]> for Targets<'a, T> {
     fn from(classes: &'a [u32]) -> Self {
-        Self::Classes(classes)
+        Labels::Classes(classes).into()
     }
 }
 
 impl<'a, T: Element> From<&'a Vec<u32>> for Targets<'a, T> {
     fn from(classes: &'a Vec<u32>) -> Self {
-        Self::Classes(classes)
+        Labels::Classes(&classes[..]).into()
     }
 }
 
 impl<'a, T: Element, const N: usize> From<&'a [u32; N]> for Targets<'a, T> {
     fn from(classes: &'a [u32; N]) -> Self {
-        Self::Classes(classes)
+        Labels::Classes(&classes[..]).into()
     }
 }

@@ -1,39 +1,39 @@
-//! What an optimizer keeps, and what products read of inputs and gradients, is 0 or a number of full precision, however
-//! small it becomes: sums that fade away (`m = 0.9 m` when no gradient comes) would else stay denormal for good, and slow
-//! every later step.
+//! What an optimizer keeps, and what products read of inputs and gradients, is 0 or a number of full
+//! precision, however small it becomes: sums that fade away (`m = 0.9 m` when no gradient comes) would else
+//! stay denormal for good, and slow every later step.
 
 use super::Kernels;
-use crate::kernels::gemm::packed4;
+use crate::kernels::gemm::packed4::{self, Packed4};
 use crate::kernels::gemm::products::Sweep;
-use crate::kernels::gemm::weight_gradient::FusedSgd;
+use crate::kernels::gemm::weight_gradient::{FusedSgd, WeightGradient};
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
-use crate::kernels::ops::activation::Activation;
+use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::loss;
-use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
-use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, RowLosses};
+use crate::kernels::ops::optimizer::{Adam, AdamW, MAX_MOMENTS, Optimizer, RmsProp, Sgd, Update};
 use crate::kernels::ops::targets::Targets;
-use crate::kernels::tests::lanes::Scalar;
-use crate::kernels::tests::products::{Random, at, nan_lines, packed, transposed};
+use crate::kernels::tests::products::{Cell, Random, at, nan_lines, packed, transposed};
 use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
 use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements, elements_mut};
+use crate::simd::tests::lanes::Scalar;
 
 const STEPS: u64 = 100_000;
 
 /// Each keeps all the sums that its rule can keep; small second betas let squares fade in `f64` too.
 fn optimizers() -> [Optimizer; 9] {
     [
-        Optimizer::sgd(0.1).momentum(0.9),
-        Optimizer::sgd(0.1).momentum(0.99).dampening(0.5),
-        Optimizer::sgd(0.1).momentum(0.5).nesterov(),
+        Sgd::new(0.1).momentum(0.9).into(),
+        Sgd::new(0.1).momentum(0.99).dampening(0.5).into(),
+        Sgd::new(0.1).momentum(0.5).nesterov(true).into(),
         Optimizer::adam(0.1),
-        Optimizer::adam(0.1).betas(0.99, 0.9).amsgrad(),
-        Optimizer::adamw(0.1).betas(0.5, 0.5),
+        Adam::new(0.1).betas(0.99, 0.9).amsgrad(true).into(),
+        AdamW::new(0.1).betas(0.5, 0.5).into(),
         Optimizer::rms_prop(0.1),
-        Optimizer::rms_prop(0.1).alpha(0.9).momentum(0.9).centered(),
+        RmsProp::new(0.1).alpha(0.9).momentum(0.9).centered(true).into(),
         Optimizer::adagrad(0.1),
     ]
 }
@@ -67,7 +67,7 @@ fn gradient<T: Element>(lane: usize, step: u64, random: u64) -> f64 {
 struct Seen {
     /// Sums that became 0 from something else.
     faded: usize,
-    /// The smallest magnitude that was forward_cache, in parts of the smallest normal number.
+    /// The smallest magnitude that was kept, in parts of the smallest normal number.
     smallest: f64,
 }
 
@@ -113,7 +113,8 @@ fn check<T: Element>() -> usize {
         for optimizer in optimizers() {
             let what = format!("{optimizer:?} on {isa}");
             let seen = run::<T>(kernels, optimizer, &what);
-            // The sums have been down to the smallest numbers: there was something to keep out. Adagrad's only grow.
+            // The sums have been down to the smallest numbers: there was something to keep out. Adagrad's
+            // only grow.
             let grows = optimizer == Optimizer::adagrad(0.1);
             assert!(grows || seen.smallest < 2.0, "{what}: never smaller than {:e}", seen.smallest);
             assert!(grows || seen.faded > 0, "{what}: no sum has faded");
@@ -145,7 +146,10 @@ fn descend<T: Element>() {
         let (mut d_w, mut parameters) = ([T::Line::ZERO; 2], [line(1.5 * smallest); 2]);
         let descent = FusedSgd { parameters: &mut parameters, rate: T::from_f64(1.0) };
         let (x, d_z) = (Panels::new(&x, 1, 1), Panels::new(&d_z, 1, T::LANES));
-        kernels.weight_gradient(&mut d_w, x, d_z, 0, Beta::Zero, Some(descent));
+        kernels.weight_gradient(
+            WeightGradient { d_w: &mut d_w, x, d_z, first_panel: 0, start: Beta::Zero },
+            Some(descent),
+        );
         assert!(elements::<T>(&d_w).iter().all(|g| g.to_f64() == smallest), "{isa}");
         assert!(elements::<T>(&parameters).iter().all(|&w| w == T::ZERO), "{isa}: {parameters:?}");
     }
@@ -157,7 +161,7 @@ fn what_a_descent_leaves_is_never_denormal() {
     descend::<f64>();
 }
 
-/// Inputs are packed as they are, but for those that are denormal: into panels, and into quads.
+/// Inputs are packed as they are, but for those that are denormal: into panels, and into groups.
 #[derive(Default)]
 struct Packing(usize);
 
@@ -172,8 +176,8 @@ impl<T: Scalar> Check<T> for Packing {
             self.compare(isa, &x, &found);
             if cols <= GROUP {
                 let mut lines = nan_lines::<T>(packed4::lines::<T>(rows));
-                l.vectorize(|| packed4::pack(l, &mut lines, &x, (rows, cols)));
-                l.vectorize(|| packed4::unpack(l, &mut found, &lines, (rows, cols)));
+                l.vectorize(|| packed4::pack(l, &mut lines, &x, rows, cols));
+                l.vectorize(|| packed4::unpack(l, &mut found, Packed4 { lines: &lines, rows, cols }));
                 self.compare(isa, &x, &found);
             }
         }
@@ -203,8 +207,9 @@ fn is_flushed<T: Element>(found: f64, what: &str) -> bool {
     found == 0.0
 }
 
-/// Gradients that go through a layer and become denormal in a part of their elements: in one panel and in several, whole tiles and
-/// their edges, by a derivative in registers and by one in a pass of its own. How many became 0.
+/// Gradients that go through a layer and become denormal in a part of their elements: in one panel and in
+/// several, whole tiles and their edges, by a derivative in registers and by one in a pass of its own. How
+/// many became 0.
 fn check_gradients<T: Element>() -> usize {
     let smallest = T::MIN_NORMAL.to_f64();
     let mut random = Random(1);
@@ -218,9 +223,9 @@ fn check_gradients<T: Element>() -> usize {
             };
             (0..count).map(|_| one()).collect()
         };
-        let d_z = packed::<T>(&draw(m * k, smallest * 2.0), (m, k), 0.0);
+        let d_z = packed::<T>(&draw(m * k, smallest * 2.0), k, 0.0);
         let w = transposed::<T>(&draw(k * n, 0.25 / k as f64), k);
-        let half = packed::<T>(&vec![0.5; m * n], (m, n), 0.0);
+        let half = packed::<T>(&vec![0.5; m * n], n, 0.0);
         for (isa, kernels) in available::<T>() {
             let run = |below| {
                 let mut d_x = nan_lines::<T>(m * panels::<T>(n));
@@ -230,8 +235,8 @@ fn check_gradients<T: Element>() -> usize {
             };
             let plain = run(None);
             for (activation, slope) in [(Activation::Relu, 1.0), (Activation::Tanh, 0.75)] {
-                let found = run(Some((Panels::new(&half, m, n), activation)));
-                for cell in (0..m * n).map(|i| (i / n, i % n)) {
+                let found = run(Some(Derivative { from: Panels::new(&half, m, n), activation }));
+                for cell in (0..m * n).map(|i| Cell::of(i, n)) {
                     let product = T::from_f64(at::<T>(&plain, m, cell) * slope).to_f64();
                     let expected = if product.abs() < smallest { 0.0 } else { product };
                     let found = at::<T>(&found, m, cell);
@@ -249,8 +254,12 @@ fn check_gradients<T: Element>() -> usize {
 #[derive(Default)]
 struct Losses(usize);
 
-const BY_ELEMENT: [Loss; 4] =
-    [Loss::MeanSquaredError, Loss::MeanAbsoluteError, Loss::Huber(1.0), Loss::BinaryCrossEntropyWithLogits];
+const BY_ELEMENT: [Loss; 4] = [
+    Loss::MeanSquaredError,
+    Loss::MeanAbsoluteError,
+    Loss::Huber { delta: 1.0 },
+    Loss::BinaryCrossEntropyWithLogits,
+];
 
 impl<T: Scalar> Check<T> for Losses {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
@@ -267,26 +276,26 @@ impl<T: Scalar> Check<T> for Losses {
             let t: Vec<T> =
                 (0..rows * cols).map(|i| T::from_f64(if i % 5 == 0 { 1.0 } else { 0.0 })).collect();
             let classes: Vec<u32> = (0..rows as u32).map(|r| r % cols as u32).collect();
-            let lines = packed::<T>(&y, (rows, cols), 0.0);
+            let lines = packed::<T>(&y, cols, 0.0);
             for (scale, smoothing) in [(1.0, 0.0), (smallest, 0.0), (smallest, 0.1)] {
                 let of_rows = loss == Loss::SoftmaxCrossEntropy;
                 let told =
                     ClassWeights::new(loss, cols, None, if of_rows { smoothing } else { 0.0 }).unwrap();
-                for targets in
-                    [Some(Targets::Values(&t[..])), of_rows.then_some(Targets::Classes(&classes[..]))]
-                        .into_iter()
-                        .flatten()
+                for targets in [Some(Targets::from(&t[..])), of_rows.then_some(Targets::from(&classes[..]))]
+                    .into_iter()
+                    .flatten()
                 {
-                    let objective = Objective { loss, scale, targets, weights: None };
+                    let objective = Objective { loss, scale, targets };
                     let mut d = nan_lines::<T>(lines.len());
                     let to = PanelsMut::new(&mut d, rows, cols);
-                    l.loss((to, &mut [0.0; 6]), Panels::new(&lines, rows, cols), &objective, &told);
-                    for cell in (0..rows * cols).map(|i| (i / cols, i % cols)) {
+                    let to = RowLosses { d_y: to, losses: &mut [0.0; 6] };
+                    l.loss(to, Panels::new(&lines, rows, cols), &objective, &told);
+                    for cell in (0..rows * cols).map(|i| Cell::of(i, cols)) {
                         let what = format!("{loss:?} times {scale:e} at {cell:?} on {isa}");
                         self.0 += usize::from(is_flushed::<T>(at::<T>(&d, rows, cell), &what));
                     }
                     if cols <= GROUP && !of_rows {
-                        self.in_quads(l, &y, &objective, (rows, cols));
+                        self.in_groups(l, &y, &objective, rows, cols);
                     }
                 }
             }
@@ -295,22 +304,23 @@ impl<T: Scalar> Check<T> for Losses {
 }
 
 impl Losses {
-    fn in_quads<L: Lanes>(
+    fn in_groups<L: Lanes>(
         &mut self,
         l: L,
         y: &[f64],
         objective: &Objective<'_, L::Element>,
-        (rows, cols): (usize, usize),
+        rows: usize,
+        cols: usize,
     ) {
         let y: Vec<L::Element> = y.iter().map(|&y| L::Element::from_f64(y)).collect();
         let mut lines = nan_lines::<L::Element>(packed4::lines::<L::Element>(rows));
         let (mut d, mut found) = (lines.clone(), y.clone());
-        l.vectorize(|| packed4::pack(l, &mut lines, &y, (rows, cols)));
-        l.vectorize(|| loss::evaluate_quads(l, &mut d, &lines, objective, (rows, cols)));
-        l.vectorize(|| packed4::unpack(l, &mut found, &d, (rows, cols)));
+        l.vectorize(|| packed4::pack(l, &mut lines, &y, rows, cols));
+        l.vectorize(|| loss::evaluate_packed4(l, &mut d, &lines, objective, rows, cols));
+        l.vectorize(|| packed4::unpack(l, &mut found, Packed4 { lines: &d, rows, cols }));
         for d in found {
             self.0 +=
-                usize::from(is_flushed::<L::Element>(d.to_f64(), &format!("{:?} in quads", objective.loss)));
+                usize::from(is_flushed::<L::Element>(d.to_f64(), &format!("{:?} in groups", objective.loss)));
         }
     }
 }

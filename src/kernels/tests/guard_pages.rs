@@ -1,18 +1,20 @@
-//! Every kernel with every buffer between two pages that cannot be touched: reading or writing one byte past either end
-//! ends the process. Each buffer has pages of its own, so that none hides the overflow of another.
+//! Every kernel with every buffer between two pages that cannot be touched: reading or writing one byte past
+//! either end ends the process. Each buffer has pages of its own, so that none hides the overflow of another.
 
 use super::Kernels;
-use crate::kernels::gemm::packed4;
+use crate::kernels::gemm::packed4::{self, Packed4};
 use crate::kernels::gemm::products::Sweep;
+use crate::kernels::gemm::weight_gradient::WeightGradient;
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::matrix::transpose::transposed_stride;
-use crate::kernels::ops::activation::Activation;
+use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::loss;
-use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
-use crate::kernels::ops::optimizer::{Optimizer, Update};
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, RowLosses};
+use crate::kernels::ops::optimizer::{AdamW, Optimizer, RmsProp, Sgd, Update};
 use crate::kernels::ops::targets::Targets;
+use crate::kernels::tests::table::{Activated, NormOperands};
 use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
 use crate::simd::lanes::{GROUP, Lanes};
@@ -26,7 +28,7 @@ const LONGEST_SLICE: usize = 515;
 /// Which end of the memory a buffer lies against.
 #[derive(Clone, Copy, Debug)]
 enum Side {
-    Beta,
+    Start,
     End,
 }
 
@@ -52,16 +54,16 @@ impl Fence {
         }
     }
 
-    /// So many values against one end.
+    /// `count` values against one end.
     fn slice<V: Copy>(&mut self, count: usize, side: Side, value: V) -> &mut [V] {
         let size = count * size_of::<V>();
         assert!(size <= self.bytes);
         let offset = match side {
-            Side::Beta => self.page,
+            Side::Start => self.page,
             Side::End => self.page + self.bytes - size,
         };
-        // SAFETY: the values lie within the pages that can be touched, aligned: pages and sizes are multiples of the
-        // alignment. They are borrowed from `self`, and written before they are read.
+        // SAFETY: the values lie within the pages that can be touched, aligned: pages and sizes are multiples
+        // of the alignment. They are borrowed from `self`, and written before they are read.
         unsafe {
             let start = self.base.add(offset).cast::<V>();
             (0..count).for_each(|i| start.add(i).write(value));
@@ -69,7 +71,7 @@ impl Fence {
         }
     }
 
-    /// BlockLines whose elements are all a quarter.
+    /// `count` lines whose elements are all a quarter.
     fn lines<T: Element>(&mut self, count: usize, side: Side) -> &mut [T::Line] {
         let lines = self.slice(count, side, <T::Line as crate::simd::scalar::Line<T>>::ZERO);
         elements_mut::<T>(lines).fill(T::from_f64(0.25));
@@ -127,13 +129,13 @@ impl Case<'_> {
         let orders = [Sweep::Forward, Sweep::Backward];
         for (activation, order) in [Activation::Gelu, Activation::Softmax].into_iter().zip(orders) {
             let (to, x) = (PanelsMut::new(y, rows, outputs), Panels::new(x, rows, inputs));
-            kernels.forward(to, x, weights, (activation, sums), order);
+            kernels.forward(to, x, weights, Activated { activation, pre_activation: sums }, order);
             let d = PanelsMut::new(sums, rows, outputs);
             kernels.output_gradient(d, Panels::new(y, rows, outputs), activation);
         }
         for start in [Beta::Zero, Beta::One] {
             let (x, d_z) = (Panels::new(x, rows, inputs), Panels::new(y, rows, outputs));
-            kernels.weight_gradient(weights, x, d_z, 0, start, None);
+            kernels.weight_gradient(WeightGradient { d_w: weights, x, d_z, first_panel: 0, start }, None);
         }
         let stride = transposed_stride::<T>(inputs);
         let transposed = e.lines::<T>(po * stride, side);
@@ -141,8 +143,10 @@ impl Case<'_> {
             let panel = &weights[p * (1 + inputs) + 1..][..inputs];
             kernels.transpose(&mut transposed[p * stride..][..pi * T::LANES], panel, outputs - p * T::LANES);
         }
-        let (d_x, below) =
-            (d.lines::<T>(rows * pi, side), Some((Panels::new(x, rows, inputs), Activation::Tanh)));
+        let (d_x, below) = (
+            d.lines::<T>(rows * pi, side),
+            Some(Derivative { from: Panels::new(x, rows, inputs), activation: Activation::Tanh }),
+        );
         let d_z = Panels::new(y, rows, outputs);
         for order in orders {
             kernels.backward_data(PanelsMut::new(d_x, rows, inputs), d_z, transposed, below, order);
@@ -162,14 +166,15 @@ impl Case<'_> {
             x,
             weights,
             statistics,
-            (Activation::Silu, sums),
+            Activated { activation: Activation::Silu, pre_activation: sums },
         );
         let (d_x, d_z) = (f.lines::<T>(count, side), Panels::new(y, rows, inputs));
-        let below = Some((Panels::new(sums, rows, inputs), Activation::Silu));
+        let below = Some(Derivative { from: Panels::new(sums, rows, inputs), activation: Activation::Silu });
+        let operands = NormOperands { x, d_z, statistics };
         let to = PanelsMut::new(d_x, rows, inputs);
-        kernels.norm_backward_data(to, (x, d_z), weights, statistics, below);
+        kernels.norm_backward_data(to, operands, weights, below);
         for start in [Beta::Zero, Beta::One] {
-            kernels.norm_weight_gradient(weights, (x, d_z), statistics, 0, start);
+            kernels.norm_weight_gradient(weights, operands, 0, start);
         }
     }
 
@@ -182,21 +187,21 @@ impl Case<'_> {
         let targets = d.slice(rows, side, outputs as u32 - 1);
         let weights = e.slice(rows, side, T::from_f64(2.0));
         let of_rows = f.slice(rows, side, f64::NAN);
-        let with_classes = (Loss::SoftmaxCrossEntropy, Targets::Classes(targets));
+        let with_classes = (Loss::SoftmaxCrossEntropy, Targets::from(&*targets));
         let with_values = [
             Loss::MeanSquaredError,
             Loss::MeanAbsoluteError,
-            Loss::Huber(0.1),
+            Loss::Huber { delta: 0.1 },
             Loss::BinaryCrossEntropyWithLogits,
             Loss::SoftmaxCrossEntropy,
         ];
         for (loss, targets) in
-            with_values.map(|loss| (loss, Targets::Values(&*values))).into_iter().chain([with_classes])
+            with_values.map(|loss| (loss, Targets::from(&*values))).into_iter().chain([with_classes])
         {
             let smoothing = if loss == Loss::SoftmaxCrossEntropy { 0.1 } else { 0.0 };
             let classes = ClassWeights::new(loss, outputs, None, smoothing).unwrap();
-            let objective = Objective { loss, scale: 1.0, targets, weights: Some(weights) };
-            let to = (PanelsMut::new(gradient, rows, outputs), &mut *of_rows);
+            let objective = Objective { loss, scale: 1.0, targets: targets.weights(weights) };
+            let to = RowLosses { d_y: PanelsMut::new(gradient, rows, outputs), losses: &mut *of_rows };
             kernels.loss(to, Panels::new(y, rows, outputs), &objective, &classes);
             assert!(of_rows.iter().all(|loss| loss.is_finite()));
         }
@@ -210,9 +215,9 @@ impl Case<'_> {
         let [m, v, s] = [c, d, e].map(|fence| fence.lines::<T>(count, side));
         for optimizer in [
             Optimizer::sgd(0.1),
-            Optimizer::sgd(0.1).momentum(0.9).nesterov(),
-            Optimizer::adamw(0.1).amsgrad().l1(0.1),
-            Optimizer::rms_prop(0.1).momentum(0.9).centered(),
+            Sgd::new(0.1).momentum(0.9).nesterov(true).into(),
+            AdamW::new(0.1).amsgrad(true).l1(0.1).into(),
+            RmsProp::new(0.1).momentum(0.9).centered(true).into(),
             Optimizer::adagrad(0.1),
         ] {
             let update = Update { optimizer, step: 2, scale: 0.5, limit: 0.1 };
@@ -227,7 +232,7 @@ fn sweep<T: Element>() -> usize {
     let mut fences = core::array::from_fn(|_| Fence::new(1 << 20));
     let mut cases = 0;
     for (_, kernels) in available::<T>() {
-        for side in [Side::Beta, Side::End] {
+        for side in [Side::Start, Side::End] {
             for rows in ROWS {
                 for inputs in FEATURES {
                     for outputs in FEATURES {
@@ -237,9 +242,12 @@ fn sweep<T: Element>() -> usize {
                 }
             }
             for len in 0..=LONGEST_SLICE {
-                for activation in
-                    [Activation::Relu, Activation::Gelu, Activation::Sine(2.0), Activation::Softmax]
-                {
+                for activation in [
+                    Activation::Relu,
+                    Activation::Gelu,
+                    Activation::Sine { frequency: 2.0 },
+                    Activation::Softmax,
+                ] {
                     kernels.activate(fences[0].slice(len, side, T::from_f64(0.5)), activation);
                     cases += 1;
                 }
@@ -255,16 +263,16 @@ fn no_kernel_touches_memory_past_its_buffers() {
     println!("RESULT guard_pages cases={cases}");
 }
 
-/// BatchRange in quads, for up to four lines of them.
-struct QuadCases(usize);
+/// Rows in groups, for up to four lines of them.
+struct GroupCases(usize);
 
-impl<T: Element> Check<T> for QuadCases {
+impl<T: Element> Check<T> for GroupCases {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, _: Isa) {
         let mut fences: [Fence; 4] = core::array::from_fn(|_| Fence::new(1 << 12));
-        for side in [Side::Beta, Side::End] {
+        for side in [Side::Start, Side::End] {
             for rows in 1..=T::LANES {
                 for cols in 1..=GROUP {
-                    quad_case(l, &mut fences, side, (rows, cols));
+                    group_case(l, &mut fences, side, rows, cols);
                     self.0 += 1;
                 }
             }
@@ -272,28 +280,29 @@ impl<T: Element> Check<T> for QuadCases {
     }
 }
 
-fn quad_case<L: Lanes>(l: L, fences: &mut [Fence; 4], side: Side, (rows, cols): (usize, usize)) {
+fn group_case<L: Lanes>(l: L, fences: &mut [Fence; 4], side: Side, rows: usize, cols: usize) {
     let count = packed4::lines::<L::Element>(rows);
     let [a, b, c, d] = fences;
     let x = a.slice(rows * cols, side, L::Element::from_f64(0.5));
     let [lines, sums] = [b, c].map(|fence| fence.lines::<L::Element>(count, side));
     let weights = d.lines::<L::Element>(1 + cols, side);
     l.vectorize(|| {
-        packed4::pack(l, lines, x, (rows, cols));
+        packed4::pack(l, lines, x, rows, cols);
         packed4::product(l, sums, lines, &weights[1..], Some(&weights[0]));
-        packed4::weight_gradient(l, weights, lines, sums, (rows, cols), Beta::Zero);
-        let (loss, targets) = (Loss::MeanSquaredError, Targets::Values(&*x));
-        let objective = Objective { loss, scale: 1.0, targets, weights: None };
-        assert!(loss::evaluate_quads(l, sums, lines, &objective, (rows, cols)) >= 0.0);
-        packed4::unpack(l, x, lines, (rows, cols));
+        let (x_packed, d_packed) = (Packed4 { lines, rows, cols }, Packed4 { lines: sums, rows, cols });
+        packed4::weight_gradient(l, weights, x_packed, d_packed, Beta::Zero);
+        let (loss, targets) = (Loss::MeanSquaredError, Targets::from(&*x));
+        let objective = Objective { loss, scale: 1.0, targets };
+        assert!(loss::evaluate_packed4(l, sums, lines, &objective, rows, cols) >= 0.0);
+        packed4::unpack(l, x, Packed4 { lines, rows, cols });
     });
 }
 
 #[test]
-fn no_operation_on_quads_touches_memory_past_its_buffers() {
-    on_every_isa!(f32, QuadCases(0) => single);
-    on_every_isa!(f64, QuadCases(0) => double);
-    println!("RESULT guard_pages_of_quads cases={}", single.0 + double.0);
+fn no_operation_on_groups_touches_memory_past_its_buffers() {
+    on_every_isa!(f32, GroupCases(0) => single);
+    on_every_isa!(f64, GroupCases(0) => double);
+    println!("RESULT guard_pages_of_groups cases={}", single.0 + double.0);
 }
 
 /// The fence itself works: run as a child of the test below, which expects it to be killed.

@@ -1,4 +1,4 @@
-//! BatchRange on their way into panels and back, element by element.
+//! Packing into panels and back, element by element.
 
 use crate::kernels::matrix::pack::PACKED_ROWS;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
@@ -6,7 +6,7 @@ use crate::kernels::tests::available;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements_mut};
 
-/// BatchRange that end within a block of them, with it, and blocks later; columns that do so with panels.
+/// Rows that end within a block of them, with it, and blocks later; columns that do so with panels.
 fn rows_are_packed_and_unpacked<T: Element>() {
     let rows = [1, 2, PACKED_ROWS - 1, PACKED_ROWS, PACKED_ROWS + 1, 2 * PACKED_ROWS, 3 * PACKED_ROWS + 5];
     let cols = [1, T::LANES - 1, T::LANES, T::LANES + 1, 3 * T::LANES];

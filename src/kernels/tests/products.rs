@@ -7,18 +7,21 @@
 use super::Kernels;
 use crate::kernels::gemm::blocking::ACCUMULATOR_PERIOD;
 use crate::kernels::gemm::products::Sweep;
-use crate::kernels::gemm::weight_gradient::FusedSgd;
+use crate::kernels::gemm::weight_gradient::{FusedSgd, WeightGradient};
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::matrix::transpose::transposed_stride;
 use crate::kernels::ops::activation::Activation;
+use crate::kernels::ops::activation::Derivative;
 use crate::kernels::ops::optimizer::{Optimizer, Update};
 use crate::kernels::tests::available;
+use crate::kernels::tests::table::Activated;
 use crate::simd::isa::Isa;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements, elements_mut};
 
-/// Shapes past the cube: ragged in every block, sums longer than a block of `k`, and more than a block of panels.
+/// Shapes past the cube: ragged in every block, sums longer than a block of `k`, and more than a block of
+/// panels.
 const RAGGED: [(usize, usize, usize); 26] = [
     (31, 33, 65),
     (33, 31, 129),
@@ -27,7 +30,7 @@ const RAGGED: [(usize, usize, usize); 26] = [
     (129, 17, 300),
     (2, 129, 300),
     (1, 300, 129),
-    // BlockLines beyond L2 for a row or two.
+    // Weights that exceed L2, for a row or two.
     (1, 270, 530),
     (2, 270, 530),
     (64, 64, 256),
@@ -49,14 +52,15 @@ const RAGGED: [(usize, usize, usize); 26] = [
     (34, 49, 65),
 ];
 
-/// Sizes at the edges of blocks and micro_batches, and primes.
+/// Sizes at the edges of blocks and micro-batches, and primes.
 const EDGES: [usize; 9] = [47, 48, 49, 97, 127, 255, 256, 257, 521];
 
-/// Largest size of the cubes that are swept: in every run of the tests, and when all is asked for.
+/// Largest size of the cubes that are swept: in every run of the tests, and in the full sweep.
 const QUICK: usize = 17;
 const FULL: usize = 33;
 
-/// Every shape of `1..=largest` cubed, then the ragged ones, then for a full sweep those at edges: `(m, n, k)`.
+/// Every shape of `1..=largest` cubed, then the ragged ones, then for a full sweep those at edges: `(m, n,
+/// k)`.
 fn shapes(largest: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     let cube = move || {
         (1..=largest)
@@ -74,8 +78,8 @@ struct Tally {
     products: usize,
     /// The largest error, in parts of the bound that always holds.
     worst: f64,
-    /// The same of the bound that holds with next to certainty, `8 sqrt(k) u (|c0| + sum |a| |b|)`: roundings are as
-    /// often up as down (Higham and Mary 2019).
+    /// The same of the bound that holds with next to certainty, `8 sqrt(k) u (|c0| + sum |a| |b|)`: roundings
+    /// are as often up as down (Higham and Mary 2019).
     statistical: f64,
 }
 
@@ -142,7 +146,8 @@ fn sum(start: f64, products: impl Iterator<Item = (f64, f64)>) -> Sum {
 }
 
 /// Row-major `[rows, cols]` in panels, with something in the padding lanes.
-pub(super) fn packed<T: Element>(values: &[f64], (rows, cols): (usize, usize), padding: f64) -> Vec<T::Line> {
+pub(super) fn packed<T: Element>(values: &[f64], cols: usize, padding: f64) -> Vec<T::Line> {
+    let rows = values.len() / cols;
     let mut lines = vec![T::Line::ZERO; rows * panels::<T>(cols)];
     elements_mut::<T>(&mut lines).fill(T::from_f64(padding));
     for r in 0..rows {
@@ -154,9 +159,23 @@ pub(super) fn packed<T: Element>(values: &[f64], (rows, cols): (usize, usize), p
     lines
 }
 
-/// The element at `[r, c]` of a matrix of `rows` rows in panels.
-pub(super) fn at<T: Element>(lines: &[T::Line], rows: usize, (r, c): (usize, usize)) -> f64 {
-    lines[c / T::LANES * rows + r].as_slice()[c % T::LANES].to_f64()
+/// Place of an element in a matrix.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cell {
+    row: usize,
+    col: usize,
+}
+
+impl Cell {
+    /// The place of element `i` in row-major order.
+    pub(super) fn of(i: usize, cols: usize) -> Self {
+        Self { row: i / cols, col: i % cols }
+    }
+}
+
+/// The element at a place of a matrix of `rows` rows in panels.
+pub(super) fn at<T: Element>(lines: &[T::Line], rows: usize, cell: Cell) -> f64 {
+    lines[cell.col / T::LANES * rows + cell.row].as_slice()[cell.col % T::LANES].to_f64()
 }
 
 /// A layer's parameters in panels of `[1 + I, O]`, from `[O, I]` and `[O]`. Padding lanes are 0.
@@ -166,7 +185,7 @@ fn parameters<T: Element>(weights: &[f64], biases: &[f64]) -> Vec<T::Line> {
     for i in 0..inputs {
         rows.extend((0..outputs).map(|o| weights[o * inputs + i]));
     }
-    packed::<T>(&rows, (1 + inputs, outputs), 0.0)
+    packed::<T>(&rows, outputs, 0.0)
 }
 
 /// The transposed copy of the weights `[O, I]`.
@@ -232,14 +251,18 @@ fn bound<T: Element>(isa: Isa, k: usize, magnitude: f64) -> f64 {
     n * u / (1.0 - n * u) * magnitude
 }
 
-#[track_caller]
-fn assert_sum<T: Element>(
-    found: f64,
-    expected: Sum,
+/// What bounds the error of a sum.
+#[derive(Clone, Copy)]
+struct SumCase {
+    isa: Isa,
+    numbers: Numbers,
+    /// Products.
     k: usize,
-    (isa, numbers): (Isa, Numbers),
-    tally: &mut Tally,
-) {
+}
+
+#[track_caller]
+fn assert_sum<T: Element>(found: f64, expected: Sum, case: SumCase, tally: &mut Tally) {
+    let SumCase { isa, numbers, k } = case;
     let error = (found - expected.value).abs();
     if numbers == Numbers::Integers {
         assert_eq!(error, 0.0, "{isa}, {k} products: {found} against {}", expected.value);
@@ -276,7 +299,8 @@ impl SameBits {
     }
 }
 
-/// Every instruction set of this machine, with the panels of a product taken from the first on and from the last on.
+/// Every instruction set of this machine, with the panels of a product taken from the first on and from the
+/// last on.
 fn in_both_orders<T: Element>() -> impl Iterator<Item = ((Isa, &'static dyn Kernels<T>), Sweep)> {
     let orders = [Sweep::Forward, Sweep::Backward];
     available::<T>().into_iter().flat_map(move |kernels| orders.map(|order| (kernels, order)))
@@ -291,16 +315,16 @@ fn check_forward<T: Element>(numbers: Numbers, largest: usize) -> Tally {
         let b = numbers.draw(&mut random, n);
         let expected: Vec<Sum> =
             (0..m * n).map(|i| sum(b[i % n], (0..k).map(|l| (x[i / n * k + l], w[i % n * k + l])))).collect();
-        let (lines, weights) = (packed::<T>(&x, (m, k), f64::NAN), parameters::<T>(&w, &b));
+        let (lines, weights) = (packed::<T>(&x, k, f64::NAN), parameters::<T>(&w, &b));
         let mut same = SameBits::default();
         for ((isa, kernels), order) in in_both_orders::<T>() {
             let mut y = nan_lines::<T>(m * panels::<T>(n));
             let to = PanelsMut::new(&mut y, m, n);
-            let identity: (_, &mut [_]) = (Activation::Identity, &mut []);
+            let identity = Activated::alone(Activation::Identity);
             kernels.forward(to, Panels::new(&lines, m, k), &weights, identity, order);
             for (i, &expected) in expected.iter().enumerate() {
-                let found = at::<T>(&y, m, (i / n, i % n));
-                assert_sum::<T>(found, expected, k, (isa, numbers), &mut tally);
+                let found = at::<T>(&y, m, Cell::of(i, n));
+                assert_sum::<T>(found, expected, SumCase { isa, numbers, k }, &mut tally);
                 nonzero += usize::from(found != 0.0);
             }
             tally.products += 1;
@@ -320,24 +344,26 @@ fn check_backward_data<T: Element>(numbers: Numbers, largest: usize) -> Tally {
         let y = Numbers::Integers.draw(&mut random, m * n);
         let expected: Vec<Sum> =
             (0..m * n).map(|i| sum(0.0, (0..k).map(|l| (d_z[i / n * k + l], w[l * n + i % n])))).collect();
-        let (lines, weights) = (packed::<T>(&d_z, (m, k), f64::NAN), transposed::<T>(&w, k));
-        let outputs = packed::<T>(&y, (m, n), f64::NAN);
-        for below in [None, Some((Panels::new(&outputs, m, n), Activation::Relu))] {
+        let (lines, weights) = (packed::<T>(&d_z, k, f64::NAN), transposed::<T>(&w, k));
+        let outputs = packed::<T>(&y, n, f64::NAN);
+        for below in
+            [None, Some(Derivative { from: Panels::new(&outputs, m, n), activation: Activation::Relu })]
+        {
             let mut same = SameBits::default();
             for ((isa, kernels), order) in in_both_orders::<T>() {
                 let mut d_x = nan_lines::<T>(m * panels::<T>(n));
                 let to = PanelsMut::new(&mut d_x, m, n);
                 kernels.backward_data(to, Panels::new(&lines, m, k), &weights, below, order);
                 for (i, &expected) in expected.iter().enumerate() {
-                    let found = at::<T>(&d_x, m, (i / n, i % n));
+                    let found = at::<T>(&d_x, m, Cell::of(i, n));
                     if below.is_some() && y[i] <= 0.0 {
                         assert_eq!(found, 0.0, "{isa}: relu lets nothing through at {}", y[i]);
                     } else {
-                        assert_sum::<T>(found, expected, k, (isa, numbers), &mut tally);
+                        assert_sum::<T>(found, expected, SumCase { isa, numbers, k }, &mut tally);
                     }
                     nonzero += usize::from(found != 0.0);
                 }
-                assert_padding_is_zero::<T>(&d_x, (m, n));
+                assert_padding_is_zero::<T>(&d_x, m, n);
                 tally.products += 1;
                 same.check::<T>(isa, &d_x);
             }
@@ -348,10 +374,10 @@ fn check_backward_data<T: Element>(numbers: Numbers, largest: usize) -> Tally {
 }
 
 #[track_caller]
-fn assert_padding_is_zero<T: Element>(lines: &[T::Line], (rows, cols): (usize, usize)) {
+fn assert_padding_is_zero<T: Element>(lines: &[T::Line], rows: usize, cols: usize) {
     for r in 0..rows {
         for c in cols..panels::<T>(cols) * T::LANES {
-            assert_eq!(at::<T>(lines, rows, (r, c)), 0.0, "padding lane {c} of row {r}");
+            assert_eq!(at::<T>(lines, rows, Cell { row: r, col: c }), 0.0, "padding lane {c} of row {r}");
         }
     }
 }
@@ -360,21 +386,20 @@ fn assert_padding_is_zero<T: Element>(lines: &[T::Line], (rows, cols): (usize, u
 #[track_caller]
 fn assert_descends<T: Element>(
     kernels: &dyn Kernels<T>,
-    mut d_w: Vec<T::Line>,
-    (x, d_z): (Panels<'_, T>, Panels<'_, T>),
-    start: Beta,
+    operands: WeightGradient<'_, T>,
     gradient: &[T::Line],
 ) {
+    let WeightGradient { d_w, x, d_z, first_panel, start } = operands;
     let mut descended = nan_lines::<T>(d_w.len());
     for (i, line) in descended.iter_mut().enumerate() {
         line.as_mut_slice().fill(T::from_f64(i as f64));
     }
     let mut updated = descended.clone();
     let descent = FusedSgd { parameters: &mut descended, rate: T::from_f64(0.3) };
-    kernels.weight_gradient(&mut d_w, x, d_z, 0, start, Some(descent));
-    assert_eq!(bits::<T>(&d_w), bits::<T>(gradient), "a descent changes the gradient");
+    kernels.weight_gradient(WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, start }, Some(descent));
+    assert_eq!(bits::<T>(d_w), bits::<T>(gradient), "a descent changes the gradient");
     let update = Update { optimizer: Optimizer::sgd(0.3), step: 1, scale: 1.0, limit: f64::INFINITY };
-    kernels.update(&mut updated, &d_w, [&mut [], &mut [], &mut []], &update);
+    kernels.update(&mut updated, d_w, [&mut [], &mut [], &mut []], &update);
     assert_eq!(bits::<T>(&descended), bits::<T>(&updated), "a descent is another step");
 }
 
@@ -393,39 +418,40 @@ fn check_weight_gradient<T: Element>(numbers: Numbers, start: Beta, largest: usi
         let expected: Vec<Sum> = (0..(1 + m) * n)
             .map(|i| sum(before[i], (0..k).map(|row| (input(row, i / n), d_z[row * n + i % n]))))
             .collect();
-        let (rows, gradients) = (packed::<T>(&x, (k, m), f64::NAN), packed::<T>(&d_z, (k, n), 0.0));
+        let (rows, gradients) = (packed::<T>(&x, m, f64::NAN), packed::<T>(&d_z, n, 0.0));
         let mut same = SameBits::default();
         for (isa, kernels) in available::<T>() {
             let mut d_w = match start {
                 Beta::Zero => nan_lines::<T>((1 + m) * panels::<T>(n)),
-                Beta::One => packed::<T>(&before, (1 + m, n), 0.0),
+                Beta::One => packed::<T>(&before, n, 0.0),
             };
-            // As two partition would: the first panel, then the others.
+            // As two blocks of parameters: the first panel, then the others.
             let (one, others) = d_w.split_at_mut(1 + m);
             let (x, d_z) = (Panels::new(&rows, k, m), Panels::new(&gradients, k, n));
-            kernels.weight_gradient(one, x, d_z, 0, start, None);
-            kernels.weight_gradient(others, x, d_z, 1, start, None);
+            kernels.weight_gradient(WeightGradient { d_w: one, x, d_z, first_panel: 0, start }, None);
+            kernels.weight_gradient(WeightGradient { d_w: others, x, d_z, first_panel: 1, start }, None);
             for (i, &expected) in expected.iter().enumerate() {
-                let found = at::<T>(&d_w, 1 + m, (i / n, i % n));
-                assert_sum::<T>(found, expected, k, (isa, numbers), &mut tally);
+                let found = at::<T>(&d_w, 1 + m, Cell::of(i, n));
+                assert_sum::<T>(found, expected, SumCase { isa, numbers, k }, &mut tally);
                 nonzero += usize::from(found != 0.0);
             }
-            assert_padding_is_zero::<T>(&d_w, (1 + m, n));
+            assert_padding_is_zero::<T>(&d_w, 1 + m, n);
             tally.products += 1;
             same.check::<T>(isa, &d_w);
-            // One owner of all panels has the same bits.
+            // One block of all panels has the same bits.
             let mut whole = match start {
                 Beta::Zero => nan_lines::<T>((1 + m) * panels::<T>(n)),
-                Beta::One => packed::<T>(&before, (1 + m, n), 0.0),
+                Beta::One => packed::<T>(&before, n, 0.0),
             };
-            kernels.weight_gradient(&mut whole, x, d_z, 0, start, None);
+            kernels.weight_gradient(WeightGradient { d_w: &mut whole, x, d_z, first_panel: 0, start }, None);
             assert_eq!(bits::<T>(&whole), bits::<T>(&d_w), "{isa}: panels depend on their owner");
             let owned = (1 + m) * (n / T::LANES);
-            let d_w_before = match start {
+            let mut d_w_before = match start {
                 Beta::Zero => nan_lines::<T>(owned),
-                Beta::One => packed::<T>(&before, (1 + m, n), 0.0)[..owned].to_vec(),
+                Beta::One => packed::<T>(&before, n, 0.0)[..owned].to_vec(),
             };
-            assert_descends(kernels, d_w_before, (x, d_z), start, &d_w[..owned]);
+            let operands = WeightGradient { d_w: &mut d_w_before, x, d_z, first_panel: 0, start };
+            assert_descends(kernels, operands, &d_w[..owned]);
         }
     }
     assert!(nonzero > 100_000);
@@ -502,21 +528,27 @@ fn check_rectified<T: Element>() {
     // The last three have last panels of few columns.
     let shapes = [(1, 1, 1), (2, 3, 5), (7, 17, 4), (9, 33, 40), (13, 150, 300), (1, 300, 600)];
     for (m, n, k) in shapes.into_iter().chain([(17, 3, 70), (24, 33, 40), (40, 70, 100)]) {
-        let x = packed::<T>(&Numbers::Reals.draw(&mut random, m * k), (m, k), 0.0);
+        let x = packed::<T>(&Numbers::Reals.draw(&mut random, m * k), k, 0.0);
         let w = Numbers::Reals.draw(&mut random, n * k);
         let weights = parameters::<T>(&w, &Numbers::Reals.draw(&mut random, n));
         for (isa, kernels) in available::<T>() {
-            let run = |activation, sums: &mut [T::Line]| {
+            let run = |activation, pre_activation: &mut [T::Line]| {
                 let mut y = nan_lines::<T>(m * panels::<T>(n));
                 let to = PanelsMut::new(&mut y, m, n);
-                kernels.forward(to, Panels::new(&x, m, k), &weights, (activation, sums), Sweep::Backward);
+                kernels.forward(
+                    to,
+                    Panels::new(&x, m, k),
+                    &weights,
+                    Activated { activation, pre_activation },
+                    Sweep::Backward,
+                );
                 y
             };
             let plain = run(Activation::Identity, &mut []);
             let mut kept = nan_lines::<T>(plain.len());
             // In registers, and after the sums were kept.
             let of_both = [run(Activation::Relu, &mut []), run(Activation::Relu, &mut kept)];
-            for cell in (0..m * n).map(|i| (i / n, i % n)) {
+            for cell in (0..m * n).map(|i| Cell::of(i, n)) {
                 let sum = at::<T>(&plain, m, cell);
                 assert_eq!(at::<T>(&kept, m, cell).to_bits(), sum.to_bits(), "{isa}: kept at {cell:?}");
                 for y in &of_both {
@@ -548,24 +580,24 @@ fn check_nan_row<T: Element>() {
                 Activation::Sigmoid,
                 Activation::Tanh,
                 Activation::Relu,
-                Activation::LeakyRelu(0.01),
+                Activation::LeakyRelu { slope: 0.01 },
                 Activation::Softmax,
             ] {
                 let weights = parameters::<T>(&w, &b);
                 let [of_clean, of_poisoned] = [&clean, &poisoned].map(|x| {
-                    let x = packed::<T>(x, (m, k), f64::NAN);
+                    let x = packed::<T>(x, k, f64::NAN);
                     let mut y = nan_lines::<T>(m * panels::<T>(n));
                     kernels.forward(
                         PanelsMut::new(&mut y, m, n),
                         Panels::new(&x, m, k),
                         &weights,
-                        (activation, &mut []),
+                        Activated::alone(activation),
                         Sweep::Backward,
                     );
                     y
                 });
                 for i in 0..m * n {
-                    let cell = (i / n, i % n);
+                    let cell = Cell::of(i, n);
                     let [clean, found] = [&of_clean, &of_poisoned].map(|y| at::<T>(y, m, cell));
                     assert!(!clean.is_nan(), "{isa}, {activation:?}: a NaN out of nothing at {cell:?}");
                     if i / n == bad {
@@ -592,13 +624,13 @@ fn check_nan_gradient<T: Element>() {
         d_z[m / 2 * k..][..k].fill(f64::NAN);
         let w = Numbers::Reals.draw(&mut random, k * n);
         for (isa, kernels) in available::<T>() {
-            let (lines, weights) = (packed::<T>(&d_z, (m, k), 0.0), transposed::<T>(&w, k));
+            let (lines, weights) = (packed::<T>(&d_z, k, 0.0), transposed::<T>(&w, k));
             let mut d_x = nan_lines::<T>(m * panels::<T>(n));
             let to = PanelsMut::new(&mut d_x, m, n);
             kernels.backward_data(to, Panels::new(&lines, m, k), &weights, None, Sweep::Backward);
-            assert_padding_is_zero::<T>(&d_x, (m, n));
+            assert_padding_is_zero::<T>(&d_x, m, n);
             for i in 0..m * n {
-                let nan = at::<T>(&d_x, m, (i / n, i % n)).is_nan();
+                let nan = at::<T>(&d_x, m, Cell::of(i, n)).is_nan();
                 assert_eq!(nan, i / n == m / 2, "{isa}: row {} column {}", i / n, i % n);
             }
         }
@@ -619,20 +651,20 @@ fn check_company<T: Element>() {
     {
         let x = Numbers::Reals.draw(&mut random, most * k);
         let (w, b) = (Numbers::Reals.draw(&mut random, n * k), Numbers::Reals.draw(&mut random, n));
-        let (weights, transposed) = (parameters::<T>(&w, &b), transposed::<T>(&of_columns(&w, (n, k)), k));
+        let (weights, transposed) = (parameters::<T>(&w, &b), transposed::<T>(&of_columns(&w, n, k), k));
         let mut fused = Vec::new();
         for (isa, kernels) in available::<T>() {
             // Of some rows, forward and backward: the same product but for the biases.
             let product = |rows: core::ops::Range<usize>| -> Vec<u64> {
                 let m = rows.len();
-                let x = packed::<T>(&x[rows.start * k..rows.end * k], (m, k), f64::NAN);
+                let x = packed::<T>(&x[rows.start * k..rows.end * k], k, f64::NAN);
                 let (mut y, mut d) = (nan_lines::<T>(m * panels::<T>(n)), nan_lines::<T>(m * panels::<T>(n)));
                 let x = Panels::new(&x, m, k);
-                let identity: (_, &mut [_]) = (Activation::Identity, &mut []);
+                let identity = Activated::alone(Activation::Identity);
                 kernels.forward(PanelsMut::new(&mut y, m, n), x, &weights, identity, Sweep::Forward);
                 kernels.backward_data(PanelsMut::new(&mut d, m, n), x, &transposed, None, Sweep::Forward);
                 let cells = (0..m * n).flat_map(|i| [(&y, i), (&d, i)]);
-                cells.map(|(c, i)| at::<T>(c, m, (i / n, i % n)).to_bits()).collect()
+                cells.map(|(c, i)| at::<T>(c, m, Cell::of(i, n)).to_bits()).collect()
             };
             let alone: Vec<u64> = (0..most).flat_map(|row| product(row..row + 1)).collect();
             for rows in 1..=most {
@@ -646,8 +678,8 @@ fn check_company<T: Element>() {
     }
 }
 
-/// Gradients of up to 197 rows, in one call and in several that end after multiples of [`ACCUMULATOR_PERIOD`] rows: the same bits, and on
-/// AVX2 and AVX-512 too.
+/// Gradients of up to 197 rows, in one call and in several that end after multiples of [`ACCUMULATOR_PERIOD`]
+/// rows: the same bits, and on AVX2 and AVX-512 too.
 fn check_gradient_in_parts<T: Element>() {
     let mut random = Random(7);
     for (n, k) in [(17, 17), (18, 34), (33, 2), (1, 33), (2, 65), (49, 81), (5, 50), (40, 21)] {
@@ -657,21 +689,24 @@ fn check_gradient_in_parts<T: Element>() {
         for m in [20, 31, 32, 33, 50, 64, 95, most] {
             let mut fused = Vec::new();
             for (isa, kernels) in available::<T>() {
-                // Several micro_batches, of which all but the last have so many rows.
+                // Several micro-batches, of which all but the last have `rows` rows.
                 let gradient = |rows: usize| -> Vec<u64> {
                     let mut d_w = nan_lines::<T>((1 + k) * panels::<T>(n));
                     let mut start = Beta::Zero;
                     for first in (0..m).step_by(rows) {
                         let rows = rows.min(m - first);
                         let part = |values: &[f64], cols| {
-                            packed::<T>(&values[first * cols..][..rows * cols], (rows, cols), 0.0)
+                            packed::<T>(&values[first * cols..][..rows * cols], cols, 0.0)
                         };
                         let (x, d_z) = (part(&x, k), part(&d_z, n));
                         let (x, d_z) = (Panels::new(&x, rows, k), Panels::new(&d_z, rows, n));
-                        kernels.weight_gradient(&mut d_w, x, d_z, 0, start, None);
+                        kernels.weight_gradient(
+                            WeightGradient { d_w: &mut d_w, x, d_z, first_panel: 0, start },
+                            None,
+                        );
                         start = Beta::One;
                     }
-                    let cells = (0..(1 + k) * n).map(|i| at::<T>(&d_w, 1 + k, (i / n, i % n)).to_bits());
+                    let cells = (0..(1 + k) * n).map(|i| at::<T>(&d_w, 1 + k, Cell::of(i, n)).to_bits());
                     cells.collect()
                 };
                 let whole = gradient(m);
@@ -691,13 +726,13 @@ fn check_gradient_in_parts<T: Element>() {
 }
 
 #[test]
-fn a_gradient_has_the_same_bits_in_one_tile_and_in_several() {
+fn a_gradient_has_the_same_bits_in_one_micro_batch_and_in_several() {
     check_gradient_in_parts::<f32>();
     check_gradient_in_parts::<f64>();
 }
 
 /// `[cols, rows]` from `[rows, cols]`.
-fn of_columns(a: &[f64], (rows, cols): (usize, usize)) -> Vec<f64> {
+fn of_columns(a: &[f64], rows: usize, cols: usize) -> Vec<f64> {
     (0..cols).flat_map(|c| (0..rows).map(move |r| a[r * cols + c])).collect()
 }
 

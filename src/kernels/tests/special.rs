@@ -1,38 +1,41 @@
-//! Zeros, denormals, the ends of the range, infinities and NaN in every lane of every operation on layers: what kind of
-//! number comes out is what the reference says, on every instruction set, and neighbours are left alone.
+//! Zeros, denormals, the ends of the range, infinities and NaN in every lane of every operation on layers:
+//! what kind of number comes out is what the reference says, on every instruction set, and neighbours are
+//! left alone.
 
 use super::Kernels;
 use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, uses_dot_product};
 use crate::kernels::gemm::products::Sweep;
 use crate::kernels::gemm::register_tile::accumulators_of;
+use crate::kernels::gemm::weight_gradient::WeightGradient;
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::Activation;
-use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, Reduction};
-use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, Reduction, RowLosses};
+use crate::kernels::ops::optimizer::{Adam, MAX_MOMENTS, Optimizer, RmsProp, Sgd, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::available;
-use crate::kernels::tests::lanes::{Scalar, halved, mul_add};
+use crate::kernels::tests::table::Activated;
 use crate::reference;
 use crate::simd::isa::Isa;
 use crate::simd::scalar::Line;
+use crate::simd::tests::lanes::{Scalar, halved, mul_add};
 
 const ACTIVATIONS: [Activation; 15] = [
     Activation::Identity,
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Relu,
-    Activation::LeakyRelu(0.01),
-    Activation::Elu(1.0),
+    Activation::LeakyRelu { slope: 0.01 },
+    Activation::Elu { alpha: 1.0 },
     Activation::Selu,
     Activation::Gelu,
     Activation::GeluTanh,
     Activation::Silu,
     Activation::Softplus,
     Activation::HardSigmoid,
-    Activation::HardTanh(-1.0, 1.0),
+    Activation::HardTanh { min: -1.0, max: 1.0 },
     Activation::SquaredClippedRelu,
-    Activation::Sine(1.0),
+    Activation::Sine { frequency: 1.0 },
 ];
 
 /// What kind of number.
@@ -70,7 +73,7 @@ fn packed<T: Scalar>(values: &[T], cols: usize) -> Vec<T::Line> {
     lines
 }
 
-fn unpacked<T: Scalar>(kernels: &dyn Kernels<T>, lines: &[T::Line], (rows, cols): (usize, usize)) -> Vec<T> {
+fn unpacked<T: Scalar>(kernels: &dyn Kernels<T>, lines: &[T::Line], rows: usize, cols: usize) -> Vec<T> {
     let mut values = vec![T::ZERO; rows * cols];
     kernels.unpack(&mut values, Panels::new(lines, rows, cols));
     values
@@ -104,7 +107,7 @@ impl Fused {
 
 /// Sines of numbers so large that their neighbours are more than a circle away count as those of 0.
 fn is_past_circle<T: Scalar>(activation: Activation, x: T) -> bool {
-    matches!(activation, Activation::Sine(_)) && x.magnitude() == T::SPECIAL[7]
+    matches!(activation, Activation::Sine { .. }) && x.magnitude() == T::SPECIAL[7]
 }
 
 /// Every activation of slices of every length up to two lines, and of some more, wherever they start.
@@ -124,7 +127,7 @@ fn check_activations<T: Scalar>() -> usize {
                 assert!(is_past_circle || found == expected, "{activation:?} of {x} on {isa}: {found:?}");
             }
             fused.check(isa, bits(&alone));
-            // Past five lines some are computed abreast.
+            // Past five lines some are interleaved.
             for len in (1..=2 * T::LANES + 1).chain([5 * T::LANES + 3, 9 * T::LANES]) {
                 // From every element of a line on.
                 for shift in 0..16 {
@@ -153,14 +156,14 @@ fn check_activations<T: Scalar>() -> usize {
 /// What a slope tends to where its formula is an infinite number times 0.
 fn slope_far_out<T: Scalar>(activation: Activation, z: T) -> Option<f64> {
     let has_product = matches!(activation, Activation::Gelu | Activation::GeluTanh | Activation::Silu);
-    let exceeds_l2 = z.magnitude() >= T::SPECIAL[7];
-    (has_product && exceeds_l2).then(|| if z.is_negative() { 0.0 } else { 1.0 })
+    let is_large = z.magnitude() >= T::SPECIAL[7];
+    (has_product && is_large).then(|| if z.is_negative() { 0.0 } else { 1.0 })
 }
 
 /// Every derivative, of special sums times special gradients.
 fn check_derivatives<T: Scalar>() -> usize {
     let mut checked = 0;
-    // Six lines: some that are computed abreast, and others.
+    // Six lines: some that are interleaved, and others.
     let cols = 5 * T::LANES + 3;
     for activation in ACTIVATIONS {
         for shift in 0..144 {
@@ -185,7 +188,7 @@ fn check_derivatives<T: Scalar>() -> usize {
                 let mut lines = packed(&d, cols);
                 let to = PanelsMut::new(&mut lines, 1, cols);
                 kernels.output_gradient(to, Panels::new(&told_by, 1, cols), activation);
-                let found = unpacked(kernels, &lines, (1, cols));
+                let found = unpacked(kernels, &lines, 1, cols);
                 for i in 0..cols {
                     // Identity leaves gradients as they are.
                     let of =
@@ -209,7 +212,8 @@ fn activations_and_derivatives_of_special_values_are_of_the_right_kind() {
     println!("RESULT special_activations values={activations} derivatives={derivatives} different=0");
 }
 
-/// A layer's outputs are those of its activation over the sums of each row, which are kept where that is asked for.
+/// A layer's outputs are those of its activation over the sums of each row, which are kept where that is
+/// asked for.
 fn check_layers<T: Scalar>() -> usize {
     let mut checked = 0;
     let (m, k) = (3, T::LANES + 2);
@@ -224,8 +228,14 @@ fn check_layers<T: Scalar>() -> usize {
                 let mut lines = vec![[T::Line::ZERO; 2]; m * panels::<T>(n)].concat();
                 let (y, sums) = lines.split_at_mut(m * panels::<T>(n));
                 let to = PanelsMut::new(y, m, n);
-                kernels.forward(to, Panels::new(&of_x, m, k), &of_w, (activation, sums), Sweep::Forward);
-                (unpacked(kernels, y, (m, n)), unpacked(kernels, sums, (m, n)))
+                kernels.forward(
+                    to,
+                    Panels::new(&of_x, m, k),
+                    &of_w,
+                    Activated { activation, pre_activation: sums },
+                    Sweep::Forward,
+                );
+                (unpacked(kernels, y, m, n), unpacked(kernels, sums, m, n))
             };
             let (z, _) = apply(Activation::Identity);
             for activation in ACTIVATIONS.into_iter().chain([Activation::Softmax]) {
@@ -248,12 +258,12 @@ fn a_layer_is_its_activation_over_its_sums() {
 }
 
 /// `start + sum a b` in the order of the sum, as the instruction set rounds.
-fn chain<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
+fn plain_sum<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
     products.fold(start, |sum, (a, b)| mul_add(isa, a, b, sum))
 }
 
-/// The same in as many accumulators_of as there are lanes, which are added up by halves.
-fn along_lanes<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
+/// The same in as many accumulators as there are lanes, which are added up by halves.
+fn dot_product_sum<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T, T)>) -> T {
     let mut sums = vec![T::ZERO; T::LANES];
     for (i, (a, b)) in products.enumerate() {
         let sum = &mut sums[i % T::LANES];
@@ -262,19 +272,19 @@ fn along_lanes<T: Scalar>(isa: Isa, start: T, products: impl Iterator<Item = (T,
     start.sum(halved(&sums))
 }
 
-/// A special value in every place of an operand in turn: products have the bits of plain accumulators_of of numbers. The first of these
-/// last panels is computed as it lies, the other with its sums along the lanes.
+/// A special value in every place of an operand in turn: products have the bits of plain sums of numbers. The
+/// first of these last panels is computed by outer products, the other by dot products.
 fn check_products<T: Scalar>() -> usize {
     let (m, k) = (5, T::LANES + 2);
     let mut checked = 0;
-    for (cols, is_narrow) in [(3, false), (1, true)] {
-        assert_eq!(uses_dot_product::<T>(cols, k), is_narrow);
-        checked += check_product::<T>((m, T::LANES + cols, k));
+    for (cols, takes_dot_product) in [(3, false), (1, true)] {
+        assert_eq!(uses_dot_product::<T>(cols, k), takes_dot_product);
+        checked += check_product::<T>(m, T::LANES + cols, k);
     }
     checked
 }
 
-fn check_product<T: Scalar>((m, n, k): (usize, usize, usize)) -> usize {
+fn check_product<T: Scalar>(m: usize, n: usize, k: usize) -> usize {
     let mut checked = 0;
     let ordinary = |count: usize, step: usize| -> Vec<T> {
         (0..count).map(|i| T::from_f64(((i * step) % 17) as f64 / 8.0 - 1.0)).collect()
@@ -294,16 +304,19 @@ fn check_product<T: Scalar>((m, n, k): (usize, usize, usize)) -> usize {
                     to,
                     Panels::new(&of_x, m, k),
                     &of_w,
-                    (Activation::Identity, &mut []),
+                    Activated::alone(Activation::Identity),
                     Sweep::Backward,
                 );
-                let found = unpacked(kernels, &y, (m, n));
+                let found = unpacked(kernels, &y, m, n);
                 for (i, found) in found.iter().enumerate() {
                     let (r, c) = (i / n, i % n);
                     let products = (0..k).map(|l| (x[r * k + l], w[(1 + l) * n + c]));
-                    let is_narrow = c >= T::LANES && uses_dot_product::<T>(n - T::LANES, k);
-                    let expected =
-                        if is_narrow { along_lanes(isa, w[c], products) } else { chain(isa, w[c], products) };
+                    let takes_dot_product = c >= T::LANES && uses_dot_product::<T>(n - T::LANES, k);
+                    let expected = if takes_dot_product {
+                        dot_product_sum(isa, w[c], products)
+                    } else {
+                        plain_sum(isa, w[c], products)
+                    };
                     let what = format!("{special} at {place}, output {i} on {isa}");
                     assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
                     checked += 1;
@@ -334,13 +347,16 @@ fn check_gradients<T: Scalar>() -> usize {
                 let before = if start == Beta::Zero { T::SPECIAL[11] } else { special };
                 let mut d_w = packed(&vec![before; (1 + m) * n], n);
                 let (x_panels, d_panels) = (Panels::new(&of_x, k, m), Panels::new(&of_d, k, n));
-                kernels.weight_gradient(&mut d_w, x_panels, d_panels, 0, start, None);
-                let found = unpacked(kernels, &d_w, (1 + m, n));
+                kernels.weight_gradient(
+                    WeightGradient { d_w: &mut d_w, x: x_panels, d_z: d_panels, first_panel: 0, start },
+                    None,
+                );
+                let found = unpacked(kernels, &d_w, 1 + m, n);
                 for (i, found) in found.iter().enumerate() {
                     let (line, c) = (i / n, i % n);
                     let input = |r: usize| if line == 0 { T::from_f64(1.0) } else { x[r * m + line - 1] };
                     let from = if start == Beta::Zero { T::ZERO } else { before };
-                    let expected = chain(isa, from, (0..k).map(|r| (input(r), d_z[r * n + c])));
+                    let expected = plain_sum(isa, from, (0..k).map(|r| (input(r), d_z[r * n + c])));
                     let what = format!("{special} at {place}, gradient {i}, {start:?} on {isa}");
                     assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
                     checked += 1;
@@ -352,14 +368,15 @@ fn check_gradients<T: Scalar>() -> usize {
 }
 
 #[test]
-fn products_with_special_values_are_plain_chains_of_numbers() {
+fn products_with_special_values_are_plain_sums_of_numbers() {
     let products = check_products::<f32>() + check_products::<f64>();
     let gradients = check_gradients::<f32>() + check_gradients::<f64>();
     println!("RESULT special_products outputs={products} gradients={gradients} different=0");
 }
 
-/// [`chain`], but of every whole [`ACCUMULATOR_PERIOD`] steps each `count`th goes to the same one of `count` sums.
-fn chained<T: Scalar>(isa: Isa, count: usize, start: T, products: &[(T, T)]) -> T {
+/// [`plain_sum`], but of every whole [`ACCUMULATOR_PERIOD`] steps each `count`th goes to the same one of
+/// `count` sums.
+fn split_sum<T: Scalar>(isa: Isa, count: usize, start: T, products: &[(T, T)]) -> T {
     let (blocks, rest) = products.as_chunks::<ACCUMULATOR_PERIOD>();
     let sum = blocks.iter().fold(start, |start, block| {
         let mut sums = vec![T::ZERO; count];
@@ -369,11 +386,12 @@ fn chained<T: Scalar>(isa: Isa, count: usize, start: T, products: &[(T, T)]) -> 
         }
         halved(&sums)
     });
-    chain(isa, sum, rest.iter().copied())
+    plain_sum(isa, sum, rest.iter().copied())
 }
 
-/// Gradients of layers whose last panels have one to four inputs and outputs, of more rows than [`ACCUMULATOR_PERIOD`].
-fn check_chains<T: Scalar>(rows: usize) -> usize {
+/// Gradients of layers whose last panels have one to four inputs and outputs, of more rows than
+/// [`ACCUMULATOR_PERIOD`].
+fn check_split_sums<T: Scalar>(rows: usize) -> usize {
     let mut checked = 0;
     let numbers = |count: usize, step: usize| -> Vec<T> {
         (0..count).map(|i| T::from_f64((i * step % 1013) as f64 / 506.0 - 1.0)).collect()
@@ -386,8 +404,17 @@ fn check_chains<T: Scalar>(rows: usize) -> usize {
             for (isa, kernels) in available::<T>() {
                 let mut d_w = packed(&vec![T::from_f64(0.3); (1 + m) * n], n);
                 let (x_panels, d_panels) = (Panels::new(&of_x, rows, m), Panels::new(&of_d, rows, n));
-                kernels.weight_gradient(&mut d_w, x_panels, d_panels, 0, Beta::One, None);
-                for (i, found) in unpacked(kernels, &d_w, (1 + m, n)).iter().enumerate() {
+                kernels.weight_gradient(
+                    WeightGradient {
+                        d_w: &mut d_w,
+                        x: x_panels,
+                        d_z: d_panels,
+                        first_panel: 0,
+                        start: Beta::One,
+                    },
+                    None,
+                );
+                for (i, found) in unpacked(kernels, &d_w, 1 + m, n).iter().enumerate() {
                     let (line, c) = (i / n, i % n);
                     let input = |r: usize| if line == 0 { T::from_f64(1.0) } else { x[r * m + line - 1] };
                     let products: Vec<(T, T)> = (0..rows).map(|r| (input(r), d_z[r * n + c])).collect();
@@ -397,7 +424,7 @@ fn check_chains<T: Scalar>(rows: usize) -> usize {
                         _ if line > m - last_in => accumulators_of(last_in),
                         _ => 1,
                     };
-                    let expected = chained(isa, count, T::from_f64(0.3), &products);
+                    let expected = split_sum(isa, count, T::from_f64(0.3), &products);
                     let what = format!("{isa}: line {line}, output {c} of {m}-{n}, {rows} rows");
                     assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
                     checked += 1;
@@ -409,16 +436,16 @@ fn check_chains<T: Scalar>(rows: usize) -> usize {
 }
 
 #[test]
-fn gradients_are_plain_chains_of_numbers() {
-    let all = [32, 35, 64, 70].map(|rows| check_chains::<f32>(rows) + check_chains::<f64>(rows));
-    println!("RESULT accumulators_of gradients={} different=0", all.iter().sum::<usize>());
+fn gradients_are_plain_sums_of_numbers() {
+    let all = [32, 35, 64, 70].map(|rows| check_split_sums::<f32>(rows) + check_split_sums::<f64>(rows));
+    println!("RESULT accumulators gradients={} different=0", all.iter().sum::<usize>());
 }
 
 const LOSSES: [Loss; 5] = [
     Loss::SoftmaxCrossEntropy,
     Loss::MeanSquaredError,
     Loss::MeanAbsoluteError,
-    Loss::Huber(1.0),
+    Loss::Huber { delta: 1.0 },
     Loss::BinaryCrossEntropyWithLogits,
 ];
 
@@ -434,20 +461,20 @@ fn check_losses<T: Scalar>() -> usize {
             let mut t: Vec<T> = (0..rows * cols).map(|i| T::from_f64((i % 3) as f64 / 2.0)).collect();
             (y[cols + column], t[cols + column]) = (special, target);
             let (y_in_f64, t_in_f64) = (in_f64(&y), in_f64(&t));
-            let targets = Targets::Values(&t_in_f64[..]);
+            let targets = Targets::from(&t_in_f64[..]);
             let (value, gradient) = reference::loss(loss, Reduction::Sum, &y_in_f64, targets, cols);
             let mut fused = Fused::default();
             for (isa, kernels) in available::<T>() {
                 let outputs = packed(&y, cols);
                 let mut d = outputs.clone();
-                let objective = Objective { loss, scale: 1.0, targets: Targets::Values(&t), weights: None };
+                let objective = Objective { loss, scale: 1.0, targets: Targets::from(&t) };
                 let mut losses = [f64::NAN; 3];
-                let to = (PanelsMut::new(&mut d, rows, cols), &mut losses[..]);
+                let to = RowLosses { d_y: PanelsMut::new(&mut d, rows, cols), losses: &mut losses[..] };
                 kernels.loss(to, Panels::new(&outputs, rows, cols), &objective, &classes);
                 let found: f64 = losses.iter().sum();
                 let what = format!("{loss:?} of {special} against {target} in column {column} on {isa}");
                 assert_eq!(class::<T>(found), class::<T>(value), "{what}: {found}, not {value}");
-                let d = unpacked(kernels, &d, (rows, cols));
+                let d = unpacked(kernels, &d, rows, cols);
                 for (i, (&found, &expected)) in d.iter().zip(&gradient).enumerate() {
                     let same = class::<T>(found.to_f64()) == gradient_class::<T>(expected);
                     assert!(same, "{what}: gradient {i} is {found}, not {expected}");
@@ -488,10 +515,10 @@ fn updated<T: Scalar>(kernels: &dyn Kernels<T>, optimizer: Optimizer, special: O
 fn check_updates<T: Scalar>() -> usize {
     let optimizers = [
         Optimizer::sgd(0.1),
-        Optimizer::sgd(0.1).momentum(0.9).nesterov(),
-        Optimizer::adam(0.1).amsgrad(),
+        Sgd::new(0.1).momentum(0.9).nesterov(true).into(),
+        Adam::new(0.1).amsgrad(true).into(),
         Optimizer::adamw(0.1),
-        Optimizer::rms_prop(0.1).momentum(0.9).centered(),
+        RmsProp::new(0.1).momentum(0.9).centered(true).into(),
         Optimizer::adagrad(0.1),
     ];
     let mut checked = 0;
@@ -513,7 +540,8 @@ fn check_updates<T: Scalar>() -> usize {
                 checked += T::LANES;
             }
             assert!(special.bits() != u64::MAX || in_first.bits() == u64::MAX, "{optimizer:?} hides a NaN");
-            // Where a product is rounded apart it overflows, though what it is subtracted from is infinite already.
+            // Where a product is rounded apart it overflows, though what it is subtracted from is infinite
+            // already.
             if isa != Isa::Portable || special.magnitude() != T::SPECIAL[7] {
                 classes.push(class::<T>(in_first.to_f64()));
             }
@@ -553,8 +581,8 @@ fn check_rows<T: Scalar>() -> usize {
                 let mut statistics = vec![T::Line::ZERO; 2 * rows];
                 let to = PanelsMut::new(&mut lines, rows, cols);
                 let from = Panels::new(&inputs, rows, cols);
-                kernels.norm_forward(to, from, &parameters, &mut statistics, (activation, &mut []));
-                unpacked(kernels, &lines, (rows, cols))
+                kernels.norm_forward(to, from, &parameters, &mut statistics, Activated::alone(activation));
+                unpacked(kernels, &lines, rows, cols)
             };
             let mut lines = x.clone();
             lines.chunks_mut(cols).for_each(|row| kernels.activate(row, Activation::Softmax));

@@ -1,4 +1,4 @@
-//! How fast the products run, beside the fastest that any loop of fused multiply-adds can.
+//! Rates of the products, beside the peak of any loop of fused multiply-adds.
 //!
 //! `cargo test --release --lib speed -- --ignored --nocapture`, on a quiet machine. Rates are in GFLOP/s.
 
@@ -13,10 +13,12 @@ use crate::engine::plan::{MicroBatchRows, Plan};
 use crate::kernels::gemm::blocking::{PREFETCH_DISTANCE, splits_accumulators};
 use crate::kernels::gemm::products::Sweep;
 use crate::kernels::gemm::register_tile::L2_PANELS;
+use crate::kernels::gemm::weight_gradient::WeightGradient;
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::matrix::transpose::{parameter_lines, transposed_lines};
 use crate::kernels::ops::activation::{Activation, activate};
+use crate::kernels::tests::table::Activated;
 use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
 use crate::simd::lanes::LineOf;
@@ -38,7 +40,8 @@ fn seconds(mut f: impl FnMut()) -> f64 {
     (0..15).map(run).fold(Duration::MAX, Duration::min).as_secs_f64()
 }
 
-/// Operations per second of a loop that does nothing but multiply and add in registers, on each instruction set or one alone.
+/// Operations per second of a loop that does nothing but multiply and add in registers, on each instruction
+/// set or one alone.
 #[derive(Default)]
 struct Peak {
     only: Option<Isa>,
@@ -99,8 +102,9 @@ fn lines<T: Element>(count: usize) -> Vec<T::Line> {
     lines
 }
 
-/// Rates of the three products of a layer, batch `m`, `k` inputs, `n` outputs, in the tiles that a step on one thread has.
-fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize)) -> [f64; 3] {
+/// Rates of the three products of a layer, batch `m`, `k` inputs, `n` outputs, in the micro-batches that a
+/// step on one thread has.
+fn rates<T: Element>(kernels: &dyn Kernels<T>, m: usize, n: usize, k: usize) -> [f64; 3] {
     let lines_of_layer = parameter_lines::<T>(k, n).unwrap();
     let rows =
         MicroBatchRows::choose::<T>(m, n * k, lines_of_layer, splits_accumulators::<T>(k, n), Some(1)).most;
@@ -117,7 +121,7 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
                 y,
                 Panels::new(x, rows, k),
                 &weights,
-                (Activation::Identity, &mut []),
+                Activated::alone(Activation::Identity),
                 Sweep::Forward,
             );
         }
@@ -137,7 +141,8 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, (m, n, k): (usize, usize, usize))
             let mut start = Beta::Zero;
             for (x, y) in x.iter().zip(&y) {
                 let (x, d_z) = (Panels::new(x, rows, k), Panels::new(y, rows, n));
-                kernels.weight_gradient(owned, x, d_z, first, start, None);
+                kernels
+                    .weight_gradient(WeightGradient { d_w: owned, x, d_z, first_panel: first, start }, None);
                 start = Beta::One;
             }
             first += count;
@@ -170,16 +175,16 @@ fn speed_of_f64_products() {
 fn print_rates<T: Element>(n: usize, peaks: &Peak) {
     for (isa, kernels) in available::<T>() {
         let peak = peaks.rates.iter().find(|(other, _)| *other == isa).unwrap().1;
-        let rates = rates::<T>(kernels, (n.max(64).next_multiple_of(64), n, n));
+        let rates = rates::<T>(kernels, n.max(64).next_multiple_of(64), n, n);
         let [y, d_x, d_w] = rates.map(|rate| format!("{:6.1} {:4.0} %", rate / 1e9, 100.0 * rate / peak));
         println!("{n:5}, {isa}: forward {y}, backward {d_x}, gradient {d_w} of {:.1}", peak / 1e9);
     }
 }
 
-/// What holds a kernel up: the latency of two sigmoids of which one waits for the other, as in one row through two layers,
-/// functions that do not wait, lanes added up, and a pass over as many weights as a network has, always in one order and in
-/// turns from either end. No pass over a network is as fast as the latter where weights are beyond L2, for each layer waits
-/// for the one before.
+/// Limits of a kernel: the latency of two sigmoids of which one waits for the other, as in one row through
+/// two layers, functions that do not wait, lanes added up, and a pass over as many weights as a network has,
+/// always in one order and alternately from either end. No pass over a network is as fast as the latter where
+/// weights are beyond L2, for each layer waits for the one before.
 struct Limits;
 
 impl Check<f32> for Limits {
@@ -227,7 +232,7 @@ fn reading_of_weights<L: Lanes<Element = f32>>(l: L, isa: Isa) {
         let all = black_box(lines::<f32>(weights));
         let forth = seconds(|| _ = black_box(read(l, black_box(&all[..]).chunks_exact(4))));
         let mut order = Sweep::Forward;
-        let in_turns = seconds(|| {
+        let alternately = seconds(|| {
             let chunks = black_box(&all[..]).chunks_exact(4);
             black_box(match order {
                 Sweep::Forward => read(l, chunks),
@@ -247,16 +252,17 @@ fn reading_of_weights<L: Lanes<Element = f32>>(l: L, isa: Isa) {
         };
         let (of_eight, of_four) = (by_panels(read_panels::<L, 8>), by_panels(read_panels::<L, L2_PANELS>));
         let of_two = by_panels(read_panels::<L, 2>);
-        let [forth, in_turns, of_eight, of_four, of_two] =
-            [forth, in_turns, of_eight, of_four, of_two].map(|time| format!("{:.1} us", time * 1e6));
+        let [forth, alternately, of_eight, of_four, of_two] =
+            [forth, alternately, of_eight, of_four, of_two].map(|time| format!("{:.1} us", time * 1e6));
         println!(
-            "{isa}: the weights of {layers:?} read in {forth}, from either end {in_turns}, eight panels at a time \
-             {of_eight}, four {of_four}, two {of_two}"
+            "{isa}: the weights of {layers:?} read in {forth}, from either end {alternately}, eight panels \
+             at a time {of_eight}, four {of_four}, two {of_two}"
         );
     }
 }
 
-/// Nanoseconds of 16 exponentials one by one, and by `wide`, with the instructions that the tests are compiled for, as in
+/// Nanoseconds of 16 exponentials one by one, and by `wide`, with the instructions that the tests are
+/// compiled for, as in
 /// [`of_lines`].
 fn exponentials_of_others() -> [f64; 2] {
     let (from, mut to) = (black_box(lines::<f32>(128)), lines::<f32>(128));
@@ -291,8 +297,8 @@ fn of_lines<L: Lanes<Element = f32>>(l: L, function: impl Fn(L, L::Vector) -> L:
     all / 128.0 * 1e9
 }
 
-/// The same of an activation as a layer computes it, in place, some lines abreast, over 8 KiB. Its operand is renewed now and
-/// then, lest it fade away.
+/// The same of an activation as a layer computes it, in place, some lines interleaved, over 8 KiB. Its
+/// operand is renewed now and then, lest it fade away.
 fn of_a_layer<L: Lanes<Element = f32>>(l: L, activation: Activation) -> f64 {
     const TIMES: usize = 12;
     let (from, mut to) = (black_box(lines::<f32>(128)), lines::<f32>(128));
@@ -310,8 +316,8 @@ fn of_a_layer<L: Lanes<Element = f32>>(l: L, activation: Activation) -> f64 {
     all / (128 * TIMES) as f64 * 1e9
 }
 
-/// The lanes of each line added up, four lines at a time, again and again: what a column of a last panel takes at least beside its
-/// multiply-adds.
+/// The lanes of each line added up, four lines at a time, again and again: what a column of a last panel
+/// takes at least beside its multiply-adds.
 fn added_up<L: Lanes<Element = f32>>(l: L, lines: &[LineOf<L>], times: usize) -> [LineOf<L>; 4] {
     let mut kept = [filled::<f32>(0.0); 4];
     l.vectorize(
@@ -351,8 +357,9 @@ fn read<'a, L: Lanes<Element = f32>>(l: L, chunks: impl Iterator<Item = &'a [Lin
     kept
 }
 
-/// The sum of the lines of a layer's whole blocks of `STREAMS` panels, line by line, with those asked for that come
-/// [`PREFETCH_DISTANCE`] lines later: with AVX-512 a row reads far weights so, [`L2_PANELS`] at a time.
+/// The sum of the lines of a layer's whole blocks of `STREAMS` panels, line by line, each prefetched
+/// [`PREFETCH_DISTANCE`] lines before: so a row reads weights that exceed L2 with AVX-512, [`L2_PANELS`] at a
+/// time.
 fn read_panels<L: Lanes<Element = f32>, const STREAMS: usize>(
     l: L,
     weights: &[LineOf<L>],
@@ -384,7 +391,7 @@ fn speed_limits() {
     on_every_isa!(f32, Limits => _limits);
 }
 
-/// The buffers of a dense network, and of a batch in tiles.
+/// The buffers of a dense network, and of a batch in micro-batches.
 struct Step {
     sizes: Vec<usize>,
     rows: usize,
@@ -394,17 +401,17 @@ struct Step {
     gradients: Vec<Vec<Line32>>,
     tiles: Vec<MicroBatch>,
     order: Sweep,
-    /// Most panels of a gradient that one thread owns grain.
+    /// Maximum panels of a gradient that one thread owns.
     most_owned: Vec<usize>,
 }
 
 type Line32 = <f32 as Scalar>::Line;
 
-/// The rows of a tile as they come in, and each layer's outputs; and the gradients of them.
+/// The rows of a micro-batch as they come in, and each layer's outputs; and the gradients of them.
 type MicroBatch = [Vec<Vec<Line32>>; 2];
 
 impl Step {
-    /// Cut into tiles as so many threads do, of at most `batch` rows.
+    /// Cut into micro-batches as `threads` threads do, of at most `max_batch` rows.
     fn new(sizes: &[usize], max_batch: usize, batch: usize, threads: usize) -> Self {
         let of_layers = |count: fn(usize, usize) -> Option<usize>| -> Vec<Vec<Line32>> {
             sizes.windows(2).map(|ends| lines::<f32>(count(ends[0], ends[1]).unwrap())).collect()
@@ -457,7 +464,7 @@ impl Step {
         for l in 0..layers {
             let (x, y) = y.split_at_mut(l + 1);
             let to = PanelsMut::new(&mut y[0], rows, sizes[l + 1]);
-            let identity: (_, &mut [_]) = (Activation::Identity, &mut []);
+            let identity = Activated::alone(Activation::Identity);
             kernels.forward(to, Panels::new(&x[l], rows, sizes[l]), &self.weights[l], identity, self.order);
         }
         for l in (1..layers).rev() {
@@ -491,7 +498,10 @@ impl Step {
         for [y, d] in tiles {
             let x = Panels::new(&y[owned.layer], self.rows, self.sizes[owned.layer]);
             let d_z = Panels::new(&d[owned.layer + 1], self.rows, self.sizes[owned.layer + 1]);
-            kernels.weight_gradient(owned.lines, x, d_z, owned.first, start, None);
+            kernels.weight_gradient(
+                WeightGradient { d_w: owned.lines, x, d_z, first_panel: owned.first, start },
+                None,
+            );
             start = Beta::One;
         }
     }
@@ -522,7 +532,7 @@ impl<P: Send> Divide for Pieces<'_, P> {
     }
 }
 
-/// Operations per second of a loop in registers on each of so many threads at the same time, all grain.
+/// Operations per second of a loop in registers on each of `threads` threads at the same time.
 fn peak_of_threads(isa: Isa, threads: usize) -> f64 {
     let all_are_there = std::sync::Barrier::new(threads);
     let one = || {
@@ -536,8 +546,9 @@ fn peak_of_threads(isa: Isa, threads: usize) -> f64 {
     })
 }
 
-/// The share of the peak that a step would have if it were its products alone. On one thread no step of such products has more;
-/// on all of them, where rows and parameters are shared out, none has more than now and then.
+/// The share of the peak that a step would have if it were its products alone. On one thread no step of such
+/// products has more; on all of them, where rows and parameters are shared out, none has more than now and
+/// then.
 #[test]
 #[ignore = "a measurement: needs a quiet machine"]
 fn speed_of_steps() {
@@ -561,17 +572,18 @@ fn speed_of_steps() {
             }
             let parallelism = if threads > 1 { Parallelism::Auto } else { Parallelism::Serial };
             let pool = Threads::new(parallelism).unwrap();
-            // In turns, for the clock moves with what else the machine does.
-            let turn = |_| {
+            // Alternately, for the clock moves with what else the machine does.
+            let run = |_| {
                 let rate =
                     step.flop() / pool.enter(usize::MAX, |split| seconds(|| step.products(kernels, split)));
                 rate / peak_of_threads(isa, threads)
             };
-            let mut shares: Vec<f64> = (0..7).map(turn).collect();
+            let mut shares: Vec<f64> = (0..7).map(run).collect();
             shares.sort_by(f64::total_cmp);
             let [least, median, most] = [0, 3, 6].map(|i| 100.0 * shares[i]);
             println!(
-                "{name}, {isa}, {threads} threads: products alone {median:.1} % of the peak ({least:.1} to {most:.1})"
+                "{name}, {isa}, {threads} threads: products alone {median:.1} % of the peak ({least:.1} to \
+                 {most:.1})"
             );
         }
     }

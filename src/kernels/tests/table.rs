@@ -1,4 +1,5 @@
-//! The kernels of an instruction set behind a table.
+//! The kernels of an instruction set as a trait object, so that tests go through all instruction sets in a
+//! loop.
 
 use crate::kernels::gemm::products::{self, Dense, DenseBackward, Sweep};
 use crate::kernels::gemm::weight_gradient::{self, FusedSgd, WeightGradient};
@@ -19,7 +20,28 @@ use crate::simd::scalar::{Element, Family};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{avx2::Avx2, avx512::Avx512};
 
-/// The operations of one instruction set behind a table, so that tests go through all instruction sets in a loop.
+/// An activation, and the buffer of its pre-activations, empty if they are not kept.
+pub(super) struct Activated<'a, T: Element> {
+    pub(super) activation: Activation,
+    pub(super) pre_activation: &'a mut [T::Line],
+}
+
+impl<T: Element> Activated<'_, T> {
+    /// Without a buffer.
+    pub(super) fn alone(activation: Activation) -> Self {
+        Self { activation, pre_activation: &mut [] }
+    }
+}
+
+/// Operands of both gradients of a layer norm.
+#[derive(Clone, Copy)]
+pub(super) struct NormOperands<'a, T: Element> {
+    pub(super) x: Panels<'a, T>,
+    pub(super) d_z: Panels<'a, T>,
+    pub(super) statistics: &'a [T::Line],
+}
+
+/// The operations of one instruction set.
 pub(super) trait Kernels<T: Element>: Send + Sync {
     fn pack(&self, to: PanelsMut<'_, T>, from: &[T]);
     fn unpack(&self, to: &mut [T], from: Panels<'_, T>);
@@ -30,55 +52,45 @@ pub(super) trait Kernels<T: Element>: Send + Sync {
         y: PanelsMut<'_, T>,
         x: Panels<'_, T>,
         weights: &[T::Line],
-        activation_and_sums: (Activation, &mut [T::Line]),
-        order: Sweep,
+        activated: Activated<'_, T>,
+        sweep: Sweep,
     );
     fn backward_data(
         &self,
         d_x: PanelsMut<'_, T>,
         d_z: Panels<'_, T>,
         transposed: &[T::Line],
-        below: Option<(Panels<'_, T>, Activation)>,
-        order: Sweep,
+        below: Option<Derivative<'_, T>>,
+        sweep: Sweep,
     );
-    fn weight_gradient(
-        &self,
-        d_w: &mut [T::Line],
-        x: Panels<'_, T>,
-        d_z: Panels<'_, T>,
-        first: usize,
-        start: Beta,
-        descent: Option<FusedSgd<'_, T>>,
-    );
+    fn weight_gradient(&self, gradient: WeightGradient<'_, T>, descent: Option<FusedSgd<'_, T>>);
     fn norm_forward(
         &self,
         y: PanelsMut<'_, T>,
         x: Panels<'_, T>,
         weights: &[T::Line],
         statistics: &mut [T::Line],
-        activation_and_sums: (Activation, &mut [T::Line]),
+        activated: Activated<'_, T>,
     );
     fn norm_backward_data(
         &self,
         d_x: PanelsMut<'_, T>,
-        x_and_d_z: (Panels<'_, T>, Panels<'_, T>),
+        operands: NormOperands<'_, T>,
         weights: &[T::Line],
-        statistics: &[T::Line],
-        below: Option<(Panels<'_, T>, Activation)>,
+        below: Option<Derivative<'_, T>>,
     );
     fn norm_weight_gradient(
         &self,
         d_w: &mut [T::Line],
-        x_and_d_z: (Panels<'_, T>, Panels<'_, T>),
-        statistics: &[T::Line],
-        first: usize,
+        operands: NormOperands<'_, T>,
+        first_panel: usize,
         start: Beta,
     );
     fn dropout(&self, y: PanelsMut<'_, T>, mask: Mask);
     fn output_gradient(&self, d: PanelsMut<'_, T>, y: Panels<'_, T>, activation: Activation);
     fn loss(
         &self,
-        d_and_losses: (PanelsMut<'_, T>, &mut [f64]),
+        to: RowLosses<'_, T>,
         y: Panels<'_, T>,
         objective: &Objective<'_, T>,
         classes: &ClassWeights<T>,
@@ -117,10 +129,11 @@ impl<L: Lanes> Kernels<L::Element> for L {
         y: PanelsMut<'_, L::Element>,
         x: Panels<'_, L::Element>,
         weights: &[LineOf<L>],
-        (activation, pre_activation): (Activation, &mut [LineOf<L>]),
-        order: Sweep,
+        activated: Activated<'_, L::Element>,
+        sweep: Sweep,
     ) {
-        products::forward(*self, Dense { y, pre_activation, x, weights, activation }, order);
+        let Activated { activation, pre_activation } = activated;
+        products::forward(*self, Dense { y, pre_activation, x, weights, activation }, sweep);
     }
 
     fn backward_data(
@@ -128,23 +141,17 @@ impl<L: Lanes> Kernels<L::Element> for L {
         d_x: PanelsMut<'_, L::Element>,
         d_z: Panels<'_, L::Element>,
         transposed: &[LineOf<L>],
-        below: Option<(Panels<'_, L::Element>, Activation)>,
-        order: Sweep,
+        below: Option<Derivative<'_, L::Element>>,
+        sweep: Sweep,
     ) {
-        let below = below.map(|(from, activation)| Derivative { from, activation });
-        products::backward_data(*self, DenseBackward { d_x, d_z, transposed, below }, order);
+        products::backward_data(*self, DenseBackward { d_x, d_z, transposed, below }, sweep);
     }
 
     fn weight_gradient(
         &self,
-        d_w: &mut [LineOf<L>],
-        x: Panels<'_, L::Element>,
-        d_z: Panels<'_, L::Element>,
-        first_panel: usize,
-        start: Beta,
+        gradient: WeightGradient<'_, L::Element>,
         descent: Option<FusedSgd<'_, L::Element>>,
     ) {
-        let gradient = WeightGradient { d_w, x, d_z, first_panel, start };
         weight_gradient::weight_gradient(*self, gradient, descent);
     }
 
@@ -163,8 +170,9 @@ impl<L: Lanes> Kernels<L::Element> for L {
         x: Panels<'_, L::Element>,
         weights: &[LineOf<L>],
         statistics: &mut [LineOf<L>],
-        (activation, pre_activation): (Activation, &mut [LineOf<L>]),
+        activated: Activated<'_, L::Element>,
     ) {
+        let Activated { activation, pre_activation } = activated;
         let norm = LayerNorm { y, pre_activation, x, weights, statistics, epsilon: 1e-5, activation };
         layer_norm::forward(*self, norm);
     }
@@ -172,23 +180,22 @@ impl<L: Lanes> Kernels<L::Element> for L {
     fn norm_backward_data(
         &self,
         d_x: PanelsMut<'_, L::Element>,
-        (x, d_z): (Panels<'_, L::Element>, Panels<'_, L::Element>),
+        operands: NormOperands<'_, L::Element>,
         weights: &[LineOf<L>],
-        statistics: &[LineOf<L>],
-        below: Option<(Panels<'_, L::Element>, Activation)>,
+        below: Option<Derivative<'_, L::Element>>,
     ) {
-        let below = below.map(|(from, activation)| Derivative { from, activation });
+        let NormOperands { x, d_z, statistics } = operands;
         layer_norm::backward_data(*self, LayerNormBackward { d_x, x, d_z, weights, statistics, below });
     }
 
     fn norm_weight_gradient(
         &self,
         d_w: &mut [LineOf<L>],
-        (x, d_z): (Panels<'_, L::Element>, Panels<'_, L::Element>),
-        statistics: &[LineOf<L>],
+        operands: NormOperands<'_, L::Element>,
         first_panel: usize,
         start: Beta,
     ) {
+        let NormOperands { x, d_z, statistics } = operands;
         let gradient = LayerNormGradient { d_w, x, d_z, statistics, first_panel, start };
         layer_norm::weight_gradient(*self, gradient);
     }
@@ -199,12 +206,12 @@ impl<L: Lanes> Kernels<L::Element> for L {
 
     fn loss(
         &self,
-        (d_y, losses): (PanelsMut<'_, L::Element>, &mut [f64]),
+        to: RowLosses<'_, L::Element>,
         y: Panels<'_, L::Element>,
         objective: &Objective<'_, L::Element>,
         classes: &ClassWeights<L::Element>,
     ) {
-        loss::evaluate(*self, RowLosses { d_y, losses }, y, objective, classes);
+        loss::evaluate(*self, to, y, objective, classes);
     }
 
     fn scale(&self, x: PanelsMut<'_, L::Element>, means: Option<&[LineOf<L>]>, deviations: &[LineOf<L>]) {

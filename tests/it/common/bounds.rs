@@ -182,16 +182,16 @@ fn shape(activation: Activation) -> Shape {
         Activation::Sigmoid => of(0.25, 1.0, true, &[]),
         Activation::Tanh => of(1.0, 2.0, true, &[]),
         Activation::Relu => of(1.0, 0.0, true, &[(0.0, 1.0)]),
-        Activation::LeakyRelu(slope) => of(1.0, 0.0, true, &[(0.0, 1.0 - slope)]),
-        Activation::Elu(alpha) => of(1.0, 1.0, true, &[(0.0, 1.0 - alpha)]),
+        Activation::LeakyRelu { slope } => of(1.0, 0.0, true, &[(0.0, 1.0 - slope)]),
+        Activation::Elu { alpha } => of(1.0, 1.0, true, &[(0.0, 1.0 - alpha)]),
         Activation::Selu => of(1.76, 1.0, true, &[(0.0, 0.71)]),
         Activation::Gelu | Activation::GeluTanh => of(1.13, 1.0, false, &[]),
         Activation::Silu => of(1.1, 0.5, false, &[]),
         Activation::Softplus => of(1.0, 1.0, true, &[]),
         Activation::HardSigmoid => of(1.0 / 6.0, 0.0, true, &[(-3.0, 1.0 / 6.0), (3.0, 1.0 / 6.0)]),
-        Activation::HardTanh(low, high) => of(1.0, 0.0, true, &[(low, 1.0), (high, 1.0)]),
+        Activation::HardTanh { min, max } => of(1.0, 0.0, true, &[(min, 1.0), (max, 1.0)]),
         Activation::SquaredClippedRelu => of(2.0, 2.0, false, &[(1.0, 2.0)]),
-        Activation::Sine(frequency) => of(frequency, frequency * frequency, false, &[]),
+        Activation::Sine { frequency } => of(frequency, frequency * frequency, false, &[]),
         other => unreachable!("{other:?} is not among the random ones"),
     }
 }
@@ -206,7 +206,7 @@ fn activate(activation: Activation, z: &Bounded, cols: usize) -> Bounded {
     let own = |i: usize| match activation {
         // Without fused multiply-adds the exponent of the density is off by its units.
         Activation::Gelu | Activation::GeluTanh => (16.0 + 4.0 * z.exact[i].powi(2)) * exact[i].abs(),
-        Activation::Sine(frequency) => 16.0 + 2.0 * frequency * z.most(i),
+        Activation::Sine { frequency } => 16.0 + 2.0 * frequency * z.most(i),
         Activation::HardSigmoid => 2.0,
         _ => 16.0 * exact[i].abs(),
     };
@@ -299,7 +299,7 @@ fn loss_gradient(case: &Case, given: &Bounded) -> Bounded {
                     4.0 * U
                 }
             }
-            Loss::Huber(_) => e + rounding + 4.0 * U,
+            Loss::Huber { .. } => e + rounding + 4.0 * U,
             Loss::BinaryCrossEntropyWithLogits => 0.25 * e + 16.0 * U * (1.0 + t.abs()),
             _ => {
                 let total =
@@ -330,6 +330,7 @@ fn scale(case: &Case) -> f64 {
         Reduction::Sum => 1.0,
         Reduction::Mean if terms == 0.0 => 0.0,
         Reduction::Mean => 1.0 / terms,
+        other => panic!("no bound of {other:?}"),
     }
 }
 

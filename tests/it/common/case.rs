@@ -10,23 +10,23 @@ pub const HIDDEN: [Activation; 15] = [
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Relu,
-    Activation::LeakyRelu(0.1),
-    Activation::Elu(0.7),
+    Activation::LeakyRelu { slope: 0.1 },
+    Activation::Elu { alpha: 0.7 },
     Activation::Selu,
     Activation::Gelu,
     Activation::GeluTanh,
     Activation::Silu,
     Activation::Softplus,
     Activation::HardSigmoid,
-    Activation::HardTanh(-0.6, 1.5),
+    Activation::HardTanh { min: -0.6, max: 1.5 },
     Activation::SquaredClippedRelu,
-    Activation::Sine(2.0),
+    Activation::Sine { frequency: 2.0 },
 ];
 
 pub const LOSSES: [Loss; 6] = [
     Loss::MeanSquaredError,
     Loss::MeanAbsoluteError,
-    Loss::Huber(0.3),
+    Loss::Huber { delta: 0.3 },
     Loss::BinaryCrossEntropyWithLogits,
     Loss::SoftmaxCrossEntropy,
     Loss::SoftmaxCrossEntropy,
@@ -37,7 +37,7 @@ pub fn has_kinks(activation: Activation) -> bool {
     use Activation::{Elu, HardSigmoid, HardTanh, LeakyRelu, Relu, Selu, SquaredClippedRelu};
     matches!(
         activation,
-        Relu | LeakyRelu(_) | Elu(_) | Selu | HardSigmoid | HardTanh(..) | SquaredClippedRelu
+        Relu | LeakyRelu { .. } | Elu { .. } | Selu | HardSigmoid | HardTanh { .. } | SquaredClippedRelu
     )
 }
 
@@ -169,21 +169,22 @@ impl Case {
     }
 
     pub fn targets(&self) -> Targets<'_, f64> {
-        if self.use_classes { (&self.classes).into() } else { (&self.values).into() }
+        let targets: Targets<'_, f64> =
+            if self.use_classes { (&self.classes).into() } else { (&self.values).into() };
+        match &self.weights {
+            Some(weights) => targets.weights(weights),
+            None => targets,
+        }
     }
 
     /// The loss and, in the trainer, its gradient.
     pub fn compute_gradients(&self, trainer: &mut Trainer<f64>) -> f64 {
-        match &self.weights {
-            Some(weights) => trainer.compute_gradients_weighted(&self.x, self.targets(), weights).unwrap(),
-            None => trainer.compute_gradients(&self.x, self.targets()).unwrap(),
-        }
+        trainer.compute_gradients(&self.x, self.targets()).unwrap()
     }
 
     /// What the reference is to make small.
     pub fn objective(&self) -> reference::Objective<'_> {
         let weights = reference::Weights {
-            samples: self.weights.as_deref(),
             classes: self.class_weights.as_deref(),
             label_smoothing: self.label_smoothing,
         };

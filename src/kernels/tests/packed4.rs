@@ -1,7 +1,7 @@
-//! BatchRange in quads against plain loops: the moves bit for bit, the sums of integers exactly, with NaN in every lane that
-//! should not count.
+//! Rows in groups of four lanes against plain loops: the moves bit for bit, the sums of integers exactly,
+//! with NaN in every lane that should not count.
 
-use crate::kernels::gemm::packed4;
+use crate::kernels::gemm::packed4::{self, Packed4};
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::loss;
@@ -29,8 +29,8 @@ fn not_numbers<T: Element>(lines: usize) -> Vec<T::Line> {
     lines
 }
 
-/// `[rows, cols]` in quads, NaN elsewhere.
-fn in_quads<T: Element>(values: &[T], (rows, cols): (usize, usize)) -> Vec<T::Line> {
+/// `[rows, cols]` packed, NaN elsewhere.
+fn packed<T: Element>(values: &[T], rows: usize, cols: usize) -> Vec<T::Line> {
     let mut lines = not_numbers::<T>(packed4::lines::<T>(rows));
     for r in 0..rows {
         elements_mut::<T>(&mut lines)[r * GROUP..][..cols].copy_from_slice(&values[r * cols..][..cols]);
@@ -58,8 +58,8 @@ impl<T: Element> Check<T> for Moves {
             l.vectorize(|| l.store(&mut found, l.splat_in_groups(l.load(&line), k)));
             let right = (0..T::LANES).map(|i| values[i / GROUP * GROUP + k]);
             assert!(found.as_slice().iter().copied().eq(right), "{isa}, lane {k}: {found:?}");
-            let quad: &[T; GROUP] = values[k..].first_chunk().unwrap();
-            l.vectorize(|| l.store(&mut found, l.load_group(quad)));
+            let group: &[T; GROUP] = values[k..].first_chunk().unwrap();
+            l.vectorize(|| l.store(&mut found, l.load_group(group)));
             let right = (0..T::LANES).map(|i| values[k + i % GROUP]);
             assert!(found.as_slice().iter().copied().eq(right), "{isa}, from {k}: {found:?}");
             self.0 += 2;
@@ -67,14 +67,14 @@ impl<T: Element> Check<T> for Moves {
         for (rows, cols) in shapes::<T>() {
             let x = &values[..rows * cols];
             let mut lines = not_numbers::<T>(packed4::lines::<T>(rows));
-            l.vectorize(|| packed4::pack(l, &mut lines, x, (rows, cols)));
+            l.vectorize(|| packed4::pack(l, &mut lines, x, rows, cols));
             for (i, &lane) in elements::<T>(&lines).iter().enumerate() {
                 let (r, c) = (i / GROUP, i % GROUP);
                 let right = if r < rows && c < cols { x[r * cols + c] } else { T::ZERO };
                 assert_eq!(lane, right, "{isa}, lane {i} of [{rows}, {cols}]");
             }
             let mut back = vec![T::from_f64(f64::NAN); rows * cols];
-            l.vectorize(|| packed4::unpack(l, &mut back, &lines, (rows, cols)));
+            l.vectorize(|| packed4::unpack(l, &mut back, Packed4 { lines: &lines, rows, cols }));
             assert_eq!(back, x, "{isa}, [{rows}, {cols}]");
             self.0 += 2;
         }
@@ -82,10 +82,10 @@ impl<T: Element> Check<T> for Moves {
 }
 
 #[test]
-fn rows_move_in_and_out_of_quads() {
+fn rows_are_packed_and_unpacked() {
     on_every_isa!(f32, Moves::default() => single);
     on_every_isa!(f64, Moves::default() => double);
-    println!("RESULT moves_of_quads moves={}", single.0 + double.0);
+    println!("RESULT moves_of_groups moves={}", single.0 + double.0);
 }
 
 #[derive(Default)]
@@ -95,21 +95,21 @@ impl<T: Element> Check<T> for Products {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
         for (rows, k) in shapes::<T>() {
             for n in 1..=GROUP {
-                self.product(l, isa, (rows, n, k));
-                self.weight_gradient(l, isa, (rows, n, k));
+                self.product(l, isa, rows, n, k);
+                self.weight_gradient(l, isa, rows, n, k);
             }
         }
     }
 }
 
 impl Products {
-    fn product<L: Lanes>(&mut self, l: L, isa: Isa, (rows, n, k): (usize, usize, usize)) {
+    fn product<L: Lanes>(&mut self, l: L, isa: Isa, rows: usize, n: usize, k: usize) {
         let a: Vec<L::Element> = (0..rows * k).map(integer).collect();
         let b = |i: usize, j: usize| integer::<L::Element>(5 * i + 3 * j + 1);
         let biases = |j: usize| integer::<L::Element>(j + 2);
         let weights: Vec<_> = (0..k).map(|i| first_lanes((0..n).map(|j| b(i, j)))).collect();
         let start = first_lanes((0..n).map(biases));
-        let lines = in_quads(&a, (rows, k));
+        let lines = packed(&a, rows, k);
         for has_start in [false, true] {
             let mut c = not_numbers::<L::Element>(packed4::lines::<L::Element>(rows));
             let start = has_start.then_some(&start);
@@ -126,17 +126,19 @@ impl Products {
         }
     }
 
-    fn weight_gradient<L: Lanes>(&mut self, l: L, isa: Isa, (rows, n, k): (usize, usize, usize)) {
+    fn weight_gradient<L: Lanes>(&mut self, l: L, isa: Isa, rows: usize, n: usize, k: usize) {
         let x: Vec<L::Element> = (0..rows * k).map(integer).collect();
         let d_z: Vec<L::Element> = (0..rows * n).map(|i| integer(i + 4)).collect();
-        let (x_lines, d_lines) = (in_quads(&x, (rows, k)), in_quads(&d_z, (rows, n)));
+        let (x_lines, d_lines) = (packed(&x, rows, k), packed(&d_z, rows, n));
         let before = |i: usize, j: usize| integer::<L::Element>(i + 2 * j);
         for start in [Beta::Zero, Beta::One] {
             let mut d_w = not_numbers::<L::Element>(1 + k);
             if start == Beta::One {
                 d_w = (0..=k).map(|i| first_lanes((0..n).map(|j| before(i, j)))).collect();
             }
-            l.vectorize(|| packed4::weight_gradient(l, &mut d_w, &x_lines, &d_lines, (rows, n), start));
+            let x_packed = Packed4 { lines: &x_lines, rows, cols: k };
+            let d_packed = Packed4 { lines: &d_lines, rows, cols: n };
+            l.vectorize(|| packed4::weight_gradient(l, &mut d_w, x_packed, d_packed, start));
             for (i, line) in d_w.iter().enumerate() {
                 for (j, &found) in line.as_slice().iter().enumerate() {
                     let along = |r: usize| if i == 0 { 1.0 } else { x[r * k + i - 1].to_f64() };
@@ -154,10 +156,10 @@ impl Products {
 }
 
 #[test]
-fn products_of_quads_are_exact_on_integers() {
+fn products_of_packed_rows_are_exact_on_integers() {
     on_every_isa!(f32, Products::default() => single);
     on_every_isa!(f64, Products::default() => double);
-    println!("RESULT products_of_quads products={}", single.0 + double.0);
+    println!("RESULT products_of_groups products={}", single.0 + double.0);
 }
 
 #[derive(Default)]
@@ -168,7 +170,7 @@ impl<T: Element> Check<T> for Losses {
         let losses = [
             Loss::MeanSquaredError,
             Loss::MeanAbsoluteError,
-            Loss::Huber(0.3),
+            Loss::Huber { delta: 0.3 },
             Loss::BinaryCrossEntropyWithLogits,
         ];
         for (loss, (rows, cols)) in losses.into_iter().flat_map(|loss| shapes::<T>().map(move |s| (loss, s)))
@@ -176,10 +178,10 @@ impl<T: Element> Check<T> for Losses {
             let value = |i: usize| T::from_f64((i * 7919 % 31) as f64 / 17.0 - 0.8);
             let y: Vec<T> = (0..rows * cols).map(value).collect();
             let targets: Vec<T> = (0..rows * cols).map(|i| value(i + 5)).collect();
-            let objective = Objective { loss, scale: 0.3, targets: Targets::Values(&targets), weights: None };
-            let of_quads = in_quads(&y, (rows, cols));
-            let mut d = not_numbers::<T>(of_quads.len());
-            let found = l.vectorize(|| loss::evaluate_quads(l, &mut d, &of_quads, &objective, (rows, cols)));
+            let objective = Objective { loss, scale: 0.3, targets: Targets::from(&targets) };
+            let of_groups = packed(&y, rows, cols);
+            let mut d = not_numbers::<T>(of_groups.len());
+            let found = l.vectorize(|| loss::evaluate_packed4(l, &mut d, &of_groups, &objective, rows, cols));
             // The same, a line for each row.
             let lines: Vec<T::Line> = y.chunks(cols).map(|row| first_lanes(row.iter().copied())).collect();
             let mut d_lines = not_numbers::<T>(rows);
@@ -192,10 +194,10 @@ impl<T: Element> Check<T> for Losses {
             let right = of_rows.iter().sum::<f64>() * objective.scale;
             assert_eq!(found.to_bits(), right.to_bits(), "{isa}, {loss:?} of [{rows}, {cols}]");
             assert!(right.abs() > 0.0);
-            for (quad, line) in elements::<T>(&d).chunks_exact(GROUP).zip(&d_lines) {
+            for (group, line) in elements::<T>(&d).chunks_exact(GROUP).zip(&d_lines) {
                 let bits =
                     |lanes: &[T]| lanes[..cols].iter().map(|d| d.to_f64().to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(quad), bits(line.as_slice()), "{isa}, {loss:?} of [{rows}, {cols}]");
+                assert_eq!(bits(group), bits(line.as_slice()), "{isa}, {loss:?} of [{rows}, {cols}]");
             }
             self.0 += 1;
         }
@@ -203,8 +205,8 @@ impl<T: Element> Check<T> for Losses {
 }
 
 #[test]
-fn losses_of_quads_have_the_bits_of_those_of_lines() {
+fn losses_of_packed_rows_have_the_bits_of_those_of_lines() {
     on_every_isa!(f32, Losses::default() => single);
     on_every_isa!(f64, Losses::default() => double);
-    println!("RESULT losses_of_quads losses={} different=0", single.0 + double.0);
+    println!("RESULT losses_of_groups losses={} different=0", single.0 + double.0);
 }

@@ -1,34 +1,32 @@
-//! Elementary functions against exact values, in units in the last place.
+//! Tests of elementary functions against exact values, in units in the last place (ULP).
 //!
-//! For `f32` the standard library's `f64` functions are as good as exact. For `f64` they are computed in
-//! double-double arithmetic (Dekker 1971), good to 2^-90.
+//! For `f32` the `f64` functions of the standard library serve as exact values. For `f64` exact values come from
+//! double-double arithmetic (Dekker 1971), with relative errors below 2^-90.
 
-use crate::kernels::tests::{Check, available, on_every_isa};
 use crate::simd::isa::Isa;
 use crate::simd::lanes::Lanes;
 use crate::simd::math;
-use crate::simd::scalar::Element;
-use crate::simd::scalar::Scalar;
-use crate::simd::scalar::{Line, elements, elements_mut};
+use crate::simd::scalar::{Element, Line, Scalar, elements, elements_mut};
+use crate::simd::tests::{Check, available, on_every_isa};
 
 #[derive(Clone, Copy, Debug)]
 enum Function {
     Exp,
     Sigmoid,
     Tanh,
-    /// Of the smaller of a number and 0.
+    /// `e^x - 1` of `min(x, 0)`.
     ExpM1,
     Softplus,
     Gelu,
 }
 use Function::{Exp, ExpM1, Gelu, Sigmoid, Softplus, Tanh};
 
-/// Those that are computed in double-double too.
+/// Functions that are also computed in double-double arithmetic.
 const IN_DOUBLE_DOUBLE: &[Function] = &[Exp, Sigmoid, Tanh];
 const FUNCTIONS: &[Function] = &[Exp, Sigmoid, Tanh, ExpM1, Softplus, Gelu];
 
 impl Function {
-    /// Replaces every element by its image.
+    /// Replaces every element `x` by `f(x)`.
     fn apply<L: Lanes>(self, l: L, lines: &mut [<L::Element as Scalar>::Line]) {
         l.vectorize(
             #[inline(always)]
@@ -49,7 +47,7 @@ impl Function {
         );
     }
 
-    /// The image in `f64`, within one of its units in the last place.
+    /// `f(x)` in `f64`, within 1 ULP of `f64`.
     fn in_f64(self, x: f64) -> Exact {
         let value = match self {
             Exp => x.exp(),
@@ -64,14 +62,14 @@ impl Function {
                 }
             }
             Softplus => x.max(0.0) + if x.is_nan() { x } else { (-x.abs()).exp().ln_1p() },
-            // Infinite times 0, as in PyTorch.
+            // Infinity times 0, as in PyTorch.
             Gelu if x == f64::NEG_INFINITY => f64::NAN,
             Gelu => x * normal_below(x),
         };
         Exact { high: value, low: 0.0, exponent: 0 }
     }
 
-    /// The image in double-double.
+    /// `f(x)` in double-double arithmetic.
     fn in_double_double(self, x: f64) -> Exact {
         match self {
             Exp => exact_exp(x),
@@ -81,12 +79,12 @@ impl Function {
                 Exact { high: -y.high, low: -y.low, ..y }
             }
             Tanh => exact_tanh(x),
-            ExpM1 | Softplus | Gelu => unreachable!("not among those in double-double"),
+            ExpM1 | Softplus | Gelu => unreachable!("not computed in double-double"),
         }
     }
 }
 
-/// `(high + low) 2^exponent`.
+/// A double-double number with an exponent of its own: `(high + low) 2^exponent`.
 #[derive(Clone, Copy, Debug)]
 struct Exact {
     high: f64,
@@ -119,20 +117,20 @@ impl Exact {
         let second = (rest.high + rest.low) / other.high;
         Self { exponent: self.exponent - other.exponent, ..Self::sum(first, second) }
     }
-    /// With exponent 0.
+    /// The same number with exponent 0.
     fn scaled(self) -> Self {
         let by = self.exponent;
         Self { high: times_exp2(self.high, by), low: times_exp2(self.low, by), exponent: 0 }
     }
 }
 
-/// `x 2^n`, rounded once: the powers are taken where they stay normal.
+/// `x 2^n`, rounded once, in two factors that are normal numbers.
 pub(super) fn times_exp2(x: f64, n: i32) -> f64 {
     let first = n.clamp(-900, 900);
     x * 2f64.powi(first) * 2f64.powi(n - first)
 }
 
-/// `x = n ln 2 + r`, Taylor's series for `e^r`. Past 800 all is far over or under the range of `f64`.
+/// `e^x` as `2^n e^r`, where `x = n ln 2 + r`, by the Taylor series. Past 800 results are beyond the range of `f64`.
 fn exact_exp(x: f64) -> Exact {
     let x = x.clamp(-800.0, 800.0);
     const LN_2: Exact =
@@ -155,7 +153,7 @@ fn exact_sigmoid(x: f64) -> Exact {
     if x < 0.0 { e.div(denominator) } else { Exact::ONE.div(denominator) }
 }
 
-/// Of `x >= 0`.
+/// `tanh x` of `x >= 0`.
 fn exact_tanh(x: f64) -> Exact {
     if x < 2f64.powi(-20) {
         // The next term of the series is below 2^-110 of the first.
@@ -169,8 +167,10 @@ fn exact_tanh(x: f64) -> Exact {
     e.add(minus_one).div(e.add(Exact::ONE))
 }
 
-/// The probability that a standard normal is at most `x`, to about 10^-13: by the series of the error function,
-/// and beyond 3 by Laplace's continued fraction (Abramowitz and Stegun, 26.2.11 and 26.2.14).
+/// The probability that a standard normal is at most `x`, with errors of about 10^-13.
+///
+/// By the series of the error function, and beyond 3 by Laplace's continued fraction (Abramowitz and Stegun, 26.2.11 and
+/// 26.2.14).
 fn normal_below(x: f64) -> f64 {
     let density = (-0.5 * x * x).exp() / (2.0 * core::f64::consts::PI).sqrt();
     if x.abs() < 3.0 {
@@ -191,7 +191,7 @@ fn normal_below(x: f64) -> f64 {
     if x < 0.0 { density / fraction } else { 1.0 - density / fraction }
 }
 
-/// How many units in the last place of `T` lie between `found` and `exact`.
+/// The distance of `found` from `exact` in ULP of `T`.
 fn ulps<T: Element>(found: T, exact: Exact) -> f64 {
     if size_of::<T>() == 4 && exact.low == 0.0 && exact.exponent == 0 {
         return ulps_f32(found.to_f64() as f32, exact.high);
@@ -199,7 +199,7 @@ fn ulps<T: Element>(found: T, exact: Exact) -> f64 {
     ulps_by_exponents(found, exact)
 }
 
-/// The same by the bits of an exact image in `f64`, for there are 2^32 numbers.
+/// [`ulps`] of `f32` from the bits of `exact`, fast enough for all 2^32 numbers.
 fn ulps_f32(found: f32, exact: f64) -> f64 {
     if exact == 0.0 || !exact.is_finite() {
         let same = f64::from(found) == exact || (found.is_nan() && exact.is_nan());
@@ -213,14 +213,14 @@ fn ulps_f32(found: f32, exact: f64) -> f64 {
     (found - exact).abs() / unit
 }
 
-/// The same for any number.
+/// [`ulps`] of any number.
 fn ulps_by_exponents<T: Element>(found: T, exact: Exact) -> f64 {
     let (digits, lowest, highest) = if size_of::<T>() == 4 { (24, -126, 127) } else { (53, -1022, 1023) };
     if exact.high == 0.0 || exact.high.is_nan() || exact.high.is_infinite() {
         let same = found.to_f64() == exact.high || (found.to_f64().is_nan() && exact.high.is_nan());
         return if same { 0.0 } else { f64::INFINITY };
     }
-    // Infinity stands for the first number past the largest, and for all beyond.
+    // Infinity counts as the first number past the largest, and so does every larger one.
     let infinity = Exact { high: 1.0, low: 0.0, exponent: highest + 1 };
     let magnitude = exact.high.abs().log2().floor() as i32 + exact.exponent;
     let exact = if magnitude > highest { infinity } else { exact };
@@ -234,8 +234,10 @@ fn ulps_by_exponents<T: Element>(found: T, exact: Exact) -> f64 {
     times_exp2(difference.abs(), exact.exponent - unit)
 }
 
-/// Units in the last place that a function promises; lanes that round a product and a sum each get twice as
-/// many, and where they lose what the square of an exponent rounds to, its effect.
+/// The error bound of a function in ULP.
+///
+/// It is twice as large for lanes without fused multiply-adds. Their GELU also has the rounding error of the squared
+/// exponent.
 fn promised(function: Function, isa: Isa) -> f64 {
     let fused = match function {
         Exp | Sigmoid | Tanh | ExpM1 => 2.0,
@@ -248,7 +250,7 @@ fn promised(function: Function, isa: Isa) -> f64 {
     }
 }
 
-/// The largest error of a function on each instruction set, in units in the last place, and where.
+/// The largest error of a function on each instruction set in ULP, and its argument.
 #[derive(Clone, Copy)]
 struct Worst<T>([(f64, T); 3]);
 
@@ -269,7 +271,7 @@ impl<T: Element> Worst<T> {
     }
 
     fn print_and_check(self, function: Function) {
-        for (isa, _) in available::<T>() {
+        for isa in available() {
             let (worst, at) = self.0[isa as usize];
             let bits = 8 * size_of::<T>();
             println!("RESULT ulp function={function:?} isa={isa} bits={bits} worst={worst:.3} at={at:?}");
@@ -278,7 +280,7 @@ impl<T: Element> Worst<T> {
     }
 }
 
-/// Some numbers with their exact images, for every instruction set to come near.
+/// Check of numbers against their exact images.
 struct Block<'a, T> {
     function: Function,
     x: &'a [T],
@@ -316,14 +318,14 @@ fn sweep_f32(function: Function, bits: impl Iterator<Item = u32>) -> Worst<f32> 
 #[test]
 fn f32_functions_keep_their_bound_on_every_thousandth_number() {
     for &function in FUNCTIONS {
-        // A prime stride meets every exponent and all kinds of mantissas.
+        // A prime stride samples every exponent and all kinds of mantissas.
         sweep_f32(function, (0..=u32::MAX).step_by(1009)).print_and_check(function);
     }
 }
 
 #[test]
 fn gelu_keeps_its_bound_where_it_is_hardest() {
-    // Far from 0 on the left errors of the tail, of the density and of their product meet.
+    // For large negative arguments errors of the tail, of the density and of their product add up.
     let bits = (-2.0_f32).to_bits()..(-14.5_f32).to_bits();
     sweep_f32(Gelu, bits.step_by(7)).print_and_check(Gelu);
 }
@@ -331,10 +333,10 @@ fn gelu_keeps_its_bound_where_it_is_hardest() {
 #[test]
 #[ignore = "minutes: all 2^32 numbers"]
 fn f32_functions_keep_their_bound_on_all_numbers() {
-    // A part of a name leaves the other functions out.
+    // A part of a name selects functions.
     let wanted = std::env::var("FUSEPROP_FUNCTION").unwrap_or_default();
     for &function in FUNCTIONS.iter().filter(|function| format!("{function:?}").contains(&wanted)) {
-        // Numbers with the same upper half are a piece of work.
+        // Numbers with the same upper half are one task.
         let next = core::sync::atomic::AtomicU32::new(0);
         let work = || {
             let mut worst = Worst([(0.0, 0.0); 3]);
@@ -421,7 +423,7 @@ fn double_double_references_agree_with_the_standard_library() {
     }
 }
 
-/// Values that are exact, and special ones.
+/// Check of exact and special values.
 struct Special;
 
 impl<T: Element> Check<T> for Special {
@@ -434,11 +436,11 @@ impl<T: Element> Check<T> for Special {
         ];
         for (function, pairs) in table {
             for (x, expected) in pairs {
-                // In every lane, beside numbers of all kinds.
+                // In every lane, among numbers of all kinds.
                 for lane in 0..T::LANES {
                     let mut line = [T::Line::ZERO];
-                    for (i, shard) in line[0].as_mut_slice().iter_mut().enumerate() {
-                        *shard = T::from_f64([nan, 1e30, -1.5, infinity, 0.1, -1e30, 3.0][(i + lane) % 7]);
+                    for (i, element) in line[0].as_mut_slice().iter_mut().enumerate() {
+                        *element = T::from_f64([nan, 1e30, -1.5, infinity, 0.1, -1e30, 3.0][(i + lane) % 7]);
                     }
                     line[0].as_mut_slice()[lane] = T::from_f64(x);
                     function.apply(l, &mut line);
@@ -457,7 +459,7 @@ fn special_values_are_exact_in_every_lane() {
     on_every_isa!(f64, Special => _done);
 }
 
-/// The bits of some images: of every instruction set, each number in a lane of its own choosing.
+/// The bits of images on each instruction set, each number in every lane.
 #[derive(Default)]
 struct SameBits(Vec<(Isa, Vec<u64>)>);
 
@@ -495,7 +497,7 @@ fn bits_do_not_depend_on_the_lane_nor_on_the_instruction_set() {
     }
 }
 
-/// The sigmoid of half a line beside that of a whole one.
+/// Check of the sigmoid of half a line against a whole line.
 struct Halves;
 
 impl<T: Element> Check<T> for Halves {
@@ -521,12 +523,12 @@ impl<T: Element> Check<T> for Halves {
 }
 
 #[test]
-fn half_a_line_of_sigmoids_is_that_of_a_whole_one() {
+fn the_sigmoid_of_half_a_line_has_the_bits_of_a_whole_line() {
     on_every_isa!(f32, Halves => _done);
     on_every_isa!(f64, Halves => _done);
 }
 
-/// `x P(Z <= x)` to all digits of `f64`, computed with 50.
+/// `x P(Z <= x)` to all digits of `f64`, computed with 50 digits.
 const GELU: &[(f64, f64)] = &[
     (-37.5, -1.7270073785932332e-306),
     (-30.25, -7.891136864367313e-200),
@@ -554,11 +556,12 @@ const GELU: &[(f64, f64)] = &[
     (9.5, 9.5),
 ];
 
+/// Check of [`GELU`].
 struct GeluInF64;
 
 impl Check<f64> for GeluInF64 {
     fn run<L: Lanes<Element = f64>>(&mut self, l: L, isa: Isa) {
-        // Half a unit for the rounding of the table; the square of 37.5 without fused multiply-adds.
+        // The table is rounded by half a unit. Without fused multiply-adds the square of 37.5 is rounded too.
         let bound = if isa == Isa::Portable { 8.0 + 37.5 * 37.5 / 2.0 } else { 4.5 };
         for &(x, exact) in GELU {
             let mut lines = [<f64 as Scalar>::Line::ZERO];
@@ -578,7 +581,7 @@ fn gelu_keeps_its_bound_in_f64() {
     on_every_isa!(f64, check => check);
 }
 
-/// Sines and cosines against the standard library's in `f64`, as parts of 1.
+/// Check of sines and cosines against `f64`: the largest absolute error in ULP of 1.
 struct Circle(f64);
 
 impl Check<f32> for Circle {

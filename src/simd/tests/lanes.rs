@@ -1,18 +1,17 @@
-//! The operations of lanes against scalar arithmetic, bit for bit: special values in every lane and every combination.
+//! Tests of lane operations against scalar arithmetic, bit for bit, with special values in every lane and combination.
 
-use crate::kernels::tests::math::times_exp2;
-use crate::kernels::tests::{Check, on_every_isa};
 use crate::simd::interleaved::Interleaved;
 use crate::simd::isa::Isa;
-use crate::simd::lanes::{Arithmetic, GROUP, Lanes};
-use crate::simd::scalar::Element;
-use crate::simd::scalar::Line;
+use crate::simd::lanes::{Arithmetic, GROUP, Lanes, RowShape};
+use crate::simd::scalar::{Element, Line};
+use crate::simd::tests::math::times_exp2;
+use crate::simd::tests::{Check, on_every_isa};
 
-/// The arithmetic of one number.
-pub(super) trait Scalar: Element {
+/// Scalar arithmetic, the model of lane operations.
+pub(crate) trait Scalar: Element {
     /// Zeros, denormals, ends of the range, ordinary numbers, infinities and NaN.
     const SPECIAL: [Self; 12];
-    /// The same for every NaN.
+    /// The bits, the same for every NaN.
     fn bits(self) -> u64;
     fn sum(self, other: Self) -> Self;
     fn difference(self, other: Self) -> Self;
@@ -83,28 +82,34 @@ macro_rules! scalar {
 scalar!(f32);
 scalar!(f64);
 
-/// `a b + c` as lanes of this instruction set round it.
-pub(super) fn mul_add<T: Scalar>(isa: Isa, a: T, b: T, c: T) -> T {
+/// `a b + c`, rounded as the lanes of an instruction set do.
+pub(crate) fn mul_add<T: Scalar>(isa: Isa, a: T, b: T, c: T) -> T {
     let is_fused = isa != Isa::Portable || cfg!(target_feature = "fma");
     if is_fused { a.fused(b, c) } else { a.product(b).sum(c) }
 }
 
-/// Counts what has been compared.
-#[derive(Default)]
+/// Comparison of lane operations with scalar models.
 struct Operations {
+    isa: Isa,
+    /// Number of lanes compared.
     lanes: usize,
 }
 
 impl Operations {
-    /// An operation of `N` vectors against one of `N` numbers: every combination of values in every lane.
+    fn new() -> Self {
+        Self { isa: Isa::Portable, lanes: 0 }
+    }
+
+    /// Compares an operation on `N` vectors with its scalar model: every combination of `values` in every lane.
     fn compare<L: Lanes<Element: Scalar>, const N: usize>(
         &mut self,
         l: L,
-        (name, isa): (&str, Isa),
+        name: &str,
         values: &[L::Element],
         operation: impl Fn([L::Vector; N]) -> L::Vector,
         model: impl Fn([L::Element; N]) -> L::Element,
     ) {
+        let isa = self.isa;
         let combinations = values.len().pow(N as u32);
         let combination = |index: usize| -> [L::Element; N] {
             core::array::from_fn(|n| values[index / values.len().pow(n as u32) % values.len()])
@@ -142,55 +147,67 @@ impl Operations {
     }
 }
 
+/// Exponents of an element type.
+#[derive(Clone, Copy)]
+struct Exponents {
+    /// An exponent so small that all results round to 0.
+    smallest: i32,
+    /// The exponent of the smallest normal number.
+    lowest: i32,
+    /// The exponent of the largest number.
+    highest: i32,
+}
+
 impl<T: Scalar> Check<T> for Operations {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
-        self.arithmetic(l, isa);
-        self.comparisons(l, isa);
-        self.signs_and_powers(l, isa);
+        self.isa = isa;
+        self.arithmetic(l);
+        self.comparisons(l);
+        self.signs_and_powers(l);
     }
 }
 
 impl Operations {
-    fn arithmetic<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
-        let special = &T::SPECIAL;
-        self.compare(l, ("add", isa), special, |[a, b]| l.add(a, b), |[a, b]| a.sum(b));
-        self.compare(l, ("sub", isa), special, |[a, b]| l.sub(a, b), |[a, b]| a.difference(b));
-        self.compare(l, ("mul", isa), special, |[a, b]| l.mul(a, b), |[a, b]| a.product(b));
-        self.compare(l, ("div", isa), special, |[a, b]| l.div(a, b), |[a, b]| a.quotient(b));
-        // The other half is nobody's business.
+    fn arithmetic<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L) {
+        let (special, isa) = (&T::SPECIAL, self.isa);
+        self.compare(l, "add", special, |[a, b]| l.add(a, b), |[a, b]| a.sum(b));
+        self.compare(l, "sub", special, |[a, b]| l.sub(a, b), |[a, b]| a.difference(b));
+        self.compare(l, "mul", special, |[a, b]| l.mul(a, b), |[a, b]| a.product(b));
+        self.compare(l, "div", special, |[a, b]| l.div(a, b), |[a, b]| a.quotient(b));
+        // The other half is garbage.
         let first_half = l.first(T::LANES / 2);
         let by_halves = |[a, b]: [L::Vector; 2]| l.select(first_half, l.div_first_half(a, b), l.div(a, b));
-        self.compare(l, ("div_first_half", isa), special, by_halves, |[a, b]| a.quotient(b));
+        self.compare(l, "div_first_half", special, by_halves, |[a, b]| a.quotient(b));
         let model = |[a, b, c]: [T; 3]| mul_add(isa, a, b, c);
-        self.compare(l, ("mul_add", isa), special, |[a, b, c]| l.mul_add(a, b, c), model);
+        self.compare(l, "mul_add", special, |[a, b, c]| l.mul_add(a, b, c), model);
         let model = |[a, b, c]: [T; 3]| mul_add(isa, a.negated(), b, c);
-        self.compare(l, ("neg_mul_add", isa), special, |[a, b, c]| l.neg_mul_add(a, b, c), model);
-        self.compare(l, ("sqrt", isa), special, |[a]| l.sqrt(a), |[a]| a.root());
+        self.compare(l, "neg_mul_add", special, |[a, b, c]| l.neg_mul_add(a, b, c), model);
+        self.compare(l, "sqrt", special, |[a]| l.sqrt(a), |[a]| a.root());
     }
 
-    fn comparisons<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+    fn comparisons<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L) {
         let special = &T::SPECIAL;
         let model = |[a, b]: [T; 2]| if a > b { a } else { b };
-        self.compare(l, ("max", isa), special, |[a, b]| l.max(a, b), model);
+        self.compare(l, "max", special, |[a, b]| l.max(a, b), model);
         let model = |[a, b]: [T; 2]| if a < b { a } else { b };
-        self.compare(l, ("min", isa), special, |[a, b]| l.min(a, b), model);
+        self.compare(l, "min", special, |[a, b]| l.min(a, b), model);
         let (yes, no) = (T::from_f64(7.0), T::from_f64(-3.0));
         let choose = |mask| l.select(mask, l.splat(yes), l.splat(no));
         let answer = |is: bool| if is { yes } else { no };
-        self.compare(l, ("lt", isa), special, |[a, b]| choose(l.lt(a, b)), |[a, b]| answer(a < b));
-        self.compare(l, ("le", isa), special, |[a, b]| choose(l.le(a, b)), |[a, b]| answer(a <= b));
-        self.compare(l, ("eq", isa), special, |[a, b]| choose(l.eq(a, b)), |[a, b]| answer(a == b));
+        self.compare(l, "lt", special, |[a, b]| choose(l.lt(a, b)), |[a, b]| answer(a < b));
+        self.compare(l, "le", special, |[a, b]| choose(l.le(a, b)), |[a, b]| answer(a <= b));
+        self.compare(l, "eq", special, |[a, b]| choose(l.eq(a, b)), |[a, b]| answer(a == b));
         let operation = |[a, b, c]: [L::Vector; 3]| l.select(l.lt(a, l.zero()), b, c);
         let model = |[a, b, c]: [T; 3]| if a < T::ZERO { b } else { c };
-        self.compare(l, ("select", isa), special, operation, model);
+        self.compare(l, "select", special, operation, model);
     }
 
-    fn signs_and_powers<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
+    fn signs_and_powers<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L) {
         let special = &T::SPECIAL;
-        self.compare(l, ("abs", isa), special, |[a]| l.abs(a), |[a]| a.magnitude());
-        self.compare(l, ("flushed", isa), special, |[a]| l.flushed(a), |[a]| a.flushed());
+        self.compare(l, "abs", special, |[a]| l.abs(a), |[a]| a.magnitude());
+        self.compare(l, "flushed", special, |[a]| l.flushed(a), |[a]| a.flushed());
         let model = |[a, b]: [T; 2]| if b.is_negative() { a.negated() } else { a };
-        self.compare(l, ("flip_sign", isa), special, |[a, b]| l.flip_sign(a, b), model);
+        self.compare(l, "flip_sign", special, |[a, b]| l.flip_sign(a, b), model);
 
         let digits = if size_of::<T>() == 4 { 24 } else { 53 };
         let most = 2_f64.powi(digits - 2);
@@ -198,30 +215,29 @@ impl Operations {
         let ties: Vec<T> = ties.iter().flat_map(|&x| [x, -x]).chain([f64::NAN]).map(T::from_f64).collect();
         // Zero has either sign, until 0 is added.
         let round = |[a]: [L::Vector; 1]| l.add(l.round(a), l.zero());
-        self.compare(l, ("round", isa), &ties, round, |[a]| a.nearest().sum(T::ZERO));
+        self.compare(l, "round", &ties, round, |[a]| a.nearest().sum(T::ZERO));
 
         let (lowest, highest) = if digits == 24 { (-126, 127) } else { (-1022, 1023) };
         let powers: Vec<T> = (lowest..=highest).map(|n| T::from_f64(f64::from(n))).collect();
         let model = |[n]: [T; 1]| T::from_f64(2_f64.powi(n.to_f64() as i32));
-        self.compare(l, ("exp2i", isa), &powers, |[n]| l.exp2i(n), model);
-        // The same by a number whose last bit is worth 1, as far as that is exact.
+        self.compare(l, "exp2i", &powers, |[n]| l.exp2i(n), model);
+        // The same from a number whose last bit is worth 1, where that is exact.
         let shift = 1.5 * 2_f64.powi(digits - 1) + f64::from(highest);
         let model = |[n]: [T; 1]| T::from_f64(2_f64.powi((n.to_f64() - shift) as i32));
         let shifted: Vec<T> = (lowest..=highest).map(|n| T::from_f64(shift + f64::from(n))).collect();
-        self.compare(l, ("power_from_low_bits", isa), &shifted, |[n]| l.power_from_low_bits(n), model);
+        self.compare(l, "power_from_low_bits", &shifted, |[n]| l.power_from_low_bits(n), model);
 
         for a in [1.0, 0.75, 1.414, -1.25].map(T::from_f64) {
             let past: Vec<T> =
                 (lowest - digits - 3..=highest + 3).map(|n| T::from_f64(f64::from(n))).collect();
             let model = |[n]: [T; 1]| T::from_f64(times_exp2(a.to_f64(), n.to_f64() as i32));
-            self.compare(l, ("scale", isa), &past, |[n]| l.scale(l.splat(a), n), model);
+            self.compare(l, "scale", &past, |[n]| l.scale(l.splat(a), n), model);
         }
-        self.eighths(l, isa, (lowest - digits - 3, lowest, highest));
+        self.eighths(l, Exponents { smallest: lowest - digits - 3, lowest, highest });
     }
 
-    /// Of exponents from the lowest that a number is scaled by, and from the lowest of full precision.
-    fn eighths<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa, range: (i32, i32, i32)) {
-        let (past, lowest, highest) = range;
+    fn eighths<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, exponents: Exponents) {
+        let Exponents { smallest, lowest, highest } = exponents;
         let in_eighths = |from: i32, to: i32, off: f64| -> Vec<T> {
             (8 * from..8 * to + 8).map(|k| T::from_f64((f64::from(k) + off) / 8.0)).collect()
         };
@@ -230,45 +246,45 @@ impl Operations {
             let nearest = |[x]: [T; 1]| T::from_f64((8.0 * x.to_f64()).round() / 8.0 + 0.0);
             self.compare(
                 l,
-                ("eighths", isa),
-                &in_eighths(past, highest, off),
+                "eighths",
+                &in_eighths(smallest, highest, off),
                 |[x]| l.eighths(x, 1.0).value,
                 nearest,
             );
         }
         let by_factor = |[x]: [L::Vector; 1]| l.eighths(x, 0.5).value;
         let model = |[x]: [T; 1]| T::from_f64(x.to_f64() / 2.0);
-        self.compare(l, ("eighths", isa), &[-3.0, -0.25, 0.5, 7.75].map(T::from_f64), by_factor, model);
+        self.compare(l, "eighths", &[-3.0, -0.25, 0.5, 7.75].map(T::from_f64), by_factor, model);
         let table = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5];
         let model = |[x]: [T; 1]| T::from_f64((8.0 * x.to_f64()).rem_euclid(8.0) + 0.5);
         let of_table = |[x]: [L::Vector; 1]| l.by_eighth(&l.eighths(x, 1.0), &table);
-        self.compare(l, ("by_eighth", isa), &in_eighths(past, highest, 0.0), of_table, model);
+        self.compare(l, "by_eighth", &in_eighths(smallest, highest, 0.0), of_table, model);
         let model = |[x]: [T; 1]| T::from_f64(2_f64.powi(x.to_f64().floor() as i32));
         let power = |[x]: [L::Vector; 1]| l.exp2_floor(&l.eighths(x, 1.0));
-        self.compare(l, ("exp2_floor", isa), &in_eighths(lowest, highest, 0.0), power, model);
+        self.compare(l, "exp2_floor", &in_eighths(lowest, highest, 0.0), power, model);
         let is_small = |[x]: [L::Vector; 1]| {
             let smallest = l.le(l.exp2_floor(&l.eighths(x, 1.0)), l.splat(T::MIN_NORMAL));
             l.select(smallest, l.constant(1.0), l.zero())
         };
-        let below = in_eighths(past, lowest - 1, 0.0);
-        self.compare(l, ("exp2_floor of less", isa), &below, is_small, |_| T::from_f64(1.0));
+        let below = in_eighths(smallest, lowest - 1, 0.0);
+        self.compare(l, "exp2_floor of less", &below, is_small, |_| T::from_f64(1.0));
         for a in [1.0, 1.414, -1.25].map(T::from_f64) {
             let model = |[x]: [T; 1]| T::from_f64(times_exp2(a.to_f64(), x.to_f64().floor() as i32));
             let scaled = |[x]: [L::Vector; 1]| l.scale_by_floor(l.splat(a), &l.eighths(x, 1.0));
-            self.compare(l, ("scale_by_floor", isa), &in_eighths(past, highest + 1, 0.0), scaled, model);
+            self.compare(l, "scale_by_floor", &in_eighths(smallest, highest + 1, 0.0), scaled, model);
         }
     }
 }
 
 #[test]
 fn operations_of_lanes_are_those_of_numbers() {
-    on_every_isa!(f32, Operations::default() => of_f32);
-    on_every_isa!(f64, Operations::default() => of_f64);
+    on_every_isa!(f32, Operations::new() => of_f32);
+    on_every_isa!(f64, Operations::new() => of_f64);
     println!("RESULT lane_operations lanes={} different=0", of_f32.lanes + of_f64.lanes);
     assert!(of_f32.lanes > 100_000 && of_f64.lanes > 50_000);
 }
 
-/// Operations that look across lanes or at part of them.
+/// Check of operations across lanes or on a part of them.
 struct Across;
 
 /// Numbers whose sum depends on the order of additions.
@@ -350,7 +366,7 @@ impl Across {
         }
     }
 
-    /// Of any number of lines, also more than there are lanes.
+    /// Columns of any number of lines, also of more than there are lanes.
     fn columns<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
         let values = ordinary::<T>((T::LANES + 1) * T::LANES);
         let lines: Vec<T::Line> = values.chunks(T::LANES).map(line_of::<T>).collect();
@@ -379,8 +395,7 @@ impl Across {
         }
     }
 
-    /// Slices of every length, loaded and stored in either way, and masks of as many lanes, with something beside them that must
-    /// stay.
+    /// Slices of every length, loaded and stored in either way, and masks of as many lanes. Neighbours stay as they are.
     fn parts<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
         let lanes = T::LANES;
         let values = ordinary::<T>(1 + lanes).split_off(1);
@@ -414,20 +429,20 @@ impl Across {
         }
     }
 
-    /// BatchRange of every length and number that a line of quads has room for, and single ones.
+    /// Rows of every shape that a line of groups has room for, and single rows.
     fn rows<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
         let values = ordinary::<T>(1 + T::LANES).split_off(1);
         let (marker, full) = (T::from_f64(-77.0), line_of::<T>(&values));
         for (rows, cols) in (0..=T::LANES / GROUP).flat_map(|rows| (0..=GROUP).map(move |cols| (rows, cols)))
         {
-            let count = rows * cols;
+            let (shape, count) = (RowShape { rows, cols }, rows * cols);
             let (mut stored, mut stored_row) = (vec![marker; T::LANES + 1], vec![marker; GROUP + 1]);
             let (mut loaded, mut loaded_row) = (T::Line::ZERO, T::Line::ZERO);
             l.vectorize(
                 #[inline(always)]
                 || {
-                    l.store(&mut loaded, l.load_rows(&values[..count], (rows, cols)));
-                    l.store_rows(&mut stored[..count], (rows, cols), l.load(&full));
+                    l.store(&mut loaded, l.load_rows(&values[..count], shape));
+                    l.store_rows(&mut stored[..count], shape, l.load(&full));
                     l.store(&mut loaded_row, l.load_row(&values[..cols]));
                     l.store_row(&mut stored_row[..cols], l.load(&full));
                 },
@@ -468,8 +483,8 @@ impl Across {
     }
 }
 
-/// Lane `i` joins lane `i + n/2`, until one is left.
-pub(super) fn halved<T: Scalar>(values: &[T]) -> T {
+/// Sum in the canonical order: lane `i` joins lane `i + n/2`, until one is left.
+pub(crate) fn halved<T: Scalar>(values: &[T]) -> T {
     let (first, second) = values.split_at(values.len() / 2);
     if first.is_empty() {
         return second[0];
@@ -478,7 +493,7 @@ pub(super) fn halved<T: Scalar>(values: &[T]) -> T {
     halved(&joined)
 }
 
-/// NaN if there is one.
+/// The largest value, or NaN if there is one.
 fn largest<T: Scalar>(values: &[T]) -> T {
     let of_two = |a: T, b: T| if a > b || a.bits() == u64::MAX { a } else { b };
     values.iter().copied().reduce(of_two).unwrap()
@@ -490,31 +505,31 @@ fn lanes_are_joined_in_one_order_and_parts_of_lines_end_where_they_should() {
     on_every_isa!(f64, Across => _done);
 }
 
-/// BlockLines abreast.
-struct Together;
+/// Check of interleaved lines.
+struct Interleaving;
 
-const TOGETHER: usize = 4;
+const LINES: usize = 4;
 
-/// Some operation on lines abreast, and on each of them by itself.
-macro_rules! same_together {
+/// Compares operations on interleaved lines with the same operations on each line alone.
+macro_rules! same_interleaved {
     ($l:ident, $isa:ident, $operands:expr, $($lanes:ident($($operand:ident),+ => $value:expr);)+) => {$(
         let [$($operand),+, ..] = $operands;
-        let mut found = [line_of::<T>(&vec![T::from_f64(f64::NAN); T::LANES]); TOGETHER];
-        let mut expected = [T::Line::ZERO; TOGETHER];
+        let mut found = [line_of::<T>(&vec![T::from_f64(f64::NAN); T::LANES]); LINES];
+        let mut expected = [T::Line::ZERO; LINES];
         $l.vectorize(
             #[inline(always)]
             || {
-                for i in 0..TOGETHER {
+                for i in 0..LINES {
                     let $lanes = $l;
                     $(let $operand = $l.load(&$operand[i]);)+
                     $l.store(&mut expected[i], $value);
                 }
-                let $lanes = Interleaved::<L, TOGETHER>($l);
+                let $lanes = Interleaved::<L, LINES>($l);
                 $(let $operand = $lanes.load(&$operand);)+
                 $lanes.store(&mut found, $value);
             },
         );
-        for i in 0..TOGETHER {
+        for i in 0..LINES {
             for (found, expected) in found[i].as_slice().iter().zip(expected[i].as_slice()) {
                 assert_eq!(found.bits(), expected.bits(), "line {i} of {} on {}", stringify!($value), $isa);
             }
@@ -522,17 +537,17 @@ macro_rules! same_together {
     )+};
 }
 
-impl<T: Scalar> Check<T> for Together {
+impl<T: Scalar> Check<T> for Interleaving {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
         for shift in 0..T::SPECIAL.len() {
-            // Other values in every line and operand.
-            let operand = |n: usize| -> [T::Line; TOGETHER] {
+            // Every line and operand has other values.
+            let operand = |n: usize| -> [T::Line; LINES] {
                 core::array::from_fn(|i| {
                     let value = |lane| T::SPECIAL[(shift + (5 * n + 1) * lane + 3 * i) % T::SPECIAL.len()];
                     line_of::<T>(&(0..T::LANES).map(value).collect::<Vec<_>>())
                 })
             };
-            same_together! { l, isa, [operand(0), operand(1), operand(2)],
+            same_interleaved! { l, isa, [operand(0), operand(1), operand(2)],
                 l(a, b => l.add(a, b));
                 l(a, b => l.sub(a, b));
                 l(a, b => l.mul(a, b));
@@ -551,8 +566,8 @@ impl<T: Scalar> Check<T> for Together {
                 l(a, b, c => l.select(l.le(a, b), b, c));
                 l(a, b, c => l.select(l.eq(a, b), b, c));
             }
-            // Eighths, and what is done by them.
-            let exponents = |n: usize| -> [T::Line; TOGETHER] {
+            // Operations on eighths.
+            let exponents = |n: usize| -> [T::Line; LINES] {
                 core::array::from_fn(|i| {
                     let value =
                         |lane| T::from_f64(((shift + 7 * lane + 3 * n + 5 * i) % 97) as f64 / 8.0 - 6.0);
@@ -560,7 +575,7 @@ impl<T: Scalar> Check<T> for Together {
                 })
             };
             let table = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5];
-            same_together! { l, isa, [exponents(0), exponents(1)],
+            same_interleaved! { l, isa, [exponents(0), exponents(1)],
                 l(a => l.eighths(a, 1.0).value);
                 l(a => l.by_eighth(&l.eighths(a, 1.0), &table));
                 l(a => l.exp2_floor(&l.eighths(a, 1.0)));
@@ -573,7 +588,7 @@ impl<T: Scalar> Check<T> for Together {
 }
 
 #[test]
-fn lines_abreast_have_the_bits_of_each_by_itself() {
-    on_every_isa!(f32, Together => _done);
-    on_every_isa!(f64, Together => _done);
+fn interleaved_lines_have_the_bits_of_each_alone() {
+    on_every_isa!(f32, Interleaving => _done);
+    on_every_isa!(f64, Interleaving => _done);
 }

@@ -4,6 +4,7 @@ use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::tests::available;
+use crate::kernels::tests::table::{Activated, NormOperands};
 use crate::reference;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements_mut};
@@ -53,7 +54,7 @@ fn check<T: Element>() {
             let what = format!("{rows} x {cols} on {isa}");
             let nan = packed::<T>(&vec![f64::NAN; rows * cols], cols, f64::NAN);
             let (mut y, mut to, mut statistics) = (nan.clone(), nan, vec![T::Line::ZERO; 2 * rows]);
-            let identity = (Activation::Identity, &mut [][..]);
+            let identity = Activated::alone(Activation::Identity);
             kernels.norm_forward(
                 PanelsMut::new(&mut y, rows, cols),
                 of_x,
@@ -64,16 +65,17 @@ fn check<T: Element>() {
             let expected = reference::layer_norm(&x, &weights, &biases, 1e-5);
             assert_close::<T>(&unpacked::<T>(&y, rows, cols), &expected, &what);
             let d_to = PanelsMut::new(&mut to, rows, cols);
-            kernels.norm_backward_data(d_to, (of_x, of_d), &parameters, &statistics, None);
+            let operands = NormOperands { x: of_x, d_z: of_d, statistics: &statistics };
+            kernels.norm_backward_data(d_to, operands, &parameters, None);
             assert_close::<T>(&unpacked::<T>(&to, rows, cols), &d_x, &what);
             for (start, before) in [(Beta::Zero, f64::NAN), (Beta::One, 3.0)] {
                 let from = if start == Beta::Zero { 0.0 } else { before };
                 let expected: Vec<f64> = d_b.iter().chain(&d_w).map(|d| from + d).collect();
                 let mut gradient = packed::<T>(&vec![before; 2 * cols], cols, 0.0);
-                // As two partition would: the first panel, then the others.
+                // As two blocks of parameters: the first panel, then the others.
                 let (first, others) = gradient.split_at_mut(2);
-                kernels.norm_weight_gradient(first, (of_x, of_d), &statistics, 0, start);
-                kernels.norm_weight_gradient(others, (of_x, of_d), &statistics, 1, start);
+                kernels.norm_weight_gradient(first, operands, 0, start);
+                kernels.norm_weight_gradient(others, operands, 1, start);
                 assert_close::<T>(&unpacked::<T>(&gradient, 2, cols), &expected, &what);
             }
         }

@@ -1,0 +1,83 @@
+//! The arrangement of layers of up to four features: a group of four lanes for each row, several to a line.
+//!
+//! See [`packed4`].
+
+use crate::engine::single_panel::arrangement::{
+    Arrangement, LayerBackward, LayerForward, LayerWeightGradient, OutputLoss, Shape,
+};
+use crate::kernels::gemm::packed4::{self, Packed4};
+use crate::kernels::ops::activation::{Activation, activate, multiply_derivative};
+use crate::kernels::ops::loss;
+use crate::kernels::ops::softmax::activate_slice;
+use crate::simd::lanes::{Lanes, LineOf};
+use crate::simd::math;
+use crate::simd::scalar::elements_mut;
+
+/// A group of four lanes for each row.
+pub struct GroupPerRow;
+
+impl<L: Lanes> Arrangement<L> for GroupPerRow {
+    const LINE_PER_ROW: bool = false;
+
+    #[inline(always)]
+    fn lines(rows: usize) -> usize {
+        packed4::lines::<L::Element>(rows)
+    }
+
+    #[inline(always)]
+    fn pack(l: L, lines: &mut [LineOf<L>], x: &[L::Element], rows: usize, cols: usize) {
+        packed4::pack(l, lines, x, rows, cols);
+    }
+
+    #[inline(always)]
+    fn unpack(l: L, y: &mut [L::Element], lines: &[LineOf<L>], rows: usize, cols: usize) {
+        packed4::unpack(l, y, Packed4 { lines, rows, cols });
+    }
+
+    #[inline(always)]
+    fn forward(l: L, layer: LayerForward<'_, L::Element>) {
+        let LayerForward { y, pre_activation, x, weights, activation, shape } = layer;
+        packed4::product(l, y, x, &weights[1..], Some(&weights[0]));
+        if pre_activation.is_empty() {
+            // Nothing comes in between: the sums are still in registers.
+            match y {
+                [line]
+                    if L::DIVIDES_HALVES
+                        && activation == Activation::Sigmoid
+                        && packed4::fit_half_a_line::<L::Element>(shape.rows) =>
+                {
+                    let sigmoid = math::sigmoid_of_first_half(l, l.load(line));
+                    l.store(line, sigmoid);
+                }
+                _ => activate(l, y, activation),
+            }
+        } else {
+            pre_activation.copy_from_slice(y);
+            // A call, so that the table of activations is not inlined twice.
+            activate_slice(l, elements_mut::<L::Element>(y), activation);
+        }
+    }
+
+    #[inline(always)]
+    fn backward_data(l: L, layer: LayerBackward<'_, L::Element>) {
+        let LayerBackward { d_x, d_z, transposed, from, activation, shape } = layer;
+        packed4::product(l, d_x, d_z, &transposed[..shape.outputs], None);
+        multiply_derivative(l, d_x, from, activation);
+    }
+
+    #[inline(always)]
+    fn weight_gradient(l: L, layer: LayerWeightGradient<'_, L::Element>) {
+        let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, start } = layer;
+        let (x, d_z) =
+            (Packed4 { lines: x, rows, cols: inputs }, Packed4 { lines: d_z, rows, cols: outputs });
+        packed4::weight_gradient(l, d_w, x, d_z, start);
+    }
+
+    #[inline(always)]
+    fn loss(l: L, output: OutputLoss<'_, L::Element>) -> f64 {
+        let OutputLoss { d_z, y, from, activation, shape, objective, .. } = output;
+        let loss = loss::evaluate_packed4(l, d_z, y, objective, shape.rows, shape.outputs);
+        multiply_derivative(l, d_z, from, activation);
+        loss
+    }
+}

@@ -1,0 +1,260 @@
+//! Activation functions: the enum, and the passes over lines and rows that apply one.
+//!
+//! An activation is one `impl` of [`Pointwise`], one variant of [`Activation`], and one line in [`dispatch`].
+
+mod dispatch;
+mod identity;
+mod periodic;
+mod pointwise;
+pub mod rectifiers;
+mod sigmoids;
+mod smooth_rectifiers;
+
+pub use pointwise::Pointwise;
+
+use crate::error::Error;
+use crate::kernels::matrix::panels::{Panels, PanelsMut};
+use crate::kernels::ops::activation::dispatch::Visitor;
+use crate::kernels::ops::softmax::softmax;
+use crate::simd::interleaved::Interleaved;
+use crate::simd::lanes::{Arithmetic, Lanes, LineOf};
+use crate::simd::scalar::Element;
+use core::marker::PhantomData;
+
+/// Activation function of a layer: `y = f(z)`, element by element, of its pre-activations `z = x W^T + b`.
+///
+/// Formulas and defaults are PyTorch's. The derivative is computed from the output `y` where that determines
+/// it; else a trainer keeps `z` beside `y`. A setting out of range is refused when the network is built, with
+/// [`Error::Setting`].
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Network};
+///
+/// let network = Network::<f32>::builder(4)
+///     .dense(16, Activation::LeakyRelu { slope: 0.01 })
+///     .dense(3, Activation::Softmax)
+///     .build()?;
+/// assert_eq!(network.outputs(), 3);
+///
+/// let mut y = [-2.0_f32, 0.5];
+/// Activation::LeakyRelu { slope: 0.25 }.apply(&mut y)?;
+/// assert_eq!(y, [-0.5, 0.5]);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// `y = z`, derivative 1.
+    Identity,
+    /// The logistic function `y = 1 / (1 + exp(-z))`, derivative `y (1 - y)`. At most 2 ULP from exact
+    /// with fused multiply-adds.
+    Sigmoid,
+    /// The hyperbolic tangent `y = tanh z`, derivative `1 - y^2`. At most 2 ULP from exact with fused
+    /// multiply-adds.
+    Tanh,
+    /// `y = max(z, 0)`, derivative 1 for `z > 0`, else 0 (Nair and Hinton 2010).
+    Relu,
+    /// `y = z` for `z > 0`, else `slope z`; derivative 1 or `slope` (Maas, Hannun and Ng 2013).
+    LeakyRelu {
+        /// The derivative for `z <= 0`, finite and at least 0: so the output has the sign of `z`. PyTorch's
+        /// default is 0.01.
+        slope: f64,
+    },
+    /// `y = z` for `z > 0`, else `alpha (e^z - 1)`; derivative 1 or `y + alpha` (Clevert, Unterthiner and
+    /// Hochreiter 2016).
+    Elu {
+        /// `-y` in the limit of large negative `z`, finite and at least 0. PyTorch's default is 1.
+        alpha: f64,
+    },
+    /// `y = 1.0507 z` for `z > 0`, else `1.0507 * 1.6733 (e^z - 1)`, with the constants in full: outputs keep
+    /// mean 0 and variance 1 (Klambauer et al. 2017).
+    Selu,
+    /// `y = z P(Z <= z)` of a standard normal `Z` (Hendrycks and Gimpel 2016), by the error function. At most
+    /// 4 ULP from exact with fused multiply-adds. Its derivative needs `z`.
+    Gelu,
+    /// The approximation `y = z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))` of [`Activation::Gelu`],
+    /// PyTorch's `GELU(approximate="tanh")`. Its derivative needs `z`.
+    GeluTanh,
+    /// `y = z sigmoid(z)`, also called swish (Elfwing, Uchibe and Doya 2018). Its derivative needs `z`.
+    Silu,
+    /// `y = log(1 + e^z)`, and `z` itself above 20; derivative `1 - e^-y` (Dugas et al. 2001). `beta` is 1.
+    Softplus,
+    /// `y = min(max(z / 6 + 1/2, 0), 1)`, derivative 1/6 where `0 < y < 1`, else 0.
+    HardSigmoid,
+    /// `y = min(max(z, min), max)`, derivative 1 where `min < y < max`, else 0.
+    HardTanh {
+        /// The lower bound, finite. PyTorch's default is -1.
+        min: f64,
+        /// The upper bound, finite and above `min`. PyTorch's default is 1.
+        max: f64,
+    },
+    /// `y = min(max(z, 0), 1)^2`, derivative `2 sqrt y` where `0 < y < 1`, else 0: the activation of
+    /// chess networks (NNUE).
+    SquaredClippedRelu,
+    /// `y = sin(frequency z)`, derivative `frequency cos(frequency z)` (Sitzmann et al. 2020). Its
+    /// derivative needs `z`.
+    Sine {
+        /// Radians per unit of `z`, finite and above 0; 30 in the paper.
+        frequency: f64,
+    },
+    /// `y_i = exp z_i / sum_j exp z_j` over the layer's outputs: probabilities of classes.
+    ///
+    /// For the last layer only. [`Loss::SoftmaxCrossEntropy`](crate::Loss::SoftmaxCrossEntropy) takes the
+    /// pre-activations of such a layer, as if it were [`Activation::Identity`]: softmax is not applied twice.
+    Softmax,
+}
+
+impl Activation {
+    /// # Errors
+    /// [`Error::Setting`] for a setting that is out of range, or infinite in `T`.
+    pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
+        self.visit(Check::<T>(PhantomData))
+    }
+
+    /// Whether the function is about 0 on one side and `z` on the other, for which He's initialisation is
+    /// made.
+    pub(crate) fn is_rectifier(self) -> bool {
+        self.visit(Describe).rectifies
+    }
+
+    /// Whether the derivative is a function of the pre-activation, because the output does not tell it.
+    #[inline(always)]
+    pub(crate) fn needs_pre_activation(self) -> bool {
+        self.visit(Describe).needs_pre_activation
+    }
+
+    /// The name in files.
+    #[cfg(feature = "files")]
+    pub(crate) fn name(self) -> &'static str {
+        self.visit(Describe).name
+    }
+}
+
+struct Check<T>(PhantomData<T>);
+
+impl<T: Element> Visitor for Check<T> {
+    type Output = Result<(), Error>;
+
+    fn visit<F: Pointwise>(self, f: F) -> Self::Output {
+        f.check::<T>()
+    }
+}
+
+struct Describe;
+
+/// The constants of a [`Pointwise`].
+struct Description {
+    #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "only files hold names"))]
+    name: &'static str,
+    rectifies: bool,
+    needs_pre_activation: bool,
+}
+
+impl Visitor for Describe {
+    type Output = Description;
+
+    #[inline(always)]
+    fn visit<F: Pointwise>(self, _: F) -> Description {
+        Description { name: F::NAME, rectifies: F::RECTIFIES, needs_pre_activation: F::NEEDS_PRE_ACTIVATION }
+    }
+}
+
+/// Lines that are computed interleaved: with eight their vectors would not fit in the registers.
+const INTERLEAVED_LINES: usize = 4;
+
+/// `y = f(y)`, element by element. Softmax, which needs whole rows, is left to [`activate_rows`].
+#[inline(always)]
+pub(crate) fn activate<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
+    activation.visit(Activate { l, y });
+}
+
+struct Activate<'a, L: Lanes> {
+    l: L,
+    y: &'a mut [LineOf<L>],
+}
+
+impl<L: Lanes> Visitor for Activate<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn visit<F: Pointwise>(self, f: F) {
+        let Self { l, y } = self;
+        if !F::NEEDS_PASS {
+            return;
+        }
+        let (groups, rest) =
+            if L::INTERLEAVES && F::LONG_VALUE { y.as_chunks_mut() } else { (&mut [][..], y) };
+        let interleaved = Interleaved::<L, INTERLEAVED_LINES>(l);
+        for group in groups {
+            let value = f.value(interleaved, interleaved.load(group));
+            interleaved.store(group, value);
+        }
+        for line in rest {
+            let value = f.value(l, l.load(line));
+            l.store(line, value);
+        }
+    }
+}
+
+/// Softmax, if that is the activation: the part of `y = f(y)` that needs whole rows.
+#[inline(always)]
+pub(crate) fn activate_rows<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>, activation: Activation) {
+    if activation == Activation::Softmax {
+        softmax(l, y);
+    }
+}
+
+/// A layer's activation, and what its derivative is taken from: the layer's outputs, or its pre-activations.
+#[derive(Clone, Copy)]
+pub struct Derivative<'a, T: Element> {
+    pub from: Panels<'a, T>,
+    pub activation: Activation,
+}
+
+/// `d = d f'`, element by element, with `f'` from the pre-activations for an activation that needs them, else
+/// from the outputs. Softmax, which needs whole rows, is left to its own pass.
+///
+/// A product that is denormal is stored as 0: else every later product that a fading gradient enters would
+/// stall.
+#[inline(always)]
+pub(crate) fn multiply_derivative<L: Lanes>(
+    l: L,
+    d: &mut [LineOf<L>],
+    from: &[LineOf<L>],
+    activation: Activation,
+) {
+    debug_assert_eq!(d.len(), from.len(), "a line of outputs beside each of gradients");
+    activation.visit(MultiplyDerivative { l, d, from });
+}
+
+struct MultiplyDerivative<'a, L: Lanes> {
+    l: L,
+    d: &'a mut [LineOf<L>],
+    from: &'a [LineOf<L>],
+}
+
+impl<L: Lanes> Visitor for MultiplyDerivative<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn visit<F: Pointwise>(self, f: F) {
+        let Self { l, d, from } = self;
+        if !F::NEEDS_PASS {
+            return;
+        }
+        let is_interleaved = L::INTERLEAVES && F::LONG_DERIVATIVE;
+        let (groups, rest) = if is_interleaved { d.as_chunks_mut() } else { (&mut [][..], d) };
+        let (from_groups, from_rest) = if is_interleaved { from.as_chunks() } else { (&[][..], from) };
+        let interleaved = Interleaved::<L, INTERLEAVED_LINES>(l);
+        for (group, from) in groups.iter_mut().zip(from_groups) {
+            let product = f.derivative(interleaved, interleaved.load(group), interleaved.load(from));
+            interleaved.store(group, interleaved.flushed(product));
+        }
+        for (line, from) in rest.iter_mut().zip(from_rest) {
+            let product = f.derivative(l, l.load(line), l.load(from));
+            l.store(line, l.flushed(product));
+        }
+    }
+}

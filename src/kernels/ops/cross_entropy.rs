@@ -1,0 +1,181 @@
+//! Softmax cross-entropy, as one shifted log-sum-exp of logits.
+//!
+//! For a row of logits `y` and targets `q`, smoothed and weighted,
+//!
+//! ```text
+//! L   = sum_j q_j (log sum_k exp(y_k - max y) - (y_j - max y))
+//! d_y = softmax(y) sum_j q_j - q
+//! ```
+//!
+//! All logits are shifted, so that large ones lose no digits of the loss.
+
+use crate::float_math::ln;
+use crate::kernels::matrix::panels::Panels;
+use crate::kernels::matrix::rows::Row;
+use crate::kernels::ops::loss::{ClassWeights, Objective, RowLosses};
+use crate::kernels::ops::softmax::{Shift, SoftmaxRow, exponentiate};
+use crate::simd::lanes::{Lanes, LineOf};
+use crate::simd::scalar::{Element, Line, Scalar};
+
+/// A row of logits, whose exponentials go where its gradient will be, if it is wanted.
+struct Logits<'a, L: Lanes, const GRADIENT: bool> {
+    row: Row,
+    y: &'a [LineOf<L>],
+    d_y: &'a mut [LineOf<L>],
+}
+
+impl<L: Lanes, const GRADIENT: bool> SoftmaxRow<L> for Logits<'_, L, GRADIENT> {
+    #[inline(always)]
+    fn cols(&self) -> usize {
+        self.row.cols()
+    }
+
+    #[inline(always)]
+    fn logits(&self, l: L, vector: usize) -> L::Vector {
+        l.load(&self.y[self.row.line(vector)])
+    }
+
+    #[inline(always)]
+    fn exponentials(&self, l: L, vector: usize) -> L::Vector {
+        l.load(&self.d_y[self.row.line(vector)])
+    }
+
+    #[inline(always)]
+    fn set_exponentials(&mut self, l: L, vector: usize, v: L::Vector) {
+        if GRADIENT {
+            l.store(&mut self.d_y[self.row.line(vector)], v);
+        }
+    }
+}
+
+/// The loss and gradient of rows whose targets are probabilities, `[B, O]`.
+///
+/// Overwrites `d_y` `[B, O]` and `losses` `[B]`; padding lanes of `d_y` become 0. Without `GRADIENT` there is no `d_y`. A row
+/// of weight 0 is not read.
+#[inline(always)]
+pub(crate) fn of_probabilities<L: Lanes, const GRADIENT: bool>(
+    l: L,
+    to: RowLosses<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    targets: &[L::Element],
+    objective: &Objective<'_, L::Element>,
+    classes: &ClassWeights<L::Element>,
+) {
+    let RowLosses { d_y: d, losses } = to;
+    let lanes = L::Element::LANES;
+    let sharp = l.constant(1.0 - classes.smoothing);
+    let share = l.constant(classes.smoothing / y.cols as f64);
+    for (r, (targets, loss)) in targets.chunks_exact(y.cols).zip(losses).enumerate() {
+        let row = Row::of(r, y);
+        let weight = objective.targets.row_weight(r);
+        if weight == 0.0 {
+            *loss = 0.0;
+            clear::<L, GRADIENT>(row, d.lines);
+            continue;
+        }
+        let mut logits = Logits::<L, GRADIENT> { row, y: y.lines, d_y: &mut *d.lines };
+        let Shift { max, sum } = exponentiate(l, &mut logits);
+        let mut total = 0.0;
+        for (targets, weights) in targets.chunks(lanes).zip(&classes.lines) {
+            total += l.sum_f64(smoothed(l, targets, weights, sharp, share));
+        }
+        let scale = l.constant(objective.scale * weight);
+        let factor = l.constant(total / sum.to_f64());
+        let mut along = 0.0;
+        for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
+            let q = smoothed(l, targets, weights, sharp, share);
+            along += l.sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
+            if GRADIENT {
+                let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), q);
+                l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
+            }
+        }
+        *loss = weight * (total * ln(sum.to_f64()) - along);
+    }
+}
+
+/// Clears the gradient of a row that is not read.
+#[inline(always)]
+fn clear<L: Lanes, const GRADIENT: bool>(row: Row, d: &mut [LineOf<L>]) {
+    if GRADIENT {
+        for i in row.lines() {
+            d[i] = LineOf::<L>::ZERO;
+        }
+    }
+}
+
+/// `weights (sharp targets + share)`; 0 where a weight is 0: of a class that weighs nothing, whatever its target, and past the
+/// last output.
+#[inline(always)]
+fn smoothed<L: Lanes>(
+    l: L,
+    targets: &[L::Element],
+    weights: &LineOf<L>,
+    sharp: L::Vector,
+    share: L::Vector,
+) -> L::Vector {
+    let weights = l.load(weights);
+    let smoothed = l.mul(weights, l.mul_add(l.load_slice(targets), sharp, share));
+    l.select(l.eq(weights, l.zero()), l.zero(), smoothed)
+}
+
+/// `q (y - max)`, 0 where `q` is: there an infinite logit is no loss.
+#[inline(always)]
+fn times_shifted<L: Lanes>(l: L, q: L::Vector, y: L::Vector, max: L::Vector) -> L::Vector {
+    l.mul(q, l.select(l.eq(q, l.zero()), l.zero(), l.sub(y, max)))
+}
+
+/// [`of_probabilities`] where one target of each row is 1 and the others are 0: `targets` are class indices,
+/// `[B]`.
+#[inline(always)]
+pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
+    l: L,
+    to: RowLosses<'_, L::Element>,
+    y: Panels<'_, L::Element>,
+    targets: &[u32],
+    objective: &Objective<'_, L::Element>,
+    classes: &ClassWeights<L::Element>,
+) {
+    let RowLosses { d_y: d, losses } = to;
+    let lanes = L::Element::LANES;
+    let share = classes.smoothing / y.cols as f64;
+    let unread = objective.unread(classes, y.cols);
+    for (r, (&class, loss)) in targets.iter().zip(losses).enumerate() {
+        let row = Row::of(r, y);
+        if unread.is_some_and(|unread| unread.contains(r)) {
+            *loss = 0.0;
+            clear::<L, GRADIENT>(row, d.lines);
+            continue;
+        }
+        let mut logits = Logits::<L, GRADIENT> { row, y: y.lines, d_y: &mut *d.lines };
+        let Shift { max, sum } = exponentiate(l, &mut logits);
+        let highest = l.max_lane(max).to_f64();
+        let peak = (1.0 - classes.smoothing) * classes.weight(class);
+        let total = peak + share * classes.sum;
+        let weight = objective.targets.row_weight(r);
+        let scale = objective.scale * weight;
+        let factor = l.constant(scale * total / sum.to_f64());
+        let mut along = 0.0;
+        for (i, weights) in row.lines().zip(&classes.lines) {
+            let softmax = if GRADIENT { l.flushed(l.mul(l.load(&d.lines[i]), factor)) } else { l.zero() };
+            let mut gradient = softmax;
+            if share != 0.0 {
+                let q = l.mul(l.load(weights), l.constant(share));
+                along += l.sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
+                gradient = l.flushed(l.neg_mul_add(l.constant(scale), q, softmax));
+            }
+            if GRADIENT {
+                l.store(&mut d.lines[i], gradient);
+            }
+        }
+        let (line, lane) = (row.line(class as usize / lanes), class as usize % lanes);
+        let logit = y.lines[line].as_slice()[lane].to_f64();
+        if GRADIENT {
+            let gradient = &mut d.lines[line].as_mut_slice()[lane];
+            *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
+        }
+        // A class of weight 0 may have an infinite logit.
+        let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
+        *loss = weight * (total * ln(sum.to_f64()) - at_class - along);
+    }
+}

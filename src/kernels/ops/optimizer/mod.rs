@@ -1,0 +1,251 @@
+//! Optimizers: the enum, and one step of any of them over lines of parameters.
+//!
+//! A rule is one file with its settings, formula and kernel, one variant of [`Optimizer`], and one line in
+//! `dispatch!`.
+
+mod adagrad;
+mod adam;
+mod pass;
+mod rms_prop;
+mod rule;
+mod sgd;
+
+pub use adagrad::Adagrad;
+pub use adam::{Adam, AdamW};
+pub use rms_prop::RmsProp;
+pub use sgd::Sgd;
+
+use crate::error::{Argument, Error};
+use crate::kernels::ops::optimizer::pass::{GradientTerms, Lines, Pass};
+use crate::kernels::ops::optimizer::rule::Rule;
+use crate::kernels::ops::setting::check_setting;
+use crate::simd::lanes::{Lanes, LineOf};
+use crate::simd::scalar::Element;
+
+/// The rule that turns gradients into new parameters, as in `torch.optim`: formulas, names and defaults are
+/// PyTorch's.
+///
+/// Made of a rule's builder, such as [`Adam`], by `into()`, or of a learning rate alone, with the defaults of
+/// the rule. Before a rule takes it, the gradient `g` of a parameter `w` becomes `g + weight_decay w + l1
+/// sign(w)`, of weights and biases alike; only [`AdamW`] decays `w` instead. Moments are stored as 0 where
+/// they are denormal.
+///
+/// Settings are checked when a trainer is built; a setting that a rule lacks does not compile.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Adam, Network, Optimizer, Sgd, Trainer};
+///
+/// let heavy_ball: Optimizer = Sgd::new(0.1).momentum(0.9).into();
+/// assert_eq!(heavy_ball.learning_rate(), 0.1);
+///
+/// let network = Network::<f32>::builder(2).dense(1, Activation::Identity).seed(1).build()?;
+/// let adam = Adam::new(1e-3).betas(0.9, 0.95).weight_decay(1e-4);
+/// let trainer = Trainer::builder(network).optimizer(adam).build()?;
+/// assert_eq!(trainer.optimizer(), adam.into());
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
+///
+/// Adagrad has no momentum:
+///
+/// ```compile_fail,E0599
+/// let optimizer = fuseprop::Adagrad::new(0.1).momentum(0.9);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Optimizer {
+    /// Gradient descent, with momentum if wanted.
+    Sgd(Sgd),
+    /// Adam.
+    Adam(Adam),
+    /// Adam with decoupled weight decay.
+    AdamW(AdamW),
+    /// RMSprop.
+    RmsProp(RmsProp),
+    /// Adagrad.
+    Adagrad(Adagrad),
+}
+
+/// The value of an expression of the optimizer's [`Rule`].
+macro_rules! dispatch {
+    ($optimizer:expr, $rule:ident => $value:expr) => {
+        match $optimizer {
+            Optimizer::Sgd($rule) => $value,
+            Optimizer::Adam($rule) => $value,
+            Optimizer::AdamW($rule) => $value,
+            Optimizer::RmsProp($rule) => $value,
+            Optimizer::Adagrad($rule) => $value,
+        }
+    };
+}
+
+/// Most moments that a rule keeps beside each parameter.
+pub const MAX_MOMENTS: usize = 3;
+
+impl Optimizer {
+    /// [`Sgd::new`]: gradient descent without momentum.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Optimizer, Sgd};
+    ///
+    /// assert_eq!(Optimizer::sgd(0.1), Sgd::new(0.1).into());
+    /// ```
+    pub fn sgd(learning_rate: f64) -> Self {
+        Self::Sgd(Sgd::new(learning_rate))
+    }
+
+    /// [`Adam::new`]: Adam with PyTorch's defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Adam, Optimizer};
+    ///
+    /// assert_eq!(Optimizer::adam(1e-3), Adam::new(1e-3).into());
+    /// ```
+    pub fn adam(learning_rate: f64) -> Self {
+        Self::Adam(Adam::new(learning_rate))
+    }
+
+    /// [`AdamW::new`]: AdamW with PyTorch's defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{AdamW, Optimizer};
+    ///
+    /// assert_eq!(Optimizer::adamw(1e-3), AdamW::new(1e-3).weight_decay(0.01).into());
+    /// ```
+    pub fn adamw(learning_rate: f64) -> Self {
+        Self::AdamW(AdamW::new(learning_rate))
+    }
+
+    /// [`RmsProp::new`]: RMSprop with PyTorch's defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Optimizer, RmsProp};
+    ///
+    /// assert_eq!(Optimizer::rms_prop(0.01), RmsProp::new(0.01).into());
+    /// ```
+    pub fn rms_prop(learning_rate: f64) -> Self {
+        Self::RmsProp(RmsProp::new(learning_rate))
+    }
+
+    /// [`Adagrad::new`]: Adagrad with PyTorch's defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Adagrad, Optimizer};
+    ///
+    /// assert_eq!(Optimizer::adagrad(0.01), Adagrad::new(0.01).into());
+    /// ```
+    pub fn adagrad(learning_rate: f64) -> Self {
+        Self::Adagrad(Adagrad::new(learning_rate))
+    }
+
+    /// The step size.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Optimizer;
+    ///
+    /// assert_eq!(Optimizer::adam(1e-3).learning_rate(), 1e-3);
+    /// ```
+    pub fn learning_rate(&self) -> f64 {
+        dispatch!(self, rule => rule.common().learning_rate)
+    }
+
+    /// The same rule with another step size.
+    pub(crate) fn with_learning_rate<T: Element>(mut self, learning_rate: f64) -> Result<Self, Error> {
+        dispatch!(&mut self, rule => rule.common_mut()).learning_rate = learning_rate;
+        self.checked::<T>()
+    }
+
+    /// # Errors
+    /// [`Error::Setting`] for a setting out of range, or not finite in `T`; [`Error::Unused`] for Nesterov
+    /// momentum that has no momentum, or dampening.
+    pub(crate) fn checked<T: Element>(self) -> Result<Self, Error> {
+        let common = dispatch!(&self, rule => rule.common());
+        for (argument, value) in [
+            (Argument::LearningRate, common.learning_rate),
+            (Argument::WeightDecay, common.weight_decay),
+            (Argument::L1, common.l1),
+        ] {
+            check_setting::<T>(argument, value, value >= 0.0)?;
+        }
+        dispatch!(&self, rule => rule.check::<T>())?;
+        Ok(self)
+    }
+
+    /// What each moment starts from; as many as the rule keeps.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = f64> {
+        let moments = dispatch!(self, rule => rule.moments());
+        core::iter::repeat_n(moments.start, moments.count)
+    }
+}
+
+/// One step of an optimizer.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    pub optimizer: Optimizer,
+    /// 1 for the first.
+    pub step: u64,
+    /// What the gradient is multiplied by, before anything else.
+    pub scale: f64,
+    /// Largest magnitude of an element of the scaled gradient.
+    pub limit: f64,
+}
+
+impl Update {
+    /// The learning rate, if the update is that times the gradient and nothing else.
+    pub(crate) fn plain_descent(&self) -> Option<f64> {
+        match &self.optimizer {
+            Optimizer::Sgd(sgd) if sgd.is_plain() && self.gradient_terms().is_identity() => {
+                Some(self.optimizer.learning_rate())
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn gradient_terms(&self) -> GradientTerms {
+        let (decay, l1) = dispatch!(&self.optimizer, rule => (rule.gradient_decay(), rule.common().l1));
+        GradientTerms { scale: self.scale, limit: self.limit, decay, l1 }
+    }
+}
+
+/// One step over some parameters, their gradient, and the moments that the rule keeps. Elements that are all
+/// 0 stay 0, so that padding does.
+pub(crate) fn update<L: Lanes>(
+    l: L,
+    parameters: &mut [LineOf<L>],
+    gradients: &[LineOf<L>],
+    moments: [&mut [LineOf<L>]; MAX_MOMENTS],
+    update: &Update,
+) {
+    l.vectorize(
+        #[inline(always)]
+        || update_lines(l, parameters, gradients, moments, update),
+    );
+}
+
+/// [`update`] beneath a crossing.
+#[inline(always)]
+pub(crate) fn update_lines<L: Lanes>(
+    l: L,
+    parameters: &mut [LineOf<L>],
+    gradients: &[LineOf<L>],
+    moments: [&mut [LineOf<L>]; MAX_MOMENTS],
+    update: &Update,
+) {
+    let lines = Lines { parameters, gradients, terms: update.gradient_terms() };
+    let pass = Pass { step: update.step, lines, moments };
+    dispatch!(&update.optimizer, rule => rule.update(l, pass));
+}

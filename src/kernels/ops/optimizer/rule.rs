@@ -1,0 +1,92 @@
+//! One rule: its settings, the moments that it keeps, and its kernel.
+
+use crate::error::Error;
+use crate::kernels::ops::optimizer::pass::Pass;
+use crate::simd::lanes::Lanes;
+use crate::simd::scalar::Element;
+
+/// An optimizer's rule.
+pub trait Rule: Copy {
+    fn common(&self) -> &Common;
+    fn common_mut(&mut self) -> &mut Common;
+
+    /// # Errors
+    /// [`Error::Setting`] for a setting of the rule's own that is out of range, or not finite in `T`;
+    /// [`Error::Unused`] for one without effect.
+    fn check<T: Element>(&self) -> Result<(), Error>;
+
+    /// The moments that are kept beside each parameter.
+    fn moments(&self) -> Moments;
+
+    /// What times the parameter is added to its gradient.
+    #[inline(always)]
+    fn gradient_decay(&self) -> f64 {
+        self.common().weight_decay
+    }
+
+    /// One step.
+    fn update<L: Lanes>(&self, l: L, pass: Pass<'_, L>);
+}
+
+/// The settings that every rule has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Common {
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    pub l1: f64,
+}
+
+impl Common {
+    pub fn new(learning_rate: f64) -> Self {
+        Self { learning_rate, weight_decay: 0.0, l1: 0.0 }
+    }
+}
+
+/// Moments of a rule, at most [`MAX_MOMENTS`](super::MAX_MOMENTS), and what their elements start from.
+pub struct Moments {
+    pub count: usize,
+    pub start: f64,
+}
+
+/// Smallest `epsilon`: a normal number in `f32`, so that nothing is divided by 0.
+pub const MIN_EPSILON: f64 = 1e-30;
+
+/// Builder methods of the [`Common`] settings, and the way into an `Optimizer`.
+macro_rules! common_settings {
+    ($rule:ident, $(#[doc = $decay:literal])+) => {
+        impl $rule {
+            $(#[doc = $decay])+
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let decayed = fuseprop::", stringify!($rule), "::new(0.1).weight_decay(1e-4);")]
+            /// ```
+            #[must_use]
+            pub fn weight_decay(mut self, weight_decay: f64) -> Self {
+                self.common.weight_decay = weight_decay;
+                self
+            }
+
+            /// Adds `l1 sign(w)` to the gradient: a penalty of `l1 sum |w|`. At least 0; 0 by default.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let optimizer = fuseprop::", stringify!($rule), "::new(0.01).l1(1e-5);")]
+            /// ```
+            #[must_use]
+            pub fn l1(mut self, l1: f64) -> Self {
+                self.common.l1 = l1;
+                self
+            }
+        }
+
+        impl From<$rule> for $crate::kernels::ops::optimizer::Optimizer {
+            fn from(rule: $rule) -> Self {
+                Self::$rule(rule)
+            }
+        }
+    };
+}
+pub(super) use common_settings;
