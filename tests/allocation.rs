@@ -187,7 +187,7 @@ fn epochs(pool: &rayon::ThreadPool, isa: Isa) -> usize {
     let mut counts = [0; 60];
     let how = FitOptions::new(60, 96).validation(validation).early_stopping(60);
     let outcome = pool.install(|| {
-        trainer.fit(Dataset::new(&x, &classes), &how, |epoch| {
+        trainer.fit(Dataset::new(&x, &classes), &how, |_, epoch| {
             counts[epoch.number - 1] = CALLS.load(Ordering::Relaxed);
             std::ops::ControlFlow::Continue(())
         })

@@ -248,7 +248,7 @@ fn fit(trainer: &mut Trainer<f32>, path: &Path, epochs: usize) -> Result<(), Err
         .reduce_on_plateau(ReduceOnPlateau::new(0.5, 1))
         .early_stopping(50)
         .checkpoint(path, 1);
-    trainer.fit(Dataset::new(&X, &CLASSES), &how, |_| ControlFlow::Continue(())).map(drop)
+    trainer.fit(Dataset::new(&X, &CLASSES), &how, |_, _| ControlFlow::Continue(())).map(drop)
 }
 
 /// Resumes from a file: if that is refused nothing has changed, else training goes on.

@@ -97,7 +97,7 @@ fn fit(hidden: &[usize], (train, valid): (&Table, &Table), seed: u64) -> Result<
         ProgressStyle::with_template("{bar:40} epoch {pos}/{len}, {msg}").expect("the template is constant"),
     );
     let mut losses = [Vec::new(), Vec::new()];
-    let outcome = trainer.fit(Dataset::new(&train.x, &y), &how, |epoch: &EpochReport| {
+    let outcome = trainer.fit(Dataset::new(&train.x, &y), &how, |_, epoch: &EpochReport| {
         losses[0].push((epoch.number as f64, epoch.loss));
         losses[1].push((epoch.number as f64, epoch.watched_loss()));
         bar.set_message(format!("validation {:.4}", epoch.watched_loss()));

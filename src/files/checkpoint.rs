@@ -6,22 +6,25 @@
 //! ```text
 //! steps 1200
 //! passes 1200
-//! dropout_seed 7
+//! epochs 12
+//! seed 7
 //! optimizer Adam(Adam { .. })
 //! learning_rate 0.001
+//! fit 0 1234567890
 //! last 12 100 0.31 0.35 0.91 - - 0.001
 //! best 9 100 0.33 0.34 0.91 - - 0.001
 //! plateau 0.1 10 0.34 3 0.1
 //! ```
 //!
-//! `last` and `best` are epochs of a fit under way: number, of how many, loss, the validation set's loss, accuracy,
-//! mean absolute error and R2, learning rate. `plateau` is a fit's: factor, patience, lowest loss, epochs waited, and
-//! the product of the factors so far.
+//! `epochs` are those of all fits. `fit` is there within a fit: the epochs before it, and the mark of its data. `last` and
+//! `best` are epochs of it: number, of how many, loss, the validation set's loss, accuracy, mean absolute error and R2,
+//! learning rate. `plateau` is a fit's: factor, patience, lowest loss, epochs waited, and the product of the factors so far.
 
-use crate::error::Argument;
 use std::path::Path;
 
-use crate::error::Error;
+use safetensors::SafeTensors;
+
+use crate::error::{Argument, Error};
 use crate::files::header;
 use crate::files::header::{Header, parse_word};
 use crate::files::tensors::{Writer, read_parameters};
@@ -30,26 +33,45 @@ use crate::kernels::ops::optimizer::Optimizer;
 use crate::network::{Network, read_canonical, write_canonical};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
-use crate::train::fit::{EpochReport, Evaluation, FitReport, Progress};
+use crate::train::evaluate::Evaluation;
+use crate::train::fit::{EpochReport, FitReport, Progress};
 use crate::train::schedule::ReduceOnPlateau;
+use crate::train::state::TrainState;
 use crate::train::trainer::Trainer;
 
 impl<T: Element> Trainer<T> {
-    /// Writes all that training has come to: the network, the optimizer's running sums, the learning rate, the numbers
-    /// of updates and of passes (which dropout follows from). [`Network::load`] reads it too.
+    /// Writes all that training has come to: the network, the optimizer's running sums, the learning rate, the seed, the
+    /// numbers of updates, passes and epochs, and the progress of a fit. [`Network::load`] reads it too.
     ///
-    /// The file is replaced as a whole, as by [`Network::save`]. Within a fit see
-    /// [`FitOptions::checkpoint`](crate::FitOptions::checkpoint).
+    /// The file is replaced as a whole, as by [`Network::save`]. [`FitOptions::checkpoint`](crate::FitOptions::checkpoint)
+    /// writes it after epochs of a fit, and so may the fit's callback.
     ///
     /// # Errors
     /// [`Error::File`] with the operation that failed.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::{Activation, Network, Optimizer, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1);
+    /// let build = || Trainer::builder(network.clone().build()?).optimizer(Optimizer::adam(0.1)).build();
+    /// let mut trainer = build()?;
+    /// trainer.step(&[0.5], &[1.0])?;
+    /// let path = std::env::temp_dir().join(format!("fuseprop-checkpoint-{}", std::process::id()));
+    /// trainer.save_checkpoint(&path)?;
+    /// let mut resumed = build()?;
+    /// resumed.load_checkpoint(&path)?;
+    /// assert_eq!(resumed.step(&[0.5], &[1.0])?, trainer.step(&[0.5], &[1.0])?);
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn save_checkpoint(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        self.write_checkpoint(path.as_ref(), self.state.optimizer.learning_rate(), self.state.fit.as_ref())
+        super::atomic::write(path.as_ref(), &checkpoint(&self.network, &self.state)?)
     }
 
     /// Takes up training where a checkpoint was written, in a trainer built as that one was: the same layers, the same
     /// optimizer but for its learning rate. From then on all bits are those of the training that never stopped, if data
-    /// and settings are the same too.
+    /// and settings are the same too; the seed is the checkpoint's.
     ///
     /// If the checkpoint was written within a fit, the next [`Trainer::fit`] goes on after the epoch of the checkpoint,
     /// with the plateau of the checkpoint in the state that it was in.
@@ -57,6 +79,9 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::File`], [`Error::Format`] or [`Error::Tensors`] for a file that cannot be read or is that of another
     /// training. Nothing has changed then.
+    ///
+    /// # Examples
+    /// See [`Trainer::save_checkpoint`].
     pub fn load_checkpoint(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let bytes = read(path.as_ref())?;
         let saved = Network::<T>::from_bytes(&bytes)?;
@@ -65,92 +90,117 @@ impl<T: Element> Trainer<T> {
                 what: "the checkpoint is of a network with other layers".to_owned(),
             });
         }
-        let file = parse(&bytes)?;
         let text = header_text(&bytes)?;
-        let header = Header::parse(text.as_deref())?;
-        if header.get("optimizer")? != rule(self.state.optimizer) {
-            return Err(Error::Format { what: "the checkpoint is of another optimizer".to_owned() });
-        }
-        let layers = &saved.layers;
-        let lines_of = |stem: &str| {
-            let names = names::sequential(&saved, &format!("{STATE}{stem}."));
-            let values = read_parameters::<T>(&file, layers, &names, |_| false)?;
-            let mut lines = vec![T::Line::ZERO; saved.parameters.len()];
-            write_canonical(layers, &mut lines, &values);
-            Ok::<_, Error>(lines)
-        };
-        let mut moments = self.state.moments.clone();
-        for (n, moment) in moments.iter_mut().enumerate().filter(|(_, moment)| !moment.is_empty()) {
-            *moment = lines_of(&format!("moment.{n}"))?;
-        }
-        let resumed = match (header.find("last"), header.find("best")) {
-            (Some(last), Some(best)) => {
-                let kept = format!("{STATE}best.");
-                let has_kept = file.names().iter().any(|name| name.starts_with(&kept));
-                let (plateau, factor) = header.find("plateau").map_or(Ok((None, 1.0)), read_plateau)?;
-                let (mut last, best) = (read_epoch(last)?, read_epoch(best)?);
-                last.is_best = last.number == best.number;
-                if best.number > last.number {
-                    return Err(Error::Format { what: "the best epoch is after the last".to_owned() });
-                }
-                let outcome = Some(FitReport { last, best });
-                let kept = if has_kept { lines_of("best")? } else { Vec::new() };
-                Some(Progress { outcome, kept, plateau, factor })
-            }
-            _ => None,
-        };
-        let (steps, passes) = (counter(header.get("steps")?)?, counter(header.get("passes")?)?);
-        let dropout_seed = header.find("dropout_seed").map(parse_word).transpose()?;
-        if dropout_seed.is_some() != self.state.dropout_seed.is_some() {
-            return Err(Error::Format {
-                what: "a seed of dropout belongs to layers with dropout".to_owned(),
-            });
-        }
-        self.set_learning_rate(header.number("learning_rate")?)?;
+        let (file, header) = (parse(&bytes)?, Header::parse(text.as_deref())?);
+        let tensors = StateTensors { file: &file, network: &saved };
+        let state = read_state(&tensors, &header, &self.state)?;
         // Nothing can fail from here on.
-        (self.state.steps, self.state.passes, self.state.dropout_seed) = (steps, passes, dropout_seed);
+        self.state = state;
         self.network.scaling = saved.scaling;
-        self.state.moments = moments;
-        self.state.fit = resumed;
         self.restore(&saved.parameters);
         Ok(())
     }
+}
 
-    /// A checkpoint, of a fit under way if there is one, with the learning rate that its schedule starts from.
-    pub(crate) fn write_checkpoint(
-        &self,
-        path: &Path,
-        learning_rate: f64,
-        progress: Option<&Progress<T>>,
-    ) -> Result<(), Error> {
-        let layers = &self.network.layers;
-        let mut writer = Writer::new();
-        writer.parameters("", &self.network, &canonical(&self.network));
-        let mut add = |stem: &str, lines: &[T::Line]| {
-            if !lines.is_empty() {
-                let mut values = vec![T::ZERO; self.network.parameter_count()];
-                read_canonical(layers, lines, &mut values);
-                writer.parameters(&format!("{STATE}{stem}."), &self.network, &values);
-            }
-        };
-        for (n, moment) in self.state.moments.iter().enumerate() {
-            add(&format!("moment.{n}"), moment);
+/// The file of a network with the state of its training.
+fn checkpoint<T: Element>(network: &Network<T>, state: &TrainState<T>) -> Result<Vec<u8>, Error> {
+    let layers = &network.layers;
+    let mut writer = Writer::new();
+    writer.parameters("", network, &canonical(network));
+    let mut add = |stem: &str, lines: &[T::Line]| {
+        if !lines.is_empty() {
+            let mut values = vec![T::ZERO; network.parameter_count()];
+            read_canonical(layers, lines, &mut values);
+            writer.parameters(&format!("{STATE}{stem}."), network, &values);
         }
-        let mut text = header::write(&self.network);
-        text += &format!("steps {}\npasses {}\n", self.state.steps, self.state.passes);
-        if let Some(seed) = self.state.dropout_seed {
-            text += &format!("dropout_seed {seed}\n");
-        }
-        text += &format!("optimizer {}\nlearning_rate {learning_rate}\n", rule(self.state.optimizer));
-        if let Some(Progress { outcome: Some(outcome), kept, plateau, factor }) = progress {
-            add("best", kept);
-            text += &format!("last {}\nbest {}\n", write_epoch(&outcome.last), write_epoch(&outcome.best));
-            if let Some(ReduceOnPlateau { factor: each, patience, lowest, waited }) = plateau {
-                text += &format!("plateau {each} {patience} {lowest} {waited} {factor}\n");
-            }
-        }
-        super::atomic::write(path, &writer.finish(text)?)
+    };
+    for (n, moment) in state.moments.iter().enumerate() {
+        add(&format!("moment.{n}"), moment);
     }
+    let TrainState { optimizer, steps, passes, epochs, seed, fit, .. } = state;
+    // Within a fit that from which its schedule starts.
+    let learning_rate = fit.as_ref().map_or(optimizer.learning_rate(), |fit| fit.learning_rate);
+    let mut text = header::write(network);
+    text += &format!("steps {steps}\npasses {passes}\nepochs {epochs}\nseed {seed}\n");
+    text += &format!("optimizer {}\nlearning_rate {learning_rate}\n", rule(*optimizer));
+    if let Some(Progress { first, data, outcome: Some(outcome), kept, plateau, factor, .. }) = fit {
+        add("best", kept);
+        text += &format!("fit {first} {data}\n");
+        text += &format!("last {}\nbest {}\n", write_epoch(&outcome.last), write_epoch(&outcome.best));
+        if let Some(ReduceOnPlateau { factor: each, patience, lowest, waited }) = plateau {
+            text += &format!("plateau {each} {patience} {lowest} {waited} {factor}\n");
+        }
+    }
+    writer.finish(text)
+}
+
+/// The tensors of a checkpoint's file that are not the network's.
+struct StateTensors<'a, T: Element> {
+    file: &'a SafeTensors<'a>,
+    network: &'a Network<T>,
+}
+
+impl<T: Element> StateTensors<'_, T> {
+    /// A tensor for each parameter, in the parameters' layout.
+    fn lines(&self, stem: &str) -> Result<Vec<T::Line>, Error> {
+        let layers = &self.network.layers;
+        let names = names::sequential(self.network, &format!("{STATE}{stem}."));
+        let values = read_parameters::<T>(self.file, layers, &names, |_| false)?;
+        let mut lines = vec![T::Line::ZERO; self.network.parameters.len()];
+        write_canonical(layers, &mut lines, &values);
+        Ok(lines)
+    }
+
+    fn has(&self, stem: &str) -> bool {
+        let prefix = format!("{STATE}{stem}.");
+        self.file.names().iter().any(|name| name.starts_with(&prefix))
+    }
+}
+
+/// The state of a checkpoint, of the same optimizer as `like`.
+fn read_state<T: Element>(
+    tensors: &StateTensors<'_, T>,
+    header: &Header<'_>,
+    like: &TrainState<T>,
+) -> Result<TrainState<T>, Error> {
+    if header.get("optimizer")? != rule(like.optimizer) {
+        return Err(Error::Format { what: "the checkpoint is of another optimizer".to_owned() });
+    }
+    let learning_rate = header.number("learning_rate")?;
+    let optimizer = like.optimizer.with_learning_rate::<T>(learning_rate)?;
+    let mut state = TrainState::new(optimizer, 0, parse_word(header.get("seed")?)?);
+    for (n, (moment, like)) in state.moments.iter_mut().zip(&like.moments).enumerate() {
+        if !like.is_empty() {
+            *moment = tensors.lines(&format!("moment.{n}"))?;
+        }
+    }
+    state.steps = counter(header.get("steps")?)?;
+    state.passes = counter(header.get("passes")?)?;
+    state.epochs = counter(header.get("epochs")?)? as usize;
+    state.fit = read_fit(tensors, header, learning_rate, state.epochs)?;
+    Ok(state)
+}
+
+/// The fit that a checkpoint was written in, if it was, after so many epochs of all fits.
+fn read_fit<T: Element>(
+    tensors: &StateTensors<'_, T>,
+    header: &Header<'_>,
+    learning_rate: f64,
+    epochs: usize,
+) -> Result<Option<Progress<T>>, Error> {
+    let Some(words) = header.find("fit") else { return Ok(None) };
+    let malformed = |what: &str| Error::Format { what: what.to_owned() };
+    let (first, data) = words.split_once(' ').ok_or_else(|| malformed("a fit has a start and a mark"))?;
+    let (first, data) = (counter(first)? as usize, parse_word(data)?);
+    let (mut last, best) = (read_epoch(header.get("last")?)?, read_epoch(header.get("best")?)?);
+    if !(first < best.number && best.number <= last.number && last.number <= epochs) {
+        return Err(malformed("the epochs of the fit are not in order"));
+    }
+    last.is_best = last.number == best.number;
+    let (plateau, factor) = header.find("plateau").map_or(Ok((None, 1.0)), read_plateau)?;
+    let kept = if tensors.has("best") { tensors.lines("best")? } else { Vec::new() };
+    let outcome = Some(FitReport { last, best });
+    Ok(Some(Progress { first, data, learning_rate, outcome, kept, plateau, factor }))
 }
 
 /// An optimizer without its learning rate, which may change.

@@ -148,7 +148,7 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, header: &Header<'_>) -> Result<N
             return Err(missing_weights(file, &name, below));
         }
         below = Some(outputs);
-        let start = || Network::<T>::builder(inputs).init(Init::Zeros).seed(0).dropout(dropout);
+        let start = || Network::<T>::builder(inputs).init(Init::Zeros).dropout(dropout);
         builder = Some(append(builder.unwrap_or_else(start), outputs, line));
         index += names::modules(line.activation, line.dropout);
     }

@@ -229,7 +229,8 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// The seed of the initial weights. Without one it comes from the system.
+    /// The seed of the initial weights, and of dropout and the order of rows in training unless a trainer gets its
+    /// own: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed). Without one it comes from the system.
     ///
     /// # Examples
     ///
@@ -299,6 +300,7 @@ impl<T: Element> NetworkBuilder<T> {
             input_dropout: self.input_dropout,
             scaling: None,
             isa,
+            seed,
         };
         self.draw(&mut network, seed);
         Ok(network)

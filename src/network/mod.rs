@@ -50,6 +50,8 @@ pub struct Network<T: Element> {
     /// What every input goes through first.
     pub(crate) scaling: Option<Scaling<T>>,
     isa: Isa,
+    /// Of the initial weights; a trainer's follows from it.
+    pub(crate) seed: u64,
 }
 
 impl<T: Element> Network<T> {

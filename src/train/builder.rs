@@ -30,7 +30,7 @@ pub struct TrainerBuilder<T: Element> {
     parallelism: Parallelism,
     parallel_threshold: usize,
     input_gradients: bool,
-    seed: u64,
+    seed: Option<u64>,
     layer_stats: bool,
     custom_loss: bool,
 }
@@ -49,7 +49,7 @@ impl<T: Element> TrainerBuilder<T> {
             parallelism: Parallelism::Auto,
             parallel_threshold: PARALLEL_FLOP,
             input_gradients: false,
-            seed: 0,
+            seed: None,
             layer_stats: false,
             custom_loss: false,
         }
@@ -141,10 +141,26 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// What follows from it is which elements dropout leaves out; 0 by default.
+    /// The seed of which elements dropout leaves out, and of the order of rows in [`Trainer::fit`] unless
+    /// [`FitOptions::seed`](crate::FitOptions::seed) gives another; that of the network by default.
+    ///
+    /// So one seed on the network fixes a whole training, and without any all come from the system.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::{Activation, Network, Trainer};
+    ///
+    /// let network = || Network::<f32>::builder(2).dense(8, Activation::Tanh).dropout(0.5);
+    /// let network = || network().dense(1, Activation::Identity).seed(7).build();
+    /// let mut first = Trainer::builder(network()?).build()?;
+    /// let mut second = Trainer::builder(network()?).build()?;
+    /// assert_eq!(first.forward(&[0.1, 0.2])?, second.forward(&[0.1, 0.2])?);
+    /// let mut third = Trainer::builder(network()?).seed(8).build()?; // the same weights, another dropout
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.seed = Some(seed);
         self
     }
 
@@ -214,8 +230,7 @@ impl<T: Element> TrainerBuilder<T> {
         if self.custom_loss {
             executor.allocate_kept(&network);
         }
-        let dropout_seed = network.has_dropout().then_some(self.seed);
-        let state = TrainState::new(optimizer, network.parameters.len(), dropout_seed);
+        let state = TrainState::new(optimizer, network.parameters.len(), self.seed.unwrap_or(network.seed));
         Ok(Trainer { network, state, executor, criterion })
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Executor<T: Element> {
     /// What the mean divides by whose gradient it is; nothing after a pass backward from elsewhere.
     pub(crate) gradient_weight: Option<f64>,
     pub(crate) clipping: GradientClipping,
+    /// Whether any layer has dropout.
+    pub(crate) drops: bool,
     /// The squared norm of the gradient of each panel of parameters, of the last update that was measured.
     pub(crate) squares: Vec<f64>,
     /// Whether the norms of each layer are kept.
@@ -103,6 +105,7 @@ impl<T: Element> Executor<T> {
             gradients: vec![T::Line::ZERO; lines],
             gradient_weight: Some(0.0),
             clipping,
+            drops: network.has_dropout(),
             keeps_layer_stats: layer_stats,
             layer_stats_rows: 0,
             outputs: Vec::new(),
@@ -168,7 +171,7 @@ impl<T: Element> Executor<T> {
         let Work { x, rows: batch, pass, classes, finish, flop } = work;
         let micro_batch_rows = self.micro_batch_rows.of_batch(batch, self.shards.len());
         let (rows_each, used) = shares(batch, micro_batch_rows, self.plan.max_shards());
-        let dropout_rng = state.dropout_seed.map(|seed| DropoutRng::new(seed, state.passes));
+        let dropout_rng = self.drops.then(|| DropoutRng::new(state.seed, state.passes));
         if pass.is_some_and(PassKind::goes_back) && !self.input_gradients.is_empty() {
             self.input_gradient_rows = batch;
         }

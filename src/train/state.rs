@@ -14,21 +14,23 @@ pub(crate) struct TrainState<T: Element> {
     pub(crate) steps: u64,
     /// Training and forward passes so far, the one under way among them: dropout follows from it.
     pub(crate) passes: u64,
-    /// The seed of dropout, if any layer has it.
-    pub(crate) dropout_seed: Option<u64>,
-    /// The fit that a checkpoint was written in, which the next fit goes on with.
+    /// Epochs of all fits so far.
+    pub(crate) epochs: usize,
+    /// The seed of dropout, and of the order of rows unless a fit has its own.
+    pub(crate) seed: u64,
+    /// The fit under way, or the one that a checkpoint was written in or that an error has ended: the next goes on with it.
     pub(crate) fit: Option<Progress<T>>,
 }
 
 impl<T: Element> TrainState<T> {
     /// The state before the first step, for so many lines of parameters.
-    pub(crate) fn new(optimizer: Optimizer, lines: usize, dropout_seed: Option<u64>) -> Self {
+    pub(crate) fn new(optimizer: Optimizer, lines: usize, seed: u64) -> Self {
         let mut moments: [Vec<T::Line>; MAX_MOMENTS] = Default::default();
         for (moment, start) in moments.iter_mut().zip(optimizer.moments()) {
             *moment = vec![T::Line::ZERO; lines];
             elements_mut::<T>(moment).fill(T::from_f64(start));
         }
-        Self { optimizer, moments, steps: 0, passes: 0, dropout_seed, fit: None }
+        Self { optimizer, moments, steps: 0, passes: 0, epochs: 0, seed, fit: None }
     }
 
     /// The next update, whose gradient's elements are limited to a magnitude.

@@ -52,7 +52,7 @@ fn fit<T: Element + From<f32>>(trainer: &mut Trainer<T>, path: &Path, stop: usiz
         .early_stopping(EPOCHS)
         .checkpoint(path, 1);
     let mut epochs = Vec::new();
-    let each = |epoch: &EpochReport| {
+    let each = |_: &mut Trainer<T>, epoch: &EpochReport| {
         epochs.push(*epoch);
         if epoch.number == stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -220,7 +220,7 @@ fn counts_and_rates_that_cannot_be_are_refused() {
         ("best", "best 9 24 0.5 0.5 0.5 - - 0.1"),
         ("plateau", "plateau -1 1 0.5 0 1"),
         ("plateau", "plateau 0.5 1 0.5 0 NaN"),
-        ("dropout_seed", "x 9"),
+        ("seed", "x 9"),
     ];
     for (key, replacement) in cases {
         std::fs::write(&path.0, with_line(&bytes, key, replacement)).unwrap();
@@ -277,6 +277,8 @@ fn a_checkpoint_tells_what_its_format_says_and_no_more() {
         "layer dense identity 0",
         "steps 3",
         "passes 4",
+        "epochs 0",
+        "seed 1",
         "learning_rate 0.25",
     ];
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("optimizer ")).collect();
@@ -293,7 +295,7 @@ fn checkpoints_are_written_every_so_many_epochs_and_after_the_last_before_its_ca
     // An epoch is a step.
     let (x, y) = ([1.0, 2.0], [3.0, 1.0]);
     let mut saved = Vec::new();
-    let each = |_: &EpochReport| {
+    let each = |_: &mut Trainer<f32>, _: &EpochReport| {
         saved.push(path.0.exists().then(|| {
             let mut trainer = build();
             trainer.load_checkpoint(&path.0).unwrap();

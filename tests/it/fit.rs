@@ -65,7 +65,7 @@ fn a_fit_learns_and_every_epoch_is_seen() {
     let mut numbers = Vec::new();
     let validation = Dataset::new(&x[..90], &classes[..30]);
     let how = FitOptions::new(40, 16).seed(2).validation(validation);
-    let outcome = classifier.fit(Dataset::new(&x, &classes), &how, |epoch| {
+    let outcome = classifier.fit(Dataset::new(&x, &classes), &how, |_, epoch| {
         numbers.push(epoch.number);
         ControlFlow::Continue(())
     });
@@ -158,7 +158,7 @@ fn early_stopping_returns_to_the_best_parameters() {
     let data = Dataset::new(&x[..90], &classes[..30]);
     let mut seen = Vec::new();
     let how = FitOptions::new(500, 8).validation(validation).early_stopping(5);
-    let outcome = trainer.fit(data, &how, |epoch| {
+    let outcome = trainer.fit(data, &how, |_, epoch| {
         seen.push(epoch.watched_loss());
         ControlFlow::Continue(())
     });
@@ -184,7 +184,7 @@ fn a_fit_ends_on_request_and_follows_its_schedule() {
     let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
     let mut rates = Vec::new();
     let how = FitOptions::new(100, 16).schedule(Schedule::step(2, 0.5));
-    let outcome = trainer.fit(Dataset::new(&x, &classes), &how, |epoch| {
+    let outcome = trainer.fit(Dataset::new(&x, &classes), &how, |_, epoch| {
         rates.push(epoch.learning_rate);
         if epoch.number == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

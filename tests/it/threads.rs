@@ -330,7 +330,7 @@ fn a_panic_on_a_worker_leaves_a_trainer_that_can_be_used() {
         let how = fuseprop::FitOptions::new(3, 64).schedule(fuseprop::Schedule::exponential(0.5));
         let fit = std::panic::AssertUnwindSafe(|| {
             pool.install(|| {
-                trainer.fit(fuseprop::Dataset::new(&x, &targets), &how, |epoch| {
+                trainer.fit(fuseprop::Dataset::new(&x, &targets), &how, |_, epoch| {
                     if epoch.number == 2 {
                         // Without the message that a hook would print.
                         std::panic::resume_unwind(Box::new("injected"));

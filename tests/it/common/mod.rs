@@ -10,6 +10,8 @@ mod temporary_folder;
 
 use std::ops::ControlFlow;
 
+use fuseprop::{Element, EpochReport, Trainer};
+
 pub use isas::isas;
 pub use numbers::{gradients, parameters};
 #[cfg(feature = "files")]
@@ -17,6 +19,6 @@ pub use temporary_file::TemporaryFile;
 pub use temporary_folder::TemporaryFolder;
 
 /// The callback of a fit that runs to its last epoch.
-pub fn go_on(_: &fuseprop::EpochReport) -> ControlFlow<()> {
+pub fn go_on<T: Element>(_: &mut Trainer<T>, _: &EpochReport) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }

@@ -1,0 +1,166 @@
+//! What a trainer's network is worth on a set of rows.
+
+use crate::error::{Argument, Error};
+use crate::kernels::ops::targets::{Labels, Targets};
+use crate::metrics;
+use crate::simd::scalar::Element;
+use crate::train::trainer::{Criterion, Trainer};
+
+/// What a set of rows gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Evaluation {
+    /// Reduced over the whole set as over one batch.
+    pub loss: f64,
+    /// The share of rows whose largest output is that of their class, for class targets.
+    pub accuracy: Option<f64>,
+    /// The mean of `|y - t|`, for values, with `y` as the loss takes it.
+    pub mean_absolute_error: Option<f64>,
+    /// The coefficient of determination, as [`metrics::r2_score`], for values.
+    pub r2: Option<f64>,
+}
+
+impl<T: Element> Trainer<T> {
+    /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute error
+    /// and R2 for values. Nothing is trained, and dropout leaves nothing out.
+    ///
+    /// All are means over rows and elements by their weights, as the loss is. The first call allocates a batch of outputs.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`], but for the number of rows.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::{Activation, Network, Trainer};
+    ///
+    /// let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// network.write_parameters(&[1.0, 0.0])?; // the identity
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// let found = trainer.evaluate(&[1.0, 2.0], &[1.0, 4.0])?;
+    /// assert_eq!(found.loss, 2.0);
+    /// assert_eq!(found.mean_absolute_error, Some(1.0));
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn evaluate<'t>(&mut self, x: &[T], targets: impl Into<Targets<'t, T>>) -> Result<Evaluation, Error> {
+        let targets = targets.into();
+        let rows = self.check_data(x, &targets)?;
+        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
+        let Criterion { loss, ref classes, reduction } = self.criterion;
+        let scale = reduction.scale(loss.total_weight(&targets, classes, rows, outputs));
+        let (mut sum, mut metrics) = (0.0, Metrics::new(&targets, outputs));
+        for first in (0..rows).step_by(self.max_batch()) {
+            let of_batch = first..rows.min(first + self.max_batch());
+            let targets = targets.rows(of_batch.clone(), outputs);
+            sum += self.loss_of(&x[of_batch.start * inputs..of_batch.end * inputs], targets, scale)?;
+            metrics.add(self.last_outputs(of_batch.len()), &targets, outputs);
+        }
+        Ok(metrics.evaluation(sum))
+    }
+
+    /// The number of rows, at least 1, of data that fit the network and the loss.
+    pub(super) fn check_data(&self, x: &[T], targets: &Targets<'_, T>) -> Result<usize, Error> {
+        let inputs = self.network.inputs();
+        if x.is_empty() || !x.len().is_multiple_of(inputs) {
+            return Err(Error::Rows { argument: Argument::Inputs, row: inputs, found: x.len() });
+        }
+        let rows = x.len() / inputs;
+        self.criterion.loss.check_targets(targets, rows, self.network.outputs())?;
+        Ok(rows)
+    }
+}
+
+/// What an evaluation measures besides the loss, batch by batch.
+struct Metrics {
+    /// The weight of the rows, and of those whose class is found, if targets are classes.
+    rows: f64,
+    hits: f64,
+    /// If targets are values.
+    distances: Option<metrics::Distances>,
+}
+
+impl Metrics {
+    /// For targets of which these are all.
+    fn new<T: Element>(targets: &Targets<'_, T>, outputs: usize) -> Self {
+        let weight = |i: usize| targets.element_weight(i / outputs, outputs, i % outputs);
+        let distances = targets.values().map(|values| {
+            metrics::Distances::new(values.iter().enumerate().map(|(i, t)| (t.to_f64(), weight(i))))
+        });
+        Self { rows: 0.0, hits: 0.0, distances }
+    }
+
+    /// Takes in the outputs of some rows.
+    fn add<T: Element>(&mut self, y: &[T], targets: &Targets<'_, T>, outputs: usize) {
+        match (targets.labels, &mut self.distances) {
+            (Labels::Values(values), Some(distances)) => {
+                for (i, (y, t)) in y.iter().zip(values).enumerate() {
+                    let weight = targets.element_weight(i / outputs, outputs, i % outputs);
+                    distances.add(y.to_f64(), t.to_f64(), weight);
+                }
+            }
+            (Labels::Classes(classes), _) => {
+                for (r, (y, &class)) in y.chunks_exact(outputs).zip(classes).enumerate() {
+                    let weight = targets.row_weight(r);
+                    self.rows += weight;
+                    if weight != 0.0 && metrics::is_hit(y, class, 1) {
+                        self.hits += weight;
+                    }
+                }
+            }
+            (Labels::Values(_), None) => {}
+        }
+    }
+
+    fn evaluation(self, loss: f64) -> Evaluation {
+        match self.distances {
+            Some(distances) => Evaluation {
+                loss,
+                accuracy: None,
+                mean_absolute_error: Some(distances.mean()),
+                r2: Some(distances.r2()),
+            },
+            None => {
+                let accuracy = Some(self.hits / self.rows);
+                Evaluation { loss, accuracy, mean_absolute_error: None, r2: None }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activation, Loss, Network};
+
+    fn identity(features: usize, loss: Loss) -> Trainer<f64> {
+        let builder = Network::<f64>::builder(features).dense(features, Activation::Identity).seed(1);
+        let mut network = builder.build().unwrap();
+        let one = |i: usize| if i % (features + 1) == 0 { 1.0 } else { 0.0 };
+        network.write_weights(0, &(0..features * features).map(one).collect::<Vec<_>>()).unwrap();
+        // In batches of two rows.
+        Trainer::builder(network).loss(loss).max_batch(2).build().unwrap()
+    }
+
+    #[test]
+    fn metrics_of_values_are_weighted_by_row_and_by_element() {
+        let mut trainer = identity(1, Loss::MeanSquaredError);
+        let (x, t, weights) = ([1.0, 2.0, f64::NAN, 6.0], [2.0, 4.0, f64::NAN, 6.0], [1.0, 2.0, 0.0, 1.0]);
+        for targets in [Targets::from(&t).weights(&weights), Targets::from(&t).mask(&weights)] {
+            let found = trainer.evaluate(&x, targets).unwrap();
+            assert_eq!(found.loss, (1.0 + 2.0 * 4.0) / 4.0);
+            assert_eq!(found.mean_absolute_error, Some((1.0 + 2.0 * 2.0) / 4.0));
+            // The mean target is 4.
+            assert_eq!(found.r2, Some(1.0 - (1.0 + 2.0 * 4.0) / (4.0 + 4.0)));
+        }
+    }
+
+    #[test]
+    fn accuracy_is_weighted_by_row() {
+        let mut trainer = identity(2, Loss::SoftmaxCrossEntropy);
+        let x = [1.0, 0.0, 0.0, 1.0, f64::NAN, 0.0, 1.0, 0.0];
+        let found =
+            trainer.evaluate(&x, Targets::from(&[0, 0, 7, 0]).weights(&[1.0, 2.0, 0.0, 5.0])).unwrap();
+        assert_eq!(found.accuracy, Some(6.0 / 8.0));
+        assert!(found.loss.is_finite());
+        assert_eq!(trainer.evaluate(&x[..4], &[0, 0]).unwrap().accuracy, Some(0.5));
+    }
+}
