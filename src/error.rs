@@ -34,7 +34,7 @@ pub enum Error {
     Isa { isa: Isa },
     /// Softmax was asked for before the last layer.
     Softmax { layer: usize, layers: usize },
-    /// Dropout was asked for before the first layer or after the last.
+    /// Dropout was requested after the last layer.
     Dropout { layers: usize },
     /// A layer index is not below the number of layers.
     Layer { layer: usize, layers: usize },
@@ -90,7 +90,7 @@ impl fmt::Display for Error {
                 write!(f, "softmax is for the last layer only, not layer {layer} of {layers}")
             }
             Self::Dropout { layers } => {
-                write!(f, "dropout must stand between two layers, of which there are {layers}")
+                write!(f, "dropout must stand before a layer, not after the last of {layers}")
             }
             Self::Layer { layer, layers } => write!(f, "there is no layer {layer}: the network has {layers}"),
             Self::NoForward => write!(f, "backward needs a forward pass of the same batch before it"),

@@ -65,11 +65,11 @@ fn run(options: &mut Options) -> Result<(), Stop> {
 fn learn(picture: &Picture, (steps, seed): (u64, u64), out: &Path) -> Result<Vec<PathBuf>, Stop> {
     let sine = Activation::Sine { frequency: FREQUENCY };
     let network = Network::<f32>::builder(2)
+        .init(Init::Siren { frequency: FREQUENCY })
         .dense(WIDTH, sine)
         .dense(WIDTH, sine)
         .dense(WIDTH, sine)
         .dense(3, Activation::Identity)
-        .init(Init::Siren { frequency: FREQUENCY })
         .seed(seed)
         .build()?;
     println!(

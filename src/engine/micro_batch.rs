@@ -10,13 +10,13 @@ use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::pack;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::{Activation, Derivative};
-use crate::kernels::ops::dropout::DropoutRng;
+use crate::kernels::ops::dropout::{DropoutRng, Mask};
 use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient};
 use crate::kernels::ops::loss::{self, ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::softmax::output_gradient;
 use crate::kernels::ops::{dropout, elementwise};
 use crate::network::scaler::Scaling;
-use crate::network::{Layer, LayerKind, Network};
+use crate::network::{Layer, LayerKind, Network, clear_biases};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -173,6 +173,9 @@ impl<T: Element> MicroBatch<T> {
             let x = PanelsMut::new(&mut self.x, self.rows, self.inputs);
             elementwise::scale(l, x, Some(means), deviations);
         }
+        if let Some(mask) = input_mask(network, dropout_rng) {
+            dropout::apply(l, PanelsMut::new(&mut self.x, self.rows, self.inputs), mask);
+        }
         for (i, layer) in network.layers.iter().enumerate() {
             prefetcher.prefetch_next();
             let (below, from) = self.layers.split_at_mut(i);
@@ -195,7 +198,9 @@ impl<T: Element> MicroBatch<T> {
                     }
                 }
                 LayerKind::LayerNorm => {
-                    let norm = LayerNorm { y: to, pre_activation, x, weights, statistics, activation };
+                    let epsilon = layer.epsilon().unwrap_or_default();
+                    let norm =
+                        LayerNorm { y: to, pre_activation, x, weights, statistics, epsilon, activation };
                     layer_norm::forward(l, norm);
                 }
             }
@@ -297,6 +302,9 @@ impl<T: Element> MicroBatch<T> {
                 dropout::apply(l, PanelsMut::new(d_x, *rows, layer.inputs()), mask);
             }
         }
+        if let Some(mask) = input_mask(network, *dropout_rng).filter(|_| !d_x.is_empty()) {
+            dropout::apply(l, PanelsMut::new(d_x, *rows, self.inputs), mask);
+        }
         if let Some(Scaling { deviations, .. }) = network.scaling.as_ref().filter(|_| !d_x.is_empty()) {
             elementwise::scale(l, PanelsMut::new(d_x, *rows, self.inputs), None, deviations);
         }
@@ -344,13 +352,16 @@ impl<T: Element> MicroBatch<T> {
         let d_z = Panels::new(d_z, self.rows, layer.outputs());
         match layer.kind() {
             LayerKind::Dense => {
-                let gradient = WeightGradient { d_w, x, d_z, first_panel, start };
+                let gradient = WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, start };
                 weight_gradient::weight_gradient(l, gradient, fused_sgd);
             }
             LayerKind::LayerNorm => layer_norm::weight_gradient(
                 l,
-                LayerNormGradient { d_w, x, d_z, statistics, first_panel, start },
+                LayerNormGradient { d_w: &mut *d_w, x, d_z, statistics, first_panel, start },
             ),
+        }
+        if !layer.has_bias() {
+            clear_biases::<T>(d_w, layer);
         }
     }
 
@@ -384,4 +395,10 @@ impl<T: Element> MicroBatch<T> {
             output_gradient(l, PanelsMut::new(d_z, rows, last.outputs()), derivative);
         }
     }
+}
+
+/// The dropout of the inputs, whose number is that after the last layer.
+fn input_mask<T: Element>(network: &Network<T>, dropout_rng: Option<DropoutRng>) -> Option<Mask> {
+    let rate = network.input_dropout();
+    dropout_rng.filter(|_| rate > 0.0).map(|dropout_rng| dropout_rng.mask(network.layers.len(), rate))
 }

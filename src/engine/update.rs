@@ -14,7 +14,7 @@ use crate::kernels::gemm::weight_gradient::FusedSgd;
 pub(crate) use crate::kernels::matrix::Beta;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Update};
 use crate::kernels::ops::{elementwise, optimizer};
-use crate::network::{Layer, LayerKind};
+use crate::network::{Layer, LayerKind, clear_biases};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -227,6 +227,10 @@ impl<T: Element> ParameterBlocks<'_, T> {
         if let Some(update) = &plan.update {
             if rate.is_none() {
                 optimizer::update(l, parameters, gradients, moments, update);
+            }
+            if !layers[block.layer].has_bias() {
+                // Their gradient is 0, but a caller may have written to it.
+                clear_biases::<T>(parameters, layers[block.layer]);
             }
             refresh_transposed(l, block, transposed, parameters);
         }

@@ -85,7 +85,7 @@ impl<T: Element> Trainer<T> {
     pub fn load_checkpoint(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let bytes = read(path.as_ref())?;
         let saved = Network::<T>::from_bytes(&bytes)?;
-        if saved.layers != self.network.layers {
+        if saved.layers != self.network.layers || saved.input_dropout() != self.network.input_dropout() {
             return Err(Error::Format {
                 what: "the checkpoint is of a network with other layers".to_owned(),
             });
@@ -106,12 +106,12 @@ impl<T: Element> Trainer<T> {
 fn checkpoint<T: Element>(network: &Network<T>, state: &TrainState<T>) -> Result<Vec<u8>, Error> {
     let layers = &network.layers;
     let mut writer = Writer::new();
-    writer.parameters("", layers, &canonical(network));
+    writer.parameters("", network, &canonical(network));
     let mut add = |stem: &str, lines: &[T::Line]| {
         if !lines.is_empty() {
             let mut values = vec![T::ZERO; network.parameter_count()];
             read_canonical(layers, lines, &mut values);
-            writer.parameters(&format!("{STATE}{stem}."), layers, &values);
+            writer.parameters(&format!("{STATE}{stem}."), network, &values);
         }
     };
     for (n, moment) in state.moments.iter().enumerate() {
@@ -144,7 +144,7 @@ impl<T: Element> StateTensors<'_, T> {
     /// A tensor for each parameter, in the parameters' layout.
     fn lines(&self, stem: &str) -> Result<Vec<T::Line>, Error> {
         let layers = &self.network.layers;
-        let names = names::sequential(layers, &format!("{STATE}{stem}."));
+        let names = names::sequential(self.network, &format!("{STATE}{stem}."));
         let values = read_parameters::<T>(self.file, layers, &names, |_| false)?;
         let mut lines = vec![T::Line::ZERO; self.network.parameters.len()];
         write_canonical(layers, &mut lines, &values);

@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! version 1
-//! layer dense hard_tanh(-1,1) 0.5
-//! layer layer_norm identity 0
+//! input_dropout 0.1
+//! layer dense hard_tanh(-1,1) 0.5 no_bias
+//! layer layer_norm identity 0 epsilon=0.001
 //! means 0.5 2
 //! deviations 1 10
 //! ```
 //!
-//! A layer has its kind, its activation and its dropout rate. Means and deviations are there if the network
-//! has a scaler. A checkpoint has more. It is one entry of the file's metadata, whose entries have no order.
+//! A layer has its kind, its activation and its dropout; what is not as by default follows. Dropout of the inputs is
+//! there if it is above 0, means and deviations if the network has a scaler. A checkpoint has more. It is one entry of
+//! the file's metadata, whose entries have no order.
 
 use crate::error::Error;
 use crate::kernels::ops::activation::Activation;
 use crate::network::scaler::Scaler;
-use crate::network::{Layer, LayerKind, Network};
+use crate::network::{DEFAULT_EPSILON, Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 
 /// The entry of the metadata.
@@ -31,11 +33,16 @@ pub struct LayerLine {
     pub kind: LayerKind,
     pub activation: Activation,
     pub dropout: f64,
+    pub has_bias: bool,
+    pub epsilon: f64,
 }
 
 /// The lines of a network.
 pub fn write<T: Element>(network: &Network<T>) -> String {
     let mut text = format!("version {VERSION}\n");
+    if network.input_dropout() > 0.0 {
+        text += &format!("input_dropout {}\n", network.input_dropout());
+    }
     for layer in &*network.layers {
         text += &format!("layer {}\n", write_layer(layer));
     }
@@ -82,6 +89,10 @@ impl<'a> Header<'a> {
         self.0.iter().filter(|(key, _)| *key == "layer").map(|(_, words)| read_layer(words)).collect()
     }
 
+    pub fn input_dropout(&self) -> Result<f64, Error> {
+        self.find("input_dropout").map_or(Ok(0.0), parse_word)
+    }
+
     pub fn scaler<T: Element>(&self) -> Result<Option<Scaler<T>>, Error> {
         let numbers = |words: &str| {
             let values = words.split(' ').map(parse_word::<f64>);
@@ -105,24 +116,47 @@ fn write_layer(layer: &Layer) -> String {
         LayerKind::Dense => "dense",
         LayerKind::LayerNorm => "layer_norm",
     };
-    format!("{kind} {} {}", write_activation(layer.activation()), layer.dropout())
+    let mut text = format!("{kind} {} {}", write_activation(layer.activation()), layer.dropout());
+    if !layer.has_bias() {
+        text += &format!(" {NO_BIAS}");
+    }
+    if let Some(epsilon) = layer.epsilon().filter(|&epsilon| epsilon != DEFAULT_EPSILON) {
+        text += &format!(" {EPSILON}{epsilon}");
+    }
+    text
 }
 
 fn read_layer(words: &str) -> Result<LayerLine, Error> {
     let unknown = || Error::Format { what: format!("{words:?} is not a layer") };
     let words: Vec<&str> = words.split(' ').collect();
-    let &[kind, activation, dropout] = &words[..] else { return Err(unknown()) };
+    let &[kind, activation, dropout, ref settings @ ..] = &words[..] else { return Err(unknown()) };
     let kind = match kind {
         "dense" => LayerKind::Dense,
         "layer_norm" => LayerKind::LayerNorm,
         _ => return Err(unknown()),
     };
-    Ok(LayerLine {
+    let mut line = LayerLine {
         kind,
         activation: read_activation(activation).ok_or_else(unknown)?,
         dropout: parse_word(dropout)?,
-    })
+        has_bias: true,
+        epsilon: DEFAULT_EPSILON,
+    };
+    for setting in settings {
+        match setting.strip_prefix(EPSILON) {
+            Some(epsilon) if kind == LayerKind::LayerNorm => line.epsilon = parse_word(epsilon)?,
+            None if *setting == NO_BIAS => line.has_bias = false,
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(line)
 }
+
+/// Of a layer without biases.
+const NO_BIAS: &str = "no_bias";
+
+/// Before the epsilon of a layer norm.
+const EPSILON: &str = "epsilon=";
 
 /// An activation as a word: `relu`, `leaky_relu(0.01)`. Settings have as many digits as give the same number
 /// back.

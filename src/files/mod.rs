@@ -14,7 +14,7 @@ use safetensors::tensor::TensorView;
 
 use crate::error::Error;
 use crate::network::init::Init;
-use crate::network::{LayerKind, Network};
+use crate::network::{LayerKind, Network, NetworkBuilder};
 use crate::simd::scalar::Element;
 use header::{Header, LayerLine};
 pub use names::TensorNames;
@@ -67,7 +67,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Format`] for a header past the format's limit of 100 MB.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let mut writer = Writer::new();
-        writer.parameters("", &self.layers, &canonical(self));
+        writer.parameters("", self, &canonical(self));
         writer.finish(header::write(self))
     }
 
@@ -80,8 +80,8 @@ impl<T: Element> Network<T> {
         let file = parse(bytes)?;
         let text = header_text(bytes)?;
         let header = Header::parse(text.as_deref())?;
-        let mut network = skeleton(&file, &header.layers()?)?;
-        let names = names::sequential(&network.layers, "");
+        let mut network = skeleton(&file, &header)?;
+        let names = names::sequential(&network, "");
         let parameters = read_parameters(&file, &network.layers, &names, |name| !name.starts_with(STATE))?;
         network.write_parameters(&parameters)?;
         network.set_scaler(header.scaler()?)?;
@@ -110,11 +110,9 @@ impl<T: Element> Network<T> {
         let (file, layers) = (parse(bytes)?, &self.layers);
         let owned = |(weight, bias): &(&str, &str)| ((*weight).to_owned(), (*bias).to_owned());
         let parameters = match names {
-            TensorNames::Sequential => {
-                read_parameters(&file, layers, &names::sequential(layers, ""), |_| true)
-            }
+            TensorNames::Sequential => read_parameters(&file, layers, &names::sequential(self, ""), |_| true),
             TensorNames::Prefix(prefix) => {
-                let names = names::sequential(layers, prefix);
+                let names = names::sequential(self, prefix);
                 read_parameters(&file, layers, &names, |name| name.starts_with(prefix))
             }
             TensorNames::List(list) => {
@@ -129,10 +127,11 @@ impl<T: Element> Network<T> {
 }
 
 /// A network of the shapes in a file, with weights to be written.
-fn skeleton<T: Element>(file: &SafeTensors<'_>, layers: &[LayerLine]) -> Result<Network<T>, Error> {
-    let (mut index, mut below) = (0, None);
+fn skeleton<T: Element>(file: &SafeTensors<'_>, header: &Header<'_>) -> Result<Network<T>, Error> {
+    let dropout = header.input_dropout()?;
+    let (mut index, mut below) = (names::input_modules(dropout), None);
     let mut builder = None;
-    for line in layers {
+    for line in header.layers()? {
         let name = format!("{index}.weight");
         let shape = file.tensor(&name).map_or(Vec::new(), |tensor| tensor.shape().to_vec());
         let (inputs, outputs) = match (line.kind, &shape[..]) {
@@ -144,20 +143,25 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, layers: &[LayerLine]) -> Result<
         let bias = file.tensor(&format!("{index}.bias"));
         let readable = |tensor: &TensorView<'_>| is_read(tensor.dtype());
         let complete = file.tensor(&name).is_ok_and(|weight| readable(&weight))
-            && bias.is_ok_and(|bias| readable(&bias) && bias.shape() == [outputs]);
+            && (!line.has_bias || bias.is_ok_and(|bias| readable(&bias) && bias.shape() == [outputs]));
         if !complete || below.is_some_and(|below| below != inputs) {
             return Err(missing_weights(file, &name, below));
         }
         below = Some(outputs);
-        let started = builder.unwrap_or_else(|| Network::<T>::builder(inputs).init(Init::Zeros));
-        let with_layer = match line.kind {
-            LayerKind::Dense => started.dense(outputs, line.activation),
-            LayerKind::LayerNorm => started.layer_norm(line.activation),
-        };
-        builder = Some(with_layer.dropout(line.dropout));
+        let start = || Network::<T>::builder(inputs).init(Init::Zeros).dropout(dropout);
+        builder = Some(append(builder.unwrap_or_else(start), outputs, line));
         index += names::modules(line.activation, line.dropout);
     }
     builder.map_or(Err(Error::Zero { argument: Argument::LayerCount }), |builder| builder.build())
+}
+
+fn append<T: Element>(builder: NetworkBuilder<T>, outputs: usize, line: LayerLine) -> NetworkBuilder<T> {
+    let LayerLine { kind, activation, dropout, has_bias, epsilon } = line;
+    let builder = match kind {
+        LayerKind::Dense => builder.dense(outputs, activation),
+        LayerKind::LayerNorm => builder.layer_norm(activation).epsilon(epsilon),
+    };
+    builder.dropout(dropout).bias(has_bias)
 }
 
 fn missing_weights(file: &SafeTensors<'_>, name: &str, below: Option<usize>) -> Error {

@@ -3,7 +3,8 @@
 use safetensors::SafeTensors;
 
 use crate::kernels::ops::activation::Activation;
-use crate::network::{Layer, LayerKind};
+use crate::network::{Layer, LayerKind, Network};
+use crate::simd::scalar::Element;
 
 /// Where [`Network::import`](crate::Network::import) looks for the tensors of each layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +15,13 @@ pub enum TensorNames<'a> {
     Sequential,
     /// The same with something before each, such as `model.policy.`. Tensors without it are passed over.
     Prefix(&'a str),
-    /// The names of weights and biases, layer by layer. Other tensors are passed over.
+    /// The names of weights and biases, layer by layer. Other tensors are passed over. The biases of a layer without
+    /// them must not be there: `""` for instance.
     List(&'a [(&'a str, &'a str)]),
     /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with numbers in them
     /// taken as numbers (names without numbers are better given as a [`TensorNames::List`]); for
-    /// a network with layer norms also pairs of two vectors. There must be one for each layer.
+    /// a network with layer norms also pairs of two vectors, and for one with layers without biases also weights
+    /// without a `name.bias`. There must be one for each layer.
     Discover,
 }
 
@@ -26,14 +29,19 @@ pub enum TensorNames<'a> {
 pub type Pair = (String, String);
 
 /// The names of all weights and biases, as `torch.nn.Sequential` counts modules.
-pub fn sequential(layers: &[Layer], prefix: &str) -> Vec<Pair> {
-    let mut index = 0;
+pub fn sequential<T: Element>(network: &Network<T>, prefix: &str) -> Vec<Pair> {
+    let mut index = input_modules(network.input_dropout());
     let name = |layer: &Layer| {
         let names = (format!("{prefix}{index}.weight"), format!("{prefix}{index}.bias"));
         index += modules(layer.activation(), layer.dropout());
         names
     };
-    layers.iter().map(name).collect()
+    network.layers.iter().map(name).collect()
+}
+
+/// Modules of PyTorch's before the first layer: the dropout of the inputs.
+pub fn input_modules(dropout: f64) -> usize {
+    usize::from(dropout > 0.0)
 }
 
 /// Modules of PyTorch's that a layer is: one, one for its activation, one for its dropout.
@@ -41,16 +49,22 @@ pub fn modules(activation: Activation, dropout: f64) -> usize {
     1 + usize::from(activation != Activation::Identity) + usize::from(dropout > 0.0)
 }
 
-/// Pairs of a matrix, or a vector if layer norms are wanted, and a vector, by name.
+/// Pairs of a matrix, or a vector if there are layer norms, and a vector, or nothing if layers without biases are
+/// there, by name.
 pub fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
     let norms = layers.iter().any(|layer| layer.kind() == LayerKind::LayerNorm);
     let rank = |name: &str| file.tensor(name).map_or(0, |tensor| tensor.shape().len());
+    let some_have_none = layers.iter().any(|layer| !layer.has_bias());
+    let is_bias = |name: &str| match file.tensor(name) {
+        Ok(tensor) => tensor.shape().len() == 1,
+        Err(_) => some_have_none,
+    };
     let is_weight = |rank: usize| rank == 2 || rank == 1 && norms;
     let mut stems: Vec<&str> = file
         .names()
         .into_iter()
         .filter_map(|name| name.strip_suffix(".weight"))
-        .filter(|stem| is_weight(rank(&format!("{stem}.weight"))) && rank(&format!("{stem}.bias")) == 1)
+        .filter(|stem| is_weight(rank(&format!("{stem}.weight"))) && is_bias(&format!("{stem}.bias")))
         .collect();
     stems.sort_by_cached_key(|stem| natural_key(stem));
     stems.into_iter().map(|stem| (format!("{stem}.weight"), format!("{stem}.bias"))).collect()

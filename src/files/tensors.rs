@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::error::Error;
 use crate::files::names::{Pair, sequential};
 use crate::files::{header, malformed};
-use crate::network::{Layer, LayerKind};
+use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 
 /// Gathers the tensors of a file.
@@ -24,14 +24,16 @@ impl Writer {
     }
 
     /// Adds a number for each parameter, in canonical order, under the names of the layers.
-    pub fn parameters<T: Element>(&mut self, prefix: &str, layers: &[Layer], values: &[T]) {
+    pub fn parameters<T: Element>(&mut self, prefix: &str, network: &Network<T>, values: &[T]) {
         self.dtype = dtype::<T>();
         let mut rest = values;
-        for (layer, (weight, bias)) in layers.iter().zip(sequential(layers, prefix)) {
-            let (weights, after) = rest.split_at(layer.columns() * layer.outputs());
-            let (biases, after) = after.split_at(layer.outputs());
+        for (layer, (weight, bias)) in network.layers.iter().zip(sequential(network, prefix)) {
+            let (weights, after) = rest.split_at(layer.weight_count());
+            let (biases, after) = after.split_at(layer.bias_count());
             self.tensors.push((weight, Shape::of_weights(layer).to_vec(), write_values(weights)));
-            self.tensors.push((bias, vec![layer.outputs()], write_values(biases)));
+            if layer.has_bias() {
+                self.tensors.push((bias, vec![layer.outputs()], write_values(biases)));
+            }
             rest = after;
         }
     }
@@ -62,7 +64,11 @@ pub fn read_parameters<T: Element>(
     };
     let known: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
     let extra = |name: &&str| claimed(name) && !known.contains(name);
-    let complete = names.len() == layers.len() && expected.iter().all(fits);
+    // Biases that the layer cannot take would be left out of what it computes.
+    let is_left_over = |(layer, names): (&Layer, &Pair)| !layer.has_bias() && file.tensor(&names.1).is_ok();
+    let complete = names.len() == layers.len()
+        && expected.iter().all(fits)
+        && !layers.iter().zip(names).any(is_left_over);
     if !complete || file.names().iter().any(extra) {
         let mut found: Vec<String> = file.iter().map(|(name, tensor)| describe(name, &tensor)).collect();
         found.sort();
@@ -81,7 +87,8 @@ fn expected_tensors(layers: &[Layer], names: &[Pair]) -> Vec<(String, Shape)> {
     let missing = |l| (format!("(weights of layer {l})"), format!("(biases of layer {l})"));
     let of_layer = |(l, layer): (usize, &Layer)| {
         let (weight, bias) = names.get(l).cloned().unwrap_or_else(|| missing(l));
-        [(weight, Shape::of_weights(layer)), (bias, Shape::Vector(layer.outputs()))]
+        let bias = layer.has_bias().then(|| (bias, Shape::Vector(layer.outputs())));
+        [Some((weight, Shape::of_weights(layer))), bias].into_iter().flatten()
     };
     layers.iter().enumerate().flat_map(of_layer).collect()
 }

@@ -52,6 +52,16 @@ pub enum Init {
     Zeros,
 }
 
+/// What the distribution of a layer's weights `[outputs, inputs]` follows from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WeightShape {
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) activation: Activation,
+    /// Of a network.
+    pub(crate) is_first: bool,
+}
+
 /// A distribution with its parameter worked out.
 enum Distribution {
     Normal(f64),
@@ -80,14 +90,9 @@ impl Init {
         }
     }
 
-    /// Calls `set` with the next weight until it says that there is none left to set.
-    pub(crate) fn fill(
-        self,
-        (inputs, outputs, activation): (usize, usize, Activation),
-        is_first: bool,
-        random: &mut SplitMix64,
-        mut set: impl FnMut(f64),
-    ) {
+    /// Calls `set` with every weight, row by row.
+    pub(crate) fn fill(self, shape: WeightShape, random: &mut SplitMix64, mut set: impl FnMut(f64)) {
+        let WeightShape { inputs, outputs, activation, is_first } = shape;
         if let Self::Orthogonal { gain } = self {
             let vectors = orthonormal(inputs.min(outputs), inputs.max(outputs), random);
             let weight = |j: usize, i: usize| if outputs <= inputs { vectors[j][i] } else { vectors[i][j] };
@@ -153,9 +158,8 @@ mod tests {
         for (inputs, outputs) in [(1, 1), (7, 7), (5, 20), (20, 5), (1, 9), (64, 48)] {
             let mut weights = Vec::new();
             let init = Init::Orthogonal { gain: 2.0 };
-            init.fill((inputs, outputs, Activation::Identity), true, &mut SplitMix64::new(3), |w| {
-                weights.push(w)
-            });
+            let shape = WeightShape { inputs, outputs, activation: Activation::Identity, is_first: true };
+            init.fill(shape, &mut SplitMix64::new(3), |w| weights.push(w));
             assert_eq!(weights.len(), inputs * outputs);
             let weight = |short: usize, long: usize| match outputs <= inputs {
                 true => weights[short * inputs + long],
@@ -173,9 +177,10 @@ mod tests {
     }
 
     /// The initial weights of one layer.
-    fn weights(init: Init, (inputs, outputs): (usize, usize), activation: Activation) -> Vec<f64> {
+    fn weights(init: Init, inputs: usize, outputs: usize, activation: Activation) -> Vec<f64> {
         let mut weights = Vec::new();
-        init.fill((inputs, outputs, activation), false, &mut SplitMix64::new(5), |w| weights.push(w));
+        let shape = WeightShape { inputs, outputs, activation, is_first: false };
+        init.fill(shape, &mut SplitMix64::new(5), |w| weights.push(w));
         assert_eq!(weights.len(), inputs * outputs);
         weights
     }
@@ -205,7 +210,7 @@ mod tests {
             (init, activation, Some(limit), deviation)
         });
         for (init, activation, limit, deviation) in cases.into_iter().chain(uniform) {
-            let weights = weights(init, (120, 360), activation);
+            let weights = weights(init, 120, 360, activation);
             let n = weights.len() as f64;
             let mean = weights.iter().sum::<f64>() / n;
             let moment = |k: i32| weights.iter().map(|w| (w / deviation).powi(k)).sum::<f64>() / n;
@@ -221,7 +226,7 @@ mod tests {
                 None => assert!((4.0..5.5).contains(&(largest / deviation)), "{init:?}: {largest}"),
             }
         }
-        assert!(weights(Init::Zeros, (3, 4), Activation::Tanh).iter().all(|&w| w == 0.0));
+        assert!(weights(Init::Zeros, 3, 4, Activation::Tanh).iter().all(|&w| w == 0.0));
     }
 
     #[test]
@@ -229,12 +234,13 @@ mod tests {
         let init = Init::Siren { frequency: 30.0 };
         for (is_first, limit) in [(true, 1.0 / 50.0), (false, (6.0f64 / 50.0).sqrt() / 30.0)] {
             let mut weights = Vec::new();
-            init.fill(
-                (50, 200, Activation::Sine { frequency: 30.0 }),
+            let shape = WeightShape {
+                inputs: 50,
+                outputs: 200,
+                activation: Activation::Sine { frequency: 30.0 },
                 is_first,
-                &mut SplitMix64::new(3),
-                |w| weights.push(w),
-            );
+            };
+            init.fill(shape, &mut SplitMix64::new(3), |w| weights.push(w));
             let largest = weights.iter().fold(0.0f64, |largest, w| largest.max(w.abs()));
             assert!(largest <= limit && largest > 0.99 * limit, "{largest} of {limit}");
         }

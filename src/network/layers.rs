@@ -4,14 +4,17 @@ use core::ops::Range;
 
 use crate::kernels::ops::activation::Activation;
 
+/// PyTorch's for a layer norm.
+pub(crate) const DEFAULT_EPSILON: f64 = 1e-5;
+
 /// What the sums `z` of a layer are, to which its activation is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayerKind {
     /// `z = x W^T + b`, weights `[outputs, inputs]`. `torch.nn.Linear`.
     Dense,
-    /// `z = w (x - mean x) / sqrt(var x + 1e-5) + b`, mean and variance (divided by the number of features) of each
-    /// row, weights `[features]`, at first all 1 (Ba, Kiros and Hinton 2016). `torch.nn.LayerNorm`.
+    /// `z = w (x - mean x) / sqrt(var x + epsilon) + b`, mean and variance (divided by the number of features) of
+    /// each row, weights `[features]`, at first all 1 (Ba, Kiros and Hinton 2016). `torch.nn.LayerNorm`.
     LayerNorm,
 }
 
@@ -23,6 +26,8 @@ pub struct Layer {
     pub(super) outputs: usize,
     pub(super) activation: Activation,
     pub(super) dropout: f64,
+    pub(super) has_bias: bool,
+    pub(super) epsilon: f64,
     /// Where the layer's lines start among the network's.
     pub(crate) first_line: usize,
     pub(super) lines: usize,
@@ -49,13 +54,28 @@ impl Layer {
     pub(crate) fn lines(&self) -> Range<usize> {
         self.first_line..self.first_line + self.lines
     }
-    /// The share of its outputs that training leaves out, each time others.
+    /// The probability of each of its outputs to be left out in training.
     pub fn dropout(&self) -> f64 {
         self.dropout
     }
+    /// Whether something is added to its products: a parameter for each output.
+    pub fn has_bias(&self) -> bool {
+        self.has_bias
+    }
+    /// What a layer norm adds to the variance of a row; nothing of other layers.
+    pub fn epsilon(&self) -> Option<f64> {
+        (self.kind == LayerKind::LayerNorm).then_some(self.epsilon)
+    }
     /// Weights and biases.
     pub fn parameter_count(&self) -> usize {
-        (self.columns() + 1) * self.outputs
+        self.weight_count() + self.bias_count()
+    }
+    pub(crate) fn weight_count(&self) -> usize {
+        self.columns() * self.outputs
+    }
+    /// 0 of a layer without biases.
+    pub(crate) fn bias_count(&self) -> usize {
+        if self.has_bias { self.outputs } else { 0 }
     }
     /// Weights of each output: a layer's weights are `[outputs, columns]`.
     pub(crate) fn columns(&self) -> usize {

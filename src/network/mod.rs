@@ -15,9 +15,10 @@ use crate::simd::isa::Isa;
 use crate::simd::scalar::Element;
 
 pub use builder::NetworkBuilder;
+pub(crate) use layers::DEFAULT_EPSILON;
 pub use layers::{Layer, LayerKind};
 pub(crate) use parameters::{
-    read_biases, read_canonical, read_weights, write_biases, write_canonical, write_weights,
+    clear_biases, read_biases, read_canonical, read_weights, write_biases, write_canonical, write_weights,
 };
 
 /// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
@@ -44,6 +45,8 @@ pub struct Network<T: Element> {
     pub(crate) layers: Arc<[Layer]>,
     /// For each layer, panels of `[1 + inputs, outputs]`: a line of biases, then the weights.
     pub(crate) parameters: Vec<T::Line>,
+    /// The probability of each input to be left out in training.
+    pub(crate) input_dropout: f64,
     /// What every input goes through first.
     pub(crate) scaling: Option<Scaling<T>>,
     isa: Isa,
@@ -85,6 +88,16 @@ impl<T: Element> Network<T> {
     /// Weights and biases of all layers.
     pub fn parameter_count(&self) -> usize {
         self.layers.iter().map(Layer::parameter_count).sum()
+    }
+
+    /// The probability of each input to be left out in training, after the scaler.
+    pub fn input_dropout(&self) -> f64 {
+        self.input_dropout
+    }
+
+    /// Whether training leaves anything out.
+    pub(crate) fn has_dropout(&self) -> bool {
+        self.input_dropout > 0.0 || self.layers.iter().any(|layer| layer.dropout > 0.0)
     }
 
     pub(crate) fn last(&self) -> Layer {

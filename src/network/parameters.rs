@@ -5,7 +5,8 @@ use crate::network::{Layer, Network};
 use crate::simd::scalar::{Element, Line, elements};
 
 impl<T: Element> Network<T> {
-    /// Copies all parameters, `W0 b0 W1 b1 ..`, each `W` row-major `[outputs, inputs]`: PyTorch's order.
+    /// Copies all parameters, `W0 b0 W1 b1 ..`, each `W` row-major `[outputs, inputs]`: PyTorch's order. A layer
+    /// without biases has no `b`.
     ///
     /// # Errors
     /// [`Error::Length`] unless `to` has [`Network::parameter_count`] elements.
@@ -31,7 +32,7 @@ impl<T: Element> Network<T> {
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn read_weights(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length(Argument::Weights, layer.columns() * layer.outputs, to.len())?;
+        check_length(Argument::Weights, layer.weight_count(), to.len())?;
         read_weights(&self.parameters[layer.lines()], layer, to);
         Ok(())
     }
@@ -42,29 +43,29 @@ impl<T: Element> Network<T> {
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn write_weights(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length(Argument::Weights, layer.columns() * layer.outputs, from.len())?;
+        check_length(Argument::Weights, layer.weight_count(), from.len())?;
         write_weights::<T>(&mut self.parameters[layer.lines()], layer, from);
         Ok(())
     }
 
-    /// Copies one layer's biases, `[outputs]`.
+    /// Copies one layer's biases, `[outputs]`; of a layer without biases, none.
     ///
     /// # Errors
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn read_biases(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length(Argument::Biases, layer.outputs, to.len())?;
+        check_length(Argument::Biases, layer.bias_count(), to.len())?;
         read_biases(&self.parameters[layer.lines()], layer, to);
         Ok(())
     }
 
-    /// Overwrites one layer's biases, `[outputs]`.
+    /// Overwrites one layer's biases, `[outputs]`; of a layer without biases, none.
     ///
     /// # Errors
     /// [`Error::Layer`] or [`Error::Length`].
     pub fn write_biases(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
-        check_length(Argument::Biases, layer.outputs, from.len())?;
+        check_length(Argument::Biases, layer.bias_count(), from.len())?;
         write_biases::<T>(&mut self.parameters[layer.lines()], layer, from);
         Ok(())
     }
@@ -101,8 +102,8 @@ pub(crate) fn read_canonical<T: Element>(layers: &[Layer], lines: &[T::Line], to
     let mut rest = to;
     for &layer in layers {
         let panels = &lines[layer.lines()];
-        let (weights, after) = rest.split_at_mut(layer.columns() * layer.outputs);
-        let (biases, after) = after.split_at_mut(layer.outputs);
+        let (weights, after) = rest.split_at_mut(layer.weight_count());
+        let (biases, after) = after.split_at_mut(layer.bias_count());
         read_weights(panels, layer, weights);
         read_biases(panels, layer, biases);
         rest = after;
@@ -128,8 +129,11 @@ fn clear_padding<T: Element>(lines: &mut [T::Line], layer: Layer) {
     lines.iter_mut().for_each(|line| line.as_mut_slice()[used..].fill(T::ZERO));
 }
 
-/// The way back of [`read_biases`].
+/// The way back of [`read_biases`]. Lines of biases of a layer without them become 0.
 pub(crate) fn write_biases<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
+    if !layer.has_bias() {
+        return clear_biases::<T>(panels, layer);
+    }
     for (j, &bias) in from.iter().enumerate() {
         panels[panel_start::<T>(layer, j)].as_mut_slice()[j % T::LANES] = bias;
     }
@@ -142,10 +146,15 @@ pub(crate) fn write_canonical<T: Element>(layers: &[Layer], lines: &mut [T::Line
     let mut rest = from;
     for &layer in layers {
         let panels = &mut lines[layer.lines()];
-        let (weights, after) = rest.split_at(layer.columns() * layer.outputs);
-        let (biases, after) = after.split_at(layer.outputs);
+        let (weights, after) = rest.split_at(layer.weight_count());
+        let (biases, after) = after.split_at(layer.bias_count());
         write_weights::<T>(panels, layer, weights);
         write_biases::<T>(panels, layer, biases);
         rest = after;
     }
+}
+
+/// The line of biases of each panel becomes 0: what a layer without biases has there.
+pub(crate) fn clear_biases<T: Element>(panels: &mut [T::Line], layer: Layer) {
+    panels.iter_mut().step_by(1 + layer.columns()).for_each(|line| *line = T::Line::ZERO);
 }

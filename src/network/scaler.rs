@@ -4,7 +4,7 @@ use crate::error::Argument;
 use crate::error::{Error, check_length};
 use crate::kernels::matrix::panels::panels;
 use crate::kernels::ops::activation::Activation;
-use crate::network::{LayerKind, Network};
+use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements_mut};
 
@@ -170,12 +170,14 @@ impl<T: Element> Network<T> {
     /// does without it from then on: for machines that know nothing of it.
     ///
     /// # Errors
-    /// [`Error::Unused`] if there is no scaler, or the first layer is not dense. Nothing has changed then.
+    /// [`Error::Unused`] if there is no scaler, or the first layer is not dense or has no biases. Nothing has changed
+    /// then.
     pub fn fold_scaler(&mut self) -> Result<(), Error> {
         let layer = self.layers[0];
         if layer.kind() != LayerKind::Dense {
             return Err(Error::Unused { argument: Argument::FoldTarget, with: Argument::LayerNorm });
         }
+        check_bias(layer)?;
         let Some(Scaling { scaler, .. }) = self.scaling.take() else {
             return Err(Error::Unused { argument: Argument::Scaler, with: Argument::Network });
         };
@@ -201,14 +203,15 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::Length`] unless the scaler has as many features as the network has outputs, [`Error::Unused`] unless
-    /// the last activation is [`Activation::Identity`]. Nothing has changed then.
+    /// the last activation is [`Activation::Identity`] and the last layer has biases. Nothing has changed then.
     pub fn fold_output_scaler(&mut self, scaler: &Scaler<T>) -> Result<(), Error> {
         let (l, layer) = (self.layer_count() - 1, self.last());
         check_length(Argument::ScalerFeatures, layer.outputs(), scaler.means.len())?;
         if layer.activation() != Activation::Identity {
             return Err(Error::Unused { argument: Argument::OutputScale, with: Argument::Activation });
         }
-        let mut weights = vec![T::ZERO; layer.columns() * layer.outputs()];
+        check_bias(layer)?;
+        let mut weights = vec![T::ZERO; layer.weight_count()];
         let mut biases = vec![T::ZERO; layer.outputs()];
         self.read_weights(l, &mut weights)?;
         self.read_biases(l, &mut biases)?;
@@ -223,4 +226,12 @@ impl<T: Element> Network<T> {
         self.write_weights(l, &weights)?;
         self.write_biases(l, &biases)
     }
+}
+
+/// Means go into biases.
+fn check_bias(layer: Layer) -> Result<(), Error> {
+    if layer.has_bias() {
+        return Ok(());
+    }
+    Err(Error::Unused { argument: Argument::FoldTarget, with: Argument::NoBiases })
 }

@@ -1,13 +1,13 @@
 //! Which elements dropout leaves out.
 
-/// Dropout after one layer in one training pass.
+/// Dropout after one layer, or of the inputs, in one training pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     /// The trainer's.
     pub seed: u64,
     /// The number of the pass, from 1.
     pub pass: u64,
-    /// The layer, from 0.
+    /// The layer, from 0. Dropout of the inputs has the number after the last layer.
     pub layer: usize,
     /// The probability of an element to be left out.
     pub rate: f64,

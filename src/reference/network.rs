@@ -7,7 +7,7 @@ use super::dense::{bias_gradient, dense, input_gradient, weight_gradient};
 use super::layer_norm::{layer_norm, layer_norm_backward};
 use super::loss::{Objective, read_rows, weighted_loss};
 
-/// A layer: `y = f(x W^T + b)`, or `y = f(w (x - mean x) / sqrt(var x + 1e-5) + b)`.
+/// A layer: `y = f(x W^T + b)`, or `y = f(w (x - mean x) / sqrt(var x + epsilon) + b)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     /// Which of both.
@@ -20,8 +20,10 @@ pub struct Layer {
     pub activation: Activation,
     /// `[outputs, inputs]`, of a layer norm `[outputs]`.
     pub weights: Vec<f64>,
-    /// `[outputs]`.
+    /// `[outputs]`, or empty for a layer without biases.
     pub biases: Vec<f64>,
+    /// Of a layer norm.
+    pub epsilon: f64,
 }
 
 /// A feed-forward network: layers, each reading the outputs of the one before.
@@ -65,7 +67,8 @@ impl Model {
                     outputs,
                     activation: layer.activation(),
                     weights: vec![0.0; weights],
-                    biases: vec![0.0; outputs],
+                    biases: vec![0.0; if layer.has_bias() { outputs } else { 0 }],
+                    epsilon: layer.epsilon().unwrap_or_default(),
                 }
             })
             .collect();
@@ -249,15 +252,17 @@ impl Model {
 
 impl Layer {
     fn forward(&self, x: &[f64], batch: usize) -> Pass {
+        let zeros = vec![0.0; self.outputs];
+        let biases = if self.biases.is_empty() { &zeros } else { &self.biases };
         let z = match self.kind {
-            LayerKind::Dense => dense(x, &self.weights, &self.biases, batch, self.inputs),
-            LayerKind::LayerNorm => layer_norm(x, &self.weights, &self.biases),
+            LayerKind::Dense => dense(x, &self.weights, biases, batch, self.inputs),
+            LayerKind::LayerNorm => layer_norm(x, &self.weights, biases, self.epsilon),
         };
         let y = z.chunks_exact(self.outputs).flat_map(|row| activate(self.activation, row)).collect();
         Pass { z, y }
     }
 
-    /// `d_W` and `d_b`, one after the other, and `d_x`.
+    /// `d_W` and `d_b`, if there are biases, one after the other, and `d_x`.
     fn backward(&self, d_z: &[f64], x: &[f64], batch: usize) -> (Vec<f64>, Vec<f64>) {
         let Self { inputs, outputs, ref weights, .. } = *self;
         let (mut gradient, d_x) = match self.kind {
@@ -265,9 +270,11 @@ impl Layer {
                 weight_gradient(d_z, x, batch, inputs, outputs),
                 input_gradient(d_z, weights, batch, inputs, outputs),
             ),
-            LayerKind::LayerNorm => layer_norm_backward(d_z, x, weights),
+            LayerKind::LayerNorm => layer_norm_backward(d_z, x, weights, self.epsilon),
         };
-        gradient.extend(bias_gradient(d_z, batch, outputs));
+        if !self.biases.is_empty() {
+            gradient.extend(bias_gradient(d_z, batch, outputs));
+        }
         (gradient, d_x)
     }
 
@@ -307,6 +314,7 @@ pub(super) mod tests {
             activation,
             weights: uniform(seed, outputs * inputs),
             biases: uniform(seed + 1, outputs),
+            epsilon: 1e-5,
         };
         Model { layers: vec![dense(4, 5, hidden, 11), dense(5, 3, last, 23)], scaler: None }
     }

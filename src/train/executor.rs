@@ -105,7 +105,7 @@ impl<T: Element> Executor<T> {
             gradients: vec![T::Line::ZERO; lines],
             gradient_weight: Some(0.0),
             clipping,
-            drops: network.layers.iter().any(|layer| layer.dropout() > 0.0),
+            drops: network.has_dropout(),
             keeps_layer_stats: layer_stats,
             layer_stats_rows: 0,
             outputs: Vec::new(),

@@ -169,7 +169,7 @@ impl<T: Element> Trainer<T> {
     /// ```
     pub fn read_weight_gradients(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.network.checked_layer(layer)?;
-        check_length(Argument::Gradients, layer.columns() * layer.outputs(), to.len())?;
+        check_length(Argument::Gradients, layer.weight_count(), to.len())?;
         read_weights(&self.executor.gradients[layer.lines()], layer, to);
         Ok(())
     }
@@ -183,7 +183,7 @@ impl<T: Element> Trainer<T> {
     /// See [`Trainer::read_weight_gradients`].
     pub fn read_bias_gradients(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.network.checked_layer(layer)?;
-        check_length(Argument::Gradients, layer.outputs(), to.len())?;
+        check_length(Argument::Gradients, layer.bias_count(), to.len())?;
         read_biases(&self.executor.gradients[layer.lines()], layer, to);
         Ok(())
     }
@@ -207,7 +207,7 @@ impl<T: Element> Trainer<T> {
     /// ```
     pub fn write_weight_gradients(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.network.checked_layer(layer)?;
-        check_length(Argument::Gradients, layer.columns() * layer.outputs(), from.len())?;
+        check_length(Argument::Gradients, layer.weight_count(), from.len())?;
         write_weights(&mut self.executor.gradients[layer.lines()], layer, from);
         self.executor.gradient_weight = None;
         Ok(())
@@ -222,7 +222,7 @@ impl<T: Element> Trainer<T> {
     /// See [`Trainer::write_weight_gradients`].
     pub fn write_bias_gradients(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.network.checked_layer(layer)?;
-        check_length(Argument::Gradients, layer.outputs(), from.len())?;
+        check_length(Argument::Gradients, layer.bias_count(), from.len())?;
         write_biases(&mut self.executor.gradients[layer.lines()], layer, from);
         self.executor.gradient_weight = None;
         Ok(())

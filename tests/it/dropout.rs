@@ -2,7 +2,7 @@
 
 use crate::common::isas;
 use fuseprop::reference::{Dropout, dropout_factors};
-use fuseprop::{Activation, Element, Error, Isa, Loss, Network, Parallelism, Reduction, Trainer};
+use fuseprop::{Activation, Element, Error, Isa, Loss, Network, Parallelism, Reduction, Scaler, Trainer};
 
 /// A network that hands its inputs through two layers with dropout to its outputs.
 fn passing_on<T: Element + From<f32>>(features: usize, shares: [f64; 2], isa: Isa) -> Network<T> {
@@ -131,14 +131,76 @@ fn other_seeds_and_passes_leave_out_others() {
 }
 
 #[test]
-fn dropout_stands_between_layers_and_leaves_something() {
+fn dropout_stands_before_a_layer_and_leaves_something() {
     let dense = || Network::<f32>::builder(2).dense(2, Activation::Tanh);
     assert_eq!(dense().dropout(0.5).build().unwrap_err(), Error::Dropout { layers: 1 });
-    let before = Network::<f32>::builder(2).dropout(0.5).dense(2, Activation::Tanh);
-    assert_eq!(before.build().unwrap_err(), Error::Dropout { layers: 1 });
     for share in [1.0, -0.1, f64::NAN, f64::INFINITY] {
         let network = dense().dropout(share).dense(1, Activation::Identity).build();
         assert!(matches!(network.unwrap_err(), Error::Setting { .. }), "{share}");
+        let network = Network::<f32>::builder(2).dropout(share).dense(2, Activation::Tanh).build();
+        assert!(matches!(network.unwrap_err(), Error::Setting { .. }), "{share} of the inputs");
     }
     assert_eq!(dense().dropout(0.0).build().unwrap().layer(0).unwrap().dropout(), 0.0);
+}
+
+/// A dense layer that hands on its inputs after dropout, with another layer's behind it.
+fn after_inputs<T: Element + From<f32>>(features: usize, rates: [f64; 2], isa: Isa) -> Network<T> {
+    let identity = Activation::Identity;
+    let builder = Network::<T>::builder(features).isa(isa).seed(1).dropout(rates[0]);
+    let builder = builder.dense(features, identity).dropout(rates[1]).dense(features, identity);
+    let mut network = builder.build().unwrap();
+    let one = |i: usize| T::from(if i % features == i / features { 1.0 } else { 0.0 });
+    for l in 0..2 {
+        network.write_weights(l, &(0..features * features).map(one).collect::<Vec<_>>()).unwrap();
+    }
+    network
+}
+
+#[test]
+fn inputs_are_left_out_by_the_number_after_the_last_layer() {
+    // Factors of 4 and 2: every product is exact.
+    let (seed, rates) = (5, [0.75, 0.5]);
+    for isa in isas() {
+        for (features, batch) in [(1, 3), (4, 2), (7, 5), (33, 70), (20, 700)] {
+            let mut trainer = trainer(after_inputs::<f64>(features, rates, isa), seed, batch);
+            let ones = vec![1.0; batch * features];
+            for pass in 1..4 {
+                let outputs = trainer.forward(&ones).unwrap().to_vec();
+                trainer.backward(&ones).unwrap();
+                let factors =
+                    |layer, rate| dropout_factors(Dropout { seed, pass, layer, rate }, batch, features);
+                let (inputs, hidden) = (factors(2, rates[0]), factors(0, rates[1]));
+                let expected: Vec<f64> = inputs.iter().zip(&hidden).map(|(a, b)| a * b).collect();
+                assert_eq!(outputs, expected, "{isa} {features} {batch}");
+                assert_eq!(trainer.input_gradients().unwrap(), expected, "{isa} {features} {batch}");
+                // The first layer's gradient is of the inputs that are left.
+                let mut gradients = vec![0.0; trainer.network().parameter_count()];
+                trainer.read_gradients(&mut gradients).unwrap();
+                for (i, g) in gradients[..features * features].iter().enumerate() {
+                    let (o, i) = (i / features, i % features);
+                    let rows = |row: usize| hidden[row * features + o] * inputs[row * features + i];
+                    assert_eq!(*g, (0..batch).map(rows).sum::<f64>(), "{isa} {features} {batch}");
+                }
+            }
+            let mut y = vec![0.0; batch * features];
+            let network = trainer.into_network();
+            network.predict_into(&ones, &mut y, &mut network.workspace(batch).unwrap()).unwrap();
+            assert_eq!(y, ones, "predictions leave nothing out");
+        }
+    }
+}
+
+#[test]
+fn inputs_are_scaled_before_they_are_left_out() {
+    let mut network = after_inputs::<f64>(3, [0.5, 0.0], Isa::detect());
+    network.set_scaler(Some(Scaler::new(vec![1.0, 2.0, 3.0], vec![2.0; 3]).unwrap())).unwrap();
+    let mut trainer = trainer(network, 9, 4);
+    let outputs = trainer.forward(&[5.0; 12]).unwrap().to_vec();
+    trainer.backward(&[1.0; 12]).unwrap();
+    let factors = dropout_factors(Dropout { seed: 9, pass: 1, layer: 2, rate: 0.5 }, 4, 3);
+    assert!(factors.contains(&0.0) && factors.contains(&2.0));
+    for (i, factor) in factors.into_iter().enumerate() {
+        assert_eq!(outputs[i], factor * [2.0, 1.5, 1.0][i % 3]);
+        assert_eq!(trainer.input_gradients().unwrap()[i], factor / 2.0);
+    }
 }

@@ -53,9 +53,10 @@ fn assert_equal<T: Element + From<f32>>(a: &Network<T>, b: &Network<T>) {
         let shape = |layer: fuseprop::Layer| (layer.kind(), layer.inputs(), layer.outputs());
         assert_eq!(shape(a), shape(b));
         assert_eq!((a.activation(), a.dropout()), (b.activation(), b.dropout()));
+        assert_eq!((a.has_bias(), a.epsilon()), (b.has_bias(), b.epsilon()));
     }
     assert_eq!(parameters(a), parameters(b));
-    assert_eq!(a.scaler(), b.scaler());
+    assert_eq!((a.scaler(), a.input_dropout()), (b.scaler(), b.input_dropout()));
 }
 
 #[test]
@@ -348,5 +349,66 @@ fn layers_that_do_not_follow_each_other_are_refused_before_memory_is_asked_for()
             assert_eq!(expected, ["1.weight of 1048576 inputs, with its bias"])
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// Dropout, Linear without biases, LayerNorm, ReLU, Linear, LayerNorm without biases.
+fn without_biases() -> Network<f64> {
+    let builder = Network::<f64>::builder(3).dropout(0.25).dense(4, Activation::Identity).bias(false);
+    let builder = builder.layer_norm(Activation::Relu).epsilon(1e-3).dense(2, Activation::Identity);
+    builder.layer_norm(Activation::Identity).bias(false).seed(1).build().unwrap()
+}
+
+#[test]
+fn what_a_layer_was_told_is_saved_too() {
+    let network = without_biases();
+    let bytes = network.to_bytes().unwrap();
+    let loaded = Network::<f64>::from_bytes(&bytes).unwrap();
+    assert_equal(&loaded, &network);
+    assert_eq!((loaded.input_dropout(), loaded.layer(1).unwrap().epsilon()), (0.25, Some(1e-3)));
+    // The dropout of the inputs is the first module.
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = file.names();
+    names.sort_unstable();
+    assert_eq!(names, ["1.weight", "2.bias", "2.weight", "4.bias", "4.weight", "5.weight"]);
+    for names in [TensorNames::Sequential, TensorNames::Discover, TensorNames::Prefix("")] {
+        let mut other = without_biases();
+        other.write_parameters(&vec![0.0; network.parameter_count()]).unwrap();
+        other.import_bytes(&bytes, names).unwrap();
+        assert_equal(&other, &network);
+    }
+    let list = [("1.weight", ""), ("2.weight", "2.bias"), ("4.weight", "4.bias"), ("5.weight", "5.bias")];
+    without_biases().import_bytes(&bytes, TensorNames::List(&list)).unwrap();
+}
+
+#[test]
+fn biases_that_a_layer_cannot_take_are_refused() {
+    let (float, build) = (Dtype::F32, || Network::<f32>::builder(3).dense(2, Activation::Identity));
+    let tensors: [Tensor<'_>; 2] = [("0.weight", float, &[2, 3]), ("0.bias", float, &[2])];
+    let list = [("0.weight", "0.bias")];
+    for names in [TensorNames::Sequential, TensorNames::Discover, TensorNames::List(&list)] {
+        let mut network = build().bias(false).build().unwrap();
+        let before = parameters(&network);
+        match network.import_bytes(&file_of(&tensors, None), names) {
+            Err(Error::Tensors { expected, found }) => {
+                assert_eq!(expected, ["0.weight [2, 3]"]);
+                assert_eq!(found, ["0.bias [2] F32", "0.weight [2, 3] F32"]);
+            }
+            other => panic!("{names:?}: {other:?}"),
+        }
+        assert_eq!(parameters(&network), before);
+        network.import_bytes(&file_of(&tensors[..1], None), names).unwrap();
+        assert!(build().build().unwrap().import_bytes(&file_of(&tensors[..1], None), names).is_err());
+    }
+    // By the metadata of a file.
+    let load = |tensors: &[Tensor<'_>], text: &str| {
+        Network::<f32>::from_bytes(&file_of(tensors, Some(&format!("version 1\n{text}\n"))))
+    };
+    assert!(!load(&tensors[..1], "layer dense identity 0 no_bias").unwrap().layer(0).unwrap().has_bias());
+    assert!(load(&tensors, "layer dense identity 0 no_bias").is_err());
+    assert!(load(&tensors[..1], "layer dense identity 0").is_err());
+    for unknown in ["bias", "no_bias ", "epsilon=1e-3", "epsilon", "epsilon="] {
+        let text = format!("layer dense identity 0 {unknown}");
+        assert!(matches!(load(&tensors, &text), Err(Error::Format { .. })), "{unknown}");
     }
 }

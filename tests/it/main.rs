@@ -11,6 +11,7 @@ mod examples;
 mod files;
 mod fit;
 mod gradients;
+mod layers;
 mod misuse;
 mod networks;
 mod pytorch;

@@ -504,8 +504,8 @@ fn gradients_of_inputs_stay_until_the_next_backward_pass() {
 #[test]
 fn only_the_first_layer_of_sines_is_spread_over_its_inputs() {
     let sine = Activation::Sine { frequency: 30.0 };
-    let builder = Network::<f64>::builder(50).dense(200, sine).dense(100, sine).dense(60, sine);
-    let network = builder.init(Init::Siren { frequency: 30.0 }).seed(3).build().unwrap();
+    let builder = Network::<f64>::builder(50).init(Init::Siren { frequency: 30.0 });
+    let network = builder.dense(200, sine).dense(100, sine).dense(60, sine).seed(3).build().unwrap();
     let limits = [1.0 / 50.0, (6.0_f64 / 200.0).sqrt() / 30.0, (6.0_f64 / 100.0).sqrt() / 30.0];
     for (l, limit) in limits.into_iter().enumerate() {
         let layer = network.layer(l).unwrap();

@@ -127,9 +127,12 @@ const GOLDEN: u64 = 0x59de_69db_4156_6388;
 
 /// Steps of arithmetic alone, without a function that the system's libraries compute.
 fn golden_steps(isa: Isa) -> u64 {
-    let builder = Network::<f32>::builder(19).dense(40, Activation::Tanh).dense(33, Activation::Relu);
+    let builder = Network::<f32>::builder(19)
+        .init(fuseprop::Init::Uniform { limit: 0.4 })
+        .dense(40, Activation::Tanh)
+        .dense(33, Activation::Relu);
     let builder = builder.dense(18, Activation::Sigmoid);
-    let network = builder.dense(5, Activation::Identity).init(fuseprop::Init::Uniform { limit: 0.4 });
+    let network = builder.dense(5, Activation::Identity);
     let network = network.seed(11).isa(isa).build().unwrap();
     let mut trainer =
         Trainer::builder(network).optimizer(Optimizer::adam(0.01)).max_batch(70).build().unwrap();

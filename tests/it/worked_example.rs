@@ -98,6 +98,7 @@ fn without_biases<T: Copy>(parameters: &[T], zero: T) -> Vec<T> {
 
 fn reference() -> Model {
     let dense = |outputs| Layer {
+        epsilon: 0.0,
         kind: fuseprop::LayerKind::Dense,
         inputs: 2,
         outputs,

@@ -24,9 +24,14 @@ impl<T: Element> SinglePanelBuffers<T> {
     pub(crate) fn new(network: &Network<T>, rows: usize) -> Option<Self> {
         // Micro-batches of a network of thousands of layers have more rows.
         let (layers, max_rows) = (&network.layers, rows.min(MICRO_BATCH_ROWS));
-        let is_plain = |layer: &Layer| layer.kind() == LayerKind::Dense && layer.dropout() == 0.0;
+        let is_plain =
+            |layer: &Layer| layer.kind() == LayerKind::Dense && layer.dropout() == 0.0 && layer.has_bias();
         let all_within = |most| layers.iter().all(|layer| layer.inputs().max(layer.outputs()) <= most);
-        if network.scaling.is_some() || !layers.iter().all(is_plain) || !all_within(T::LANES) {
+        if network.scaling.is_some()
+            || network.input_dropout() > 0.0
+            || !layers.iter().all(is_plain)
+            || !all_within(T::LANES)
+        {
             return None;
         }
         let lines = vec![T::Line::ZERO; max_rows * (1 + BLOCKS * layers.len())];

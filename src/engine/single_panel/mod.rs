@@ -78,6 +78,8 @@ mod tests {
         assert!(is_small(&last(network())));
         assert!(!is_small(&last(network().layer_norm(Activation::Tanh))));
         assert!(!is_small(&last(network().dropout(0.5))));
+        assert!(!is_small(&last(network().bias(false))));
+        assert!(!is_small(&last(Network::builder(2).dropout(0.5).dense(2, Activation::Tanh))));
         let mut scaled = last(network());
         scaled.set_scaler(Some(Scaler::new(vec![0.0; 2], vec![1.0; 2]).unwrap())).unwrap();
         assert!(!is_small(&scaled));

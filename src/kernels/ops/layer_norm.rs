@@ -1,9 +1,9 @@
-//! Layer normalisation: `z = w xhat + b`, `xhat = (x - mean x) / sqrt(var x + 1e-5)`, row by row.
+//! Layer normalisation: `z = w xhat + b`, `xhat = (x - mean x) / sqrt(var x + epsilon)`, row by row.
 //!
 //! | pass | |
 //! |---|---|
-//! | [`forward`] | `y = f(z)`; mean and `1 / sqrt(var x + 1e-5)` of each row are kept |
-//! | [`backward_data`] | `d_x = (g - mean g - xhat mean(g xhat)) / sqrt(var x + 1e-5)`, `g = d_z w` |
+//! | [`forward`] | `y = f(z)`; mean and `1 / sqrt(var x + epsilon)` of each row are kept |
+//! | [`backward_data`] | `d_x = (g - mean g - xhat mean(g xhat)) / sqrt(var x + epsilon)`, `g = d_z w` |
 //! | [`weight_gradient`] | `d_w = sum over rows of d_z xhat`, `d_b = sum over rows of d_z` |
 
 use crate::kernels::matrix::Beta;
@@ -13,9 +13,6 @@ use crate::kernels::matrix::rows::Row;
 use crate::kernels::ops::activation::{Activation, Derivative, activate, activate_rows, multiply_derivative};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
-
-/// PyTorch's default.
-const EPSILON: f64 = 1e-5;
 
 /// `y = f(z)`, and unless it is empty `pre_activation = z`. Overwrites the statistics too.
 pub fn forward<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
@@ -37,6 +34,8 @@ pub struct LayerNorm<'a, T: Element> {
     pub weights: &'a [T::Line],
     /// Two lines for each row: its mean and what its deviations are multiplied by, in every lane.
     pub statistics: &'a mut [T::Line],
+    /// What is added to the variance.
+    pub epsilon: f64,
     pub activation: Activation,
 }
 
@@ -69,7 +68,7 @@ pub struct LayerNormGradient<'a, T: Element> {
 
 #[inline(always)]
 fn normalize<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
-    let LayerNorm { y, pre_activation, x, weights, statistics, activation } = norm;
+    let LayerNorm { y, pre_activation, x, weights, statistics, epsilon, activation } = norm;
     let n = l.constant(x.cols as f64);
     for (r, statistics) in statistics.chunks_exact_mut(2).enumerate().take(x.rows) {
         let row = Row::of(r, x);
@@ -84,7 +83,7 @@ fn normalize<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
             squares = l.mul_add(deviation, deviation, squares);
         }
         let variance = l.div(l.splat(l.sum(squares)), n);
-        let scale = l.div(l.constant(1.0), l.sqrt(l.add(variance, l.constant(EPSILON))));
+        let scale = l.div(l.constant(1.0), l.sqrt(l.add(variance, l.constant(epsilon))));
         l.store(&mut statistics[0], mean);
         l.store(&mut statistics[1], scale);
         for (i, weights) in row.lines().zip(weights.chunks_exact(2)) {

@@ -45,7 +45,7 @@ fn check<T: Element>() {
     for (rows, cols) in [(1, 2), (3, 7), (5, T::LANES), (4, T::LANES + 5), (7, 3 * T::LANES - 1)] {
         let (x, d_z) = (numbers(rows * cols, 37), numbers(rows * cols, 59));
         let (weights, biases) = (numbers(cols, 23), numbers(cols, 31));
-        let (d_w, d_x) = reference::layer_norm_backward(&d_z, &x, &weights);
+        let (d_w, d_x) = reference::layer_norm_backward(&d_z, &x, &weights, 1e-5);
         let d_b: Vec<f64> = (0..cols).map(|c| (0..rows).map(|r| d_z[r * cols + c]).sum()).collect();
         let parameters = packed::<T>(&[biases.clone(), weights.clone()].concat(), cols, 0.0);
         let (of_x, of_d) = (packed::<T>(&x, cols, 77.0), packed::<T>(&d_z, cols, 0.0));
@@ -62,7 +62,7 @@ fn check<T: Element>() {
                 &mut statistics,
                 identity,
             );
-            let expected = reference::layer_norm(&x, &weights, &biases);
+            let expected = reference::layer_norm(&x, &weights, &biases, 1e-5);
             assert_close::<T>(&unpacked::<T>(&y, rows, cols), &expected, &what);
             let d_to = PanelsMut::new(&mut to, rows, cols);
             let operands = NormOperands { x: of_x, d_z: of_d, statistics: &statistics };

@@ -173,7 +173,7 @@ impl<L: Lanes> Kernels<L::Element> for L {
         activated: Activated<'_, L::Element>,
     ) {
         let Activated { activation, pre_activation } = activated;
-        let norm = LayerNorm { y, pre_activation, x, weights, statistics, activation };
+        let norm = LayerNorm { y, pre_activation, x, weights, statistics, epsilon: 1e-5, activation };
         layer_norm::forward(*self, norm);
     }
 

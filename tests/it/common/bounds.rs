@@ -93,7 +93,7 @@ impl Normal {
 /// `z = w xhat + b`.
 fn norm(x: &Bounded, layer: &reference::Layer, isa: Isa) -> Bounded {
     let n = layer.outputs;
-    let exact = reference::layer_norm(&x.exact, &layer.weights, &layer.biases);
+    let exact = reference::layer_norm(&x.exact, &layer.weights, &layer.biases, layer.epsilon);
     let rows = x.exact.chunks(n).zip(x.error.chunks(n));
     let error = rows.flat_map(|(x, errors)| {
         let normal = Normal::of(x, errors, isa).row;
