@@ -58,7 +58,7 @@ pub fn bench(criterion: &mut Criterion) {
             let (x, weights, biases) = (wide(&x), vec![0.5; inputs * outputs], vec![0.0; outputs]);
             group.throughput(Throughput::Elements(flop));
             group.bench_function(BenchmarkId::new("forward", "reference"), |bencher| {
-                bencher.iter(|| reference::dense(&x, &weights, &biases, batch, inputs, outputs));
+                bencher.iter(|| reference::dense(&x, &weights, &biases, batch, inputs));
             });
         }
         group.finish();

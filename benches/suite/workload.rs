@@ -94,7 +94,8 @@ impl Workload {
             Loss::SoftmaxCrossEntropy => Targets::from(&data.classes),
             _ => Targets::from(values),
         };
-        model.step(x, targets, self.batch, self.loss, Reduction::Mean, 1e-3)
+        let objective = reference::Objective::new(self.loss, Reduction::Mean);
+        model.step(x, targets, self.batch, objective, 1e-3)
     }
 }
 

@@ -136,8 +136,9 @@ pub fn reference(shape: Shape, budget: Duration) -> f64 {
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
     let (x, targets) = (wide(shape.values(rows, 389)), wide(shape.values(rows, 577)));
     let targets = Targets::from(&targets);
+    let objective = reference::Objective::new(Loss::MeanSquaredError, Reduction::Mean);
     let step = || {
-        model.step(&x, targets, rows, Loss::MeanSquaredError, Reduction::Mean, LEARNING_RATE);
+        model.step(&x, targets, rows, objective, LEARNING_RATE);
         Ok::<(), ()>(())
     };
     median(budget / 2, step).map_or(f64::NAN, |seconds| seconds / rows as f64)

@@ -1,7 +1,7 @@
 //! What training leaves out: how much, where, and that it follows from seed, pass, layer and element alone.
 
 use crate::common::isas;
-use fuseprop::reference::dropout_factors;
+use fuseprop::reference::{Dropout, dropout_factors};
 use fuseprop::{Activation, Element, Error, Isa, Loss, Network, Parallelism, Reduction, Trainer};
 
 /// A network that hands its inputs through two layers with dropout to its outputs.
@@ -33,7 +33,8 @@ fn compare<T: Element + From<f32> + Into<f64>>(isa: Isa, features: usize, batch:
     for pass in 1..4 {
         let outputs = trainer.forward(&ones).unwrap().to_vec();
         trainer.backward(&ones).unwrap();
-        let factors = [0, 1].map(|l| dropout_factors((seed, pass, l), shares[l], (batch, features)));
+        let factors = [0, 1]
+            .map(|l| dropout_factors(Dropout { seed, pass, layer: l, rate: shares[l] }, batch, features));
         let expected = factors[0].iter().zip(&factors[1]).map(|(a, b)| a * b);
         let found = outputs.iter().zip(trainer.input_gradients().unwrap());
         for (i, (expected, (&y, &d_x))) in expected.zip(found).enumerate() {
@@ -43,7 +44,8 @@ fn compare<T: Element + From<f32> + Into<f64>>(isa: Isa, features: usize, batch:
     }
     for pass in 4..7 {
         trainer.compute_gradients(&ones, &vec![T::from(-1.0); batch * features]).unwrap();
-        let factors = [0, 1].map(|l| dropout_factors((seed, pass, l), shares[l], (batch, features)));
+        let factors = [0, 1]
+            .map(|l| dropout_factors(Dropout { seed, pass, layer: l, rate: shares[l] }, batch, features));
         for (i, &d_x) in trainer.input_gradients().unwrap().iter().enumerate() {
             let (found, expected): (f64, f64) = (d_x.into(), factors[0][i] * factors[1][i]);
             assert!((found - expected).abs() < 1e-6, "{isa}, pass {pass}: {i} {found}");
@@ -66,7 +68,9 @@ fn factors_are_those_of_the_formula() {
 fn an_element_is_left_out_by_the_first_share_above_its_random_number() {
     let share = |units: u64| units as f64 / 4_294_967_296.0;
     for element in 0..4 {
-        let factor = |units| dropout_factors((77, 1, 0), share(units), (1, 4))[element];
+        let factor = |units| {
+            dropout_factors(Dropout { seed: 77, pass: 1, layer: 0, rate: share(units) }, 1, 4)[element]
+        };
         let (mut keeps, mut leaves_out) = (0, u64::from(u32::MAX));
         assert!(factor(keeps) == 1.0 && factor(leaves_out) == 0.0);
         while keeps + 1 < leaves_out {
@@ -87,7 +91,7 @@ fn an_element_is_left_out_by_the_first_share_above_its_random_number() {
 fn the_share_is_what_was_asked_for_and_neighbours_are_independent() {
     let (rows, features) = (2_000, 100);
     for share in [0.0, 0.1, 0.5, 0.9] {
-        let factors = dropout_factors((3, 1, 0), share, (rows, features));
+        let factors = dropout_factors(Dropout { seed: 3, pass: 1, layer: 0, rate: share }, rows, features);
         let n = factors.len() as f64;
         let part = |count: usize| count as f64 / n;
         let left_out = part(factors.iter().filter(|&&factor| factor == 0.0).count());

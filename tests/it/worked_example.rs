@@ -42,7 +42,7 @@
 
 use crate::common::isas;
 use approx::assert_relative_eq;
-use fuseprop::reference::{Layer, Model};
+use fuseprop::reference::{Layer, Model, Objective};
 use fuseprop::{Activation, Element, Isa, Loss, Network, Optimizer, Reduction, Targets, Trainer};
 
 const X: [f64; 2] = [0.35, 0.7];
@@ -159,7 +159,7 @@ fn check_step<T: Element + Into<f64>>(isa: Isa, from: fn(f64) -> T, machine_epsi
     let mut after = [from(f64::NAN); 9];
     trainer.network().read_parameters(&mut after).expect("nine parameters");
     assert_all_relative_eq(&wide(&after), &AFTER, by_hand);
-    model.step(&X, Targets::from(&[TARGET]), 1, Loss::MeanSquaredError, Reduction::Sum, 0.5);
+    model.step(&X, Targets::from(&[TARGET]), 1, Objective::new(Loss::MeanSquaredError, Reduction::Sum), 0.5);
     assert_all_relative_eq(&wide(&after), &model.parameters(), by_reference);
 
     let mut textbook = self::trainer(isa, &without_biases(&after, from(0.0)));
@@ -178,7 +178,7 @@ fn the_reference_takes_the_step_done_by_hand() {
     assert_relative_eq!(loss / 2.0, HALF_SQUARED_ERROR, epsilon = 0.0, max_relative = SIX_DIGITS);
     assert_all_relative_eq(&gradient, &GRADIENT.map(|d| 2.0 * d), SIX_DIGITS);
 
-    model.step(&X, Targets::from(&[TARGET]), 1, Loss::MeanSquaredError, Reduction::Sum, 0.5);
+    model.step(&X, Targets::from(&[TARGET]), 1, Objective::new(Loss::MeanSquaredError, Reduction::Sum), 0.5);
     assert_all_relative_eq(&model.parameters(), &AFTER, SIX_DIGITS);
     model.set_parameters(&without_biases(&model.parameters(), 0.0));
     assert_all_relative_eq(&model.predict(&X, 1), &[Y5_AFTER_WITHOUT_BIASES], SIX_DIGITS);

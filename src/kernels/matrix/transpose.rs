@@ -121,9 +121,7 @@ fn pack_columns<L: Lanes, const MR: usize, const Q: usize>(
     columns: [L::Vector; MR],
 ) {
     let mut lines = [l.zero(); Q];
-    for i in 0..MR {
-        lines[i] = columns[i];
-    }
+    lines[..MR].copy_from_slice(&columns);
     for _ in 0..const { Q.ilog2() } {
         let before = lines;
         for i in 0..Q / 2 {

@@ -38,7 +38,7 @@ fn gamma(isa: Isa, n: usize) -> f64 {
 /// `z = x W^T + b`.
 fn dense(x: &Bounded, layer: &reference::Layer, batch: usize, isa: Isa) -> Bounded {
     let (k, n) = (layer.inputs, layer.outputs);
-    let exact = reference::dense(&x.exact, &layer.weights, &layer.biases, batch, k, n);
+    let exact = reference::dense(&x.exact, &layer.weights, &layer.biases, batch, k);
     let error = (0..batch * n).map(|i| {
         let (row, o) = (i / n, i % n);
         let (mut from_x, mut magnitude) = (0.0, layer.biases[o].abs());
@@ -276,16 +276,8 @@ fn through_softmax(d: &Bounded, y: &Bounded, cols: usize) -> Bounded {
 
 /// The gradient of the loss with respect to the outputs, or logits: what the reference says, and its errors.
 fn loss_gradient(case: &Case, given: &Bounded) -> Bounded {
-    let (rows, cols) = (case.batch, case.sizes[case.sizes.len() - 1]);
-    let weights =
-        reference::Weights { classes: case.class_weights.as_deref(), label_smoothing: case.label_smoothing };
-    let (_, exact) = reference::weighted_loss(
-        case.loss,
-        case.reduction,
-        (&given.exact, case.targets()),
-        (rows, cols),
-        weights,
-    );
+    let cols = case.sizes[case.sizes.len() - 1];
+    let (_, exact) = reference::weighted_loss(case.objective(), &given.exact, case.targets(), cols);
     // What a slope is multiplied by: the scale of the reduction and the weight of the row.
     let factor = |row: usize| {
         let weight = case.weights.as_ref().map_or(1.0, |weights| weights[row]);

@@ -182,14 +182,18 @@ impl Case {
         trainer.compute_gradients(&self.x, self.targets()).unwrap()
     }
 
-    /// The same of the reference.
-    pub fn expected(&self, model: &reference::Model) -> (f64, Vec<f64>) {
+    /// What the reference is to make small.
+    pub fn objective(&self) -> reference::Objective<'_> {
         let weights = reference::Weights {
             classes: self.class_weights.as_deref(),
             label_smoothing: self.label_smoothing,
         };
-        let loss = (self.loss, self.reduction);
-        model.weighted_loss_and_gradient((&self.x, self.targets()), self.batch, loss, weights)
+        reference::Objective { loss: self.loss, reduction: self.reduction, weights }
+    }
+
+    /// The loss and its gradient by the reference.
+    pub fn expected(&self, model: &reference::Model) -> (f64, Vec<f64>) {
+        model.weighted_loss_and_gradient(&self.x, self.targets(), self.batch, self.objective())
     }
 
     pub fn describe(&self, isa: Isa) -> String {

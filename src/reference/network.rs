@@ -1,0 +1,457 @@
+//! A network of layers: forward, backward, one step of gradient descent.
+
+use crate::{Activation, Element, LayerKind, Loss, Network, Reduction, Targets};
+
+use super::activation::{activate, activation_backward};
+use super::dense::{bias_gradient, dense, input_gradient, weight_gradient};
+use super::layer_norm::{layer_norm, layer_norm_backward};
+use super::loss::{Objective, read_rows, weighted_loss};
+
+/// A layer: `y = f(x W^T + b)`, or `y = f(w (x - mean x) / sqrt(var x + 1e-5) + b)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// Which of both.
+    pub kind: LayerKind,
+    /// `I`.
+    pub inputs: usize,
+    /// `O`.
+    pub outputs: usize,
+    /// Applied to each sum.
+    pub activation: Activation,
+    /// `[outputs, inputs]`, of a layer norm `[outputs]`.
+    pub weights: Vec<f64>,
+    /// `[outputs]`.
+    pub biases: Vec<f64>,
+}
+
+/// A feed-forward network: layers, each reading the outputs of the one before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// First to last.
+    pub layers: Vec<Layer>,
+    /// The mean and the deviation of each input, which becomes `(x - mean) / deviation` first.
+    pub scaler: Option<Vec<(f64, f64)>>,
+}
+
+/// What a backward pass gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradients {
+    /// In canonical order, as long as [`Model::parameters`].
+    pub parameters: Vec<f64>,
+    /// `[B, inputs of the network]`.
+    pub inputs: Vec<f64>,
+}
+
+/// What a forward pass leaves of one layer.
+struct Pass {
+    /// Before the activation, `[B, O]`.
+    z: Vec<f64>,
+    /// After it, `[B, O]`.
+    y: Vec<f64>,
+}
+
+impl Model {
+    /// The same network in `f64`: same layers, same parameters.
+    pub fn of<T: Element>(network: &Network<T>) -> Self {
+        let layers = (0..network.layer_count())
+            .filter_map(|l| network.layer(l))
+            .map(|layer| {
+                let (inputs, outputs) = (layer.inputs(), layer.outputs());
+                let kind = layer.kind();
+                let weights = if kind == LayerKind::Dense { outputs * inputs } else { outputs };
+                Layer {
+                    kind,
+                    inputs,
+                    outputs,
+                    activation: layer.activation(),
+                    weights: vec![0.0; weights],
+                    biases: vec![0.0; outputs],
+                }
+            })
+            .collect();
+        let mut parameters = vec![T::ZERO; network.parameter_count()];
+        network.read_parameters(&mut parameters).expect("the slice has the network's own parameter count");
+        let parameters: Vec<f64> = parameters.into_iter().map(|p| p.to_f64()).collect();
+        let scaler = network.scaler().map(|scaler| {
+            let pairs = scaler.means().iter().zip(scaler.stds());
+            pairs.map(|(mean, deviation)| (mean.to_f64(), deviation.to_f64())).collect()
+        });
+        let mut model = Self { layers, scaler };
+        model.set_parameters(&parameters);
+        model
+    }
+
+    /// The outputs of every layer, `[B, O]` each; the last are the network's.
+    pub fn forward(&self, x: &[f64], batch: usize) -> Vec<Vec<f64>> {
+        self.passes(x, batch).into_iter().map(|pass| pass.y).collect()
+    }
+
+    /// The network's outputs, `[B, O]` of its last layer.
+    pub fn predict(&self, x: &[f64], batch: usize) -> Vec<f64> {
+        self.forward(x, batch).pop().expect("a network has at least one layer")
+    }
+
+    /// The loss over a batch and its gradient with respect to the parameters, in canonical order.
+    ///
+    /// [`Loss::SoftmaxCrossEntropy`] takes logits. A network that ends in [`Activation::Softmax`] hands it the
+    /// logits beneath that softmax, so that both forms of a classifier train alike; so does one that ends in
+    /// [`Activation::Sigmoid`] with [`Loss::BinaryCrossEntropyWithLogits`].
+    pub fn loss_and_gradient(
+        &self,
+        x: &[f64],
+        targets: Targets<'_, f64>,
+        batch: usize,
+        loss: Loss,
+        reduction: Reduction,
+    ) -> (f64, Vec<f64>) {
+        self.weighted_loss_and_gradient(x, targets, batch, Objective::new(loss, reduction))
+    }
+
+    /// [`Model::loss_and_gradient`] with weights, as in [`weighted_loss`].
+    pub fn weighted_loss_and_gradient(
+        &self,
+        x: &[f64],
+        targets: Targets<'_, f64>,
+        batch: usize,
+        objective: Objective<'_>,
+    ) -> (f64, Vec<f64>) {
+        let (value, gradients) = self.loss_and_gradients(x, targets, batch, objective);
+        (value, gradients.parameters)
+    }
+
+    /// Gradient of the loss over a batch with respect to the network's inputs, `[B, I]`.
+    pub fn input_gradients(
+        &self,
+        x: &[f64],
+        targets: Targets<'_, f64>,
+        batch: usize,
+        loss: Loss,
+        reduction: Reduction,
+    ) -> Vec<f64> {
+        self.loss_and_gradients(x, targets, batch, Objective::new(loss, reduction)).1.inputs
+    }
+
+    /// Gradients of a loss of the caller's own, given its gradient `d_outputs`, `[B, O]`, with respect to the
+    /// network's outputs (after the last activation).
+    pub fn backward(&self, x: &[f64], d_outputs: &[f64], batch: usize) -> Gradients {
+        let passes = self.passes(x, batch);
+        let (layer, pass) = self.last(&passes);
+        let d_z = layer.activation_backward(pass, d_outputs, batch);
+        self.backward_from(x, &passes, d_z, batch)
+    }
+
+    /// One step of plain gradient descent, `p -= learning_rate * d_p`. The loss is that before the step.
+    pub fn step(
+        &mut self,
+        x: &[f64],
+        targets: Targets<'_, f64>,
+        batch: usize,
+        objective: Objective<'_>,
+        learning_rate: f64,
+    ) -> f64 {
+        let (value, gradient) = self.weighted_loss_and_gradient(x, targets, batch, objective);
+        let mut parameters = self.parameters();
+        for (p, d_p) in parameters.iter_mut().zip(gradient) {
+            *p -= learning_rate * d_p;
+        }
+        self.set_parameters(&parameters);
+        value
+    }
+
+    /// Every parameter in canonical order.
+    pub fn parameters(&self) -> Vec<f64> {
+        self.layers.iter().flat_map(|layer| layer.weights.iter().chain(&layer.biases)).copied().collect()
+    }
+
+    /// Overwrites every parameter, in canonical order.
+    pub fn set_parameters(&mut self, parameters: &[f64]) {
+        let count: usize = self.layers.iter().map(|layer| layer.weights.len() + layer.biases.len()).sum();
+        assert_eq!(parameters.len(), count, "parameters");
+        let mut next = parameters.iter();
+        for layer in &mut self.layers {
+            for (p, &value) in layer.weights.iter_mut().chain(&mut layer.biases).zip(&mut next) {
+                *p = value;
+            }
+        }
+    }
+
+    fn loss_and_gradients(
+        &self,
+        x: &[f64],
+        targets: Targets<'_, f64>,
+        batch: usize,
+        objective: Objective<'_>,
+    ) -> (f64, Gradients) {
+        let last = self.layers.last().expect("a network has at least one layer");
+        let x = &read_rows(x, &targets, batch, last.outputs);
+        let passes = self.passes(x, batch);
+        let (layer, pass) = self.last(&passes);
+        let on_logits = matches!(
+            (objective.loss, layer.activation),
+            (Loss::SoftmaxCrossEntropy, Activation::Softmax)
+                | (Loss::BinaryCrossEntropyWithLogits, Activation::Sigmoid)
+        );
+        let outputs = if on_logits { &pass.z } else { &pass.y };
+        let (value, d_outputs) = weighted_loss(objective, outputs, targets, layer.outputs);
+        let d_z = if on_logits { d_outputs } else { layer.activation_backward(pass, &d_outputs, batch) };
+        (value, self.backward_from(x, &passes, d_z, batch))
+    }
+
+    fn scaled(&self, x: &[f64]) -> Vec<f64> {
+        let Some(scaler) = &self.scaler else { return x.to_vec() };
+        x.iter().zip(scaler.iter().cycle()).map(|(x, (mean, deviation))| (x - mean) / deviation).collect()
+    }
+
+    fn passes(&self, x: &[f64], batch: usize) -> Vec<Pass> {
+        let last = self.layers.len() - 1;
+        let mut passes: Vec<Pass> = Vec::new();
+        let x = &self.scaled(x);
+        for (l, layer) in self.layers.iter().enumerate() {
+            assert!(
+                l == last || layer.activation != Activation::Softmax,
+                "softmax is for the last layer only"
+            );
+            let inputs = passes.last().map_or(x, |below| &below.y);
+            passes.push(layer.forward(inputs, batch));
+        }
+        passes
+    }
+
+    fn last<'a>(&'a self, passes: &'a [Pass]) -> (&'a Layer, &'a Pass) {
+        let layer = self.layers.last().expect("a network has at least one layer");
+        let pass = passes.last().expect("a forward pass leaves one per layer");
+        (layer, pass)
+    }
+
+    /// The backward pass, given `d_z` of the last layer.
+    fn backward_from(&self, x: &[f64], passes: &[Pass], mut d_z: Vec<f64>, batch: usize) -> Gradients {
+        let mut per_layer = Vec::new();
+        let x = &self.scaled(x);
+        for l in (0..self.layers.len()).rev() {
+            let below = if l == 0 { x } else { &passes[l - 1].y };
+            let (gradient, d_x) = self.layers[l].backward(&d_z, below, batch);
+            per_layer.push(gradient);
+            d_z = if l == 0 {
+                d_x
+            } else {
+                self.layers[l - 1].activation_backward(&passes[l - 1], &d_x, batch)
+            };
+        }
+        per_layer.reverse();
+        if let Some(scaler) = &self.scaler {
+            for (d_x, (_, deviation)) in d_z.iter_mut().zip(scaler.iter().cycle()) {
+                *d_x /= deviation;
+            }
+        }
+        Gradients { parameters: per_layer.concat(), inputs: d_z }
+    }
+}
+
+impl Layer {
+    fn forward(&self, x: &[f64], batch: usize) -> Pass {
+        let z = match self.kind {
+            LayerKind::Dense => dense(x, &self.weights, &self.biases, batch, self.inputs),
+            LayerKind::LayerNorm => layer_norm(x, &self.weights, &self.biases),
+        };
+        let y = z.chunks_exact(self.outputs).flat_map(|row| activate(self.activation, row)).collect();
+        Pass { z, y }
+    }
+
+    /// `d_W` and `d_b`, one after the other, and `d_x`.
+    fn backward(&self, d_z: &[f64], x: &[f64], batch: usize) -> (Vec<f64>, Vec<f64>) {
+        let Self { inputs, outputs, ref weights, .. } = *self;
+        let (mut gradient, d_x) = match self.kind {
+            LayerKind::Dense => (
+                weight_gradient(d_z, x, batch, inputs, outputs),
+                input_gradient(d_z, weights, batch, inputs, outputs),
+            ),
+            LayerKind::LayerNorm => layer_norm_backward(d_z, x, weights),
+        };
+        gradient.extend(bias_gradient(d_z, batch, outputs));
+        (gradient, d_x)
+    }
+
+    /// `d_z`, `[B, O]`, from `d_y`, `[B, O]`.
+    fn activation_backward(&self, pass: &Pass, d_y: &[f64], batch: usize) -> Vec<f64> {
+        assert_eq!(d_y.len(), batch * self.outputs, "d_y is [batch, outputs]");
+        let row = self.outputs;
+        let rows = pass.z.chunks_exact(row).zip(pass.y.chunks_exact(row)).zip(d_y.chunks_exact(row));
+        rows.flat_map(|((z, y), d_y)| activation_backward(self.activation, z, y, d_y)).collect()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::reference::activation::tests::HIDDEN;
+
+    pub(in crate::reference) const BATCH: usize = 3;
+    pub(in crate::reference) const CLASSES: [u32; BATCH] = [2, 0, 1];
+
+    /// Numbers in `[-1, 1)`: the high bits of Knuth's MMIX congruential generator.
+    pub(in crate::reference) fn uniform(seed: u64, count: usize) -> Vec<f64> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    /// 4 - 5 - 3 with weights and biases in `[-1, 1)`.
+    fn model(hidden: Activation, last: Activation) -> Model {
+        let dense = |inputs, outputs, activation, seed| Layer {
+            kind: LayerKind::Dense,
+            inputs,
+            outputs,
+            activation,
+            weights: uniform(seed, outputs * inputs),
+            biases: uniform(seed + 1, outputs),
+        };
+        Model { layers: vec![dense(4, 5, hidden, 11), dense(5, 3, last, 23)], scaler: None }
+    }
+
+    /// The derivative of `f` at each coordinate of `at`, by central differences over `h` and `2h`.
+    ///
+    /// With `h = 2e-5` truncation is `h^4/30 f^(5)`, near 1e-20, and cancellation `u |f| / h`, near 1e-10 here.
+    fn central_differences(at: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+        const H: f64 = 2e-5;
+        let mut point = at.to_vec();
+        let mut across = |i: usize, h: f64| {
+            point[i] = at[i] + h;
+            let above = f(&point);
+            point[i] = at[i] - h;
+            let below = f(&point);
+            point[i] = at[i];
+            above - below
+        };
+        (0..at.len()).map(|i| (8.0 * across(i, H) - across(i, 2.0 * H)) / (12.0 * H)).collect()
+    }
+
+    /// An order above the 1e-10 of [`central_differences`], for the larger values.
+    #[track_caller]
+    fn assert_gradient(found: &[f64], expected: &[f64], what: &str) {
+        assert_eq!(found.len(), expected.len(), "{what}");
+        assert!(expected.iter().any(|d| d.abs() > 1e-3), "{what}: the gradient must not vanish");
+        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let bound = 2e-9 * expected.abs().max(1.0);
+            assert!((found - expected).abs() <= bound, "{what}: {i}: {found} against {expected}");
+        }
+    }
+
+    fn check_gradients(model: &Model, targets: Targets<'_, f64>, loss: Loss) {
+        let x = uniform(31, BATCH * 4);
+        for reduction in [Reduction::Mean, Reduction::Sum] {
+            let what = format!(
+                "{:?}, {loss:?}, {reduction:?}",
+                model.layers.iter().map(|l| l.activation).collect::<Vec<_>>()
+            );
+            let loss_at =
+                |model: &Model, x: &[f64]| model.loss_and_gradient(x, targets, BATCH, loss, reduction).0;
+            let by_parameters = central_differences(&model.parameters(), |parameters| {
+                let mut moved = model.clone();
+                moved.set_parameters(parameters);
+                loss_at(&moved, &x)
+            });
+            let by_inputs = central_differences(&x, |x| loss_at(model, x));
+            let gradient = model.loss_and_gradient(&x, targets, BATCH, loss, reduction).1;
+            assert_gradient(&gradient, &by_parameters, &what);
+            assert_gradient(&model.input_gradients(&x, targets, BATCH, loss, reduction), &by_inputs, &what);
+        }
+    }
+
+    #[test]
+    fn gradients_of_the_squared_error_are_central_differences() {
+        let t = uniform(41, BATCH * 3);
+        // A squared clipped ReLU whose sums are all outside has no gradient to compare.
+        let last = HIDDEN.into_iter().filter(|&last| last != Activation::SquaredClippedRelu);
+        for hidden in HIDDEN {
+            for last in last.clone().chain([Activation::Softmax]) {
+                check_gradients(&model(hidden, last), Targets::from(&t), Loss::MeanSquaredError);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_through_a_scaler_are_central_differences() {
+        let scaler = Some(vec![(0.5, 2.0), (-1.0, 0.25), (0.0, 1.0), (3.0, 5.0)]);
+        let model = Model { scaler, ..model(Activation::Tanh, Activation::Identity) };
+        let t = uniform(41, BATCH * 3);
+        check_gradients(&model, Targets::from(&t), Loss::MeanSquaredError);
+    }
+
+    #[test]
+    fn gradients_of_the_cross_entropy_are_central_differences() {
+        // Rows that do not sum to 1 see the factor sum(t) in the gradient.
+        let t: Vec<f64> = uniform(43, BATCH * 3).into_iter().map(f64::abs).collect();
+        for hidden in HIDDEN {
+            for last in [Activation::Identity, Activation::Tanh, Activation::Softmax] {
+                let model = model(hidden, last);
+                check_gradients(&model, Targets::from(&t), Loss::SoftmaxCrossEntropy);
+                check_gradients(&model, Targets::from(&CLASSES), Loss::SoftmaxCrossEntropy);
+            }
+        }
+    }
+
+    #[test]
+    fn backward_takes_the_gradient_of_any_loss_of_the_outputs() {
+        let x = uniform(31, BATCH * 4);
+        let d_outputs = uniform(51, BATCH * 3);
+        let weighted = |model: &Model, x: &[f64]| -> f64 {
+            model.predict(x, BATCH).iter().zip(&d_outputs).map(|(y, d)| y * d).sum()
+        };
+        for last in HIDDEN.into_iter().chain([Activation::Softmax]) {
+            let model = model(Activation::Tanh, last);
+            let by_parameters = central_differences(&model.parameters(), |parameters| {
+                let mut moved = model.clone();
+                moved.set_parameters(parameters);
+                weighted(&moved, &x)
+            });
+            let gradients = model.backward(&x, &d_outputs, BATCH);
+            assert_gradient(&gradients.parameters, &by_parameters, &format!("{last:?}"));
+            let by_inputs = central_differences(&x, |x| weighted(&model, x));
+            assert_gradient(&gradients.inputs, &by_inputs, &format!("{last:?}"));
+        }
+    }
+
+    #[test]
+    fn softmax_on_top_changes_the_outputs_but_not_the_cross_entropy() {
+        let x = uniform(31, BATCH * 4);
+        let loss_of = |last| {
+            let targets = Targets::from(&CLASSES);
+            model(Activation::Tanh, last).loss_and_gradient(
+                &x,
+                targets,
+                BATCH,
+                Loss::SoftmaxCrossEntropy,
+                Reduction::Mean,
+            )
+        };
+        assert_eq!(loss_of(Activation::Softmax), loss_of(Activation::Identity));
+        let predict = |last| model(Activation::Tanh, last).predict(&x, BATCH);
+        assert_ne!(predict(Activation::Softmax), predict(Activation::Identity));
+    }
+
+    #[test]
+    fn a_step_moves_every_parameter_by_rate_times_gradient_and_lowers_the_loss() {
+        let x = uniform(31, BATCH * 4);
+        let mut model = model(Activation::Tanh, Activation::Identity);
+        let before = model.parameters();
+        let targets = Targets::from(&CLASSES);
+        let (loss_before, gradient) =
+            model.loss_and_gradient(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean);
+        let returned =
+            model.step(&x, targets, BATCH, Objective::new(Loss::SoftmaxCrossEntropy, Reduction::Mean), 0.125);
+        assert_eq!(returned, loss_before);
+        let expected: Vec<f64> = before.iter().zip(&gradient).map(|(p, d)| p - 0.125 * d).collect();
+        assert_eq!(model.parameters(), expected);
+        let after = model.loss_and_gradient(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean).0;
+        assert!(after < loss_before);
+    }
+
+    #[test]
+    #[should_panic(expected = "softmax is for the last layer only")]
+    fn softmax_before_the_last_layer_panics() {
+        model(Activation::Softmax, Activation::Identity).predict(&[0.0; 4], 1);
+    }
+}
