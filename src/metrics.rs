@@ -56,8 +56,8 @@ pub fn mean_absolute_error<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
     distances(outputs, targets).mean()
 }
 
-/// The coefficient of determination, `1 - sum (y - t)^2 / sum (t - mean t)^2` over all elements: 1 is perfect, 0 as
-/// good as the mean.
+/// The coefficient of determination, `1 - sum (y - t)^2 / sum (t - mean t)^2` over all elements: 1 is
+/// perfect, 0 as good as the mean.
 pub fn r2_score<T: Element>(outputs: &[T], targets: &[T]) -> f64 {
     distances(outputs, targets).r2()
 }

@@ -21,10 +21,11 @@ pub struct Evaluation {
 }
 
 impl<T: Element> Trainer<T> {
-    /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute error
-    /// and R2 for values. Nothing is trained, and dropout leaves nothing out.
+    /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute
+    /// error and R2 for values. Nothing is trained, and dropout leaves nothing out.
     ///
-    /// All are means over rows and elements by their weights, as the loss is. The first call allocates a batch of outputs.
+    /// All are means over rows and elements by their weights, as the loss is. The first call allocates a
+    /// batch of outputs.
     ///
     /// # Errors
     /// As [`Trainer::step`], but for the number of rows.

@@ -156,7 +156,8 @@ impl Loss {
         self != Self::SoftmaxCrossEntropy
     }
 
-    /// What the mean divides the weighted sum of the rows' losses by: the number of their terms, each by its weight.
+    /// What the mean divides the weighted sum of the rows' losses by: the number of their terms, each by its
+    /// weight.
     pub(crate) fn total_weight<T: Element>(
         self,
         targets: &Targets<'_, T>,
@@ -238,7 +239,8 @@ impl<'a, T: Element> Objective<'a, T> {
     }
 }
 
-/// The rows of a batch that weigh nothing: by themselves, by their class, or because none of their elements does.
+/// The rows of a batch that weigh nothing: by themselves, by their class, or because none of their elements
+/// does.
 #[derive(Clone, Copy)]
 pub struct UnreadRows<'a, T: Element> {
     targets: Targets<'a, T>,
@@ -258,8 +260,8 @@ impl<T: Element> UnreadRows<'_, T> {
     }
 }
 
-/// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's outputs, times
-/// the scale too. Of a row of weight 0 both are 0.
+/// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's
+/// outputs, times the scale too. Of a row of weight 0 both are 0.
 ///
 /// Overwrites `d` `[B, O]` and `losses` `[B]`; padding lanes become 0. `y` are the outputs, or logits.
 pub(crate) fn evaluate<L: Lanes>(
@@ -376,7 +378,8 @@ impl<T: Element> PanelLoss<'_, T> {
         let start = r * cols + first;
         let t = &targets[start..][..width];
         if first + width < cols {
-            // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to foresee.
+            // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to
+            // foresee.
             l.prefetch_to_l2(t, T::LANES);
         }
         let weight = objective.targets.row_weight(r);
