@@ -1,6 +1,7 @@
-//! Activations over a slice that stays in L1, beside the same by the standard library, element by element, and by `wide`, which
-//! takes the instructions that this program is compiled for: without target flags SSE2. Elements are numbers. Exponentials by
-//! themselves: `cargo test --release --lib speed_limits -- --ignored --nocapture`.
+//! Activations over a slice that stays in L1, beside the same by the standard library, element by element,
+//! and by `wide`, which takes the instructions that this program is compiled for: without target flags SSE2.
+//! Elements are numbers. Exponentials by themselves: `cargo test --release --lib speed_limits -- --ignored
+//! --nocapture`.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::{Activation, Isa};

@@ -1,5 +1,5 @@
-//! Predictions: `predict_one` of a single row, `predict_batch` of more and more rows on one thread and on all. Elements
-//! are rows.
+//! Predictions: `predict_one` of a single row, `predict_batch` of more and more rows on one thread and on
+//! all. Elements are rows.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::Isa;

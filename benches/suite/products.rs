@@ -1,5 +1,5 @@
-//! The products alone, as networks of one layer without an activation: forward, and both gradients. One size inside L1,
-//! one past L2, and ragged ones. Elements are floating-point operations.
+//! The products alone, as networks of one layer without an activation: forward, and both gradients. One size
+//! inside L1, one past L2, and ragged ones. Elements are floating-point operations.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Trainer, reference};

@@ -1,5 +1,6 @@
-//! A step of 512-512-512-512 on one thread, two, four, and so on up to all: criterion's line chart of the group shows how its time
-//! falls. Without a throughput, against which the chart would be drawn instead of the threads: all points would have the same.
+//! A step of 512-512-512-512 on one thread, two, four, and so on up to all: criterion's line chart of the
+//! group shows how its time falls. Without a throughput, against which the chart would be drawn instead of
+//! the threads: all points would have the same.
 
 use criterion::{BenchmarkId, Criterion};
 use fuseprop::{Activation, Isa, Loss};

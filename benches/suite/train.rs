@@ -1,6 +1,6 @@
 //! A training step of whole networks: forward, loss, backward, update. The best instruction set on
-//! one thread and on all, the others too where a step is short, and the reference; and what optimizers cost. Elements are
-//! floating-point operations, without those of the update.
+//! one thread and on all, the others too where a step is short, and the reference; and what optimizers cost.
+//! Elements are floating-point operations, without those of the update.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::{Isa, Optimizer, Sgd};

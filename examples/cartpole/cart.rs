@@ -1,4 +1,5 @@
-//! The cart and its pole: the equations of Barto, Sutton and Anderson (1983) with the numbers of Gym's CartPole-v1.
+//! The cart and its pole: the equations of Barto, Sutton and Anderson (1983) with the numbers of Gym's
+//! CartPole-v1.
 
 const GRAVITY: f64 = 9.8;
 const CART_MASS: f64 = 1.0;

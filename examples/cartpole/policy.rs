@@ -127,8 +127,8 @@ impl Agent {
         Ok(())
     }
 
-    /// How much better each step was than expected, with mean 0 and deviation 1, and what each state was worth:
-    /// generalized advantage estimation (Schulman et al. 2016).
+    /// How much better each step was than expected, with mean 0 and deviation 1, and what each state was
+    /// worth: generalized advantage estimation (Schulman et al. 2016).
     fn advantages(&mut self, experience: &Experience) -> Result<(Vec<f64>, Vec<f32>), Error> {
         let values = self.values(&experience.x)?;
         let (mut advantages, mut returns) = (vec![0.0; values.len()], vec![0.0; values.len()]);
@@ -164,8 +164,8 @@ impl Agent {
     }
 }
 
-/// The gradient, with respect to the logits, of `-min(r a, clip(r, 1 - c, 1 + c) a) - e H`: `r` is the likelihood of the
-/// action now to what it was, `a` its advantage, `H` the entropy.
+/// The gradient, with respect to the logits, of `-min(r a, clip(r, 1 - c, 1 + c) a) - e H`: `r` is the
+/// likelihood of the action now to what it was, `a` its advantage, `H` the entropy.
 fn policy_gradient(logits: &[f32], action: usize, before: f64, advantage: f64) -> [f64; ACTIONS] {
     let p = softmax(logits);
     let ratio = p[action] / before;

@@ -7,7 +7,8 @@ pub fn name() -> String {
     name.map_or(std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned())
 }
 
-/// Numbers of threads to time: powers of two and all, so that a machine with many cores takes a few points more, not many.
+/// Numbers of threads to time: powers of two and all, so that a machine with many cores takes a few points
+/// more, not many.
 #[allow(dead_code, reason = "not all who name the processor time threads")]
 pub fn thread_counts(cores: usize) -> Vec<usize> {
     let mut counts: Vec<usize> = (0..=cores.ilog2()).map(|power| 1 << power).collect();

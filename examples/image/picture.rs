@@ -107,7 +107,8 @@ fn tiles(x: f32, y: f32) -> [f32; 3] {
     if dark { [0.22, 0.20, 0.25] } else { [0.80, 0.78, 0.72] }
 }
 
-/// A point of a sphere, by the direction that it faces: diffuse light, a highlight, and stripes on the blue one.
+/// A point of a sphere, by the direction that it faces: diffuse light, a highlight, and stripes on the blue
+/// one.
 fn lit(dx: f32, dy: f32, dz: f32, tint: [f32; 3]) -> [f32; 3] {
     let light = (-0.5 * dx - 0.6 * dy + 0.62 * dz).max(0.0);
     let striped = tint[2] > 0.5 && (14.0 * (dy + 0.3 * dx)).sin() > 0.0;

@@ -51,8 +51,8 @@ impl Point {
 }
 
 impl Shape {
-    /// Useful floating-point operations of a step: two for each multiply-add of three products in each layer, but for
-    /// the gradient of the inputs.
+    /// Useful floating-point operations of a step: two for each multiply-add of three products in each layer,
+    /// but for the gradient of the inputs.
     pub fn flop(self) -> f64 {
         2.0 * (3 * 3 - 1) as f64 * self.batch as f64 * (self.width * self.width) as f64
     }
@@ -70,7 +70,8 @@ impl Shape {
         format!("batch {}, width {}: {error}", self.batch, self.width)
     }
 
-    /// A trainer on the threads of the pool around it, which share a step from the default threshold on or another, and its batch.
+    /// A trainer on the threads of the pool around it, which share a step from the default threshold on or
+    /// another, and its batch.
     fn trainer(self, threshold: Option<usize>) -> Result<Batch, String> {
         let build = |network| {
             let builder = Trainer::builder(network).loss(Loss::MeanSquaredError).max_batch(self.batch);
@@ -89,7 +90,8 @@ impl Shape {
     }
 }
 
-/// Trains on each of some numbers of threads, even where they do not pay, and compares the parameters bit by bit.
+/// Trains on each of some numbers of threads, even where they do not pay, and compares the parameters bit by
+/// bit.
 pub fn check_bits(shape: Shape, counts: &[usize]) -> Result<(), String> {
     let mut expected: Option<Vec<u32>> = None;
     for &threads in counts {

@@ -24,8 +24,9 @@ use crate::simd::scalar::Element;
 #[derive(Clone)]
 pub struct GradientShard<T: Element> {
     pub(crate) micro_batch: MicroBatch<T>,
-    /// One for each micro-batch of the shard, for a depth-first pass forward that a pass backward follows. Empty until
-    /// one is requested, and in the two-phase schedule, where the shard's only micro-batch keeps its activations.
+    /// One for each micro-batch of the shard, for a depth-first pass forward that a pass backward follows.
+    /// Empty until one is requested, and in the two-phase schedule, where the shard's only micro-batch
+    /// keeps its activations.
     pub(crate) kept: Vec<MicroBatch<T>>,
     /// The gradient of the rows of `summed` shards, from this one on. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
@@ -65,7 +66,8 @@ impl<T: Element> PassKind<'_, T> {
         matches!(self, Self::Train(_) | Self::Backward(_))
     }
 
-    /// Whether every micro-batch of the batch keeps its activations after the pass, or has kept them before it.
+    /// Whether every micro-batch of the batch keeps its activations after the pass, or has kept them before
+    /// it.
     fn keeps(self) -> bool {
         matches!(self, Self::Forward | Self::Backward(_))
     }
@@ -341,7 +343,8 @@ impl<T: Element> BatchRange<'_, T> {
     }
 }
 
-/// The buffers at a place. The gradient never lies before the micro-batch that shards share, nor after the shard.
+/// The buffers at a place. The gradient never lies before the micro-batch that shards share, nor after the
+/// shard.
 #[inline(always)]
 fn buffers<T: Element>(
     shards: &mut [GradientShard<T>],

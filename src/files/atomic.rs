@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 
-/// Writes a file so that a reader, or a system that comes back after a crash, sees all of it or what was there
-/// before: a temporary file in the same folder, synced, renamed over the old one, and the folder synced. If only the last
-/// fails, the new file is there already.
+/// Writes a file so that a reader, or a system that comes back after a crash, sees all of it or what was
+/// there before: a temporary file in the same folder, synced, renamed over the old one, and the folder
+/// synced. If only the last fails, the new file is there already.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_on(&System, path, bytes)
 }
@@ -78,7 +78,8 @@ pub fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Error 
     Error::File { operation, path: path.display().to_string(), kind: error.kind() }
 }
 
-/// A new file beside another. One that a killed process has left is passed over: it may belong to a process elsewhere.
+/// A new file beside another. One that a killed process has left is passed over: it may belong to a process
+/// elsewhere.
 fn create_beside<D: Disk>(disk: &D, path: &Path) -> Result<(PathBuf, D::File), Error> {
     loop {
         let temporary = temporary_beside(path);

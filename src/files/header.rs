@@ -9,9 +9,9 @@
 //! deviations 1 10
 //! ```
 //!
-//! A layer has its kind, its activation and its dropout; what is not as by default follows. Dropout of the inputs is
-//! there if it is above 0, means and deviations if the network has a scaler. A checkpoint has more. It is one entry of
-//! the file's metadata, whose entries have no order.
+//! A layer has its kind, its activation and its dropout; what is not as by default follows. Dropout of the
+//! inputs is there if it is above 0, means and deviations if the network has a scaler. A checkpoint has more.
+//! It is one entry of the file's metadata, whose entries have no order.
 
 use crate::error::Error;
 use crate::kernels::ops::activation::Activation;

@@ -27,12 +27,12 @@ impl<T: Element> Network<T> {
     /// Writes the network as a safetensors file that PyTorch reads too.
     ///
     /// For each layer `i.weight` `[outputs, inputs]` and `i.bias` `[outputs]`, where `i` counts modules as
-    /// `torch.nn.Sequential` does: a layer is one, an activation but the identity is one, and a dropout is one. In
-    /// PyTorch, `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout and the scaler are in
-    /// the file's metadata.
+    /// `torch.nn.Sequential` does: a layer is one, an activation but the identity is one, and a dropout is
+    /// one. In PyTorch, `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout
+    /// and the scaler are in the file's metadata.
     ///
-    /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written, synced
-    /// and renamed, and the folder synced.
+    /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written,
+    /// synced and renamed, and the folder synced.
     ///
     /// # Errors
     /// [`Error::File`] with the operation that failed. The temporary file is removed then.
@@ -74,8 +74,9 @@ impl<T: Element> Network<T> {
     /// Builds the network that [`Network::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`Error::Format`] for bytes that are no safetensors file or lack this crate's metadata, [`Error::Tensors`] for
-    /// other tensors than the metadata tells, and those of [`NetworkBuilder::build`](crate::NetworkBuilder::build).
+    /// [`Error::Format`] for bytes that are no safetensors file or lack this crate's metadata,
+    /// [`Error::Tensors`] for other tensors than the metadata tells, and those of
+    /// [`NetworkBuilder::build`](crate::NetworkBuilder::build).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let file = parse(bytes)?;
         let text = header_text(bytes)?;
@@ -88,16 +89,16 @@ impl<T: Element> Network<T> {
         Ok(network)
     }
 
-    /// Overwrites all parameters by those of a safetensors file, such as PyTorch writes, in `F64`, `F32`, `F16` or
-    /// `BF16`.
+    /// Overwrites all parameters by those of a safetensors file, such as PyTorch writes, in `F64`, `F32`,
+    /// `F16` or `BF16`.
     ///
     /// ```python
     /// safetensors.torch.save_file(model.state_dict(), "model.safetensors")
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Format`], or [`Error::Tensors`] with what was expected and what was found: nothing
-    /// has changed then.
+    /// [`Error::File`], [`Error::Format`], or [`Error::Tensors`] with what was expected and what was found:
+    /// nothing has changed then.
     pub fn import(&mut self, path: impl AsRef<Path>, names: TensorNames<'_>) -> Result<(), Error> {
         self.import_bytes(&read(path.as_ref())?, names)
     }
@@ -139,7 +140,8 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, header: &Header<'_>) -> Result<N
             (LayerKind::LayerNorm, &[features]) => (features, features),
             _ => return Err(missing_weights(file, &name, below)),
         };
-        // Every number that the network will hold must be in the file, or a small file could ask for all memory.
+        // Every number that the network will hold must be in the file, or a small file could ask for all
+        // memory.
         let bias = file.tensor(&format!("{index}.bias"));
         let readable = |tensor: &TensorView<'_>| is_read(tensor.dtype());
         let complete = file.tensor(&name).is_ok_and(|weight| readable(&weight))

@@ -10,18 +10,18 @@ use crate::simd::scalar::Element;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TensorNames<'a> {
-    /// `0.weight`, `0.bias`, .. as `torch.nn.Sequential` counts: each activation but the identity is a module too, and
-    /// so is each dropout. Nothing else may be in the file.
+    /// `0.weight`, `0.bias`, .. as `torch.nn.Sequential` counts: each activation but the identity is a module
+    /// too, and so is each dropout. Nothing else may be in the file.
     Sequential,
     /// The same with something before each, such as `model.policy.`. Tensors without it are passed over.
     Prefix(&'a str),
-    /// The names of weights and biases, layer by layer. Other tensors are passed over. The biases of a layer without
-    /// them must not be there: `""` for instance.
+    /// The names of weights and biases, layer by layer. Other tensors are passed over. The biases of a layer
+    /// without them must not be there: `""` for instance.
     List(&'a [(&'a str, &'a str)]),
-    /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with numbers in them
-    /// taken as numbers (names without numbers are better given as a [`TensorNames::List`]); for
-    /// a network with layer norms also pairs of two vectors, and for one with layers without biases also weights
-    /// without a `name.bias`. There must be one for each layer.
+    /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with
+    /// numbers in them taken as numbers (names without numbers are better given as a
+    /// [`TensorNames::List`]); for a network with layer norms also pairs of two vectors, and for one with
+    /// layers without biases also weights without a `name.bias`. There must be one for each layer.
     Discover,
 }
 
@@ -49,8 +49,8 @@ pub fn modules(activation: Activation, dropout: f64) -> usize {
     1 + usize::from(activation != Activation::Identity) + usize::from(dropout > 0.0)
 }
 
-/// Pairs of a matrix, or a vector if there are layer norms, and a vector, or nothing if layers without biases are
-/// there, by name.
+/// Pairs of a matrix, or a vector if there are layer norms, and a vector, or nothing if layers without biases
+/// are there, by name.
 pub fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
     let norms = layers.iter().any(|layer| layer.kind() == LayerKind::LayerNorm);
     let rank = |name: &str| file.tensor(name).map_or(0, |tensor| tensor.shape().len());

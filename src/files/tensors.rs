@@ -50,8 +50,8 @@ impl Writer {
     }
 }
 
-/// A number for each parameter of some layers, in canonical order, if all tensors are there and right. Tensors of other
-/// names are refused where `claimed` says so.
+/// A number for each parameter of some layers, in canonical order, if all tensors are there and right.
+/// Tensors of other names are refused where `claimed` says so.
 pub fn read_parameters<T: Element>(
     file: &SafeTensors<'_>,
     layers: &[Layer],

@@ -1,7 +1,8 @@
 //! How numbers move: the operations that a network is made of, generic over the lanes of an instruction set.
 //!
-//! A function without `#[inline(always)]` crosses into the instruction set by [`Lanes::vectorize`](crate::simd::lanes::Lanes);
-//! below it everything is inlined. A kernel never sees a thread or a layer.
+//! A function without `#[inline(always)]` crosses into the instruction set by
+//! [`Lanes::vectorize`](crate::simd::lanes::Lanes); below it everything is inlined. A kernel never sees a
+//! thread or a layer.
 
 pub mod gemm;
 pub mod matrix;

@@ -13,8 +13,9 @@ pub(crate) const DEFAULT_EPSILON: f64 = 1e-5;
 pub enum LayerKind {
     /// `z = x W^T + b`, weights `[outputs, inputs]`. `torch.nn.Linear`.
     Dense,
-    /// `z = w (x - mean x) / sqrt(var x + epsilon) + b`, mean and variance (divided by the number of features) of
-    /// each row, weights `[features]`, at first all 1 (Ba, Kiros and Hinton 2016). `torch.nn.LayerNorm`.
+    /// `z = w (x - mean x) / sqrt(var x + epsilon) + b`, mean and variance (divided by the number of
+    /// features) of each row, weights `[features]`, at first all 1 (Ba, Kiros and Hinton 2016).
+    /// `torch.nn.LayerNorm`.
     LayerNorm,
 }
 

@@ -10,8 +10,9 @@ use crate::simd::scalar::{Line, elements_mut};
 
 /// The mean and the deviation of each feature: `(x - mean) / deviation`.
 ///
-/// A network that holds one applies it to every input, in training and in prediction, and is saved with it. Another
-/// may stand for the targets: apply it to them before training, and fold it into the last layer afterwards.
+/// A network that holds one applies it to every input, in training and in prediction, and is saved with it.
+/// Another may stand for the targets: apply it to them before training, and fold it into the last layer
+/// afterwards.
 ///
 /// ```
 /// use fuseprop::{Activation, Network, Scaler};
@@ -33,8 +34,8 @@ impl<T: Element> Scaler<T> {
     /// `[rows, features]`, computed in `f64`. A feature that never changes has a deviation of 1.
     ///
     /// # Errors
-    /// [`Error::Zero`] for no features, [`Error::Rows`] unless `x` is whole rows, at least one, [`Error::Setting`] for
-    /// values that are not finite.
+    /// [`Error::Zero`] for no features, [`Error::Rows`] unless `x` is whole rows, at least one,
+    /// [`Error::Setting`] for values that are not finite.
     pub fn fit(x: &[T], features: usize) -> Result<Self, Error> {
         if features == 0 {
             return Err(Error::Zero { argument: Argument::FeatureCount });
@@ -56,7 +57,8 @@ impl<T: Element> Scaler<T> {
         let variances = mean_of(&|i, x| (x - means[i]) * (x - means[i]));
         let is_constant = |i: usize| x.iter().skip(i).step_by(features).all(|value| *value == x[i]);
         let deviation = |(i, variance): (usize, &f64)| {
-            // A mean is rounded: the variance of a constant need not be 0. In the element type it may be 0 too.
+            // A mean is rounded: the variance of a constant need not be 0. In the element type it may be 0
+            // too.
             let deviation = T::from_f64(variance.sqrt());
             if is_constant(i) || deviation == T::ZERO { T::from_f64(1.0) } else { deviation }
         };
@@ -69,8 +71,8 @@ impl<T: Element> Scaler<T> {
     /// Means and deviations of one's own.
     ///
     /// # Errors
-    /// [`Error::Zero`] for no features, [`Error::Length`] unless there are as many of both, [`Error::Setting`] for a
-    /// mean that is not finite or a deviation that is not finite and above 0.
+    /// [`Error::Zero`] for no features, [`Error::Length`] unless there are as many of both,
+    /// [`Error::Setting`] for a mean that is not finite or a deviation that is not finite and above 0.
     pub fn new(means: Vec<T>, deviations: Vec<T>) -> Result<Self, Error> {
         if means.is_empty() {
             return Err(Error::Zero { argument: Argument::FeatureCount });
@@ -166,12 +168,12 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// Works the scaler of the inputs into the first layer, `W = W / deviation`, `b = b - W mean / deviation`, and
-    /// does without it from then on: for machines that know nothing of it.
+    /// Works the scaler of the inputs into the first layer, `W = W / deviation`, `b = b - W mean /
+    /// deviation`, and does without it from then on: for machines that know nothing of it.
     ///
     /// # Errors
-    /// [`Error::Unused`] if there is no scaler, or the first layer is not dense or has no biases. Nothing has changed
-    /// then.
+    /// [`Error::Unused`] if there is no scaler, or the first layer is not dense or has no biases. Nothing has
+    /// changed then.
     pub fn fold_scaler(&mut self) -> Result<(), Error> {
         let layer = self.layers[0];
         if layer.kind() != LayerKind::Dense {
@@ -202,8 +204,9 @@ impl<T: Element> Network<T> {
     /// `b = deviation b + mean`, so that outputs are in the targets' own units.
     ///
     /// # Errors
-    /// [`Error::Length`] unless the scaler has as many features as the network has outputs, [`Error::Unused`] unless
-    /// the last activation is [`Activation::Identity`] and the last layer has biases. Nothing has changed then.
+    /// [`Error::Length`] unless the scaler has as many features as the network has outputs, [`Error::Unused`]
+    /// unless the last activation is [`Activation::Identity`] and the last layer has biases. Nothing has
+    /// changed then.
     pub fn fold_output_scaler(&mut self, scaler: &Scaler<T>) -> Result<(), Error> {
         let (l, layer) = (self.layer_count() - 1, self.last());
         check_length(Argument::ScalerFeatures, layer.outputs(), scaler.means.len())?;

@@ -2,8 +2,8 @@
 
 /// A dense layer before its activation: `z = x W^T + b`.
 ///
-/// `x` is `[B, I]`, `weights` `[O, I]`, `biases` `[O]`, which also says how many outputs there are, the result
-/// `[B, O]`.
+/// `x` is `[B, I]`, `weights` `[O, I]`, `biases` `[O]`, which also says how many outputs there are, the
+/// result `[B, O]`.
 ///
 /// # Panics
 /// If a length does not match its shape.

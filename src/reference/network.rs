@@ -96,9 +96,9 @@ impl Model {
 
     /// The loss over a batch and its gradient with respect to the parameters, in canonical order.
     ///
-    /// [`Loss::SoftmaxCrossEntropy`] takes logits. A network that ends in [`Activation::Softmax`] hands it the
-    /// logits beneath that softmax, so that both forms of a classifier train alike; so does one that ends in
-    /// [`Activation::Sigmoid`] with [`Loss::BinaryCrossEntropyWithLogits`].
+    /// [`Loss::SoftmaxCrossEntropy`] takes logits. A network that ends in [`Activation::Softmax`] hands it
+    /// the logits beneath that softmax, so that both forms of a classifier train alike; so does one that
+    /// ends in [`Activation::Sigmoid`] with [`Loss::BinaryCrossEntropyWithLogits`].
     pub fn loss_and_gradient(
         &self,
         x: &[f64],
@@ -321,7 +321,8 @@ pub(super) mod tests {
 
     /// The derivative of `f` at each coordinate of `at`, by central differences over `h` and `2h`.
     ///
-    /// With `h = 2e-5` truncation is `h^4/30 f^(5)`, near 1e-20, and cancellation `u |f| / h`, near 1e-10 here.
+    /// With `h = 2e-5` truncation is `h^4/30 f^(5)`, near 1e-20, and cancellation `u |f| / h`, near 1e-10
+    /// here.
     fn central_differences(at: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
         const H: f64 = 2e-5;
         let mut point = at.to_vec();

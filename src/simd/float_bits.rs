@@ -1,7 +1,7 @@
 //! Bit patterns of floating-point numbers, as constants for arithmetic on them.
 //!
-//! The sum of a small number and a *shift*, a large number whose last bit is worth 1 or 1/8, is the small number rounded to
-//! that unit, and its last bits are the rounded number as an integer.
+//! The sum of a small number and a *shift*, a large number whose last bit is worth 1 or 1/8, is the small
+//! number rounded to that unit, and its last bits are the rounded number as an integer.
 
 use crate::simd::scalar::Element;
 

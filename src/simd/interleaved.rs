@@ -1,7 +1,8 @@
 //! Several interleaved lines as one vector, for instruction-level parallelism.
 //!
-//! Most operations of a function depend on the one before. Out-of-order execution overlaps successive lines only within its
-//! window. With every operation done for all lines before the next, independent instructions are adjacent.
+//! Most operations of a function depend on the one before. Out-of-order execution overlaps successive lines
+//! only within its window. With every operation done for all lines before the next, independent instructions
+//! are adjacent.
 
 use crate::simd::float_bits::Eighths;
 use crate::simd::lanes::{Arithmetic, Lanes};
@@ -56,7 +57,8 @@ macro_rules! compare_each {
     )+};
 }
 
-/// Operations that an instruction set overrides are forwarded for every line; others are the default ones, made of those.
+/// Operations that an instruction set overrides are forwarded for every line; others are the default ones,
+/// made of those.
 ///
 /// Loops, not closures over arrays, which would not be inlined.
 #[allow(clippy::needless_range_loop, reason = "several arrays have the same index")]

@@ -7,8 +7,8 @@ use crate::simd::{avx2::Avx2, avx512::Avx512};
 
 /// An instruction set that the kernels are compiled for.
 ///
-/// AVX2 and AVX-512 give the same bits. Portable lanes have no fused multiply-add on x86-64 and differ within the error
-/// bounds.
+/// AVX2 and AVX-512 give the same bits. Portable lanes have no fused multiply-add on x86-64 and differ within
+/// the error bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {

@@ -5,7 +5,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `scalar` | the element types `f32` and `f64`, each with its cache line |
-//! | `lanes` | the operations of one vector: the traits [`Arithmetic`](lanes::Arithmetic) and [`Lanes`](lanes::Lanes) |
+//! | `lanes` | one vector: the traits [`Arithmetic`](lanes::Arithmetic) and [`Lanes`](lanes::Lanes) |
 //! | `portable` | lanes on the vectors of the crate `wide`, for every CPU |
 //! | `avx2` | lanes on pairs of 256-bit registers |
 //! | `avx512` | lanes on 512-bit registers |
@@ -15,8 +15,9 @@
 //! | `float_bits` | bit patterns of floating-point numbers, as constants |
 //! | `prefetch` | software prefetch of cache lines |
 //!
-//! **Tokens.** `Portable<T>`, `Avx2<T>` and `Avx512<T>` are zero-sized values that only detection makes. Holding one proves
-//! that the CPU has the features, so every lane method is safe. Their `unsafe` blocks rest on it.
+//! **Tokens.** `Portable<T>`, `Avx2<T>` and `Avx512<T>` are zero-sized values that only detection makes.
+//! Holding one proves that the CPU has the features, so every lane method is safe. Their `unsafe` blocks rest
+//! on it.
 
 #![allow(unsafe_code, reason = "intrinsics, and views of cache lines as elements")]
 

@@ -1,7 +1,7 @@
 //! Portable lanes on the vectors of the crate `wide`, compiled for whatever the build targets.
 //!
-//! In a plain build on x86-64 that is SSE2, without a fused multiply-add. Bits are converted lane by lane over arrays,
-//! which the compiler vectorizes.
+//! In a plain build on x86-64 that is SSE2, without a fused multiply-add. Bits are converted lane by lane
+//! over arrays, which the compiler vectorizes.
 
 use core::marker::PhantomData;
 

@@ -191,8 +191,8 @@ pub struct EpochReport {
     pub number: usize,
     /// The number of the last one, if none ends the fit before.
     pub of: usize,
-    /// The losses of all rows, each before its batch's update, reduced as over one batch: their sum, or their
-    /// mean by what the rows, elements and classes weigh.
+    /// The losses of all rows, each before its batch's update, reduced as over one batch: their sum, or
+    /// their mean by what the rows, elements and classes weigh.
     pub loss: f64,
     /// Of the validation set, after the epoch.
     pub validation: Option<Evaluation>,

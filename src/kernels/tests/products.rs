@@ -78,8 +78,8 @@ struct Tally {
     products: usize,
     /// The largest error, in parts of the bound that always holds.
     worst: f64,
-    /// The same of the bound that holds with next to certainty, `8 sqrt(k) u (|c0| + sum |a| |b|)`: roundings
-    /// are as often up as down (Higham and Mary 2019).
+    /// The same of the bound that holds with next to certainty, `8 sqrt(k) u (|c0| + sum |a| |b|)`:
+    /// roundings are as often up as down (Higham and Mary 2019).
     statistical: f64,
 }
 

@@ -101,7 +101,8 @@ pub(super) const LN_2_F32: f64 = 0.693_147_182_464_599_6;
 /// The rounding error of [`LN_2_F32`]. It is so small that only the first term of a series needs it.
 pub(super) const LN_2_LOST: f64 = core::f64::consts::LN_2 - LN_2_F32;
 
-/// `c` and `d` of `(e^r - 1) / r = 1 + r/2 + c r^2 + d r^3` for `|r| <= ln(2) / 16`, with the precision of `f32`.
+/// `c` and `d` of `(e^r - 1) / r = 1 + r/2 + c r^2 + d r^3` for `|r| <= ln(2) / 16`, with the precision of
+/// `f32`.
 ///
 /// They minimize the largest relative error, 2^-32, by weighted least squares.
 pub(super) const EXP_M1_OVER: [f64; 2] = [0.166_680_26, 0.041_660_43];

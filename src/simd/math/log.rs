@@ -6,7 +6,8 @@ use crate::simd::math::exp;
 
 /// `log(1 + t)` for `0 <= t <= 1`, within 3 ULP.
 ///
-/// Computed as `2 artanh(t / (2 + t))`, whose series in the square of at most 1/9 needs no argument reduction.
+/// Computed as `2 artanh(t / (2 + t))`, whose series in the square of at most 1/9 needs no argument
+/// reduction.
 #[inline(always)]
 pub fn log_p1<L: Arithmetic>(l: L, t: L::Vector) -> L::Vector {
     let terms = const { if is_f32::<L::Element>() { 8 } else { 17 } };

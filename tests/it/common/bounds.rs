@@ -1,5 +1,6 @@
-//! How far the gradients of `f32` may be from the exact ones: errors are carried through every layer, forward and back, by
-//! a running error analysis (Wilkinson 1963; Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.3).
+//! How far the gradients of `f32` may be from the exact ones: errors are carried through every layer, forward
+//! and back, by a running error analysis (Wilkinson 1963; Higham, *Accuracy and Stability of Numerical
+//! Algorithms*, section 3.3).
 
 use super::case::Case;
 use fuseprop::{Activation, Isa, LayerKind, Loss, Reduction, reference};
@@ -106,8 +107,8 @@ fn norm(x: &Bounded, layer: &reference::Layer, isa: Isa) -> Bounded {
     Bounded { exact, error }
 }
 
-/// `d_w = sum over rows of d_z xhat`, `d_b = sum over rows of d_z`; and `d_x = (g - mean g - xhat mean(g xhat)) s`, where
-/// `g = d_z w`.
+/// `d_w = sum over rows of d_z xhat`, `d_b = sum over rows of d_z`; and `d_x = (g - mean g - xhat mean(g
+/// xhat)) s`, where `g = d_z w`.
 fn norm_gradients(x: &Bounded, d_z: &Bounded, layer: &reference::Layer, isa: Isa) -> (Bounded, Bounded) {
     let (n, rows) = (layer.outputs, x.exact.len() / layer.outputs);
     let mut d_w = Bounded { exact: vec![0.0; 2 * n], error: vec![TINY; 2 * n] };
@@ -214,7 +215,8 @@ fn activate(activation: Activation, z: &Bounded, cols: usize) -> Bounded {
     Bounded { exact, error }
 }
 
-/// Of logits that are each off by at most `e`, a probability is off by at most `p (exp(2 e) - 1)`, before rounding.
+/// Of logits that are each off by at most `e`, a probability is off by at most `p (exp(2 e) - 1)`, before
+/// rounding.
 fn softmax(z: &Bounded, cols: usize) -> Bounded {
     let mut y = Bounded { exact: Vec::new(), error: Vec::new() };
     for (z, errors) in z.exact.chunks(cols).zip(z.error.chunks(cols)) {

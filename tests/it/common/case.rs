@@ -125,7 +125,8 @@ impl Case {
             builder = if norm { builder.layer_norm(activation) } else { builder.dense(size, activation) };
         }
         let mut network = builder.build().unwrap();
-        // Biases are 0 and weights of a layer norm 1 at first, which hides mistakes, and sums that are 0 exactly.
+        // Biases are 0 and weights of a layer norm 1 at first, which hides mistakes, and sums that are 0
+        // exactly.
         let mut random = Random(12);
         for (l, &norm) in self.norms.iter().enumerate() {
             let mut values = |around: f64, spread: f64| -> Vec<T> {
