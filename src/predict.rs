@@ -88,6 +88,7 @@ impl<T: Element> Workspace<T> {
     }
 
     /// Most rows of a batch.
+    #[must_use]
     pub fn max_batch(&self) -> usize {
         self.max_batch
     }

@@ -14,7 +14,7 @@ const LEN: usize = 4096;
 type Scalar = fn(f32) -> f32;
 type Wide = fn(f32x8) -> f32x8;
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     let functions: [(&str, Activation, Scalar, Option<Wide>); 6] = [
         ("relu", Activation::Relu, |z| z.max(0.0), Some(|z| z.max(f32x8::ZERO))),
         (

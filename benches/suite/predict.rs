@@ -10,7 +10,7 @@ const BATCHES: [usize; 4] = [1, 16, 256, 4096];
 /// Most rows of the reference, which takes as long for each.
 const REFERENCE_ROWS: usize = 256;
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("predict_one");
     group.throughput(Throughput::Elements(1));
     // The reference takes too long for the others.

@@ -14,7 +14,7 @@ const ALL_ISAS_BATCH: usize = 128;
 /// Largest batch of the reference.
 const REFERENCE_ROWS: usize = 129;
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     for &(batch, inputs, outputs) in SHAPES {
         let x: Vec<f32> = (0..batch * inputs).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
         let mut y = vec![0.0; batch * outputs];

@@ -19,7 +19,7 @@ const SQUARE: Workload = Workload {
 /// The same with as few rows as the reference can do.
 const FEW: Workload = Workload { name: "few", batch: 4, ..SQUARE };
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("threads");
     let data = SQUARE.data();
     let mut losses = Vec::new();

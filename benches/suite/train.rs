@@ -7,7 +7,7 @@ use fuseprop::{Isa, Optimizer, Sgd};
 
 use crate::workload::{WORKLOADS, Workload, thread_counts, wide};
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     for workload in WORKLOADS {
         let data = workload.data();
         let targets = data.targets(workload.loss);

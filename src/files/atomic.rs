@@ -10,7 +10,7 @@ use crate::error::Error;
 /// Writes a file so that a reader, or a system that comes back after a crash, sees all of it or what was
 /// there before: a temporary file in the same folder, synced, renamed over the old one, and the folder
 /// synced. If only the last fails, the new file is there already.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_on(&System, path, bytes)
 }
 
@@ -74,7 +74,7 @@ fn write_on<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     disk.sync_folder(folder_of(path)).map_err(|error| failed("sync the folder of", path, &error))
 }
 
-pub fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Error {
+pub(super) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Error {
     Error::File { operation, path: path.display().to_string(), kind: error.kind() }
 }
 

@@ -26,10 +26,10 @@ pub enum TensorNames<'a> {
 }
 
 /// The names of a layer's weights and biases.
-pub type Pair = (String, String);
+pub(super) type Pair = (String, String);
 
 /// The names of all weights and biases, as `torch.nn.Sequential` counts modules.
-pub fn sequential<T: Element>(network: &Network<T>, prefix: &str) -> Vec<Pair> {
+pub(super) fn sequential<T: Element>(network: &Network<T>, prefix: &str) -> Vec<Pair> {
     let mut index = input_modules(network.input_dropout());
     let name = |layer: &Layer| {
         let names = (format!("{prefix}{index}.weight"), format!("{prefix}{index}.bias"));
@@ -40,18 +40,18 @@ pub fn sequential<T: Element>(network: &Network<T>, prefix: &str) -> Vec<Pair> {
 }
 
 /// Modules of PyTorch's before the first layer: the dropout of the inputs.
-pub fn input_modules(dropout: f64) -> usize {
+pub(super) fn input_modules(dropout: f64) -> usize {
     usize::from(dropout > 0.0)
 }
 
 /// Modules of PyTorch's that a layer is: one, one for its activation, one for its dropout.
-pub fn modules(activation: Activation, dropout: f64) -> usize {
+pub(super) fn modules(activation: Activation, dropout: f64) -> usize {
     1 + usize::from(activation != Activation::Identity) + usize::from(dropout > 0.0)
 }
 
 /// Pairs of a matrix, or a vector if there are layer norms, and a vector, or nothing if layers without biases
 /// are there, by name.
-pub fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
+pub(super) fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
     let norms = layers.iter().any(|layer| layer.kind() == LayerKind::LayerNorm);
     let rank = |name: &str| file.tensor(name).map_or(0, |tensor| tensor.shape().len());
     let some_have_none = layers.iter().any(|layer| !layer.has_bias());

@@ -4,8 +4,8 @@
 //! [`Lanes::vectorize`](crate::simd::lanes::Lanes); below it everything is inlined. A kernel never sees a
 //! thread or a layer.
 
-pub mod gemm;
-pub mod matrix;
-pub mod ops;
+pub(crate) mod gemm;
+pub(crate) mod matrix;
+pub(crate) mod ops;
 #[cfg(test)]
 mod tests;

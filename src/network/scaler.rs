@@ -89,11 +89,13 @@ impl<T: Element> Scaler<T> {
     }
 
     /// What is taken from each feature.
+    #[must_use]
     pub fn means(&self) -> &[T] {
         &self.means
     }
 
     /// What each feature is divided by then.
+    #[must_use]
     pub fn stds(&self) -> &[T] {
         &self.deviations
     }
@@ -152,6 +154,7 @@ impl<T: Element> Scaling<T> {
 
 impl<T: Element> Network<T> {
     /// What every input goes through first, if anything.
+    #[must_use]
     pub fn scaler(&self) -> Option<&Scaler<T>> {
         self.scaling.as_ref().map(|scaling| &scaling.scaler)
     }
@@ -168,8 +171,8 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// Works the scaler of the inputs into the first layer, `W = W / deviation`, `b = b - W mean /
-    /// deviation`, and does without it from then on: for machines that know nothing of it.
+    /// Works the scaler of the inputs into the first layer, `W = W / deviation`,
+    /// `b = b - W mean / deviation`, and does without it from then on: for machines that know nothing of it.
     ///
     /// # Errors
     /// [`Error::Unused`] if there is no scaler, or the first layer is not dense or has no biases. Nothing has

@@ -39,6 +39,7 @@ pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
 ///
 /// # Panics
 /// If `z`, `y` and `d_y` differ in length.
+#[must_use]
 pub fn activation_backward(activation: Activation, z: &[f64], y: &[f64], d_y: &[f64]) -> Vec<f64> {
     assert!(z.len() == y.len() && y.len() == d_y.len(), "z, y and d_y have one length");
     let each = |f: &dyn Fn(usize) -> f64| (0..z.len()).map(f).collect();

@@ -6,6 +6,7 @@
 ///
 /// # Panics
 /// If a length does not match its shape.
+#[must_use]
 pub fn layer_norm(x: &[f64], weights: &[f64], biases: &[f64], epsilon: f64) -> Vec<f64> {
     let n = weights.len();
     assert_eq!(biases.len(), n, "biases are [outputs]");
@@ -24,6 +25,7 @@ pub fn layer_norm(x: &[f64], weights: &[f64], biases: &[f64], epsilon: f64) -> V
 ///
 /// # Panics
 /// If a length does not match its shape.
+#[must_use]
 pub fn layer_norm_backward(d_z: &[f64], x: &[f64], weights: &[f64], epsilon: f64) -> (Vec<f64>, Vec<f64>) {
     let n = weights.len();
     assert_eq!(d_z.len(), x.len(), "d_z and x are [batch, outputs]");

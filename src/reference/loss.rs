@@ -23,6 +23,7 @@ use crate::{Loss, Reduction, Targets};
 /// # Panics
 /// If a length does not match its shape, a class is not below `n_outputs`, or classes meet another loss than
 /// `SoftmaxCrossEntropy`.
+#[must_use]
 pub fn loss(
     loss: Loss,
     reduction: Reduction,
@@ -46,6 +47,7 @@ pub struct Objective<'a> {
 
 impl Objective<'_> {
     /// Without weights.
+    #[must_use]
     pub fn new(loss: Loss, reduction: Reduction) -> Self {
         Self { loss, reduction, weights: Weights::default() }
     }
@@ -69,6 +71,7 @@ pub struct Weights<'a> {
 ///
 /// # Panics
 /// As [`loss`].
+#[must_use]
 pub fn weighted_loss(
     objective: Objective<'_>,
     outputs: &[f64],

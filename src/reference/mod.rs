@@ -4,9 +4,10 @@
 //! allocates its result and sums in the order in which the formula is written, so that a textbook can be read
 //! beside it. It is for checking networks; training with it is slow.
 //!
-//! Shape letters: `B` batch, `I` inputs, `O` outputs. Every array is row-major without padding: `x` is `[B,
-//! I]`, `z` and `y` are `[B, O]`, weights are `[O, I]` and biases `[O]`. `d_` marks the gradient of the loss
-//! with respect to what follows. Parameters and their gradients are in canonical order, `W0 b0 W1 b1 ..`.
+//! Shape letters: `B` batch, `I` inputs, `O` outputs. Every array is row-major without padding: `x` is
+//! `[B, I]`, `z` and `y` are `[B, O]`, weights are `[O, I]` and biases `[O]`. `d_` marks the gradient of the
+//! loss with respect to what follows. Parameters and their gradients are in canonical order,
+//! `W0 b0 W1 b1 ..`.
 //!
 //! ```text
 //! forward    z = x W^T + b            y   = f(z)

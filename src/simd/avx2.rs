@@ -9,10 +9,10 @@ use crate::simd::scalar::CacheLine;
 
 /// Token that proves that the CPU has AVX2 and FMA. Only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
-pub struct Avx2<T>(PhantomData<T>);
+pub(crate) struct Avx2<T>(PhantomData<T>);
 
 impl<T: 'static> Avx2<T> {
-    pub fn detect() -> Option<&'static Self> {
+    pub(crate) fn detect() -> Option<&'static Self> {
         let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         found.then_some(&Self(PhantomData))
     }

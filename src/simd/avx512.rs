@@ -10,10 +10,10 @@ use crate::simd::scalar::CacheLine;
 
 /// Token that proves that the CPU has AVX-512. Only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
-pub struct Avx512<T>(PhantomData<T>);
+pub(crate) struct Avx512<T>(PhantomData<T>);
 
 impl<T: 'static> Avx512<T> {
-    pub fn detect() -> Option<&'static Self> {
+    pub(crate) fn detect() -> Option<&'static Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512dq")

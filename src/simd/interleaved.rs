@@ -10,11 +10,11 @@ use crate::simd::scalar::Scalar;
 
 /// `N` lines as one vector of [`Arithmetic`]. Each line has the same bits as without the others.
 #[derive(Clone, Copy)]
-pub struct Interleaved<L, const N: usize>(pub L);
+pub(crate) struct Interleaved<L, const N: usize>(pub L);
 
 impl<L: Lanes, const N: usize> Interleaved<L, N> {
     #[inline(always)]
-    pub fn load(self, lines: &[<L::Element as Scalar>::Line; N]) -> [L::Vector; N] {
+    pub(crate) fn load(self, lines: &[<L::Element as Scalar>::Line; N]) -> [L::Vector; N] {
         let mut v = self.zero();
         for (v, line) in v.iter_mut().zip(lines) {
             *v = self.0.load(line);
@@ -22,7 +22,7 @@ impl<L: Lanes, const N: usize> Interleaved<L, N> {
         v
     }
     #[inline(always)]
-    pub fn store(self, lines: &mut [<L::Element as Scalar>::Line; N], v: [L::Vector; N]) {
+    pub(crate) fn store(self, lines: &mut [<L::Element as Scalar>::Line; N], v: [L::Vector; N]) {
         for (line, v) in lines.iter_mut().zip(v) {
             self.0.store(line, v);
         }

@@ -25,11 +25,13 @@ impl Isa {
     const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
 
     /// The fastest instruction set of this CPU.
+    #[must_use]
     pub fn detect() -> Self {
         Self::available().last().unwrap_or(Self::Portable)
     }
 
     /// Whether this CPU and this build support it.
+    #[must_use]
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,

@@ -16,7 +16,7 @@ use crate::simd::prefetch::{CacheLevel, prefetch_line};
 use crate::simd::scalar::{CacheLine, Element, Line, Scalar};
 
 /// Lanes of a group: room for one row of up to four features.
-pub const GROUP: usize = 4;
+pub(crate) const GROUP: usize = 4;
 
 /// A cache line of the elements of `L`.
 pub(crate) type LineOf<L> = <<L as Arithmetic>::Element as Scalar>::Line;
@@ -24,7 +24,7 @@ pub(crate) type LineOf<L> = <<L as Arithmetic>::Element as Scalar>::Line;
 /// Shape of row-major rows that have a group of a line each: at most `LANES / GROUP` rows of at most `GROUP`
 /// columns.
 #[derive(Clone, Copy, Debug)]
-pub struct RowShape {
+pub(crate) struct RowShape {
     pub rows: usize,
     pub cols: usize,
 }
@@ -63,7 +63,7 @@ pub(super) fn part_of<T: Copy + Default, const N: usize, const LANES: usize>(
 /// exceptions. [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused
 /// instruction (portable lanes on x86-64). The results of [`Arithmetic::round`] for 0 and for large numbers
 /// are unspecified.
-pub trait Arithmetic: Copy {
+pub(crate) trait Arithmetic: Copy {
     type Element: Element;
     type Vector: Copy;
     type Mask: Copy;
@@ -185,7 +185,7 @@ pub trait Arithmetic: Copy {
 }
 
 /// The operations of one instruction set on a line of elements.
-pub trait Lanes: Arithmetic + Send + Sync + 'static {
+pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     /// Lines of accumulators that a micro-kernel may keep in registers, leaving room for its operands.
     const ACCUMULATORS: usize;
 
@@ -247,8 +247,8 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
 
     /// The sum of all lanes in the canonical order.
     ///
-    /// The second half of lanes is added to the first until one lane is left: lane `i` first meets lane `i +
-    /// LANES/2`.
+    /// The second half of lanes is added to the first until one lane is left: lane `i` first meets lane
+    /// `i + LANES/2`.
     fn sum(self, a: Self::Vector) -> Self::Element;
     /// [`Lanes::sum`] of four vectors, in the four lanes of every group.
     #[inline(always)]

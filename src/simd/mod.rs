@@ -22,16 +22,16 @@
 #![allow(unsafe_code, reason = "intrinsics, and views of cache lines as elements")]
 
 #[cfg(target_arch = "x86_64")]
-pub mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub mod avx512;
-pub mod float_bits;
-pub mod interleaved;
-pub mod isa;
-pub mod lanes;
-pub mod math;
-pub mod portable;
-pub mod prefetch;
-pub mod scalar;
+pub(crate) mod avx512;
+pub(crate) mod float_bits;
+pub(crate) mod interleaved;
+pub(crate) mod isa;
+pub(crate) mod lanes;
+pub(crate) mod math;
+pub(crate) mod portable;
+pub(crate) mod prefetch;
+pub(crate) mod scalar;
 #[cfg(test)]
 pub(crate) mod tests;

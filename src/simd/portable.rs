@@ -12,10 +12,10 @@ use crate::simd::scalar::CacheLine;
 
 /// The lanes of every CPU, which need no proof.
 #[derive(Clone, Copy)]
-pub struct Portable<T>(PhantomData<T>);
+pub(crate) struct Portable<T>(PhantomData<T>);
 
 impl<T: 'static> Portable<T> {
-    pub fn detect() -> Option<&'static Self> {
+    pub(crate) fn detect() -> Option<&'static Self> {
         Some(&Self(PhantomData))
     }
 }

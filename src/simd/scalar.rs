@@ -149,7 +149,7 @@ unsafe impl Line<f64> for CacheLine<[f64; 8]> {
 
 /// The elements of consecutive lines as one slice.
 #[inline(always)]
-pub fn elements<T: Element>(lines: &[T::Line]) -> &[T] {
+pub(crate) fn elements<T: Element>(lines: &[T::Line]) -> &[T] {
     let lanes = const { <T::Line as Line<T>>::LANES };
     // SAFETY: by the contract of `Line` each line is `lanes` valid elements without padding.
     unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * lanes) }
@@ -157,7 +157,7 @@ pub fn elements<T: Element>(lines: &[T::Line]) -> &[T] {
 
 /// The elements of consecutive lines as one mutable slice.
 #[inline(always)]
-pub fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
+pub(crate) fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
     let lanes = const { <T::Line as Line<T>>::LANES };
     // SAFETY: by the contract of `Line` each line is `lanes` elements without padding, and stays valid
     // whatever elements are written.
@@ -166,7 +166,7 @@ pub fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
 
 /// The whole lines of a slice, and the elements before and after them, less than a line each.
 #[inline(always)]
-pub fn lines_mut<T: Element>(x: &mut [T]) -> (&mut [T], &mut [T::Line], &mut [T]) {
+pub(crate) fn lines_mut<T: Element>(x: &mut [T]) -> (&mut [T], &mut [T::Line], &mut [T]) {
     // SAFETY: by the contract of `Line` the elements within a line are a valid line, and stay valid whatever
     // line is written; `align_to_mut` sees to the alignment.
     unsafe { x.align_to_mut::<T::Line>() }

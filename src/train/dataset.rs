@@ -23,7 +23,7 @@ pub struct Dataset<'a, T> {
 }
 
 impl<'a, T: Element> Dataset<'a, T> {
-    /// Rows `x` `[rows, inputs]`; targets, weights and a mask as for [`Trainer::step`].
+    /// Rows `x` `[rows, inputs]`; targets, weights and a mask as for [`Trainer::step`](crate::Trainer::step).
     ///
     /// # Examples
     /// See [`Dataset`].

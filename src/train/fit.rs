@@ -47,6 +47,7 @@ impl<'a, T: Element> FitOptions<'a, T> {
     ///
     /// let how = FitOptions::<f32>::new(10, 32); // 10 epochs, in batches of 32 rows
     /// ```
+    #[must_use]
     pub fn new(epochs: usize, batch: usize) -> Self {
         Self {
             epochs,
@@ -207,6 +208,7 @@ impl EpochReport {
     ///
     /// # Examples
     /// See [`EpochReport`].
+    #[must_use]
     pub fn watched_loss(&self) -> f64 {
         self.validation.map_or(self.loss, |validation| validation.loss)
     }
@@ -310,7 +312,7 @@ impl<T: Element> Trainer<T> {
     /// what the schedule starts from in later epochs. A fit that it calls, or a checkpoint that it loads,
     /// takes the place of this one.
     ///
-    /// After [`Trainer::load_checkpoint`] the fit that the checkpoint was written in goes on with the epoch
+    /// After `Trainer::load_checkpoint` the fit that the checkpoint was written in goes on with the epoch
     /// after, up to as many as `how` says from its first one on. If none is left, and the data are those that
     /// it went through, it ends as it did; other data start another fit. After an error the next fit goes on
     /// in the same way.

@@ -45,6 +45,7 @@ impl Schedule {
     ///
     /// assert_eq!(Schedule::constant().rate(0.1, 7), 0.1);
     /// ```
+    #[must_use]
     pub fn constant() -> Self {
         Self::new(Decay::Constant)
     }
@@ -57,6 +58,7 @@ impl Schedule {
     ///
     /// assert_eq!(Schedule::step(10, 0.5).rate(0.1, 10), 0.05);
     /// ```
+    #[must_use]
     pub fn step(every: usize, factor: f64) -> Self {
         Self::new(Decay::Step { every, factor })
     }
@@ -69,6 +71,7 @@ impl Schedule {
     ///
     /// assert_eq!(Schedule::exponential(0.5).rate(0.1, 1), 0.05);
     /// ```
+    #[must_use]
     pub fn exponential(factor: f64) -> Self {
         Self::new(Decay::Exponential { factor })
     }
@@ -82,6 +85,7 @@ impl Schedule {
     ///
     /// assert_eq!(Schedule::cosine(10, 0.0).rate(0.1, 10), 0.0);
     /// ```
+    #[must_use]
     pub fn cosine(epochs: usize, lowest: f64) -> Self {
         Self::new(Decay::Cosine { epochs, lowest })
     }
@@ -114,6 +118,7 @@ impl Schedule {
     ///
     /// assert_eq!(Schedule::step(1, 0.5).rate(1.0, 2), 0.25);
     /// ```
+    #[must_use]
     pub fn rate(&self, base: f64, epoch: usize) -> f64 {
         if epoch < self.warm_up {
             return base * (self.start + (1.0 - self.start) * epoch as f64 / self.warm_up as f64);
@@ -172,6 +177,7 @@ pub struct ReduceOnPlateau {
 impl ReduceOnPlateau {
     /// Multiplies the rate by `factor`, at least 0 and below 1, after more than `patience` epochs in a row
     /// without a lower loss.
+    #[must_use]
     pub fn new(factor: f64, patience: usize) -> Self {
         Self { factor, patience, lowest: f64::INFINITY, waited: 0 }
     }

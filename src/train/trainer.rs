@@ -80,6 +80,7 @@ impl<T: Element> Trainer<T> {
     /// assert_eq!(trainer.steps(), 0);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
+    #[must_use]
     pub fn builder(network: Network<T>) -> TrainerBuilder<T> {
         TrainerBuilder::new(network)
     }
@@ -94,6 +95,7 @@ impl<T: Element> Trainer<T> {
     /// assert_eq!(trainer.network().inputs(), 1);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
+    #[must_use]
     pub fn network(&self) -> &Network<T> {
         &self.network
     }
@@ -109,6 +111,7 @@ impl<T: Element> Trainer<T> {
     /// let network = trainer.into_network();
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
+    #[must_use]
     pub fn into_network(self) -> Network<T> {
         self.network
     }
@@ -123,6 +126,7 @@ impl<T: Element> Trainer<T> {
     /// assert_eq!(trainer.optimizer().learning_rate(), 0.01);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
+    #[must_use]
     pub fn optimizer(&self) -> Optimizer {
         self.state.optimizer
     }
@@ -156,6 +160,7 @@ impl<T: Element> Trainer<T> {
     /// assert_eq!(trainer.max_batch(), 256);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
+    #[must_use]
     pub fn max_batch(&self) -> usize {
         self.executor.max_batch
     }
@@ -170,6 +175,7 @@ impl<T: Element> Trainer<T> {
     /// assert_eq!(trainer.parallelism(), fuseprop::Parallelism::Auto);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
+    #[must_use]
     pub fn parallelism(&self) -> Parallelism {
         self.executor.threads.parallelism()
     }
@@ -185,6 +191,7 @@ impl<T: Element> Trainer<T> {
     /// assert_eq!(trainer.steps(), 1);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
+    #[must_use]
     pub fn steps(&self) -> u64 {
         self.state.steps
     }
@@ -200,6 +207,7 @@ impl<T: Element> Trainer<T> {
     /// assert_eq!(trainer.gradient_norm(), 4.0); // of the bias
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
+    #[must_use]
     pub fn gradient_norm(&self) -> f64 {
         self.executor.gradient_norm()
     }
@@ -216,6 +224,7 @@ impl<T: Element> Trainer<T> {
     /// assert_eq!(trainer.gradients().iter().sum::<f32>(), -4.0);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
+    #[must_use]
     pub fn gradients(&self) -> &[T] {
         elements::<T>(&self.executor.gradients)
     }

@@ -17,7 +17,7 @@ use crate::simd::lanes::Lanes;
 use crate::simd::scalar::{Element, Line};
 
 /// A step of a small network, or its first half.
-pub struct SinglePanelStep<'a, T: Element> {
+pub(crate) struct SinglePanelStep<'a, T: Element> {
     pub(crate) buffers: &'a mut SinglePanelBuffers<T>,
     pub(crate) layers: &'a [Layer],
     pub(crate) parameters: &'a mut [T::Line],

@@ -8,7 +8,7 @@ use core::ops::Range;
 use crate::error::{Error, check_length};
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::activation::Activation;
-pub use crate::kernels::ops::class_weights::ClassWeights;
+pub(crate) use crate::kernels::ops::class_weights::ClassWeights;
 use crate::kernels::ops::cross_entropy;
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::LineOf;
@@ -59,8 +59,9 @@ pub enum Loss {
     ///
     /// With class weights `w` and label smoothing `e`
     /// ([`TrainerBuilder::class_weights`](crate::TrainerBuilder::class_weights),
-    /// [`label_smoothing`](crate::TrainerBuilder::label_smoothing)) the targets are `w_j ((1 - e) t_j + e /
-    /// outputs)`, and for class indices the mean divides by the sum of the weights of the batch's classes.
+    /// [`label_smoothing`](crate::TrainerBuilder::label_smoothing)) the targets are
+    /// `w_j ((1 - e) t_j + e / outputs)`, and for class indices the mean divides by the sum of the weights
+    /// of the batch's classes.
     SoftmaxCrossEntropy,
 }
 
@@ -211,7 +212,7 @@ fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Er
 
 /// A loss over some rows, with its targets.
 #[derive(Clone, Copy)]
-pub struct Objective<'a, T> {
+pub(crate) struct Objective<'a, T> {
     pub(crate) loss: Loss,
     /// What the weighted sum of the rows' losses is multiplied by.
     pub(crate) scale: f64,
@@ -242,7 +243,7 @@ impl<'a, T: Element> Objective<'a, T> {
 /// The rows of a batch that weigh nothing: by themselves, by their class, or because none of their elements
 /// does.
 #[derive(Clone, Copy)]
-pub struct UnreadRows<'a, T: Element> {
+pub(crate) struct UnreadRows<'a, T: Element> {
     targets: Targets<'a, T>,
     /// Where a class of weight 0 takes its rows' weight.
     labels: Option<&'a [u32]>,
@@ -293,7 +294,7 @@ pub(crate) fn evaluate_losses<L: Lanes>(
 }
 
 /// What a loss writes.
-pub struct RowLosses<'a, T: Element> {
+pub(crate) struct RowLosses<'a, T: Element> {
     /// The gradient with respect to the outputs, `[B, O]`.
     pub d_y: PanelsMut<'a, T>,
     /// `[B]`.

@@ -66,6 +66,7 @@ impl<'a, T> Targets<'a, T> {
     }
 
     /// The values, `[batch, outputs]`, unless the targets are classes.
+    #[must_use]
     pub fn values(&self) -> Option<&'a [T]> {
         match self.labels {
             Labels::Values(values) => Some(values),
@@ -74,6 +75,7 @@ impl<'a, T> Targets<'a, T> {
     }
 
     /// The class indices, `[batch]`, unless the targets are values.
+    #[must_use]
     pub fn classes(&self) -> Option<&'a [u32]> {
         match self.labels {
             Labels::Values(_) => None,
@@ -82,11 +84,13 @@ impl<'a, T> Targets<'a, T> {
     }
 
     /// The weight of each row, `[batch]`, if there are any.
+    #[must_use]
     pub fn row_weights(&self) -> Option<&'a [T]> {
         self.weights
     }
 
     /// The weight of each element, `[batch, outputs]`, if there are any.
+    #[must_use]
     pub fn element_mask(&self) -> Option<&'a [T]> {
         self.mask
     }

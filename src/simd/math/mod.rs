@@ -23,14 +23,14 @@ use crate::simd::float_bits::is_f32;
 use crate::simd::lanes::Arithmetic;
 use crate::simd::scalar::Element;
 
-pub use exp::{exp, exp_m1_negative};
-pub use log::{log_p1, softplus};
-pub use normal::{gelu, gelu_derivative, gelu_tanh, gelu_tanh_derivative};
-pub use tanh_sigmoid::{sigmoid, sigmoid_of_first_half, silu_derivative, tanh};
-pub use trig::{cos, sin};
+pub(crate) use exp::{exp, exp_m1_negative};
+pub(crate) use log::{log_p1, softplus};
+pub(crate) use normal::{gelu, gelu_derivative, gelu_tanh, gelu_tanh_derivative};
+pub(crate) use tanh_sigmoid::{sigmoid, sigmoid_of_first_half, silu_derivative, tanh};
+pub(crate) use trig::{cos, sin};
 
 #[cfg(test)]
-pub use exp::{INVERSE_POWERS_OF_EIGHTHS, POWERS_OF_EIGHTHS};
+pub(crate) use exp::{INVERSE_POWERS_OF_EIGHTHS, POWERS_OF_EIGHTHS};
 
 /// Constants of one element type for the argument reduction of exponentials.
 struct Reduction {

@@ -11,7 +11,7 @@ use crate::simd::math::{DoubleWord, F32, fast_two_sum, looks_up, reduction};
 ///
 /// Within 1.6 ULP in `f32` by table lookup, otherwise 2 with fused multiply-adds and 2.5 without.
 #[inline(always)]
-pub fn tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     let a = l.min(l.constant(c.tanh_saturation), l.abs(x));
     l.flip_sign(if const { looks_up::<L>() } { tanh_by_sum(l, a) } else { tanh_by_exponential(l, a) }, x)
@@ -62,9 +62,9 @@ const T_COTH_T: [f64; 4] = [0.333_333_28, -0.022_221_109, 0.002_108_653_3, -0.00
 
 /// `tanh a = (e^2a - 1) / (e^2a + 1)` for `a >= 0`.
 ///
-/// With `a = n ln(2) / 2 + s`, numerator and denominator are `(e^2a -+ 1) / 2 = 2^n (e^2s - 1) / 2 + (2^n -+
-/// 1) / 2`. The numerator has no cancellation, since `n` is 0 for small `a`. Both carry their rounding
-/// errors.
+/// With `a = n ln(2) / 2 + s`, numerator and denominator are
+/// `(e^2a -+ 1) / 2 = 2^n (e^2s - 1) / 2 + (2^n -+ 1) / 2`.
+/// The numerator has no cancellation, since `n` is 0 for small `a`. Both carry their rounding errors.
 #[inline(always)]
 fn tanh_by_exponential<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
@@ -129,7 +129,7 @@ fn quotient<L: Arithmetic>(
 /// 0 and 1 are selected at the end for large `|x|`. Clamping `x` at the start takes longer, since everything
 /// depends on it.
 #[inline(always)]
-pub fn sigmoid<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn sigmoid<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     sigmoid_by(
         l,
         x,
@@ -140,7 +140,7 @@ pub fn sigmoid<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
 
 /// [`sigmoid`] in the first half of lanes; garbage in the others.
 #[inline(always)]
-pub fn sigmoid_of_first_half<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn sigmoid_of_first_half<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     sigmoid_by(
         l,
         x,
@@ -220,7 +220,7 @@ fn sigmoid_by_series<L: Arithmetic>(
 
 /// The derivative of SiLU, `x sigmoid(x)`.
 #[inline(always)]
-pub fn silu_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn silu_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let y = sigmoid(l, x);
     let x = l.min(l.constant(1e3), l.max(l.constant(-1e3), x));
     l.mul_add(x, l.neg_mul_add(y, y, y), y)

@@ -6,13 +6,13 @@ use crate::simd::math::INVERSE_FACTORIAL;
 
 /// `sin x`; bounds as for [`periodic`].
 #[inline(always)]
-pub fn sin<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn sin<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     periodic(l, x, 0.0)
 }
 
 /// `cos x`; bounds as for [`periodic`].
 #[inline(always)]
-pub fn cos<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn cos<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     periodic(l, x, 0.5)
 }
 

@@ -9,11 +9,11 @@ use fuseprop::{Activation, Isa, LayerKind, Loss, Reduction, reference};
 const U: f64 = f32::EPSILON as f64 / 2.0;
 
 /// Underflow.
-pub const TINY: f64 = 1e-37;
+pub(crate) const TINY: f64 = 1e-37;
 
 /// Exact numbers, row-major, and how far `f32` may be from each.
 #[derive(Clone)]
-pub struct Bounded {
+pub(crate) struct Bounded {
     pub exact: Vec<f64>,
     pub error: Vec<f64>,
 }
@@ -337,7 +337,7 @@ fn scale(case: &Case) -> f64 {
 }
 
 /// The gradient of every parameter, in canonical order.
-pub fn gradients(case: &Case, model: &reference::Model, isa: Isa) -> Bounded {
+pub(crate) fn gradients(case: &Case, model: &reference::Model, isa: Isa) -> Bounded {
     let batch = case.batch;
     let (mut inputs, mut sums) = (vec![scaled(model, &case.x)], Vec::new());
     for layer in &model.layers {
