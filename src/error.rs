@@ -28,6 +28,8 @@ pub enum Error {
     Class { row: usize, class: u32, classes: usize },
     /// Class indices were given to a loss that compares values.
     Targets { loss: Argument },
+    /// A value of the data, at a row and a column counted from 0, is not finite.
+    Value { argument: Argument, row: usize, column: usize, value: f64 },
     /// A setting lies outside its range.
     Setting { argument: Argument, value: f64 },
     /// This machine, or this build, lacks the instruction set.
@@ -49,6 +51,8 @@ pub enum Error {
     NoLayerStats,
     /// The workspace was made for a network of other shapes or of another instruction set.
     Workspace,
+    /// Two networks differ in the shapes of their layers, from this one on.
+    Shapes { layer: usize },
     /// A setting was made that has no effect with what else was chosen.
     Unused { argument: Argument, with: Argument },
     /// A file could not be read or written.
@@ -84,6 +88,9 @@ impl fmt::Display for Error {
             Self::Targets { loss } => {
                 write!(f, "{loss} compares values [batch, outputs]: class indices cannot be its targets")
             }
+            Self::Value { argument, row, column, value } => {
+                write!(f, "{argument} hold {value} at row {row}, column {column}, counted from 0")
+            }
             Self::Setting { argument, value } => write!(f, "{argument} cannot be {value}"),
             Self::Isa { isa } => write!(f, "the instruction set {isa} is not available here"),
             Self::Softmax { layer, layers } => {
@@ -99,6 +106,9 @@ impl fmt::Display for Error {
             }
             Self::NoLayerStats => {
                 write!(f, "there are no reports: ask for them by TrainerBuilder::layer_stats")
+            }
+            Self::Shapes { layer } => {
+                write!(f, "the networks have other shapes from layer {layer} on")
             }
             Self::Workspace => write!(
                 f,
