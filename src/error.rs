@@ -3,10 +3,12 @@
 use core::fmt;
 
 pub use argument::Argument;
+pub use file_operation::FileOperation;
 
 use crate::simd::isa::Isa;
 
 mod argument;
+mod file_operation;
 
 /// Why a call was refused. Nothing has changed when one is returned, except as [`Error::NonFinite`] and
 /// [`Trainer::fit`](crate::Trainer::fit) say.
@@ -56,7 +58,7 @@ pub enum Error {
     /// A setting was made that has no effect with what else was chosen.
     Unused { argument: Argument, with: Argument },
     /// A file could not be read or written.
-    File { operation: &'static str, path: String, kind: std::io::ErrorKind },
+    File { operation: FileOperation, path: String, kind: std::io::ErrorKind },
     /// A file is not what it should be.
     Format { what: String },
     /// A file holds other tensors than the network needs. Each is a name with its shape.
