@@ -3,10 +3,12 @@
 use core::fmt;
 
 pub use argument::Argument;
+pub use file_operation::FileOperation;
 
 use crate::simd::isa::Isa;
 
 mod argument;
+mod file_operation;
 
 /// Why a call was refused. Nothing has changed when one is returned, except as [`Error::NonFinite`] and
 /// [`Trainer::fit`](crate::Trainer::fit) say.
@@ -28,6 +30,8 @@ pub enum Error {
     Class { row: usize, class: u32, classes: usize },
     /// Class indices were given to a loss that compares values.
     Targets { loss: Argument },
+    /// A value of the data, at a row and a column counted from 0, is not finite.
+    Value { argument: Argument, row: usize, column: usize, value: f64 },
     /// A setting lies outside its range.
     Setting { argument: Argument, value: f64 },
     /// This machine, or this build, lacks the instruction set.
@@ -50,10 +54,12 @@ pub enum Error {
     NoLayerStats,
     /// The workspace was made for a network of other shapes or of another instruction set.
     Workspace,
+    /// Two networks differ in the shapes of their layers, from this one on.
+    Shapes { layer: usize },
     /// A setting was made that has no effect with what else was chosen.
     Unused { argument: Argument, with: Argument },
     /// A file could not be read or written.
-    File { operation: &'static str, path: String, kind: std::io::ErrorKind },
+    File { operation: FileOperation, path: String, kind: std::io::ErrorKind },
     /// A file is not what it should be.
     Format { what: String },
     /// A file holds other tensors than the network needs. Each is a name with its shape.
@@ -76,14 +82,15 @@ impl fmt::Display for Error {
             }
             Self::Zero { argument } => write!(f, "{argument} must be at least 1, not 0"),
             Self::Overflow { argument } => write!(f, "{argument} overflows the address space"),
-            Self::Batch { max, found } => {
-                write!(f, "the batch has {found} rows, but max_batch is {max}")
-            }
+            Self::Batch { max, found } => write!(f, "the batch has {found} rows, but max_batch is {max}"),
             Self::Class { row, class, classes } => {
                 write!(f, "row {row} has class {class}, but there are {classes} classes, counted from 0")
             }
             Self::Targets { loss } => {
                 write!(f, "{loss} compares values [batch, outputs]: class indices cannot be its targets")
+            }
+            Self::Value { argument, row, column, value } => {
+                write!(f, "{argument} hold {value} at row {row}, column {column}, counted from 0")
             }
             Self::Setting { argument, value } => write!(f, "{argument} cannot be {value}"),
             Self::Isa { isa } => write!(f, "the instruction set {isa} is not available here"),
@@ -96,11 +103,12 @@ impl fmt::Display for Error {
             Self::Layer { layer, layers } => write!(f, "there is no layer {layer}: the network has {layers}"),
             Self::NoForward => write!(f, "backward needs a forward pass of the same batch before it"),
             Self::NoInputGradients => {
-                write!(f, "there are no input gradients: ask for them by TrainerBuilder::input_gradients")
+                write!(f, "there are no input gradients: request them by TrainerBuilder::input_gradients")
             }
             Self::NoLayerStats => {
-                write!(f, "there are no reports: ask for them by TrainerBuilder::layer_stats")
+                write!(f, "there are no layer statistics: request them by TrainerBuilder::layer_stats")
             }
+            Self::Shapes { layer } => write!(f, "the networks have other shapes from layer {layer} on"),
             Self::Workspace => write!(
                 f,
                 "the workspace was made for a network of other shapes or of another instruction set"

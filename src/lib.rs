@@ -78,7 +78,7 @@ mod simd;
 mod train;
 
 pub use engine::parallel::Parallelism;
-pub use error::{Argument, Error};
+pub use error::{Argument, Error, FileOperation};
 #[cfg(feature = "files")]
 pub use files::TensorNames;
 pub use kernels::ops::activation::Activation;

@@ -119,6 +119,33 @@ impl<T: Element> Network<T> {
         Ok(workspace.with_micro_batches())
     }
 
+    /// The outputs `[batch, outputs]` of the inputs `x` `[batch, inputs]`, both row-major.
+    ///
+    /// Allocates its result and a [`Workspace`] each time: for scripts and tests. Where it matters,
+    /// [`Network::predict_into`] has the same bits without.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Isa`] if this CPU or build does not
+    /// support the network's instruction set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(2).dense(3, Activation::Softmax).build()?;
+    /// let y = network.predict(&[0.0, 1.0, 1.0, 0.0])?;
+    /// assert_eq!(y.len(), 2 * 3);
+    /// assert!((y[..3].iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn predict(&self, x: &[T]) -> Result<Vec<T>, Error> {
+        let rows = check_batch(Argument::Inputs, x.len(), self.inputs(), usize::MAX)?;
+        let mut y = vec![T::ZERO; rows * self.outputs()];
+        self.predict_into(x, &mut y, &mut self.workspace(rows)?)?;
+        Ok(y)
+    }
+
     /// Computes the outputs `y` `[batch, outputs]` of the inputs `x` `[batch, inputs]`, both row-major.
     ///
     /// The bits of a row do not depend on the other rows, on its place in the batch or on the threads.

@@ -98,6 +98,7 @@ fn serial_steps(isa: Isa) -> usize {
     let x = [0.5; 8 * 16];
     let classes = [2; 16];
     let network = trainer.network().clone();
+    let mut target = network.clone();
     let mut workspace = network.workspace(16).unwrap();
     let mut y = [0.0; 3 * 16];
     allocations(|| {
@@ -106,6 +107,8 @@ fn serial_steps(isa: Isa) -> usize {
             trainer.forward(&x).unwrap();
             trainer.backward(&y).unwrap();
             network.predict_into(&x, &mut y, &mut workspace).unwrap();
+            target.lerp_from(trainer.network(), 0.005).unwrap();
+            target.copy_from(&network).unwrap();
         }
     })
 }

@@ -120,7 +120,7 @@ fn predict(network: &Network<f32>, table: &Table) -> Result<Vec<f32>, Stop> {
 fn print_errors(name: &str, predicted: &[f32], truth: &[f32]) {
     let squares = predicted.iter().zip(truth).map(|(y, t)| f64::from(y - t).powi(2)).sum::<f64>();
     let rmse = (squares / truth.len() as f64).sqrt();
-    let (mae, r2) = (metrics::mean_absolute_error(predicted, truth), metrics::r2_score(predicted, truth));
+    let (mae, r2) = (metrics::mean_absolute_error(predicted, truth), metrics::r2_score(predicted, truth, 1));
     println!("{name:<28} {rmse:>8.2} {mae:>8.2} {r2:>8.3}");
 }
 

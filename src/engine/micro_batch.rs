@@ -169,9 +169,9 @@ impl<T: Element> MicroBatch<T> {
         if let Some(unread) = unread {
             self.clear_rows(unread);
         }
-        if let Some(Scaling { means, deviations, .. }) = &network.scaling {
+        if let Some(Scaling { means, stds, .. }) = &network.scaling {
             let x = PanelsMut::new(&mut self.x, self.rows, self.inputs);
-            elementwise::scale(l, x, Some(means), deviations);
+            elementwise::scale(l, x, Some(means), stds);
         }
         if let Some(mask) = input_mask(network, dropout_rng) {
             dropout::apply(l, PanelsMut::new(&mut self.x, self.rows, self.inputs), mask);
@@ -305,8 +305,8 @@ impl<T: Element> MicroBatch<T> {
         if let Some(mask) = input_mask(network, *dropout_rng).filter(|_| !d_x.is_empty()) {
             dropout::apply(l, PanelsMut::new(d_x, *rows, self.inputs), mask);
         }
-        if let Some(Scaling { deviations, .. }) = network.scaling.as_ref().filter(|_| !d_x.is_empty()) {
-            elementwise::scale(l, PanelsMut::new(d_x, *rows, self.inputs), None, deviations);
+        if let Some(Scaling { stds, .. }) = network.scaling.as_ref().filter(|_| !d_x.is_empty()) {
+            elementwise::scale(l, PanelsMut::new(d_x, *rows, self.inputs), None, stds);
         }
     }
 

@@ -111,6 +111,7 @@ arguments! {
     Stds: "the standard deviations",
     StepEpochs: "the epochs of a step decay",
     Targets: "the targets",
+    Tau: "tau",
     ThreadCount: "the number of threads",
     Threads: "threads",
     WarmUpStart: "the start of a warm-up",

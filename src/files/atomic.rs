@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::Error;
+use crate::error::{Error, FileOperation};
 
 /// Writes a file so that a reader, or a system that comes back after a crash, sees all of it or what was
 /// there before: a temporary file in the same folder, synced, renamed over the old one, and the folder
@@ -62,8 +62,10 @@ fn write_on<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     // Some systems rename only files that are closed.
     drop(file);
     let renamed = match written {
-        Ok(()) => disk.rename(&temporary, path).map_err(|error| failed("rename", &temporary, &error)),
-        Err(error) => Err(failed("write", &temporary, &error)),
+        Ok(()) => {
+            disk.rename(&temporary, path).map_err(|error| failed(FileOperation::Rename, &temporary, &error))
+        }
+        Err(error) => Err(failed(FileOperation::Write, &temporary, &error)),
     };
     if renamed.is_err() {
         // What failed first is what the caller must know.
@@ -71,10 +73,10 @@ fn write_on<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         return renamed;
     }
     // A rename is safe only when the folder that holds the name is written.
-    disk.sync_folder(folder_of(path)).map_err(|error| failed("sync the folder of", path, &error))
+    disk.sync_folder(folder_of(path)).map_err(|error| failed(FileOperation::SyncFolder, path, &error))
 }
 
-pub(super) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> Error {
+pub(super) fn failed(operation: FileOperation, path: &Path, error: &io::Error) -> Error {
     Error::File { operation, path: path.display().to_string(), kind: error.kind() }
 }
 
@@ -86,7 +88,7 @@ fn create_beside<D: Disk>(disk: &D, path: &Path) -> Result<(PathBuf, D::File), E
         match disk.create(&temporary) {
             Ok(file) => return Ok((temporary, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed("write", &temporary, &error)),
+            Err(error) => return Err(failed(FileOperation::Write, &temporary, &error)),
         }
     }
 }
@@ -230,7 +232,7 @@ mod tests {
                 };
                 assert_eq!(kind, error);
                 // Past the rename the new file is there, and only its name may be lost in a crash.
-                let renamed = operation == "sync the folder of";
+                let renamed = operation == FileOperation::SyncFolder;
                 assert_eq!(renamed, operations[fails] == "sync_folder");
                 assert_eq!(fs::read(&path).unwrap(), if renamed { &new[..] } else { &old[..] });
                 assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "a temporary file is left");
@@ -270,7 +272,7 @@ mod tests {
         let result = write_on(&Full, &path, b"new");
         assert!(matches!(
             result,
-            Err(Error::File { kind: io::ErrorKind::StorageFull, operation: "write", .. })
+            Err(Error::File { kind: io::ErrorKind::StorageFull, operation: FileOperation::Write, .. })
         ));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         fs::remove_dir_all(folder).unwrap();

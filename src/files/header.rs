@@ -61,7 +61,9 @@ impl<'a> Header<'a> {
     /// [`Error::Format`] for another version.
     pub(super) fn parse(text: Option<&'a str>) -> Result<Self, Error> {
         let Some(text) = text else {
-            return Err(Error::Format { what: "there is no metadata of a fuseprop network".to_owned() });
+            return Err(Error::Format {
+                what: "it has no metadata of fuseprop: if PyTorch wrote it, use Network::import".to_owned(),
+            });
         };
         let header = Self(text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).collect());
         match header.get("version")? {

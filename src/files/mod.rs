@@ -6,13 +6,12 @@ mod header;
 mod names;
 mod tensors;
 
-use crate::error::Argument;
 use std::path::Path;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::error::Error;
+use crate::error::{Argument, Error, FileOperation};
 use crate::network::init::Init;
 use crate::network::{LayerKind, Network, NetworkBuilder};
 use crate::simd::scalar::Element;
@@ -26,16 +25,19 @@ const STATE: &str = "state.";
 impl<T: Element> Network<T> {
     /// Writes the network as a safetensors file that PyTorch reads too.
     ///
-    /// For each layer `i.weight` `[outputs, inputs]` and `i.bias` `[outputs]`, where `i` counts modules as
-    /// `torch.nn.Sequential` does: a layer is one, an activation but the identity is one, and a dropout is
-    /// one. In PyTorch, `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout
-    /// and the scaler are in the file's metadata.
+    /// For each layer `i.weight` `[outputs, inputs]` and, if it has biases, `i.bias` `[outputs]`, where `i`
+    /// counts modules as `torch.nn.Sequential` does: a layer is one, an activation but the identity is
+    /// one, and a dropout is one, that of the inputs too. In PyTorch,
+    /// `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout and the scaler
+    /// are in the file's metadata.
     ///
     /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written,
     /// synced and renamed, and the folder synced.
     ///
     /// # Errors
     /// [`Error::File`] with the operation that failed. The temporary file is removed then.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use fuseprop::{Activation, Network};
@@ -56,7 +58,12 @@ impl<T: Element> Network<T> {
     /// [checkpoint](crate::Trainer::save_checkpoint).
     ///
     /// # Errors
-    /// [`Error::File`] if the file cannot be read, and the errors of [`Network::from_bytes`].
+    /// [`Error::File`] if the file cannot be read, and the errors of [`Network::from_bytes`]: files of
+    /// PyTorch alone have no activations and go to [`Network::import`].
+    ///
+    /// # Examples
+    ///
+    /// See [`Network::save`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::from_bytes(&read(path.as_ref())?)
     }
@@ -65,6 +72,17 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::Format`] for a header past the format's limit of 100 MB.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(4).dense(3, Activation::Tanh).build()?;
+    /// let loaded = Network::<f32>::from_bytes(&network.to_bytes()?)?;
+    /// assert_eq!(loaded.to_bytes()?, network.to_bytes()?);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let mut writer = Writer::new();
         writer.parameters("", self, &canonical(self));
@@ -77,6 +95,10 @@ impl<T: Element> Network<T> {
     /// [`Error::Format`] for bytes that are no safetensors file or lack this crate's metadata,
     /// [`Error::Tensors`] for other tensors than the metadata tells, and those of
     /// [`NetworkBuilder::build`](crate::NetworkBuilder::build).
+    ///
+    /// # Examples
+    ///
+    /// See [`Network::to_bytes`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let file = parse(bytes)?;
         let text = header_text(bytes)?;
@@ -89,16 +111,34 @@ impl<T: Element> Network<T> {
         Ok(network)
     }
 
-    /// Overwrites all parameters by those of a safetensors file, such as PyTorch writes, in `F64`, `F32`,
-    /// `F16` or `BF16`.
+    /// Overwrites all parameters by those of a safetensors file such as PyTorch writes: weights
+    /// `[outputs, inputs]`, row-major, and biases `[outputs]`, of a layer norm both `[features]`, in `F64`,
+    /// `F32`,
+    /// `F16` or `BF16`, each rounded once to the element type. Activations, dropout and scaler stay.
+    ///
+    /// JAX and Keras keep weights as `[inputs, outputs]`: transpose them before they are written. From
+    /// PyTorch:
     ///
     /// ```python
     /// safetensors.torch.save_file(model.state_dict(), "model.safetensors")
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Format`], or [`Error::Tensors`] with what was expected and what was found:
-    /// nothing has changed then.
+    /// [`Error::File`] if the file cannot be read, [`Error::Format`] if it is not safetensors or the tensors
+    /// are those of a batch norm, or [`Error::Tensors`] with what was expected and what was found.
+    /// Nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use fuseprop::{Activation, Network, TensorNames};
+    ///
+    /// // torch.nn.Sequential(Linear(4, 64), ReLU(), Linear(64, 2))
+    /// let builder = Network::<f32>::builder(4).dense(64, Activation::Relu).dense(2, Activation::Identity);
+    /// let mut network = builder.build()?;
+    /// network.import("model.safetensors", TensorNames::Sequential)?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn import(&mut self, path: impl AsRef<Path>, names: TensorNames<'_>) -> Result<(), Error> {
         self.import_bytes(&read(path.as_ref())?, names)
     }
@@ -107,9 +147,22 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// As [`Network::import`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network, TensorNames};
+    ///
+    /// let build = |seed| Network::<f32>::builder(4).dense(2, Activation::Tanh).seed(seed).build();
+    /// let (from, mut to) = (build(1)?, build(2)?);
+    /// to.import_bytes(&from.to_bytes()?, TensorNames::Sequential)?;
+    /// assert_eq!(to.predict(&[0.5; 4])?, from.predict(&[0.5; 4])?);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn import_bytes(&mut self, bytes: &[u8], names: TensorNames<'_>) -> Result<(), Error> {
         let (file, layers) = (parse(bytes)?, &self.layers);
         let owned = |(weight, bias): &(&str, &str)| ((*weight).to_owned(), (*bias).to_owned());
+        names::refuse_batch_norm(&file, names)?;
         let parameters = match names {
             TensorNames::Sequential => read_parameters(&file, layers, &names::sequential(self, ""), |_| true),
             TensorNames::Prefix(prefix) => {
@@ -185,11 +238,20 @@ fn header_text(bytes: &[u8]) -> Result<Option<String>, Error> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| atomic::failed("read", path, &error))
+    std::fs::read(path).map_err(|error| atomic::failed(FileOperation::Read, path, &error))
 }
 
 fn parse(bytes: &[u8]) -> Result<SafeTensors<'_>, Error> {
-    SafeTensors::deserialize(bytes).map_err(malformed)
+    SafeTensors::deserialize(bytes).map_err(|error| match bytes {
+        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => of_torch_save(),
+        _ => malformed(error),
+    })
+}
+
+/// A zip archive, or the pickle of PyTorch before 1.6.
+fn of_torch_save() -> Error {
+    let remedy = "safetensors.torch.save_file(model.state_dict(), \"model.safetensors\")";
+    Error::Format { what: format!("it is what torch.save writes; in Python, save it by {remedy}") }
 }
 
 fn malformed(error: safetensors::SafeTensorError) -> Error {

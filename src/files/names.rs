@@ -2,11 +2,16 @@
 
 use safetensors::SafeTensors;
 
+use crate::error::Error;
 use crate::kernels::ops::activation::Activation;
 use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 
 /// Where [`Network::import`](crate::Network::import) looks for the tensors of each layer.
+///
+/// # Examples
+///
+/// See [`Network::import`](crate::Network::import).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TensorNames<'a> {
@@ -68,6 +73,28 @@ pub(super) fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
         .collect();
     stems.sort_by_cached_key(|stem| natural_key(stem));
     stems.into_iter().map(|stem| (format!("{stem}.weight"), format!("{stem}.bias"))).collect()
+}
+
+/// Refuses tensors of a batch norm among those that a layer would take: its weight and bias look like a layer
+/// norm's.
+///
+/// # Errors
+/// [`Error::Format`] with the name and what to do.
+pub(super) fn refuse_batch_norm(file: &SafeTensors<'_>, names: TensorNames<'_>) -> Result<(), Error> {
+    let is_taken = |stem: &str| match names {
+        TensorNames::Sequential | TensorNames::Discover => true,
+        TensorNames::Prefix(prefix) => stem.starts_with(prefix),
+        TensorNames::List(list) => {
+            list.iter().any(|(weight, _)| weight.strip_suffix(".weight") == Some(stem))
+        }
+    };
+    let mut stems = file.names().into_iter().filter_map(|name| name.strip_suffix(".running_mean"));
+    let Some(stem) = stems.find(|stem| is_taken(stem)) else { return Ok(()) };
+    let what = format!(
+        "{stem} is a batch norm, which is no layer here: fold it into the layer before it, \
+         in Python by torch.nn.utils.fusion.fuse_linear_bn_eval"
+    );
+    Err(Error::Format { what })
 }
 
 /// A name in parts, such that `layer.10` comes after `layer.9`: numbers by length and digits, text as it is.

@@ -3,8 +3,8 @@
 use core::fmt;
 use std::collections::HashSet;
 
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
 
 use crate::error::Error;
 use crate::files::names::{Pair, sequential};
@@ -46,8 +46,30 @@ impl Writer {
         });
         let views = views.collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
         let metadata = [(header::KEY.to_owned(), text)].into_iter().collect();
-        views.and_then(|views| safetensors::serialize(views, Some(metadata))).map_err(malformed)
+        let bytes = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
+        bytes.and_then(name_format).map_err(malformed)
     }
+}
+
+/// Adds the entry of the metadata by which loaders know PyTorch's layout.
+///
+/// Beside the crate's own it cannot go through a map, whose entries have another order in each process: the
+/// same network gives the same bytes.
+fn name_format(bytes: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
+    // Two opening braces, of the header and of the metadata.
+    const START: &[u8] = b"\x7b\"__metadata__\":\x7b";
+    const FORMAT: &[u8] = b"\"format\":\"pt\",";
+    /// That of the format.
+    const LONGEST: usize = 100_000_000;
+    let Some((&length, rest)) = bytes.split_first_chunk() else { return Ok(bytes) };
+    let (header, data) = rest.split_at(u64::from_le_bytes(length) as usize);
+    let Some(others) = header.trim_ascii_end().strip_prefix(START) else { return Ok(bytes) };
+    let mut header = [START, FORMAT, others].concat();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    if header.len() > LONGEST {
+        return Err(SafeTensorError::HeaderTooLarge);
+    }
+    Ok([&(header.len() as u64).to_le_bytes(), &header[..], data].concat())
 }
 
 /// A number for each parameter of some layers, in canonical order, if all tensors are there and right.

@@ -2,7 +2,7 @@
 
 use crate::error::{Argument, Error, check_length};
 use crate::network::{Layer, Network};
-use crate::simd::scalar::{Element, Line, elements};
+use crate::simd::scalar::{Element, Line, elements, elements_mut};
 
 impl<T: Element> Network<T> {
     /// Copies all parameters, `W0 b0 W1 b1 ..`, each `W` row-major `[outputs, inputs]`: PyTorch's order. A
@@ -68,6 +68,81 @@ impl<T: Element> Network<T> {
         check_length(Argument::Biases, layer.bias_count(), from.len())?;
         write_biases::<T>(&mut self.parameters[layer.lines()], layer, from);
         Ok(())
+    }
+
+    /// Overwrites all parameters by those of another network of the same shapes: the same kinds of layers,
+    /// sizes and biases. Activations, dropout, scaler and instruction set stay. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shapes`] with the first layer that differs. Nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let build = |seed| Network::<f32>::builder(2).dense(1, Activation::Tanh).seed(seed).build();
+    /// let (online, mut target) = (build(1)?, build(2)?);
+    /// target.copy_from(&online)?;
+    /// assert_eq!(target.predict(&[0.5, 1.0])?, online.predict(&[0.5, 1.0])?);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn copy_from(&mut self, other: &Self) -> Result<(), Error> {
+        self.check_shapes(other)?;
+        self.parameters.copy_from_slice(&other.parameters);
+        Ok(())
+    }
+
+    /// Moves all parameters towards those of another network of the same shapes, `w = w + tau (w' - w)`: the
+    /// soft update of target networks in DQN and SAC (Lillicrap et al. 2016, algorithm 1). `torch.lerp`.
+    /// Allocates nothing.
+    ///
+    /// Computed in `f64` and rounded once; a `tau` of 1 gives the other's parameters, of 0 one's own.
+    /// Denormal results count as 0.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless `tau` is from 0 to 1, [`Error::Shapes`] with the first layer that differs.
+    /// Nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let build = || Network::<f32>::builder(1).dense(1, Activation::Identity).build();
+    /// let (mut online, mut target) = (build()?, build()?);
+    /// online.write_parameters(&[1.0, 0.0])?;
+    /// target.write_parameters(&[0.0, 2.0])?;
+    /// target.lerp_from(&online, 0.25)?;
+    /// let mut parameters = [0.0; 2];
+    /// target.read_parameters(&mut parameters)?;
+    /// assert_eq!(parameters, [0.25, 1.5]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn lerp_from(&mut self, other: &Self, tau: f64) -> Result<(), Error> {
+        if !(0.0..=1.0).contains(&tau) {
+            return Err(Error::Setting { argument: Argument::Tau, value: tau });
+        }
+        self.check_shapes(other)?;
+        let others = elements::<T>(&other.parameters);
+        for (w, to) in elements_mut::<T>(&mut self.parameters).iter_mut().zip(others) {
+            let (from, to) = (w.to_f64(), to.to_f64());
+            // From the nearer end, so that both ends are exact.
+            let between = if tau < 0.5 { from + tau * (to - from) } else { to - (1.0 - tau) * (to - from) };
+            *w = T::from_f64(between).flushed();
+        }
+        Ok(())
+    }
+
+    /// Refuses another network unless its parameters lie as these do.
+    fn check_shapes(&self, other: &Self) -> Result<(), Error> {
+        let shape = |layer: &Layer| (layer.kind(), layer.inputs(), layer.outputs(), layer.has_bias());
+        let (ours, theirs) = (self.layers.iter().map(shape), other.layers.iter().map(shape));
+        let same = ours.zip(theirs).take_while(|(ours, theirs)| ours == theirs).count();
+        if same == self.layers.len() && same == other.layers.len() {
+            return Ok(());
+        }
+        Err(Error::Shapes { layer: same })
     }
 }
 

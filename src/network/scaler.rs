@@ -1,4 +1,4 @@
-//! Features of one size: what is taken from each, and what it is divided by.
+//! Features brought to mean 0 and standard deviation 1.
 
 use crate::error::Argument;
 use crate::error::{Error, check_length};
@@ -8,11 +8,14 @@ use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements_mut};
 
-/// The mean and the deviation of each feature: `(x - mean) / deviation`.
+/// The mean and the standard deviation of each feature, by which `x` becomes `(x - mean) / std`.
+/// scikit-learn's `StandardScaler`.
 ///
 /// A network that holds one applies it to every input, in training and in prediction, and is saved with it.
 /// Another may stand for the targets: apply it to them before training, and fold it into the last layer
 /// afterwards.
+///
+/// # Examples
 ///
 /// ```
 /// use fuseprop::{Activation, Network, Scaler};
@@ -26,16 +29,35 @@ use crate::simd::scalar::{Line, elements_mut};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scaler<T> {
     means: Vec<T>,
-    deviations: Vec<T>,
+    stds: Vec<T>,
 }
 
 impl<T: Element> Scaler<T> {
     /// The mean and the standard deviation, `sqrt(sum (x - mean)^2 / rows)`, of each feature of `x`
-    /// `[rows, features]`, computed in `f64`. A feature that never changes has a deviation of 1.
+    /// `[rows, features]`.
+    ///
+    /// A constant feature has a standard deviation of 1, and so has one that is constant but for roundings:
+    /// if the standard deviation is at most `2 epsilon |mean|`, that of values with up to four roundings
+    /// each, or below the smallest number of full precision.
+    ///
+    /// Computed in `f64`, of values divided by a power of two near the largest of their feature, so that no
+    /// square overflows or underflows, about a mean that is corrected by the mean of the differences from
+    /// it (Chan, Golub and LeVeque 1983).
     ///
     /// # Errors
     /// [`Error::Zero`] for no features, [`Error::Rows`] unless `x` is whole rows, at least one,
-    /// [`Error::Setting`] for values that are not finite.
+    /// [`Error::Value`] for the first value that is not finite.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Scaler;
+    ///
+    /// let scaler = Scaler::fit(&[1.0_f32, 0.5, 3.0, 0.5], 2)?;
+    /// assert_eq!(scaler.means(), [2.0, 0.5]);
+    /// assert_eq!(scaler.stds(), [1.0, 1.0]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn fit(x: &[T], features: usize) -> Result<Self, Error> {
         if features == 0 {
             return Err(Error::Zero { argument: Argument::FeatureCount });
@@ -43,77 +65,118 @@ impl<T: Element> Scaler<T> {
         if x.is_empty() || !x.len().is_multiple_of(features) {
             return Err(Error::Rows { argument: Argument::Inputs, row: features, found: x.len() });
         }
+        if let Some(i) = x.iter().position(|x| !x.to_f64().is_finite()) {
+            let (row, column, value) = (i / features, i % features, x[i].to_f64());
+            return Err(Error::Value { argument: Argument::Features, row, column, value });
+        }
+        let units: Vec<f64> = (0..features).map(|i| unit(x.iter().skip(i).step_by(features))).collect();
         let rows = (x.len() / features) as f64;
         let mean_of = |term: &dyn Fn(usize, f64) -> f64| {
             let mut sums = vec![0.0; features];
             for row in x.chunks_exact(features) {
                 for (i, (sum, x)) in sums.iter_mut().zip(row).enumerate() {
-                    *sum += term(i, x.to_f64());
+                    *sum += term(i, x.to_f64() / units[i]);
                 }
             }
             sums.into_iter().map(|sum| sum / rows).collect::<Vec<f64>>()
         };
-        let means = mean_of(&|_, x| x);
+        let rounded = mean_of(&|_, x| x);
+        let corrections = mean_of(&|i, x| x - rounded[i]);
+        let means: Vec<f64> =
+            rounded.iter().zip(&corrections).map(|(mean, correction)| mean + correction).collect();
         let variances = mean_of(&|i, x| (x - means[i]) * (x - means[i]));
-        let is_constant = |i: usize| x.iter().skip(i).step_by(features).all(|value| *value == x[i]);
-        let deviation = |(i, variance): (usize, &f64)| {
-            // A mean is rounded: the variance of a constant need not be 0. In the element type it may be 0
-            // too.
-            let deviation = T::from_f64(variance.sqrt());
-            if is_constant(i) || deviation == T::ZERO { T::from_f64(1.0) } else { deviation }
+        let epsilon = if size_of::<T>() == size_of::<f32>() { f32::EPSILON.into() } else { f64::EPSILON };
+        let std = |i: usize| {
+            let std = variances[i].sqrt();
+            let is_rounding = std <= 2.0 * epsilon * means[i].abs();
+            let std = std * units[i];
+            if is_rounding || std < T::MIN_NORMAL.to_f64() { 1.0 } else { std }
         };
         Self::new(
-            means.iter().map(|&mean| T::from_f64(mean)).collect(),
-            variances.iter().enumerate().map(deviation).collect(),
+            (0..features).map(|i| T::from_f64(means[i] * units[i])).collect(),
+            (0..features).map(|i| T::from_f64(std(i))).collect(),
         )
     }
 
-    /// Means and deviations of one's own.
+    /// A scaler of given means and standard deviations.
     ///
     /// # Errors
-    /// [`Error::Zero`] for no features, [`Error::Length`] unless there are as many of both,
-    /// [`Error::Setting`] for a mean that is not finite or a deviation that is not finite and above 0.
-    pub fn new(means: Vec<T>, deviations: Vec<T>) -> Result<Self, Error> {
+    /// [`Error::Zero`] for no features, [`Error::Length`] unless there are as many standard deviations as
+    /// means, [`Error::Setting`] for a mean that is not finite or a standard deviation that is not finite
+    /// and above 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Scaler;
+    ///
+    /// let scaler = Scaler::new(vec![0.5_f32], vec![2.0])?;
+    /// assert_eq!((scaler.means(), scaler.stds()), (&[0.5][..], &[2.0][..]));
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn new(means: Vec<T>, stds: Vec<T>) -> Result<Self, Error> {
         if means.is_empty() {
             return Err(Error::Zero { argument: Argument::FeatureCount });
         }
-        check_length(Argument::Stds, means.len(), deviations.len())?;
+        check_length(Argument::Stds, means.len(), stds.len())?;
         if let Some(mean) = means.iter().find(|mean| !mean.to_f64().is_finite()) {
             return Err(Error::Setting { argument: Argument::Mean, value: mean.to_f64() });
         }
-        let right = |deviation: &T| deviation.to_f64().is_finite() && *deviation > T::ZERO;
-        match deviations.iter().find(|deviation| !right(deviation)) {
+        let right = |std: &T| std.to_f64().is_finite() && *std > T::ZERO;
+        match stds.iter().find(|std| !right(std)) {
             Some(wrong) => Err(Error::Setting { argument: Argument::Std, value: wrong.to_f64() }),
-            None => Ok(Self { means, deviations }),
+            None => Ok(Self { means, stds }),
         }
     }
 
-    /// What is taken from each feature.
+    /// The mean of each feature.
     #[must_use]
     pub fn means(&self) -> &[T] {
         &self.means
     }
 
-    /// What each feature is divided by then.
+    /// The standard deviation of each feature.
     #[must_use]
     pub fn stds(&self) -> &[T] {
-        &self.deviations
+        &self.stds
     }
 
-    /// `x = (x - mean) / deviation` in every row of `x` `[rows, features]`.
+    /// `x = (x - mean) / std` in every row of `x` `[rows, features]`.
     ///
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Scaler;
+    ///
+    /// let mut x = [4.5_f32, 0.5];
+    /// Scaler::new(vec![0.5], vec![2.0])?.apply(&mut x)?;
+    /// assert_eq!(x, [2.0, 0.0]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn apply(&self, x: &mut [T]) -> Result<(), Error> {
-        self.map(x, |x, mean, deviation| (x - mean) / deviation)
+        self.map(x, |x, mean, std| (x - mean) / std)
     }
 
-    /// `x = x deviation + mean` in every row of `x` `[rows, features]`.
+    /// `x = x std + mean` in every row of `x` `[rows, features]`.
     ///
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Scaler;
+    ///
+    /// let mut x = [2.0_f32, 0.0];
+    /// Scaler::new(vec![0.5], vec![2.0])?.inverse(&mut x)?;
+    /// assert_eq!(x, [4.5, 0.5]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn inverse(&self, x: &mut [T]) -> Result<(), Error> {
-        self.map(x, |x, mean, deviation| x * deviation + mean)
+        self.map(x, |x, mean, std| x * std + mean)
     }
 
     fn map(&self, x: &mut [T], f: impl Fn(f64, f64, f64) -> f64) -> Result<(), Error> {
@@ -122,12 +185,20 @@ impl<T: Element> Scaler<T> {
             return Err(Error::Rows { argument: Argument::Features, row: features, found: x.len() });
         }
         for row in x.chunks_exact_mut(features) {
-            for ((x, mean), deviation) in row.iter_mut().zip(&self.means).zip(&self.deviations) {
-                *x = T::from_f64(f(x.to_f64(), mean.to_f64(), deviation.to_f64()));
+            for ((x, mean), std) in row.iter_mut().zip(&self.means).zip(&self.stds) {
+                *x = T::from_f64(f(x.to_f64(), mean.to_f64(), std.to_f64()));
             }
         }
         Ok(())
     }
+}
+
+/// The power of two by which the largest magnitude of some values is from 1 to 2, or below if they are
+/// denormal.
+fn unit<'a, T: Element>(values: impl Iterator<Item = &'a T>) -> f64 {
+    let largest = values.fold(0.0_f64, |largest, value| largest.max(value.to_f64().abs()));
+    // The number without its fraction.
+    f64::from_bits(largest.max(f64::MIN_POSITIVE).to_bits() & f64::INFINITY.to_bits())
 }
 
 /// A scaler as the kernels read it, a line for each panel. Padding is left as it is: minus 0, divided by 1.
@@ -135,7 +206,7 @@ impl<T: Element> Scaler<T> {
 pub(crate) struct Scaling<T: Element> {
     pub(crate) scaler: Scaler<T>,
     pub(crate) means: Vec<T::Line>,
-    pub(crate) deviations: Vec<T::Line>,
+    pub(crate) stds: Vec<T::Line>,
 }
 
 impl<T: Element> Scaling<T> {
@@ -147,22 +218,34 @@ impl<T: Element> Scaling<T> {
             elements[..values.len()].copy_from_slice(values);
             lines
         };
-        let (means, deviations) = (lines(&scaler.means, 0.0), lines(&scaler.deviations, 1.0));
-        Self { scaler, means, deviations }
+        let (means, stds) = (lines(&scaler.means, 0.0), lines(&scaler.stds, 1.0));
+        Self { scaler, means, stds }
     }
 }
 
 impl<T: Element> Network<T> {
-    /// What every input goes through first, if anything.
+    /// The scaler that every input goes through first, if there is one.
     #[must_use]
     pub fn scaler(&self) -> Option<&Scaler<T>> {
         self.scaling.as_ref().map(|scaling| &scaling.scaler)
     }
 
-    /// Lets every input go through a scaler first, or through none.
+    /// Sets or removes the scaler that every input goes through first.
     ///
     /// # Errors
     /// [`Error::Length`] unless it has as many features as the network has inputs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network, Scaler};
+    ///
+    /// let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// network.write_parameters(&[1.0, 0.0])?; // the identity
+    /// network.set_scaler(Some(Scaler::new(vec![0.5], vec![2.0])?))?;
+    /// assert_eq!(network.predict(&[4.5])?, [2.0]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn set_scaler(&mut self, scaler: Option<Scaler<T>>) -> Result<(), Error> {
         if let Some(scaler) = &scaler {
             check_length(Argument::ScalerFeatures, self.inputs(), scaler.means.len())?;
@@ -171,12 +254,27 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// Works the scaler of the inputs into the first layer, `W = W / deviation`,
-    /// `b = b - W mean / deviation`, and does without it from then on: for machines that know nothing of it.
+    /// Folds the scaler of the inputs into the first layer, `W = W / std`, `b = b - W mean / std`, and
+    /// removes it: for programs that know no scaler.
     ///
     /// # Errors
     /// [`Error::Unused`] if there is no scaler, or the first layer is not dense or has no biases. Nothing has
     /// changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network, Scaler};
+    ///
+    /// let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// network.write_parameters(&[1.0, 0.0])?;
+    /// network.set_scaler(Some(Scaler::new(vec![0.5], vec![2.0])?))?;
+    /// network.fold_scaler()?;
+    /// let mut parameters = [0.0; 2];
+    /// network.read_parameters(&mut parameters)?;
+    /// assert_eq!(parameters, [0.5, -0.25]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn fold_scaler(&mut self) -> Result<(), Error> {
         let layer = self.layers[0];
         if layer.kind() != LayerKind::Dense {
@@ -192,8 +290,8 @@ impl<T: Element> Network<T> {
         self.read_biases(0, &mut biases)?;
         for (row, bias) in weights.chunks_exact_mut(layer.inputs()).zip(&mut biases) {
             let mut shift = 0.0;
-            for ((w, mean), deviation) in row.iter_mut().zip(&scaler.means).zip(&scaler.deviations) {
-                let scaled = w.to_f64() / deviation.to_f64();
+            for ((w, mean), std) in row.iter_mut().zip(&scaler.means).zip(&scaler.stds) {
+                let scaled = w.to_f64() / std.to_f64();
                 shift += scaled * mean.to_f64();
                 *w = T::from_f64(scaled);
             }
@@ -203,13 +301,25 @@ impl<T: Element> Network<T> {
         self.write_biases(0, &biases)
     }
 
-    /// Works the way back of a scaler of the targets into the last layer, `W = deviation W`,
-    /// `b = deviation b + mean`, so that outputs are in the targets' own units.
+    /// Folds the inverse of a scaler of the targets into the last layer, `W = std W`,
+    /// `b = std b + mean`, so that outputs have the targets' units.
     ///
     /// # Errors
     /// [`Error::Length`] unless the scaler has as many features as the network has outputs, [`Error::Unused`]
     /// unless the last activation is [`Activation::Identity`] and the last layer has biases. Nothing has
     /// changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network, Scaler};
+    ///
+    /// let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// network.write_parameters(&[1.0, 0.0])?;
+    /// network.fold_output_scaler(&Scaler::new(vec![0.5], vec![2.0])?)?;
+    /// assert_eq!(network.predict(&[3.0])?, [6.5]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn fold_output_scaler(&mut self, scaler: &Scaler<T>) -> Result<(), Error> {
         let (l, layer) = (self.layer_count() - 1, self.last());
         check_length(Argument::ScalerFeatures, layer.outputs(), scaler.means.len())?;
@@ -221,11 +331,11 @@ impl<T: Element> Network<T> {
         let mut biases = vec![T::ZERO; layer.outputs()];
         self.read_weights(l, &mut weights)?;
         self.read_biases(l, &mut biases)?;
-        let scales = scaler.means.iter().zip(&scaler.deviations);
-        for ((row, bias), (mean, deviation)) in
+        let scales = scaler.means.iter().zip(&scaler.stds);
+        for ((row, bias), (mean, std)) in
             weights.chunks_exact_mut(layer.columns()).zip(&mut biases).zip(scales)
         {
-            let scale = |w: T| w.to_f64() * deviation.to_f64();
+            let scale = |w: T| w.to_f64() * std.to_f64();
             row.iter_mut().for_each(|w| *w = T::from_f64(scale(*w)));
             *bias = T::from_f64(scale(*bias) + mean.to_f64());
         }

@@ -16,7 +16,7 @@ pub struct Evaluation {
     pub accuracy: Option<f64>,
     /// The mean of `|y - t|`, for values, with `y` as the loss takes it.
     pub mean_absolute_error: Option<f64>,
-    /// The coefficient of determination, as [`metrics::r2_score`], for values.
+    /// The coefficient of determination averaged over outputs, as [`metrics::r2_score`], for values.
     pub r2: Option<f64>,
 }
 
@@ -48,14 +48,17 @@ impl<T: Element> Trainer<T> {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let Criterion { loss, ref classes, reduction } = self.criterion;
         let scale = reduction.scale(loss.total_weight(&targets, classes, rows, outputs));
-        let (mut sum, mut metrics) = (0.0, Metrics::new(&targets, outputs));
+        let distances = core::mem::take(&mut self.executor.distances);
+        let (mut sum, mut metrics) = (0.0, Metrics::new(&targets, outputs, distances));
         for first in (0..rows).step_by(self.max_batch()) {
             let of_batch = first..rows.min(first + self.max_batch());
             let targets = targets.rows(of_batch.clone(), outputs);
             sum += self.loss_of(&x[of_batch.start * inputs..of_batch.end * inputs], targets, scale)?;
             metrics.add(self.last_outputs(of_batch.len()), &targets, outputs);
         }
-        Ok(metrics.evaluation(sum))
+        let evaluation = metrics.evaluation(sum);
+        self.executor.distances = metrics.distances;
+        Ok(evaluation)
     }
 
     /// The number of rows, at least 1, of data that fit the network and the loss.
@@ -75,30 +78,39 @@ struct Metrics {
     /// The weight of the rows, and of those whose class is found, if targets are classes.
     rows: f64,
     hits: f64,
-    /// If targets are values.
-    distances: Option<metrics::Distances>,
+    /// Of each output, if targets are values.
+    distances: Vec<metrics::Distances>,
 }
 
 impl Metrics {
-    /// For targets of which these are all.
-    fn new<T: Element>(targets: &Targets<'_, T>, outputs: usize) -> Self {
-        let weight = |i: usize| targets.element_weight(i / outputs, outputs, i % outputs);
-        let distances = targets.values().map(|values| {
-            metrics::Distances::new(values.iter().enumerate().map(|(i, t)| (t.to_f64(), weight(i))))
-        });
+    /// For targets of which these are all, in a buffer of an evaluation before it.
+    fn new<T: Element>(
+        targets: &Targets<'_, T>,
+        outputs: usize,
+        mut distances: Vec<metrics::Distances>,
+    ) -> Self {
+        distances.clear();
+        if let Some(values) = targets.values() {
+            let of_output = |output: usize| {
+                let values = values.iter().skip(output).step_by(outputs).enumerate();
+                let weighed = values.map(|(r, t)| (t.to_f64(), targets.element_weight(r, outputs, output)));
+                metrics::Distances::new(weighed)
+            };
+            distances.extend((0..outputs).map(of_output));
+        }
         Self { rows: 0.0, hits: 0.0, distances }
     }
 
     /// Takes in the outputs of some rows.
     fn add<T: Element>(&mut self, y: &[T], targets: &Targets<'_, T>, outputs: usize) {
-        match (targets.labels, &mut self.distances) {
-            (Labels::Values(values), Some(distances)) => {
+        match targets.labels {
+            Labels::Values(values) => {
                 for (i, (y, t)) in y.iter().zip(values).enumerate() {
                     let weight = targets.element_weight(i / outputs, outputs, i % outputs);
-                    distances.add(y.to_f64(), t.to_f64(), weight);
+                    self.distances[i % outputs].add(y.to_f64(), t.to_f64(), weight);
                 }
             }
-            (Labels::Classes(classes), _) => {
+            Labels::Classes(classes) => {
                 for (r, (y, &class)) in y.chunks_exact(outputs).zip(classes).enumerate() {
                     let weight = targets.row_weight(r);
                     self.rows += weight;
@@ -107,22 +119,19 @@ impl Metrics {
                     }
                 }
             }
-            (Labels::Values(_), None) => {}
         }
     }
 
-    fn evaluation(self, loss: f64) -> Evaluation {
-        match self.distances {
-            Some(distances) => Evaluation {
-                loss,
-                accuracy: None,
-                mean_absolute_error: Some(distances.mean()),
-                r2: Some(distances.r2()),
-            },
-            None => {
-                let accuracy = Some(self.hits / self.rows);
-                Evaluation { loss, accuracy, mean_absolute_error: None, r2: None }
-            }
+    fn evaluation(&self, loss: f64) -> Evaluation {
+        if self.distances.is_empty() {
+            let accuracy = Some(self.hits / self.rows);
+            return Evaluation { loss, accuracy, mean_absolute_error: None, r2: None };
+        }
+        Evaluation {
+            loss,
+            accuracy: None,
+            mean_absolute_error: Some(metrics::Distances::mean_of(&self.distances)),
+            r2: Some(metrics::average_r2(self.distances.iter().copied())),
         }
     }
 }

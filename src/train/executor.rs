@@ -13,6 +13,7 @@ use crate::engine::update::{GradientClipping, ParameterBlocks, UpdatePlan};
 use crate::error::Error;
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::loss::{ClassWeights, Reduction};
+use crate::metrics::Distances;
 use crate::network::{Layer, Network};
 use crate::simd::scalar::{Element, Line, elements_mut};
 use crate::train::state::TrainState;
@@ -47,6 +48,8 @@ pub(crate) struct Executor<T: Element> {
     pub(crate) layer_stats_rows: usize,
     /// `[max_batch, outputs]`, of the last pass forward or evaluation; empty until there is one.
     pub(crate) outputs: Vec<T>,
+    /// What an evaluation sums for each output; empty until there is one of values.
+    pub(crate) distances: Vec<Distances>,
     /// Rows between `forward` and `backward`; 0 if there are none.
     pub(crate) forward_rows: usize,
     /// `[max_batch, inputs]`, empty unless requested.
@@ -111,6 +114,7 @@ impl<T: Element> Executor<T> {
             keeps_layer_stats: layer_stats,
             layer_stats_rows: 0,
             outputs: Vec::new(),
+            distances: Vec::new(),
             forward_rows: 0,
             input_gradients: vec![T::ZERO; input_gradients],
             input_gradient_rows: 0,

@@ -1,7 +1,7 @@
 //! Networks in files: whole, equal, and refused when they are not.
 
 use crate::common::{TemporaryFolder, parameters};
-use fuseprop::{Activation, Element, Error, Network, Scaler, TensorNames};
+use fuseprop::{Activation, Element, Error, FileOperation, Network, Scaler, TensorNames};
 use safetensors::tensor::{Dtype, TensorView};
 
 const ACTIVATIONS: [Activation; 16] = [
@@ -144,7 +144,7 @@ fn a_save_that_fails_leaves_nothing_behind() {
     let network = network::<f32>(&[Activation::Relu]);
     let missing = folder.0.join("no such folder").join("model.safetensors");
     match network.save(&missing) {
-        Err(Error::File { operation: "write", kind: std::io::ErrorKind::NotFound, path }) => {
+        Err(Error::File { operation: FileOperation::Write, kind: std::io::ErrorKind::NotFound, path }) => {
             assert!(path.contains("no such folder"));
         }
         other => panic!("{other:?}"),
@@ -152,9 +152,12 @@ fn a_save_that_fails_leaves_nothing_behind() {
     // A folder stands where the file would go.
     let taken = folder.0.join("taken");
     std::fs::create_dir(&taken).unwrap();
-    assert!(matches!(network.save(&taken), Err(Error::File { operation: "rename", .. })));
+    assert!(matches!(network.save(&taken), Err(Error::File { operation: FileOperation::Rename, .. })));
     assert_eq!(names(&folder), ["taken"]);
-    assert!(matches!(Network::<f32>::load(&missing), Err(Error::File { operation: "read", .. })));
+    assert!(matches!(
+        Network::<f32>::load(&missing),
+        Err(Error::File { operation: FileOperation::Read, .. })
+    ));
 }
 
 #[test]
@@ -201,7 +204,7 @@ fn what_pytorch_wrote_is_read_by_any_names() {
     expected.import_bytes(&fixture("mlp_f64"), TensorNames::Sequential).unwrap();
     assert_equal(&imported, &expected);
     let missing = imported.import(path + ".missing", TensorNames::Sequential);
-    assert!(matches!(missing, Err(Error::File { operation: "read", .. })));
+    assert!(matches!(missing, Err(Error::File { operation: FileOperation::Read, .. })));
 }
 
 /// A tensor of elements of four bytes.
@@ -412,4 +415,80 @@ fn biases_that_a_layer_cannot_take_are_refused() {
         let text = format!("layer dense identity 0 {unknown}");
         assert!(matches!(load(&tensors, &text), Err(Error::Format { .. })), "{unknown}");
     }
+}
+
+#[test]
+fn saved_files_carry_pytorch_s_format() {
+    let network = network::<f32>(&ACTIVATIONS);
+    let bytes = network.to_bytes().unwrap();
+    let (length, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = metadata.metadata().as_ref().unwrap();
+    assert_eq!((metadata.len(), metadata["format"].as_str()), (2, "pt"));
+    assert!(metadata["fuseprop"].starts_with("version 1\n") && length % 8 == 0);
+    assert_equal(&Network::<f32>::from_bytes(&bytes).unwrap(), &network);
+    // Files of before had one entry.
+    let text = &metadata["fuseprop"];
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let old = [("fuseprop".to_owned(), text.clone())].into_iter().collect();
+    let old = safetensors::serialize(file.iter(), Some(old)).unwrap();
+    assert_equal(&Network::<f32>::from_bytes(&old).unwrap(), &network);
+}
+
+/// What an error says is not a network.
+fn refusal(error: Error) -> String {
+    match error {
+        Error::Format { what } => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn files_of_pytorch_are_refused_with_the_way_to_read_them() {
+    let zip = [&b"PK\x03\x04"[..], &[0; 60]].concat();
+    for bytes in [&zip[..], b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."] {
+        let mut network = network::<f32>(&[Activation::Relu]);
+        for error in [
+            Network::<f32>::from_bytes(bytes).unwrap_err(),
+            network.import_bytes(bytes, TensorNames::Sequential).unwrap_err(),
+        ] {
+            let what = refusal(error);
+            assert!(what.contains("torch.save") && what.contains("safetensors.torch.save_file"), "{what}");
+        }
+    }
+    let path = format!("{}/tests/fixtures/mlp_f64.safetensors", env!("CARGO_MANIFEST_DIR"));
+    let what = refusal(Network::<f64>::load(path).unwrap_err());
+    assert!(what.contains("Network::import"), "{what}");
+}
+
+#[test]
+fn a_batch_norm_is_refused_by_name() {
+    let float = Dtype::F32;
+    let dense: [Tensor<'_>; 2] = [("a.0.weight", float, &[3, 3]), ("a.0.bias", float, &[3])];
+    let norm: [Tensor<'_>; 5] = [
+        ("a.1.weight", float, &[3]),
+        ("a.1.bias", float, &[3]),
+        ("a.1.running_mean", float, &[3]),
+        ("a.1.running_var", float, &[3]),
+        ("a.1.num_batches_tracked", Dtype::I32, &[]),
+    ];
+    let mut network = Network::<f32>::builder(3)
+        .dense(3, Activation::Identity)
+        .layer_norm(Activation::Identity)
+        .seed(1)
+        .build()
+        .unwrap();
+    let before = parameters(&network);
+    let bytes = file_of(&[&dense[..], &norm[..]].concat(), None);
+    let list = [("a.0.weight", "a.0.bias"), ("a.1.weight", "a.1.bias")];
+    let all =
+        [TensorNames::Discover, TensorNames::List(&list), TensorNames::Prefix("a."), TensorNames::Sequential];
+    for names in all {
+        let what = refusal(network.import_bytes(&bytes, names).unwrap_err());
+        assert!(what.starts_with("a.1 is a batch norm"), "{what}");
+        assert_eq!(parameters(&network), before);
+    }
+    // One that is not looked for is passed over.
+    let mut first = Network::<f32>::builder(3).dense(3, Activation::Identity).build().unwrap();
+    first.import_bytes(&bytes, TensorNames::List(&list[..1])).unwrap();
+    network.import_bytes(&file_of(&[&dense[..], &norm[..2]].concat(), None), TensorNames::Discover).unwrap();
 }

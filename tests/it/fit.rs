@@ -130,7 +130,8 @@ fn an_evaluation_of_values_measures_distances() {
     let mut y = vec![0.0; values.len()];
     let network = trainer.network();
     network.predict_into(&x, &mut y, &mut network.workspace(50).unwrap()).unwrap();
-    let (mae, r2) = (metrics::mean_absolute_error(&y, &values), metrics::r2_score(&y, &values));
+    let (mae, r2) =
+        (metrics::mean_absolute_error(&y, &values), metrics::r2_score(&y, &values, network.outputs()));
     assert!((found.mean_absolute_error.unwrap() - mae).abs() < 1e-12 && mae > 0.1);
     assert!((found.r2.unwrap() - r2).abs() < 1e-12 && r2.abs() > 0.01);
     assert_eq!(found.accuracy, None);

@@ -3,8 +3,8 @@
 use crate::common::case::{Case, HIDDEN, Random, has_kinks};
 use crate::common::{gradients, isas, parameters};
 use fuseprop::{
-    Activation, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Sgd, Targets, Trainer,
-    reference,
+    Activation, Argument, Element, Error, Init, Isa, Loss, Network, NetworkBuilder, Optimizer, Parallelism,
+    Reduction, Scaler, Sgd, Targets, Trainer, reference,
 };
 
 /// Errors of two computations of the same number with `k` operations behind it are within a few `k u` of the
@@ -620,4 +620,114 @@ fn a_gradient_check_finds_no_error_and_leaves_no_trace() {
         assert_eq!(checked.step(&x, &classes).unwrap(), plain.step(&x, &classes).unwrap());
     }
     assert!(matches!(checked.layer_stats().err(), Some(Error::NoLayerStats)));
+}
+
+#[test]
+fn a_prediction_by_itself_has_the_bits_of_one_in_a_workspace() {
+    for isa in isas() {
+        for rows in [1, 3, 64, 300] {
+            let builder =
+                Network::<f32>::builder(7).dense(33, Activation::Gelu).dense(2, Activation::Softmax);
+            let network = builder.isa(isa).seed(1).build().unwrap();
+            let x: Vec<f32> = (0..rows * 7).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+            let mut y = vec![f32::NAN; rows * 2];
+            network.predict_into(&x, &mut y, &mut network.workspace(rows).unwrap()).unwrap();
+            assert_eq!(network.predict(&x), Ok(y));
+        }
+    }
+    let network = Network::<f32>::builder(2).dense(1, Activation::Tanh).build().unwrap();
+    for wrong in [0, 1, 3] {
+        let refused = Err(Error::Rows { argument: Argument::Inputs, row: 2, found: wrong });
+        assert_eq!(network.predict(&[0.5; 3][..wrong]), refused);
+    }
+}
+
+/// 3-20-2 with a layer norm between.
+fn with_norm<T: Element>(seed: u64, isa: Isa) -> Network<T> {
+    let builder = Network::<T>::builder(3).dense(20, Activation::Tanh).layer_norm(Activation::Identity);
+    builder.dense(2, Activation::Identity).bias(false).seed(seed).isa(isa).build().unwrap()
+}
+
+#[test]
+fn parameters_are_copied_from_another_network_and_nothing_else() {
+    let scaler = || Some(Scaler::new(vec![1.0_f32; 3], vec![2.0; 3]).unwrap());
+    for isa in isas() {
+        let (mut online, mut target) = (with_norm::<f32>(1, Isa::Portable), with_norm::<f32>(2, isa));
+        online.set_scaler(scaler()).unwrap();
+        assert_ne!(parameters(&online), parameters(&target));
+        target.copy_from(&online).unwrap();
+        assert_eq!(parameters(&online), parameters(&target));
+        assert!(target.isa() == isa && target.scaler().is_none());
+        online.set_scaler(None).unwrap();
+        let x = [0.5, -1.0, 0.25];
+        let close = |a: f32, b: f32| (a - b).abs() < 1e-5;
+        let (y, expected) = (target.predict(&x).unwrap(), online.predict(&x).unwrap());
+        assert!(y.iter().zip(expected).all(|(&a, b)| close(a, b)));
+    }
+}
+
+fn approach<T: Element>() {
+    let (from, to) = (with_norm::<T>(1, Isa::detect()), with_norm::<T>(2, Isa::detect()));
+    let (start, end) = (parameters(&from), parameters(&to));
+    for tau in [0.0, 0.005, 0.25, 0.5, 0.995, 1.0] {
+        let mut moved = from.clone();
+        moved.lerp_from(&to, tau).unwrap();
+        let pairs = start.iter().zip(&end).map(|(w, to)| (w.to_f64(), to.to_f64()));
+        for (found, (w, to)) in parameters(&moved).into_iter().map(T::to_f64).zip(pairs) {
+            let exact = w + tau * (to - w);
+            // The result's own rounding, and those of f64.
+            let unit = if size_of::<T>() == 4 { f64::from(f32::EPSILON) } else { f64::EPSILON };
+            let bound = unit / 2.0 * exact.abs() + 2.0 * f64::EPSILON * (w.abs() + to.abs());
+            assert!((found - exact).abs() <= bound, "{tau}: {found}, not {exact}");
+            assert!(found >= w.min(to) && found <= w.max(to), "{tau}: {found} is outside {w} and {to}");
+            assert!(tau > 0.0 || found == w);
+            assert!(tau < 1.0 || found == to);
+        }
+    }
+    // Of a hundred soft updates the hundredth power is left.
+    let mut moved = from;
+    (0..100).for_each(|_| moved.lerp_from(&to, 0.05).unwrap());
+    let rest = 0.95_f64.powi(100);
+    for ((found, w), to) in parameters(&moved).into_iter().zip(&start).zip(&end) {
+        let expected = to.to_f64() + rest * (w.to_f64() - to.to_f64());
+        assert!((found.to_f64() - expected).abs() < 2e-6, "{found}, not {expected}");
+    }
+}
+
+#[test]
+fn soft_updates_move_parameters_a_part_of_the_way() {
+    approach::<f32>();
+    approach::<f64>();
+    let (to, mut small) = (with_norm::<f32>(1, Isa::detect()), with_norm::<f32>(2, Isa::detect()));
+    small.write_parameters(&vec![0.0; small.parameter_count()]).unwrap();
+    let mut tiny = to.clone();
+    tiny.write_parameters(&vec![f32::MIN_POSITIVE; to.parameter_count()]).unwrap();
+    small.lerp_from(&tiny, 0.25).unwrap();
+    assert!(parameters(&small).iter().all(|&w| w == 0.0), "denormal numbers count as 0");
+}
+
+#[test]
+fn networks_of_other_shapes_are_refused_and_change_nothing() {
+    let dense = || Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    let network = || dense().dense(2, Activation::Identity).seed(1).build().unwrap();
+    let last = |builder: NetworkBuilder<f32>| builder.seed(2).build().unwrap();
+    let others = [
+        (last(Network::builder(2).dense(4, Activation::Tanh).dense(2, Activation::Tanh)), 0),
+        (last(dense().bias(false).dense(2, Activation::Tanh)), 0),
+        (last(dense().dense(3, Activation::Tanh)), 1),
+        (last(dense()), 1),
+        (last(dense().layer_norm(Activation::Tanh).dense(2, Activation::Tanh)), 1),
+        (last(dense().dense(2, Activation::Identity).dense(2, Activation::Identity)), 2),
+    ];
+    let mut changed = network();
+    for (other, layer) in &others {
+        assert_eq!(changed.copy_from(other), Err(Error::Shapes { layer: *layer }));
+        assert_eq!(changed.lerp_from(other, 0.5), Err(Error::Shapes { layer: *layer }));
+    }
+    let same = last(dense().dense(2, Activation::Softmax));
+    for tau in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+        assert!(matches!(changed.lerp_from(&same, tau), Err(Error::Setting { argument: Argument::Tau, .. })));
+    }
+    assert_eq!(parameters(&changed), parameters(&network()));
+    changed.copy_from(&same).unwrap();
 }
