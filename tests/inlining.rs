@@ -24,7 +24,12 @@ const MODULES: [&str; 6] = ["lanes", "interleaved", "portable", "avx2", "avx512"
 /// implementation the path of their type.
 fn functions_of(module: &str) -> Vec<String> {
     let mut names = functions(&format!("4simd{}{module}", module.len()));
-    names.extend(functions(&format!("$LT$fuseprop..simd..{module}..")));
+    // Others have such a type among their own: the path must be the first of the name.
+    let own = format!("_$LT$fuseprop..simd..{module}..");
+    let is_own = |name: &String| {
+        name.trim_start_matches("_ZN").trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(&own)
+    };
+    names.extend(functions(&own).into_iter().filter(is_own));
     names
 }
 
