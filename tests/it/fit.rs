@@ -126,6 +126,10 @@ fn an_evaluation_is_the_loss_over_all_rows_at_once() {
 fn an_evaluation_of_values_measures_distances() {
     let (x, _, values) = rows(50);
     let mut trainer = trainer(Loss::MeanSquaredError, Reduction::Mean, Parallelism::Serial);
+    // Of a network that has learnt nothing R2 is near 0, which an evaluation that computes none gives too.
+    for _ in 0..5 {
+        trainer.step(&x[..16 * INPUTS], &values[..16 * OUTPUTS]).unwrap();
+    }
     let found = trainer.evaluate(&x, &values).unwrap();
     let mut y = vec![0.0; values.len()];
     let network = trainer.network();
@@ -134,7 +138,7 @@ fn an_evaluation_of_values_measures_distances() {
         (metrics::mean_absolute_error(&y, &values), metrics::r2_score(&y, &values, network.outputs()));
     assert!((found.mean_absolute_error.unwrap() - mae).abs() < 1e-12 && mae > 0.1);
     let of_trainer = found.r2.unwrap();
-    assert!((of_trainer - r2).abs() < 1e-12 && r2.abs() > 0.001, "{of_trainer}, {r2}");
+    assert!((of_trainer - r2).abs() < 1e-12 && r2.abs() > 0.01, "{of_trainer}, {r2}");
     assert_eq!(found.accuracy, None);
 }
 
