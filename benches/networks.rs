@@ -2,7 +2,7 @@
 
 use fuseprop::{Activation, Loss};
 
-pub struct TrainedNetwork {
+pub(crate) struct TrainedNetwork {
     pub name: &'static str,
     pub sizes: &'static [usize],
     pub hidden: Activation,
@@ -11,13 +11,13 @@ pub struct TrainedNetwork {
     pub loss: Loss,
 }
 
-pub const RELU: Activation = Activation::Relu;
-pub const LINEAR: Activation = Activation::Identity;
+pub(crate) const RELU: Activation = Activation::Relu;
+pub(crate) const LINEAR: Activation = Activation::Identity;
 const MSE: Loss = Loss::MeanSquaredError;
-pub const CE: Loss = Loss::SoftmaxCrossEntropy;
+pub(crate) const CE: Loss = Loss::SoftmaxCrossEntropy;
 
 #[rustfmt::skip]
-pub const TRAINED: &[TrainedNetwork] = &[
+pub(crate) const TRAINED: &[TrainedNetwork] = &[
     TrainedNetwork { name: "xor", sizes: &[2, 4, 1], hidden: Activation::Sigmoid, output: Activation::Sigmoid, batch: 4, loss: MSE },
     TrainedNetwork { name: "policy", sizes: &[8, 64, 64, 4], hidden: Activation::Tanh, output: LINEAR, batch: 64, loss: MSE },
     TrainedNetwork { name: "mnist128", sizes: &[784, 128, 10], hidden: RELU, output: LINEAR, batch: 64, loss: CE },
@@ -29,11 +29,13 @@ pub const TRAINED: &[TrainedNetwork] = &[
 ];
 
 /// Floating-point operations of a forward pass: two for each multiply-add.
-pub fn forward_flop(sizes: &[usize], batch: usize) -> u64 {
+#[must_use]
+pub(crate) fn forward_flop(sizes: &[usize], batch: usize) -> u64 {
     sizes.windows(2).map(|ends| 2 * (batch * ends[0] * ends[1]) as u64).sum()
 }
 
 /// Of a training step: three products for each layer, but no input gradient for the first.
-pub fn step_flop(sizes: &[usize], batch: usize) -> u64 {
+#[must_use]
+pub(crate) fn step_flop(sizes: &[usize], batch: usize) -> u64 {
     3 * forward_flop(sizes, batch) - 2 * (batch * sizes[0] * sizes[1]) as u64
 }

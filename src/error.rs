@@ -42,8 +42,9 @@ pub enum Error {
     Dropout { layers: usize },
     /// A layer index is not below the number of layers.
     Layer { layer: usize, layers: usize },
-    /// A loss or a gradient is infinite or NaN, at a step counted from 1. Parameters, the optimizer's running sums and
-    /// the number of steps are those before it; what [`Trainer::gradients`](crate::Trainer::gradients) holds is not.
+    /// A loss or a gradient is infinite or NaN, at a step counted from 1. Parameters, the optimizer's running
+    /// sums and the number of steps are those before it; what
+    /// [`Trainer::gradients`](crate::Trainer::gradients) holds is not.
     NonFinite { argument: Argument, step: u64, layer: Option<usize> },
     /// `backward` was called without a `forward` before it.
     NoForward,

@@ -12,8 +12,9 @@
 ///
 /// `ln 0` is minus infinity, `ln inf` is infinity. The logarithm of a negative number or of NaN is NaN.
 ///
-/// `x = 2^k (1 + f)` with `1 + f` from `sqrt(1/2)` to `sqrt(2)`, and `ln(1 + f) = 2 artanh(s)` with `s = f /
-/// (2 + f)`, summed as `f - (f^2 / 2 - s (f^2 / 2 + R))` so that the largest term is exact: FreeBSD's
+/// `x = 2^k (1 + f)` with `1 + f` from `sqrt(1/2)` to `sqrt(2)`, and `ln(1 + f) = 2 artanh(s)` with
+/// `s = f / (2 + f)`, summed as `f - (f^2 / 2 - s (f^2 / 2 + R))` so that the largest term is exact:
+/// FreeBSD's
 /// `e_log.c` (Sun Microsystems 1993), with Taylor's `R`. As `s^2 < 0.0295`, the terms left out are below
 /// `2^-60` of the result.
 #[inline(always)]

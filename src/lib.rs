@@ -42,7 +42,8 @@
 //! # What is promised
 //!
 //! * **Speed from a plain `cargo add`.** The instruction set is chosen at run time: [`Isa::detect`].
-//! * **No allocation, lock or system call after construction**, in a step, a prediction, and a [`Trainer::fit`] after its first epoch.
+//! * **No allocation, lock or system call after construction**, in a step, a prediction, and a
+//!   [`Trainer::fit`] after its first epoch.
 //! * **The same bits** for any number of threads, any position in a batch, and on AVX2 and AVX-512.
 //! * **Your data stays yours**: slices in, slices out, row-major `[batch, features]`.
 //! * **A call that cannot be meant returns an [`Error`]**, and nothing has changed.
@@ -51,7 +52,7 @@
 //!
 //! | feature | default | |
 //! |---|---|---|
-//! | `rayon` | yes | batches are split over the threads of the current rayon pool; without it everything is serial, with the same bits |
+//! | `rayon` | yes | batches share the current rayon pool; else all is serial, with the same bits |
 //! | `files` | yes | networks, checkpoints and PyTorch's weights in safetensors files |
 
 #![deny(unsafe_code)]

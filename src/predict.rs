@@ -56,14 +56,14 @@ impl<T: Element> Workspace<T> {
         Ok(self.with_micro_batches())
     }
 
-    /// The floating-point operations (two for each weight and row) from which on a prediction is shared out among
-    /// threads; 10 million by default. The result has the same bits whatever is chosen.
+    /// The floating-point operations (two for each weight and row) from which on a prediction is shared out
+    /// among threads; 10 million by default. The result has the same bits whatever is chosen.
     ///
-    /// Long batches are shared out by rows, in at most 64 parts. Batches of one part, of up to 64 rows or so, or up to 256 where
-    /// more threads share so, are shared out by outputs, layer by layer: each thread then keeps weights of its own in its
-    /// caches. For a caller that is a thread of the pool itself (in `rayon::scope` or `ThreadPool::install`)
-    /// fewer than eight rows count as eight, because weights that many take as long to read. Any other caller would have
-    /// to wait until a thread wakes up.
+    /// Long batches are shared out by rows, in at most 64 parts. Batches of one part, of up to 64 rows or so,
+    /// or up to 256 where more threads share so, are shared out by outputs, layer by layer: each thread
+    /// then keeps weights of its own in its caches. For a caller that is a thread of the pool itself (in
+    /// `rayon::scope` or `ThreadPool::install`) fewer than eight rows count as eight, because weights
+    /// that many take as long to read. Any other caller would have to wait until a thread wakes up.
     #[must_use]
     pub fn parallel_threshold(mut self, flop: usize) -> Self {
         self.threshold = flop;
@@ -88,18 +88,19 @@ impl<T: Element> Workspace<T> {
     }
 
     /// Most rows of a batch.
+    #[must_use]
     pub fn max_batch(&self) -> usize {
         self.max_batch
     }
 }
 
 impl<T: Element> Network<T> {
-    /// Buffers for predictions of up to `max_batch` rows. They do not grow with it without end: long batches go through
-    /// the buffers of at most 64 micro_batches, tile by micro_batch.
+    /// Buffers for predictions of up to `max_batch` rows. They do not grow with it without end: long batches
+    /// go through the buffers of at most 64 micro_batches, tile by micro_batch.
     ///
     /// # Errors
-    /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory, [`Error::Isa`] if the network's
-    /// instruction set is not here.
+    /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory,
+    /// [`Error::Isa`] if the network's instruction set is not here.
     pub fn workspace(&self, max_batch: usize) -> Result<Workspace<T>, Error> {
         check_max_batch(self, max_batch)?;
         let micro_batch_rows = micro_batch_rows::<T>(max_batch, self.parameter_count());
@@ -180,7 +181,8 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// [`Network::predict_into`] of a batch that is sound. A function of its own, so that small networks save no registers for it.
+    /// [`Network::predict_into`] of a batch that is sound. A function of its own, so that small networks save
+    /// no registers for it.
     #[inline(never)]
     fn predict_micro_batches(&self, x: &[T], y: &mut [T], batch: usize, workspace: &mut Workspace<T>) {
         let Workspace { engine, micro_batches, micro_batch_rows, threads, .. } = workspace;

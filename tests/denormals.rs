@@ -1,8 +1,8 @@
 //! Numbers too small for full precision are not slower than others. A process of its own: it measures
 //! time, which other tests would disturb.
 //!
-//! On many processors every operation on a denormal number costs a hundred cycles or more, and training was reported to
-//! become ten times slower when inputs, gradients or weights fade away.
+//! On many processors every operation on a denormal number costs a hundred cycles or more, and training was
+//! reported to become ten times slower when inputs, gradients or weights fade away.
 
 #[path = "it/common/isas.rs"]
 mod isas;
@@ -87,7 +87,8 @@ impl<T: Element> Run<T> {
     }
 }
 
-/// How many times as long a step on small numbers takes as one on ordinary ones: of medians, in the best round.
+/// How many times as long a step on small numbers takes as one on ordinary ones: of medians, in the best
+/// round.
 fn slowdown<T: Element>(isa: Isa, optimizer: Optimizer, activation: Activation, sizes: Sizes) -> f64 {
     let mut small = Run::<T>::new(isa, optimizer, activation, sizes);
     let mut ordinary = Run::<T>::new(isa, optimizer, activation, ORDINARY);

@@ -1,6 +1,6 @@
-//! Files that somebody has damaged or made up: an error or other numbers, never a panic, never more memory than a small
-//! multiple of the file, and nothing half-changed. A process of its own: its global allocator measures
-//! memory.
+//! Files that somebody has damaged or made up: an error or other numbers, never a panic, never more memory
+//! than a small multiple of the file, and nothing half-changed. A process of its own: its global allocator
+//! measures memory.
 #![cfg(feature = "files")]
 
 #[path = "it/common/temporary_file.rs"]
@@ -174,7 +174,8 @@ const NUMBERS: [&str; 13] = [
     "",
 ];
 
-/// Every number of a header, with each of [`NUMBERS`] in its place: shapes, offsets, types, names, settings, counts.
+/// Every number of a header, with each of [`NUMBERS`] in its place: shapes, offsets, types, names, settings,
+/// counts.
 fn with_other_numbers(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let header = std::str::from_utf8(&bytes[8..8 + header_len(bytes)]).unwrap();
     let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | 'E');
@@ -321,8 +322,8 @@ fn a_model_takes_as_much_memory_as_its_numbers_in_panels() {
         }
         let bytes = builder.build().unwrap().to_bytes().unwrap();
         let (network, held) = peak(|| Network::<f32>::from_bytes(&bytes).unwrap());
-        // A line of 64 bytes for each panel of 16 outputs, a line of biases and one for each input; numbers as in the
-        // file; and what tells of a layer.
+        // A line of 64 bytes for each panel of 16 outputs, a line of biases and one for each input; numbers
+        // as in the file; and what tells of a layer.
         let lines: usize = sizes.windows(2).map(|s| (1 + s[0]) * s[1].div_ceil(16)).sum();
         let layers = sizes.len();
         let bound = 64 * lines + 4 * network.parameter_count() + 1500 * layers + (1 << 20);

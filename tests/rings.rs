@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A ring, or a part of one, and what it may import besides itself. The longest prefix of a module's path is its ring.
+/// A ring, or a part of one, and what it may import besides itself. The longest prefix of a module's path is
+/// its ring.
 const RINGS: [(&str, &[&str]); 13] = [
     ("simd", &[]),
     ("float_math", &[]),

@@ -1,5 +1,5 @@
-//! The micro-kernel keeps its sums in registers: this test disassembles its own executable and looks into the loops.
-//! An executable of its own, in which no loop of other code counts.
+//! The micro-kernel keeps its sums in registers: this test disassembles its own executable and looks into the
+//! loops. An executable of its own, in which no loop of other code counts.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", not(debug_assertions)))]
 
 use std::collections::HashMap;
@@ -54,8 +54,8 @@ fn is_of_vectors(text: &str) -> bool {
     text.contains("%ymm") || text.contains("%zmm")
 }
 
-/// Whether an instruction moves a vector to a fixed place on the stack, or reads one from there. Arrays, which have an index,
-/// may lie there: the columns that `dot_product.rs` has transposed.
+/// Whether an instruction moves a vector to a fixed place on the stack, or reads one from there. Arrays,
+/// which have an index, may lie there: the columns that `dot_product.rs` has transposed.
 fn is_spill(&(_, text): &Instruction<'_>) -> bool {
     is_of_vectors(text) && (text.contains("(%rsp)") || text.ends_with("%rsp)"))
 }

@@ -1,6 +1,7 @@
-//! Activations over a slice that stays in L1, beside the same by the standard library, element by element, and by `wide`, which
-//! takes the instructions that this program is compiled for: without target flags SSE2. Elements are numbers. Exponentials by
-//! themselves: `cargo test --release --lib speed_limits -- --ignored --nocapture`.
+//! Activations over a slice that stays in L1, beside the same by the standard library, element by element,
+//! and by `wide`, which takes the instructions that this program is compiled for: without target flags SSE2.
+//! Elements are numbers. Exponentials by themselves: `cargo test --release --lib speed_limits -- --ignored
+//! --nocapture`.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::{Activation, Isa};
@@ -13,7 +14,7 @@ const LEN: usize = 4096;
 type Scalar = fn(f32) -> f32;
 type Wide = fn(f32x8) -> f32x8;
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     let functions: [(&str, Activation, Scalar, Option<Wide>); 6] = [
         ("relu", Activation::Relu, |z| z.max(0.0), Some(|z| z.max(f32x8::ZERO))),
         (

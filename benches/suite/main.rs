@@ -1,5 +1,5 @@
-//! What users ask: how fast is a step of training, a prediction of one row and of many, a product, an activation, and
-//! what threads bring. The naive reference runs beside them where it does not take seconds.
+//! What users ask: how fast is a step of training, a prediction of one row and of many, a product, an
+//! activation, and what threads bring. The naive reference runs beside them where it does not take seconds.
 //!
 //! ```text
 //! cargo bench                                 plots in target/criterion/report/index.html

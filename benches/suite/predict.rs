@@ -1,5 +1,5 @@
-//! Predictions: `predict_one` of a single row, `predict_batch` of more and more rows on one thread and on all. Elements
-//! are rows.
+//! Predictions: `predict_one` of a single row, `predict_batch` of more and more rows on one thread and on
+//! all. Elements are rows.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::Isa;
@@ -10,7 +10,7 @@ const BATCHES: [usize; 4] = [1, 16, 256, 4096];
 /// Most rows of the reference, which takes as long for each.
 const REFERENCE_ROWS: usize = 256;
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("predict_one");
     group.throughput(Throughput::Elements(1));
     // The reference takes too long for the others.

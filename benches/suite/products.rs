@@ -1,5 +1,5 @@
-//! The products alone, as networks of one layer without an activation: forward, and both gradients. One size inside L1,
-//! one past L2, and ragged ones. Elements are floating-point operations.
+//! The products alone, as networks of one layer without an activation: forward, and both gradients. One size
+//! inside L1, one past L2, and ragged ones. Elements are floating-point operations.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Trainer, reference};
@@ -14,7 +14,7 @@ const ALL_ISAS_BATCH: usize = 128;
 /// Largest batch of the reference.
 const REFERENCE_ROWS: usize = 129;
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     for &(batch, inputs, outputs) in SHAPES {
         let x: Vec<f32> = (0..batch * inputs).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
         let mut y = vec![0.0; batch * outputs];

@@ -1,5 +1,6 @@
-//! A step of 512-512-512-512 on one thread, two, four, and so on up to all: criterion's line chart of the group shows how its time
-//! falls. Without a throughput, against which the chart would be drawn instead of the threads: all points would have the same.
+//! A step of 512-512-512-512 on one thread, two, four, and so on up to all: criterion's line chart of the
+//! group shows how its time falls. Without a throughput, against which the chart would be drawn instead of
+//! the threads: all points would have the same.
 
 use criterion::{BenchmarkId, Criterion};
 use fuseprop::{Activation, Isa, Loss};
@@ -18,7 +19,7 @@ const SQUARE: Workload = Workload {
 /// The same with as few rows as the reference can do.
 const FEW: Workload = Workload { name: "few", batch: 4, ..SQUARE };
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("threads");
     let data = SQUARE.data();
     let mut losses = Vec::new();

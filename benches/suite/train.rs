@@ -1,13 +1,13 @@
 //! A training step of whole networks: forward, loss, backward, update. The best instruction set on
-//! one thread and on all, the others too where a step is short, and the reference; and what optimizers cost. Elements are
-//! floating-point operations, without those of the update.
+//! one thread and on all, the others too where a step is short, and the reference; and what optimizers cost.
+//! Elements are floating-point operations, without those of the update.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fuseprop::{Isa, Optimizer, Sgd};
 
 use crate::workload::{WORKLOADS, Workload, thread_counts, wide};
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     for workload in WORKLOADS {
         let data = workload.data();
         let targets = data.targets(workload.loss);

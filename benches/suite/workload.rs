@@ -4,7 +4,7 @@ use fuseprop::{Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, T
 
 use crate::networks::step_flop;
 
-pub use crate::networks::{TRAINED as WORKLOADS, TrainedNetwork as Workload};
+pub(crate) use crate::networks::{TRAINED as WORKLOADS, TrainedNetwork as Workload};
 
 /// Operations above which a step of the reference takes too long to time.
 const REFERENCE_FLOP: u64 = 100_000_000;
@@ -12,17 +12,17 @@ const REFERENCE_FLOP: u64 = 100_000_000;
 /// Operations above which slow instruction sets take too long to time.
 const ALL_ISAS_FLOP: u64 = 1_000_000_000;
 
-pub fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
 /// One thread and, if there are more, all.
-pub fn thread_counts() -> Vec<usize> {
+pub(crate) fn thread_counts() -> Vec<usize> {
     if cores() > 1 { vec![1, cores()] } else { vec![1] }
 }
 
 impl Workload {
-    pub fn network(&self, isa: Isa) -> Network<f32> {
+    pub(crate) fn network(&self, isa: Isa) -> Network<f32> {
         let mut builder = Network::builder(self.sizes[0]).seed(1).isa(isa);
         for (l, &size) in self.sizes.iter().enumerate().skip(1) {
             let last = l + 1 == self.sizes.len();
@@ -31,11 +31,11 @@ impl Workload {
         builder.build().expect("the shapes are fixed and right")
     }
 
-    pub fn trainer(&self, isa: Isa) -> Trainer<f32> {
+    pub(crate) fn trainer(&self, isa: Isa) -> Trainer<f32> {
         self.trainer_by(isa, Optimizer::sgd(1e-3))
     }
 
-    pub fn trainer_by(&self, isa: Isa, optimizer: Optimizer) -> Trainer<f32> {
+    pub(crate) fn trainer_by(&self, isa: Isa, optimizer: Optimizer) -> Trainer<f32> {
         Trainer::builder(self.network(isa))
             .loss(self.loss)
             .optimizer(optimizer)
@@ -46,34 +46,34 @@ impl Workload {
     }
 
     /// The same network by plain loops.
-    pub fn model(&self) -> reference::Model {
+    pub(crate) fn model(&self) -> reference::Model {
         reference::Model::of(&self.network(Isa::Portable))
     }
 
     /// Floating-point operations of a step.
-    pub fn flop(&self) -> u64 {
+    pub(crate) fn flop(&self) -> u64 {
         step_flop(self.sizes, self.batch)
     }
 
     /// All instruction sets for short steps, else the best.
-    pub fn isas(&self) -> impl Iterator<Item = Isa> {
+    pub(crate) fn isas(&self) -> impl Iterator<Item = Isa> {
         let short = self.flop() < ALL_ISAS_FLOP;
         Isa::available().filter(move |&isa| short || isa == Isa::detect())
     }
 
-    pub fn suits_reference(&self) -> bool {
+    pub(crate) fn suits_reference(&self) -> bool {
         self.flop() < REFERENCE_FLOP
     }
 
-    pub fn inputs(&self, rows: usize) -> Vec<f32> {
+    pub(crate) fn inputs(&self, rows: usize) -> Vec<f32> {
         (0..rows * self.sizes[0]).map(|i| ((i * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0).collect()
     }
 
-    pub fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.sizes[self.sizes.len() - 1]
     }
 
-    pub fn data(&self) -> Data {
+    pub(crate) fn data(&self) -> Data {
         let values = self.batch * self.outputs();
         Data {
             x: self.inputs(self.batch),
@@ -83,7 +83,7 @@ impl Workload {
     }
 
     /// A step of the reference.
-    pub fn reference_step(
+    pub(crate) fn reference_step(
         &self,
         model: &mut reference::Model,
         x: &[f64],
@@ -100,14 +100,14 @@ impl Workload {
 }
 
 /// A batch.
-pub struct Data {
+pub(crate) struct Data {
     pub x: Vec<f32>,
     pub values: Vec<f32>,
     pub classes: Vec<u32>,
 }
 
 impl Data {
-    pub fn targets(&self, loss: Loss) -> Targets<'_, f32> {
+    pub(crate) fn targets(&self, loss: Loss) -> Targets<'_, f32> {
         match loss {
             Loss::SoftmaxCrossEntropy => (&self.classes).into(),
             _ => (&self.values).into(),
@@ -116,7 +116,7 @@ impl Data {
 }
 
 /// Refuses to time results that are not those of the reference.
-pub fn assert_near(name: &str, found: &[f32], expected: &[f64]) {
+pub(crate) fn assert_near(name: &str, found: &[f32], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{name}");
     let largest = expected.iter().fold(1e-3, |most: f64, y| most.max(y.abs()));
     for (&found, expected) in found.iter().zip(expected) {
@@ -124,6 +124,6 @@ pub fn assert_near(name: &str, found: &[f32], expected: &[f64]) {
     }
 }
 
-pub fn wide(values: &[f32]) -> Vec<f64> {
+pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }

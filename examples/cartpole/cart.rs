@@ -1,4 +1,5 @@
-//! The cart and its pole: the equations of Barto, Sutton and Anderson (1983) with the numbers of Gym's CartPole-v1.
+//! The cart and its pole: the equations of Barto, Sutton and Anderson (1983) with the numbers of Gym's
+//! CartPole-v1.
 
 const GRAVITY: f64 = 9.8;
 const CART_MASS: f64 = 1.0;
@@ -12,10 +13,10 @@ const LARGEST_ANGLE: f64 = 12.0 * std::f64::consts::PI / 180.0;
 const LARGEST_POSITION: f64 = 2.4;
 const MAX_STEPS: usize = 500;
 
-pub const OBSERVED: usize = 4;
+pub(crate) const OBSERVED: usize = 4;
 
 /// Metres, radians and seconds.
-pub struct Cart {
+pub(crate) struct Cart {
     position: f64,
     velocity: f64,
     angle: f64,
@@ -25,17 +26,17 @@ pub struct Cart {
 
 impl Cart {
     /// Each number between -0.05 and 0.05.
-    pub fn new(random: &mut SplitMix) -> Self {
+    pub(crate) fn new(random: &mut SplitMix) -> Self {
         let mut small = || 0.1 * random.uniform() - 0.05;
         Self { position: small(), velocity: small(), angle: small(), spin: small(), steps: 0 }
     }
 
-    pub fn observe(&self) -> [f32; OBSERVED] {
+    pub(crate) fn observe(&self) -> [f32; OBSERVED] {
         [self.position, self.velocity, self.angle, self.spin].map(|value| value as f32)
     }
 
     /// One step of Euler's method, pushed to the left (0) or the right (1).
-    pub fn push(&mut self, action: usize) {
+    pub(crate) fn push(&mut self, action: usize) {
         let force = if action == 1 { FORCE } else { -FORCE };
         let mass = CART_MASS + POLE_MASS;
         let (sin, cos) = self.angle.sin_cos();
@@ -49,18 +50,18 @@ impl Cart {
         self.steps += 1;
     }
 
-    pub fn has_fallen(&self) -> bool {
+    pub(crate) fn has_fallen(&self) -> bool {
         self.angle.abs() > LARGEST_ANGLE || self.position.abs() > LARGEST_POSITION
     }
 
     /// Whether the episode has its full length.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.steps >= MAX_STEPS
     }
 }
 
 /// A small generator (Steele, Lea and Flood 2014).
-pub struct SplitMix(pub u64);
+pub(crate) struct SplitMix(pub u64);
 
 impl SplitMix {
     fn next(&mut self) -> u64 {
@@ -71,12 +72,12 @@ impl SplitMix {
     }
 
     /// In `[0, 1)`.
-    pub fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Fisher and Yates; the bias of the remainder is below 2^-50 for any such length.
-    pub fn shuffle(&mut self, order: &mut [usize]) {
+    pub(crate) fn shuffle(&mut self, order: &mut [usize]) {
         for last in (1..order.len()).rev() {
             order.swap(last, (self.next() % (last as u64 + 1)) as usize);
         }

@@ -21,7 +21,7 @@ const ENTROPY: f64 = 0.01;
 
 /// Steps of the cart in their order, in whole or broken-off episodes.
 #[derive(Default)]
-pub struct Experience {
+pub(crate) struct Experience {
     /// `[steps, OBSERVED]`.
     x: Vec<f32>,
     actions: Vec<usize>,
@@ -32,14 +32,14 @@ pub struct Experience {
 }
 
 impl Experience {
-    pub fn add(&mut self, seen: [f32; OBSERVED], action: usize, likelihood: f64) {
+    pub(crate) fn add(&mut self, seen: [f32; OBSERVED], action: usize, likelihood: f64) {
         self.x.extend(seen);
         self.actions.push(action);
         self.likelihoods.push(likelihood);
     }
 
     /// Ends an episode, unless nothing has happened in it.
-    pub fn end_episode(&mut self, seen: [f32; OBSERVED], fallen: bool) {
+    pub(crate) fn end_episode(&mut self, seen: [f32; OBSERVED], fallen: bool) {
         if self.actions.len() > self.ends.last().map_or(0, |end| end.0) {
             self.ends.push((self.actions.len(), seen, fallen));
         }
@@ -47,7 +47,7 @@ impl Experience {
 }
 
 /// A network that acts and one that knows what a state is worth.
-pub struct Agent {
+pub(crate) struct Agent {
     policy: Trainer<f32>,
     critic: Trainer<f32>,
     /// For one state.
@@ -57,7 +57,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn new(seed: u64) -> Result<Self, Error> {
+    pub(crate) fn new(seed: u64) -> Result<Self, Error> {
         let hidden = |seed| {
             let gain = Init::Orthogonal { gain: std::f64::consts::SQRT_2 };
             let builder = Network::<f32>::builder(OBSERVED).init(gain).seed(seed);
@@ -80,13 +80,17 @@ impl Agent {
     }
 
     /// An action at random, by its likelihood.
-    pub fn act(&mut self, seen: &[f32; OBSERVED], random: &mut SplitMix) -> Result<(usize, f64), Error> {
+    pub(crate) fn act(
+        &mut self,
+        seen: &[f32; OBSERVED],
+        random: &mut SplitMix,
+    ) -> Result<(usize, f64), Error> {
         let likelihoods = self.likelihoods(seen)?;
         let action = usize::from(random.uniform() >= likelihoods[0]);
         Ok((action, likelihoods[action]))
     }
 
-    pub fn best_action(&mut self, seen: &[f32; OBSERVED]) -> Result<usize, Error> {
+    pub(crate) fn best_action(&mut self, seen: &[f32; OBSERVED]) -> Result<usize, Error> {
         let likelihoods = self.likelihoods(seen)?;
         Ok(usize::from(likelihoods[1] > likelihoods[0]))
     }
@@ -98,7 +102,12 @@ impl Agent {
     }
 
     /// Passes over the experience in shuffled batches. The learning rate is multiplied by `rate`.
-    pub fn learn(&mut self, experience: &Experience, rate: f64, random: &mut SplitMix) -> Result<(), Error> {
+    pub(crate) fn learn(
+        &mut self,
+        experience: &Experience,
+        rate: f64,
+        random: &mut SplitMix,
+    ) -> Result<(), Error> {
         let (advantages, returns) = self.advantages(experience)?;
         self.policy.set_learning_rate(LEARNING_RATE * rate)?;
         self.critic.set_learning_rate(LEARNING_RATE * rate)?;
@@ -127,8 +136,8 @@ impl Agent {
         Ok(())
     }
 
-    /// How much better each step was than expected, with mean 0 and deviation 1, and what each state was worth:
-    /// generalized advantage estimation (Schulman et al. 2016).
+    /// How much better each step was than expected, with mean 0 and deviation 1, and what each state was
+    /// worth: generalized advantage estimation (Schulman et al. 2016).
     fn advantages(&mut self, experience: &Experience) -> Result<(Vec<f64>, Vec<f32>), Error> {
         let values = self.values(&experience.x)?;
         let (mut advantages, mut returns) = (vec![0.0; values.len()], vec![0.0; values.len()]);
@@ -164,8 +173,8 @@ impl Agent {
     }
 }
 
-/// The gradient, with respect to the logits, of `-min(r a, clip(r, 1 - c, 1 + c) a) - e H`: `r` is the likelihood of the
-/// action now to what it was, `a` its advantage, `H` the entropy.
+/// The gradient, with respect to the logits, of `-min(r a, clip(r, 1 - c, 1 + c) a) - e H`: `r` is the
+/// likelihood of the action now to what it was, `a` its advantage, `H` the entropy.
 fn policy_gradient(logits: &[f32], action: usize, before: f64, advantage: f64) -> [f64; ACTIONS] {
     let p = softmax(logits);
     let ratio = p[action] / before;

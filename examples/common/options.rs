@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The words after the program's name, taken one by one.
-pub struct Options {
+pub(crate) struct Options {
     program: &'static str,
     usage: &'static str,
     words: Vec<String>,
 }
 
 /// Why an example ends early.
-pub enum Stop {
+pub(crate) enum Stop {
     /// Help was asked for.
     Help,
     /// The command line makes no sense.
@@ -34,18 +34,18 @@ impl From<String> for Stop {
 
 #[allow(dead_code, reason = "each example uses some")]
 impl Options {
-    pub fn new(program: &'static str, usage: &'static str) -> Self {
+    pub(crate) fn new(program: &'static str, usage: &'static str) -> Self {
         Self { program, usage, words: std::env::args().skip(1).collect() }
     }
 
     /// Whether an option that has no value is there.
-    pub fn flag(&mut self, name: &str) -> bool {
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
         let found = self.words.iter().position(|word| word == name);
         found.inspect(|&i| drop(self.words.remove(i))).is_some()
     }
 
     /// The value of an option.
-    pub fn value(&mut self, name: &str) -> Result<Option<String>, Stop> {
+    pub(crate) fn value(&mut self, name: &str) -> Result<Option<String>, Stop> {
         let Some(i) = self.words.iter().position(|word| word == name) else { return Ok(None) };
         if i + 1 >= self.words.len() {
             return Err(Stop::Usage(format!("{name} needs a value")));
@@ -54,7 +54,7 @@ impl Options {
         Ok(Some(self.words.remove(i)))
     }
 
-    pub fn number(&mut self, name: &str, default: u64) -> Result<u64, Stop> {
+    pub(crate) fn number(&mut self, name: &str, default: u64) -> Result<u64, Stop> {
         match self.value(name)? {
             Some(word) => word.parse().map_err(|_| Stop::Usage(format!("{name}: {word} is not a number"))),
             None => Ok(default),
@@ -62,12 +62,12 @@ impl Options {
     }
 
     /// The folder of `--out`, made if it is not there.
-    pub fn folder(&mut self, default: &str) -> Result<PathBuf, Stop> {
+    pub(crate) fn folder(&mut self, default: &str) -> Result<PathBuf, Stop> {
         Ok(self.value("--out")?.map_or_else(|| default.into(), PathBuf::from))
     }
 
     /// Refuses words that no option has taken; help comes first.
-    pub fn done(&mut self) -> Result<(), Stop> {
+    pub(crate) fn done(&mut self) -> Result<(), Stop> {
         if self.flag("--help") || self.flag("-h") {
             return Err(Stop::Help);
         }
@@ -75,7 +75,7 @@ impl Options {
     }
 
     /// Says why it ended, and how that looks from outside: 2 for a wrong command line.
-    pub fn end(&self, result: Result<(), Stop>) -> ExitCode {
+    pub(crate) fn end(&self, result: Result<(), Stop>) -> ExitCode {
         match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(Stop::Help) => {
@@ -96,7 +96,7 @@ impl Options {
 
 /// Makes a folder for what an example writes.
 #[allow(dead_code, reason = "some examples write nothing")]
-pub fn make_folder(path: &std::path::Path) -> Result<(), Stop> {
+pub(crate) fn make_folder(path: &std::path::Path) -> Result<(), Stop> {
     let failed = |error| Stop::Failure(format!("cannot make the folder {}: {error}", path.display()));
     std::fs::create_dir_all(path).map_err(failed)
 }

@@ -10,7 +10,7 @@ const ITERATIONS: u64 = 4_000_000;
 const TRIES: usize = 7;
 
 /// FLOP per second of so many threads at once, the best of a few tries. 0 without AVX2 and FMA.
-pub fn peak(threads: usize) -> f64 {
+pub(crate) fn peak(threads: usize) -> f64 {
     let mut best = 0.0_f64;
     for _ in 0..TRIES {
         let start = Instant::now();
@@ -24,7 +24,7 @@ pub fn peak(threads: usize) -> f64 {
 }
 
 /// Multiplies and adds in the widest registers; how many floating-point operations that was.
-pub fn multiply_adds(iterations: u64) -> f64 {
+pub(crate) fn multiply_adds(iterations: u64) -> f64 {
     let lanes = lanes();
     #[cfg(target_arch = "x86_64")]
     match lanes {

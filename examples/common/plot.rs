@@ -11,7 +11,7 @@ const COLORS: [RGBColor; 4] =
     [RGBColor(31, 93, 160), RGBColor(208, 84, 31), RGBColor(46, 125, 50), RGBColor(123, 63, 160)];
 
 /// What a chart shows.
-pub struct Chart {
+pub(crate) struct Chart {
     pub title: String,
     pub x: Axis,
     pub y: Axis,
@@ -22,27 +22,27 @@ pub struct Chart {
 
 #[derive(Clone, Copy)]
 #[allow(dead_code, reason = "each example uses some")]
-pub enum Legend {
+pub(crate) enum Legend {
     Middle,
     Lower,
     Upper,
 }
 
-pub struct Axis {
+pub(crate) struct Axis {
     pub label: &'static str,
     pub scale: Scale,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(dead_code, reason = "each example uses some")]
-pub enum Scale {
+pub(crate) enum Scale {
     Linear,
     Log,
     /// Logarithmic, with labels at powers of two.
     PowersOfTwo,
 }
 
-pub struct Series {
+pub(crate) struct Series {
     pub name: String,
     pub style: Style,
     pub points: Vec<(f64, f64)>,
@@ -50,7 +50,7 @@ pub struct Series {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(dead_code, reason = "each example uses some")]
-pub enum Style {
+pub(crate) enum Style {
     /// A line with a mark at each point.
     Marked,
     Line,
@@ -60,7 +60,7 @@ pub enum Style {
 }
 
 /// Writes `stem.svg` and `stem.png` in a folder; their paths.
-pub fn draw(chart: &Chart, folder: &Path, stem: &str) -> Result<[PathBuf; 2], String> {
+pub(crate) fn draw(chart: &Chart, folder: &Path, stem: &str) -> Result<[PathBuf; 2], String> {
     let paths = ["svg", "png"].map(|extension| folder.join(stem).with_extension(extension));
     register_font()?;
     draw_on(SVGBackend::new(&paths[0], SIZE).into_drawing_area(), chart)

@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 
 /// Pictures `[len, features]` with values from 0 to 1, and their labels.
 #[derive(Debug, Default)]
-pub struct Set {
+pub(super) struct Set {
     pub features: usize,
     /// Pixels in a line of a picture.
     pub width: usize,
@@ -17,17 +17,17 @@ pub struct Set {
 }
 
 impl Set {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.labels.len()
     }
 
-    pub fn row(&self, r: usize) -> &[f32] {
+    pub(super) fn row(&self, r: usize) -> &[f32] {
         &self.x[r * self.features..][..self.features]
     }
 
     /// Appends picture `r` to `x`, moved right by `dx` and down by `dy` pixels, black where it uncovers the
     /// border. Between pixels the four neighbours are mixed (bilinear interpolation).
-    pub fn extend_shifted(&self, x: &mut Vec<f32>, r: usize, dx: f32, dy: f32) {
+    pub(super) fn extend_shifted(&self, x: &mut Vec<f32>, r: usize, dx: f32, dy: f32) {
         let (row, width, height) = (self.row(r), self.width as isize, (self.features / self.width) as isize);
         let pixel = |line: isize, column: isize| {
             let inside = (0..height).contains(&line) && (0..width).contains(&column);
@@ -57,7 +57,7 @@ const DIGITS_WIDTH: usize = 8;
 const DIGITS_WHITE: f32 = 16.0;
 
 /// The 8x8 digits: every row of the table, in its order.
-pub fn digits(path: &Path) -> Result<Set, String> {
+pub(super) fn digits(path: &Path) -> Result<Set, String> {
     let named = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
     let mut table = csv::Reader::from_reader(open(path)?);
     let mut set = Set { features: DIGITS_PIXELS, width: DIGITS_WIDTH, ..Set::default() };
@@ -82,7 +82,7 @@ fn is_digit(label: f32) -> bool {
 }
 
 /// One set of a folder of MNIST-format files: `prefix` is `train` or `t10k`.
-pub fn mnist(folder: &Path, prefix: &str) -> Result<Set, String> {
+pub(super) fn mnist(folder: &Path, prefix: &str) -> Result<Set, String> {
     let images_path = find(folder, &format!("{prefix}-images-idx3-ubyte"))?;
     let labels_path = find(folder, &format!("{prefix}-labels-idx1-ubyte"))?;
     let (sizes, pixels) = idx(&images_path, 3)?;

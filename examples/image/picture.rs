@@ -8,7 +8,7 @@ use std::path::Path;
 const MAX_PIXELS: usize = 4 << 20;
 
 /// Eight bits of red, green and blue for each pixel.
-pub struct Picture {
+pub(super) struct Picture {
     pub width: usize,
     pub height: usize,
     pixels: Vec<u8>,
@@ -16,13 +16,13 @@ pub struct Picture {
 
 impl Picture {
     /// Three lit spheres over a plane of tiles, one of them striped: edges, gradients and fine detail.
-    pub fn example(size: usize) -> Self {
+    pub(super) fn example(size: usize) -> Self {
         let at = |i: usize| (i as f32 + 0.5) / size as f32 * 2.0 - 1.0;
         let pixel = |index: usize| scene(at(index % size), at(index / size)).map(to_byte);
         Self { width: size, height: size, pixels: (0..size * size).flat_map(pixel).collect() }
     }
 
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
         let failed = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", path.display());
         let file = File::open(path).map_err(|error| failed(&error))?;
         let mut decoder = png::Decoder::new(BufReader::new(file));
@@ -40,7 +40,7 @@ impl Picture {
         Ok(Self { width, height, pixels })
     }
 
-    pub fn write(&self, path: &Path) -> Result<(), String> {
+    pub(super) fn write(&self, path: &Path) -> Result<(), String> {
         let failed = |error: &dyn std::fmt::Display| format!("cannot write {}: {error}", path.display());
         let file = File::create(path).map_err(|error| failed(&error))?;
         let mut encoder = png::Encoder::new(BufWriter::new(file), self.width as u32, self.height as u32);
@@ -51,7 +51,7 @@ impl Picture {
     }
 
     /// `[pixels, 2]`, from -1 to 1 along the longer side.
-    pub fn coordinates(&self) -> Vec<f32> {
+    pub(super) fn coordinates(&self) -> Vec<f32> {
         let scale = 2.0 / self.width.max(self.height) as f32;
         let at = |i: usize, size: usize| (i as f32 + 0.5 - size as f32 / 2.0) * scale;
         let pixel = |i: usize| [at(i % self.width, self.width), at(i / self.width, self.height)];
@@ -59,16 +59,16 @@ impl Picture {
     }
 
     /// `[pixels, 3]`, from -1 to 1.
-    pub fn colours(&self) -> Vec<f32> {
+    pub(super) fn colours(&self) -> Vec<f32> {
         self.pixels.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect()
     }
 
-    pub fn of_colours(width: usize, height: usize, colours: &[f32]) -> Self {
+    pub(super) fn of_colours(width: usize, height: usize, colours: &[f32]) -> Self {
         Self { width, height, pixels: colours.iter().map(|colour| to_byte(0.5 * (colour + 1.0))).collect() }
     }
 
     /// The mean over all colours, on a scale from -1 to 1.
-    pub fn squared_error(&self, other: &Self) -> f64 {
+    pub(super) fn squared_error(&self, other: &Self) -> f64 {
         let square = |(a, b): (&u8, &u8)| ((f64::from(*a) - f64::from(*b)) / 127.5).powi(2);
         self.pixels.iter().zip(&other.pixels).map(square).sum::<f64>() / self.pixels.len() as f64
     }
@@ -107,7 +107,8 @@ fn tiles(x: f32, y: f32) -> [f32; 3] {
     if dark { [0.22, 0.20, 0.25] } else { [0.80, 0.78, 0.72] }
 }
 
-/// A point of a sphere, by the direction that it faces: diffuse light, a highlight, and stripes on the blue one.
+/// A point of a sphere, by the direction that it faces: diffuse light, a highlight, and stripes on the blue
+/// one.
 fn lit(dx: f32, dy: f32, dz: f32, tint: [f32; 3]) -> [f32; 3] {
     let light = (-0.5 * dx - 0.6 * dy + 0.62 * dz).max(0.0);
     let striped = tint[2] > 0.5 && (14.0 * (dy + 0.3 * dx)).sin() > 0.0;
@@ -117,11 +118,11 @@ fn lit(dx: f32, dy: f32, dz: f32, tint: [f32; 3]) -> [f32; 3] {
 }
 
 /// A small generator (Steele, Lea and Flood 2014).
-pub struct SplitMix(pub u64);
+pub(super) struct SplitMix(pub u64);
 
 impl SplitMix {
     /// Uniform in `0..n`, nearly.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

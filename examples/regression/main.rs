@@ -1,5 +1,5 @@
-//! How far cars go on a gallon: regression on a table, with scaled inputs and targets, early stopping, and a plot of what
-//! was predicted against what is true.
+//! How far cars go on a gallon: regression on a table, with scaled inputs and targets, early stopping, and a
+//! plot of what was predicted against what is true.
 //!
 //! ```text
 //! cargo run --release --example regression                    plots in target/regression
@@ -73,7 +73,8 @@ fn run(options: &mut Options) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Trains on scaled rows; the network that is returned takes rows and gives miles per gallon as they are in the table.
+/// Trains on scaled rows; the network that is returned takes rows and gives miles per gallon as they are in
+/// the table.
 fn fit(hidden: &[usize], (train, valid): (&Table, &Table), seed: u64) -> Result<Fitted, Stop> {
     let mut builder = Network::<f32>::builder(table::FEATURES);
     for &width in hidden {

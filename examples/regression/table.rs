@@ -3,13 +3,13 @@
 use std::path::Path;
 
 /// Cylinders, displacement, horsepower, weight, acceleration, year, and one for each of three origins.
-pub const FEATURES: usize = 9;
+pub(super) const FEATURES: usize = 9;
 const COLUMNS: usize = 8;
 const ORIGINS: usize = 3;
 
 /// Rows with what is to be predicted of them.
 #[derive(Default)]
-pub struct Table {
+pub(super) struct Table {
     /// `[rows, FEATURES]`.
     pub x: Vec<f32>,
     /// Miles per gallon, `[rows]`.
@@ -17,7 +17,7 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
         let failed = |what: &dyn std::fmt::Display| format!("cannot read {}: {what}", path.display());
         let mut reader = csv::Reader::from_path(path).map_err(|error| failed(&error))?;
         let mut table = Self::default();
@@ -41,12 +41,12 @@ impl Table {
         if table.len() < 10 { Err(failed(&"there are fewer than 10 rows")) } else { Ok(table) }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.y.len()
     }
 
     /// 70, 15 and 15 per cent of the rows, at random.
-    pub fn divide(&self, seed: u64) -> [Self; 3] {
+    pub(super) fn divide(&self, seed: u64) -> [Self; 3] {
         let mut order: Vec<usize> = (0..self.len()).collect();
         let mut state = seed;
         for last in (1..order.len()).rev() {

@@ -1,5 +1,5 @@
-//! How the throughput of training grows with threads, batch and width: beside the naive reference and the peak of the
-//! machine, which a loop of fused multiply-adds on registers alone shows in the same run.
+//! How the throughput of training grows with threads, batch and width: beside the naive reference and the
+//! peak of the machine, which a loop of fused multiply-adds on registers alone shows in the same run.
 //!
 //! ```text
 //! cargo run --release --example scaling                   half a minute on two cores
@@ -7,8 +7,9 @@
 //! cargo run --release --example scaling -- --out DIR      where the plots go; target/scaling if not said
 //! ```
 //!
-//! Every point is trained on one thread, two, four and so on up to all from the same seed, and the parameters are compared
-//! bit by bit. Steps are timed on a thread of the pool, as training loops should run: to enter it costs a wake-up.
+//! Every point is trained on one thread, two, four and so on up to all from the same seed, and the parameters
+//! are compared bit by bit. Steps are timed on a thread of the pool, as training loops should run: to enter
+//! it costs a wake-up.
 
 mod measure;
 #[path = "../common/options.rs"]

@@ -6,13 +6,13 @@ use fuseprop::{Activation, Loss, Network, Optimizer, Reduction, Targets, Trainer
 
 /// Three layers of `width` inputs and outputs, ReLU between them.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     pub batch: usize,
     pub width: usize,
 }
 
 /// One step on so many threads.
-pub struct Timing {
+pub(crate) struct Timing {
     pub threads: usize,
     pub seconds: f64,
 }
@@ -21,7 +21,7 @@ pub struct Timing {
 type Batch = (Trainer<f32>, Vec<f32>, Vec<f32>);
 
 /// A shape with all its measurements.
-pub struct Point {
+pub(crate) struct Point {
     pub shape: Shape,
     pub timings: Vec<Timing>,
     /// Seconds of the reference for each row.
@@ -37,23 +37,23 @@ const REFERENCE_FLOP: f64 = 5e7;
 const LEARNING_RATE: f64 = 1e-3;
 
 impl Point {
-    pub fn samples_per_second(&self, timing: &Timing) -> f64 {
+    pub(crate) fn samples_per_second(&self, timing: &Timing) -> f64 {
         self.shape.batch as f64 / timing.seconds
     }
 
-    pub fn gflops(&self, timing: &Timing) -> f64 {
+    pub(crate) fn gflops(&self, timing: &Timing) -> f64 {
         self.shape.flop() * 1e-9 / timing.seconds
     }
 
-    pub fn reference_gflops(&self) -> f64 {
+    pub(crate) fn reference_gflops(&self) -> f64 {
         self.shape.flop() * 1e-9 / (self.reference * self.shape.batch as f64)
     }
 }
 
 impl Shape {
-    /// Useful floating-point operations of a step: two for each multiply-add of three products in each layer, but for
-    /// the gradient of the inputs.
-    pub fn flop(self) -> f64 {
+    /// Useful floating-point operations of a step: two for each multiply-add of three products in each layer,
+    /// but for the gradient of the inputs.
+    pub(crate) fn flop(self) -> f64 {
         2.0 * (3 * 3 - 1) as f64 * self.batch as f64 * (self.width * self.width) as f64
     }
 
@@ -70,7 +70,8 @@ impl Shape {
         format!("batch {}, width {}: {error}", self.batch, self.width)
     }
 
-    /// A trainer on the threads of the pool around it, which share a step from the default threshold on or another, and its batch.
+    /// A trainer on the threads of the pool around it, which share a step from the default threshold on or
+    /// another, and its batch.
     fn trainer(self, threshold: Option<usize>) -> Result<Batch, String> {
         let build = |network| {
             let builder = Trainer::builder(network).loss(Loss::MeanSquaredError).max_batch(self.batch);
@@ -89,8 +90,9 @@ impl Shape {
     }
 }
 
-/// Trains on each of some numbers of threads, even where they do not pay, and compares the parameters bit by bit.
-pub fn check_bits(shape: Shape, counts: &[usize]) -> Result<(), String> {
+/// Trains on each of some numbers of threads, even where they do not pay, and compares the parameters bit by
+/// bit.
+pub(crate) fn check_bits(shape: Shape, counts: &[usize]) -> Result<(), String> {
     let mut expected: Option<Vec<u32>> = None;
     for &threads in counts {
         let parameters = pool(threads)?.install(|| {
@@ -114,7 +116,7 @@ pub fn check_bits(shape: Shape, counts: &[usize]) -> Result<(), String> {
 }
 
 /// The median time of a step on so many threads.
-pub fn train(shape: Shape, threads: usize, budget: Duration) -> Result<Timing, String> {
+pub(crate) fn train(shape: Shape, threads: usize, budget: Duration) -> Result<Timing, String> {
     pool(threads)?.install(|| {
         let (mut trainer, x, targets) = shape.trainer(None)?;
         let step = || trainer.step(&x, &targets).map(drop);
@@ -128,7 +130,7 @@ fn pool(threads: usize) -> Result<rayon::ThreadPool, String> {
 }
 
 /// Seconds of the reference for each row: of fewer rows where a whole batch would take too long.
-pub fn reference(shape: Shape, budget: Duration) -> f64 {
+pub(crate) fn reference(shape: Shape, budget: Duration) -> f64 {
     let per_row = Shape { batch: 1, ..shape }.flop();
     let rows = ((REFERENCE_FLOP / per_row) as usize).clamp(1, shape.batch);
     let Ok(network) = shape.network() else { return f64::NAN };

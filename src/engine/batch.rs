@@ -22,10 +22,11 @@ use crate::simd::scalar::Element;
 
 /// A run of rows: its buffers and its part of the sums over the batch.
 #[derive(Clone)]
-pub struct GradientShard<T: Element> {
+pub(crate) struct GradientShard<T: Element> {
     pub(crate) micro_batch: MicroBatch<T>,
-    /// One for each micro-batch of the shard, for a depth-first pass forward that a pass backward follows. Empty until
-    /// one is requested, and in the two-phase schedule, where the shard's only micro-batch keeps its activations.
+    /// One for each micro-batch of the shard, for a depth-first pass forward that a pass backward follows.
+    /// Empty until one is requested, and in the two-phase schedule, where the shard's only micro-batch
+    /// keeps its activations.
     pub(crate) kept: Vec<MicroBatch<T>>,
     /// The gradient of the rows of `summed` shards, from this one on. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
@@ -39,7 +40,7 @@ pub struct GradientShard<T: Element> {
 
 /// The kind of a pass over the rows of a batch.
 #[derive(Clone, Copy)]
-pub enum PassKind<'a, T: Element> {
+pub(crate) enum PassKind<'a, T: Element> {
     /// Forward only.
     Forward,
     /// Forward and a loss.
@@ -65,7 +66,8 @@ impl<T: Element> PassKind<'_, T> {
         matches!(self, Self::Train(_) | Self::Backward(_))
     }
 
-    /// Whether every micro-batch of the batch keeps its activations after the pass, or has kept them before it.
+    /// Whether every micro-batch of the batch keeps its activations after the pass, or has kept them before
+    /// it.
     fn keeps(self) -> bool {
         matches!(self, Self::Forward | Self::Backward(_))
     }
@@ -73,7 +75,7 @@ impl<T: Element> PassKind<'_, T> {
 
 /// What every thread of a pass reads.
 #[derive(Clone, Copy)]
-pub struct PassContext<'a, T: Element> {
+pub(crate) struct PassContext<'a, T: Element> {
     pub(crate) network: &'a Network<T>,
     pub(crate) partition: &'a ParameterPartition<T>,
     /// `[batch, inputs]`; empty in a pass that only goes back.
@@ -148,7 +150,7 @@ impl<'a, T: Element> PassContext<'a, T> {
 }
 
 /// A run of shards, their rows of the batch, and the destination of the caller's results.
-pub struct BatchRange<'a, T: Element> {
+pub(crate) struct BatchRange<'a, T: Element> {
     pub(crate) shards: &'a mut [GradientShard<T>],
     pub(crate) first_row: usize,
     /// From the first row on, or empty in a pass that goes back.
@@ -341,7 +343,8 @@ impl<T: Element> BatchRange<'_, T> {
     }
 }
 
-/// The buffers at a place. The gradient never lies before the micro-batch that shards share, nor after the shard.
+/// The buffers at a place. The gradient never lies before the micro-batch that shards share, nor after the
+/// shard.
 #[inline(always)]
 fn buffers<T: Element>(
     shards: &mut [GradientShard<T>],

@@ -75,7 +75,7 @@ pub(crate) fn shares_outputs<T: Element>(split: Split, dense: &Dense<'_, T>) -> 
 const LAYER_FLOP: usize = 2_000_000;
 
 /// Minimum panels of outputs of a thread: a multiple of the panels that one row takes at a time.
-pub const GRAIN_PANELS: usize = 8;
+pub(crate) const GRAIN_PANELS: usize = 8;
 
 #[cfg(test)]
 #[cfg(feature = "rayon")]

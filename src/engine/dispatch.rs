@@ -27,7 +27,7 @@ use crate::simd::scalar::{Element, Family};
 use crate::simd::{avx2::Avx2, avx512::Avx512};
 
 /// Runs of work on one instruction set.
-pub trait Engine<T: Element>: Send + Sync {
+pub(crate) trait Engine<T: Element>: Send + Sync {
     /// See [`BatchRange::run`].
     fn run_range(&self, rows: &mut BatchRange<'_, T>);
     /// See [`PredictionRange::run`].

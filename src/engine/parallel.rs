@@ -182,18 +182,18 @@ impl Threads {
 /// Waking a pool and waiting for it takes 12 to 15 microseconds. Measured, two threads against one, on
 /// 64-64-64-64: batch 64 (5 MFLOP, 19 microseconds) 0.88, batch 256 (19 MFLOP) 1.40. So both are even at 7
 /// MFLOP.
-pub const PARALLEL_FLOP: usize = 10_000_000;
+pub(crate) const PARALLEL_FLOP: usize = 10_000_000;
 
 /// Floating-point operations that the update of a parameter counts as, if there is no pass before it: what
 /// takes time is to read and write it, with its gradient, its moments and its transposed copy. Measured, Adam
 /// on one thread and two: 60,000 parameters 13.5 and 7.4 microseconds, 100,000 18.7 and 10.3, 670,000 136 and
 /// 71, 3.1 million 1,547 and 908.
-pub const UPDATE_FLOP: usize = 32;
+pub(crate) const UPDATE_FLOP: usize = 32;
 
 /// Rows that the rows of a batch count as against a threshold, at least 8: what takes time is to read the
 /// weights. Measured, 784-512-512-10 on one thread: one row 52 microseconds, two 55, four 58, eight 81,
 /// sixteen 149.
-pub fn counted_rows(rows: usize) -> usize {
+pub(crate) fn counted_rows(rows: usize) -> usize {
     rows.max(8)
 }
 

@@ -13,7 +13,7 @@ use crate::simd::scalar::Line;
 
 /// Some adjacent panels of one layer's outputs: the unit of an update.
 #[derive(Clone, Copy, Debug)]
-pub struct ParameterBlock {
+pub(crate) struct ParameterBlock {
     pub(crate) layer: usize,
     pub(crate) first_panel: usize,
     /// The block's first line among the network's parameters.
@@ -131,7 +131,7 @@ pub(crate) fn refresh_transposed<T: Element, L: Lanes<Element = T>>(
 ///
 /// At most `most`, see [`max_block_panels`]: to read the inputs more often is better than to wait for another
 /// thread.
-pub fn block_panels(left: usize, most: usize) -> usize {
+pub(crate) fn block_panels(left: usize, most: usize) -> usize {
     let panels = match left {
         ..=4 => left,
         7 | 8 => 4,
@@ -141,6 +141,6 @@ pub fn block_panels(left: usize, most: usize) -> usize {
 }
 
 /// Maximum panels of a block, of `panel_lines` lines each: one thread's part of all parameters.
-pub fn max_block_panels(parameter_lines: usize, panel_lines: usize, threads: usize) -> usize {
+pub(crate) fn max_block_panels(parameter_lines: usize, panel_lines: usize, threads: usize) -> usize {
     (parameter_lines / threads / panel_lines).max(1)
 }

@@ -14,7 +14,7 @@ use crate::simd::scalar::Element;
 /// 64 rows of 64 features in `f32` are 16 KiB, so that the input and the output of a narrow layer stay in a
 /// 32 or 48 KiB L1; of 512 features they are 128 KiB, a part of any L2. Fewer rows would use a weight panel
 /// too seldom for the time that it takes to read from L2.
-pub const MICRO_BATCH_ROWS: usize = 64;
+pub(crate) const MICRO_BATCH_ROWS: usize = 64;
 
 /// Rows of a micro-batch where the weights exceed L2, so that each is used as often as it takes to hide its
 /// latency: 64 rows of 1024-1024 layers need 8 GB/s of weights per core, 256 rows 2. Measured on
@@ -32,7 +32,7 @@ const WIDE_MICRO_BATCHES: usize = 4;
 /// batch that is large enough for several threads would otherwise be a single micro-batch. Half a batch each
 /// gives the second thread as much as the first; smaller micro-batches would load and store the sums of the
 /// weight gradient too often.
-pub fn micro_batch_rows<T: Element>(max_batch: usize, weights: usize) -> usize {
+pub(crate) fn micro_batch_rows<T: Element>(max_batch: usize, weights: usize) -> usize {
     if step_flop(max_batch, weights) < 2 * PARALLEL_FLOP {
         return MICRO_BATCH_ROWS.min(max_batch);
     }
@@ -49,7 +49,7 @@ pub fn micro_batch_rows<T: Element>(max_batch: usize, weights: usize) -> usize {
 /// Rows of the micro-batches of a trainer. In the two-phase schedule they change no sum, so that they may
 /// follow from the number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MicroBatchRows {
+pub(crate) struct MicroBatchRows {
     /// [`micro_batch_rows`], or fewer.
     pub least: usize,
     /// The same, or twice as many: the capacity of a buffer.
@@ -62,7 +62,7 @@ impl MicroBatchRows {
     /// for more threads, or in pairs where no thread has more rows for it. In pairs each weight is read half
     /// as often, and the sums of its gradient are loaded and stored half as often: measured, a step of
     /// 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two.
-    pub fn choose<T: Element>(
+    pub(crate) fn choose<T: Element>(
         max_batch: usize,
         weights: usize,
         parameter_lines: usize,
@@ -83,7 +83,7 @@ impl MicroBatchRows {
     }
 
     /// [`MicroBatchRows::choose`] for a network of such layers.
-    pub fn of_layers<T: Element>(max_batch: usize, layers: &[Layer], threads: Option<usize>) -> Self {
+    pub(crate) fn of_layers<T: Element>(max_batch: usize, layers: &[Layer], threads: Option<usize>) -> Self {
         let weights = layers.iter().map(Layer::parameter_count).sum();
         let lines = layers.iter().map(|layer| layer.lines().len()).sum();
         let is_chained = layers.iter().any(|layer| splits_accumulators::<T>(layer.inputs(), layer.outputs()));
@@ -91,14 +91,19 @@ impl MicroBatchRows {
     }
 
     /// Rows of the micro-batches of one batch: `least` if there are shards for all.
-    pub fn of_batch(self, batch: usize, shards: usize) -> usize {
+    pub(crate) fn of_batch(self, batch: usize, shards: usize) -> usize {
         if batch.div_ceil(self.least) <= shards { self.least } else { self.most }
     }
 }
 
 /// Rows of the micro-batches of a prediction, which no bit depends on: the whole batch where more threads can
 /// share the outputs of the widest layer than there would be micro-batches.
-pub fn prediction_rows<T: Element>(max_batch: usize, weights: usize, widest: usize, threads: usize) -> usize {
+pub(crate) fn prediction_rows<T: Element>(
+    max_batch: usize,
+    weights: usize,
+    widest: usize,
+    threads: usize,
+) -> usize {
     let rows = halved(micro_batch_rows::<T>(max_batch, weights), max_batch, threads);
     let micro_batches = max_batch.div_ceil(rows);
     let parts = threads.min(panels::<T>(widest) / GRAIN_PANELS);
@@ -132,7 +137,7 @@ const MIN_SHARED_ROWS: usize = ACCUMULATOR_PERIOD;
 
 /// Maximum shards that the gradient of a batch is summed in, and so the maximum threads of a depth-first
 /// step. Each shard is a copy of the parameters.
-pub const MAX_SHARDS: usize = 64;
+pub(crate) const MAX_SHARDS: usize = 64;
 
 /// Micro-batches of a shard: to add up a shard takes about as long as 1/15 of one. Measured, steps of
 /// 64-64-64-64, against four micro-batches in each: on one thread batches of 512 and 768 the same, of 1,024
@@ -145,7 +150,7 @@ const DEPTH_FIRST_MICRO_BATCHES: usize = 8;
 
 /// Shards that one of `threads` threads takes at a time. The buffers of each such run start outside the
 /// cache; four runs for each thread balance threads of different speed.
-pub fn shard_grain(shards: usize, threads: usize) -> usize {
+pub(crate) fn shard_grain(shards: usize, threads: usize) -> usize {
     (shards / threads.saturating_mul(4)).max(1)
 }
 
@@ -155,7 +160,7 @@ const DEPTH_FIRST_BYTES: usize = 1 << 20;
 
 /// The schedule of a batch: how its rows become a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
+pub(crate) enum Plan {
     /// Each micro-batch goes forward and backward before the next starts; gradients are summed in `shards`
     /// parts.
     DepthFirst { shards: usize },
@@ -166,7 +171,11 @@ pub enum Plan {
 impl Plan {
     /// Depth-first if the batch is long enough to fill shards and the parameters fit in L2 beside a
     /// micro-batch.
-    pub fn choose<T: Element>(max_batch: usize, micro_batch_rows: usize, parameter_lines: usize) -> Self {
+    pub(crate) fn choose<T: Element>(
+        max_batch: usize,
+        micro_batch_rows: usize,
+        parameter_lines: usize,
+    ) -> Self {
         let micro_batches = max_batch.div_ceil(micro_batch_rows);
         if micro_batches >= DEPTH_FIRST_MICRO_BATCHES && fits_in_l2::<T>(parameter_lines) {
             Self::DepthFirst { shards: (micro_batches / MICRO_BATCHES_PER_SHARD).min(MAX_SHARDS) }
@@ -176,7 +185,7 @@ impl Plan {
     }
 
     /// Maximum shards of a batch.
-    pub fn max_shards(self) -> usize {
+    pub(crate) fn max_shards(self) -> usize {
         match self {
             Self::DepthFirst { shards } => shards,
             Self::TwoPhase => usize::MAX,
@@ -184,7 +193,7 @@ impl Plan {
     }
 
     /// Shards that one of `threads` threads takes at a time: one if it is a single micro-batch.
-    pub fn grain(self, shards: usize, threads: usize) -> usize {
+    pub(crate) fn grain(self, shards: usize, threads: usize) -> usize {
         match self {
             Self::DepthFirst { .. } => shard_grain(shards, threads),
             Self::TwoPhase => 1,
@@ -193,12 +202,12 @@ impl Plan {
 }
 
 /// Whether weights, their transposed copy and their gradient stay in L2 beside a micro-batch.
-pub fn fits_in_l2<T: Element>(parameter_lines: usize) -> bool {
+pub(crate) fn fits_in_l2<T: Element>(parameter_lines: usize) -> bool {
     3 * parameter_lines * size_of::<T::Line>() <= DEPTH_FIRST_BYTES
 }
 
 /// Floating-point operations of a training step: two per multiply-add of the three products.
-pub fn step_flop(batch: usize, weights: usize) -> usize {
+pub(crate) fn step_flop(batch: usize, weights: usize) -> usize {
     batch.saturating_mul(weights).saturating_mul(6)
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize
 }
 
 /// Rows of a prediction, and a micro-batch for every `rows_each` of them, so that each thread has one.
-pub struct PredictionRange<'a, T: Element> {
+pub(crate) struct PredictionRange<'a, T: Element> {
     pub(crate) network: &'a Network<T>,
     pub(crate) micro_batches: &'a mut [MicroBatch<T>],
     pub(crate) micro_batch_rows: usize,

@@ -21,7 +21,7 @@ use crate::simd::scalar::Line;
 
 /// What is done with every block of parameters, in the order of the fields.
 #[derive(Clone, Copy)]
-pub struct UpdatePlan {
+pub(crate) struct UpdatePlan {
     /// Its gradient is summed over the batch, alone or on top of the gradient so far.
     pub(crate) sum: Option<Beta>,
     /// The squared norm of its gradient is computed, whether it is clipped or not.
@@ -77,7 +77,7 @@ impl GradientClipping {
 }
 
 /// A run of blocks, with all that belongs to them and is written, and what their gradients are summed from.
-pub struct ParameterBlocks<'a, T: Element> {
+pub(crate) struct ParameterBlocks<'a, T: Element> {
     pub(crate) blocks: &'a [ParameterBlock],
     pub(crate) parameters: &'a mut [T::Line],
     pub(crate) gradients: &'a mut [T::Line],

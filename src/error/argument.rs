@@ -5,7 +5,7 @@ use core::fmt;
 /// The variants with what messages call them, once.
 macro_rules! arguments {
     ($($variant:ident: $text:literal,)+) => {
-        /// What an [`Error`](crate::Error) is about: an argument, a setting, a size, or what has no use for one.
+        /// Subject of an [`Error`](crate::Error): an argument, a setting, a size, or what has no use for one.
         ///
         /// # Examples
         /// ```

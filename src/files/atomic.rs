@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, FileOperation};
 
-/// Writes a file so that a reader, or a system that comes back after a crash, sees all of it or what was there
-/// before: a temporary file in the same folder, synced, renamed over the old one, and the folder synced. If only the last
-/// fails, the new file is there already.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// Writes a file so that a reader, or a system that comes back after a crash, sees all of it or what was
+/// there before: a temporary file in the same folder, synced, renamed over the old one, and the folder
+/// synced. If only the last fails, the new file is there already.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write_on(&System, path, bytes)
 }
 
@@ -76,11 +76,12 @@ fn write_on<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     disk.sync_folder(folder_of(path)).map_err(|error| failed(FileOperation::SyncFolder, path, &error))
 }
 
-pub fn failed(operation: FileOperation, path: &Path, error: &io::Error) -> Error {
+pub(super) fn failed(operation: FileOperation, path: &Path, error: &io::Error) -> Error {
     Error::File { operation, path: path.display().to_string(), kind: error.kind() }
 }
 
-/// A new file beside another. One that a killed process has left is passed over: it may belong to a process elsewhere.
+/// A new file beside another. One that a killed process has left is passed over: it may belong to a process
+/// elsewhere.
 fn create_beside<D: Disk>(disk: &D, path: &Path) -> Result<(PathBuf, D::File), Error> {
     loop {
         let temporary = temporary_beside(path);

@@ -1,7 +1,7 @@
 //! Training that goes on where it stopped: everything a trainer holds, in one file.
 //!
-//! The file is that of the network with more tensors, `state.moment.N.` and `state.best.` before the names of the
-//! layers, and more lines in its header:
+//! The file is that of the network with more tensors, `state.moment.N.` and `state.best.` before the names of
+//! the layers, and more lines in its header:
 //!
 //! ```text
 //! steps 1200
@@ -16,9 +16,10 @@
 //! plateau 0.1 10 0.34 3 0.1
 //! ```
 //!
-//! `epochs` are those of all fits. `fit` is there within a fit: the epochs before it, and the mark of its data. `last` and
-//! `best` are epochs of it: number, of how many, loss, the validation set's loss, accuracy, mean absolute error and R2,
-//! learning rate. `plateau` is a fit's: factor, patience, lowest loss, epochs waited, and the product of the factors so far.
+//! `epochs` are those of all fits. `fit` is there within a fit: the epochs before it, and the mark of its
+//! data. `last` and `best` are epochs of it: number, of how many, loss, the validation set's loss, accuracy,
+//! mean absolute error and R2, learning rate. `plateau` is a fit's: factor, patience, lowest loss, epochs
+//! waited, and the product of the factors so far.
 
 use std::path::Path;
 
@@ -40,11 +41,13 @@ use crate::train::state::TrainState;
 use crate::train::trainer::Trainer;
 
 impl<T: Element> Trainer<T> {
-    /// Writes all that training has come to: the network, the optimizer's running sums, the learning rate, the seed, the
-    /// numbers of updates, passes and epochs, and the progress of a fit. [`Network::load`] reads it too.
+    /// Writes all that training has come to: the network, the optimizer's running sums, the learning rate,
+    /// the seed, the numbers of updates, passes and epochs, and the progress of a fit. [`Network::load`]
+    /// reads it too.
     ///
-    /// The file is replaced as a whole, as by [`Network::save`]. [`FitOptions::checkpoint`](crate::FitOptions::checkpoint)
-    /// writes it after epochs of a fit, and so may the fit's callback.
+    /// The file is replaced as a whole, as by [`Network::save`].
+    /// [`FitOptions::checkpoint`](crate::FitOptions::checkpoint) writes it after epochs of a fit, and so may
+    /// the fit's callback.
     ///
     /// # Errors
     /// [`Error::File`] with the operation that failed.
@@ -69,16 +72,16 @@ impl<T: Element> Trainer<T> {
         super::atomic::write(path.as_ref(), &checkpoint(&self.network, &self.state)?)
     }
 
-    /// Takes up training where a checkpoint was written, in a trainer built as that one was: the same layers, the same
-    /// optimizer but for its learning rate. From then on all bits are those of the training that never stopped, if data
-    /// and settings are the same too; the seed is the checkpoint's.
+    /// Takes up training where a checkpoint was written, in a trainer built as that one was: the same layers,
+    /// the same optimizer but for its learning rate. From then on all bits are those of the training that
+    /// never stopped, if data and settings are the same too; the seed is the checkpoint's.
     ///
-    /// If the checkpoint was written within a fit, the next [`Trainer::fit`] goes on after the epoch of the checkpoint,
-    /// with the plateau of the checkpoint in the state that it was in.
+    /// If the checkpoint was written within a fit, the next [`Trainer::fit`] goes on after the epoch of the
+    /// checkpoint, with the plateau of the checkpoint in the state that it was in.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Format`] or [`Error::Tensors`] for a file that cannot be read or is that of another
-    /// training. Nothing has changed then.
+    /// [`Error::File`], [`Error::Format`] or [`Error::Tensors`] for a file that cannot be read or is that of
+    /// another training. Nothing has changed then.
     ///
     /// # Examples
     /// See [`Trainer::save_checkpoint`].

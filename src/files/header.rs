@@ -9,9 +9,9 @@
 //! deviations 1 10
 //! ```
 //!
-//! A layer has its kind, its activation and its dropout; what is not as by default follows. Dropout of the inputs is
-//! there if it is above 0, means and deviations if the network has a scaler. A checkpoint has more. It is one entry of
-//! the file's metadata, whose entries have no order.
+//! A layer has its kind, its activation and its dropout; what is not as by default follows. Dropout of the
+//! inputs is there if it is above 0, means and deviations if the network has a scaler. A checkpoint has more.
+//! It is one entry of the file's metadata, whose entries have no order.
 
 use crate::error::Error;
 use crate::kernels::ops::activation::Activation;
@@ -20,16 +20,16 @@ use crate::network::{DEFAULT_EPSILON, Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 
 /// The entry of the metadata.
-pub const KEY: &str = "fuseprop";
+pub(super) const KEY: &str = "fuseprop";
 
 const VERSION: &str = "1";
 
 /// Lines of a key and words.
-pub struct Header<'a>(Vec<(&'a str, &'a str)>);
+pub(super) struct Header<'a>(Vec<(&'a str, &'a str)>);
 
 /// A layer of a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerLine {
+pub(super) struct LayerLine {
     pub kind: LayerKind,
     pub activation: Activation,
     pub dropout: f64,
@@ -38,7 +38,7 @@ pub struct LayerLine {
 }
 
 /// The lines of a network.
-pub fn write<T: Element>(network: &Network<T>) -> String {
+pub(super) fn write<T: Element>(network: &Network<T>) -> String {
     let mut text = format!("version {VERSION}\n");
     if network.input_dropout() > 0.0 {
         text += &format!("input_dropout {}\n", network.input_dropout());
@@ -59,7 +59,7 @@ pub fn write<T: Element>(network: &Network<T>) -> String {
 impl<'a> Header<'a> {
     /// # Errors
     /// [`Error::Format`] for another version.
-    pub fn parse(text: Option<&'a str>) -> Result<Self, Error> {
+    pub(super) fn parse(text: Option<&'a str>) -> Result<Self, Error> {
         let Some(text) = text else {
             return Err(Error::Format { what: "it has no metadata of fuseprop: if PyTorch wrote it, build the network and use Network::import"
                     .to_owned() });
@@ -72,29 +72,29 @@ impl<'a> Header<'a> {
     }
 
     /// What follows a key.
-    pub fn get(&self, key: &str) -> Result<&'a str, Error> {
+    pub(super) fn get(&self, key: &str) -> Result<&'a str, Error> {
         let missing = || Error::Format { what: format!("the metadata have no {key:?}") };
         self.find(key).ok_or_else(missing)
     }
 
-    pub fn find(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn find(&self, key: &str) -> Option<&'a str> {
         self.0.iter().find(|(other, _)| *other == key).map(|(_, words)| *words)
     }
 
     /// A number that follows a key.
-    pub fn number<N: core::str::FromStr>(&self, key: &str) -> Result<N, Error> {
+    pub(super) fn number<N: core::str::FromStr>(&self, key: &str) -> Result<N, Error> {
         parse_word(self.get(key)?)
     }
 
-    pub fn layers(&self) -> Result<Vec<LayerLine>, Error> {
+    pub(super) fn layers(&self) -> Result<Vec<LayerLine>, Error> {
         self.0.iter().filter(|(key, _)| *key == "layer").map(|(_, words)| read_layer(words)).collect()
     }
 
-    pub fn input_dropout(&self) -> Result<f64, Error> {
+    pub(super) fn input_dropout(&self) -> Result<f64, Error> {
         self.find("input_dropout").map_or(Ok(0.0), parse_word)
     }
 
-    pub fn scaler<T: Element>(&self) -> Result<Option<Scaler<T>>, Error> {
+    pub(super) fn scaler<T: Element>(&self) -> Result<Option<Scaler<T>>, Error> {
         let numbers = |words: &str| {
             let values = words.split(' ').map(parse_word::<f64>);
             values.map(|value| value.map(T::from_f64)).collect::<Result<Vec<T>, _>>()
@@ -108,7 +108,7 @@ impl<'a> Header<'a> {
 }
 
 /// A word as a number.
-pub fn parse_word<N: core::str::FromStr>(word: &str) -> Result<N, Error> {
+pub(super) fn parse_word<N: core::str::FromStr>(word: &str) -> Result<N, Error> {
     word.parse().map_err(|_| Error::Format { what: format!("{word:?} is not the number it should be") })
 }
 

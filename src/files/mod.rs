@@ -30,8 +30,8 @@ impl<T: Element> Network<T> {
     /// one, that of the inputs too. In PyTorch, `model.load_state_dict(safetensors.torch.load_file(path))`.
     /// Activations, dropout and the scaler are in the file's metadata.
     ///
-    /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written, synced
-    /// and renamed, and the folder synced.
+    /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written,
+    /// synced and renamed, and the folder synced.
     ///
     /// # Errors
     /// [`Error::File`] with the operation that failed. The temporary file is removed then.
@@ -188,7 +188,8 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, header: &Header<'_>) -> Result<N
             (LayerKind::LayerNorm, &[features]) => (features, features),
             _ => return Err(missing_weights(file, &name, below)),
         };
-        // Every number that the network will hold must be in the file, or a small file could ask for all memory.
+        // Every number that the network will hold must be in the file, or a small file could ask for all
+        // memory.
         let bias = file.tensor(&format!("{index}.bias"));
         let readable = |tensor: &TensorView<'_>| is_read(tensor.dtype());
         let complete = file.tensor(&name).is_ok_and(|weight| readable(&weight))

@@ -15,26 +15,26 @@ use crate::simd::scalar::Element;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TensorNames<'a> {
-    /// `0.weight`, `0.bias`, .. as `torch.nn.Sequential` counts: each activation but the identity is a module too, and
-    /// so is each dropout. Nothing else may be in the file.
+    /// `0.weight`, `0.bias`, .. as `torch.nn.Sequential` counts: each activation but the identity is a module
+    /// too, and so is each dropout. Nothing else may be in the file.
     Sequential,
     /// The same with something before each, such as `model.policy.`. Tensors without it are passed over.
     Prefix(&'a str),
-    /// The names of weights and biases, layer by layer. Other tensors are passed over. The biases of a layer without
-    /// them must not be there: `""` for instance.
+    /// The names of weights and biases, layer by layer. Other tensors are passed over. The biases of a layer
+    /// without them must not be there: `""` for instance.
     List(&'a [(&'a str, &'a str)]),
-    /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with numbers in them
-    /// taken as numbers (names without numbers are better given as a [`TensorNames::List`]); for
-    /// a network with layer norms also pairs of two vectors, and for one with layers without biases also weights
-    /// without a `name.bias`. There must be one for each layer.
+    /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with
+    /// numbers in them taken as numbers (names without numbers are better given as a
+    /// [`TensorNames::List`]); for a network with layer norms also pairs of two vectors, and for one with
+    /// layers without biases also weights without a `name.bias`. There must be one for each layer.
     Discover,
 }
 
 /// The names of a layer's weights and biases.
-pub type Pair = (String, String);
+pub(super) type Pair = (String, String);
 
 /// The names of all weights and biases, as `torch.nn.Sequential` counts modules.
-pub fn sequential<T: Element>(network: &Network<T>, prefix: &str) -> Vec<Pair> {
+pub(super) fn sequential<T: Element>(network: &Network<T>, prefix: &str) -> Vec<Pair> {
     let mut index = input_modules(network.input_dropout());
     let name = |layer: &Layer| {
         let names = (format!("{prefix}{index}.weight"), format!("{prefix}{index}.bias"));
@@ -45,18 +45,18 @@ pub fn sequential<T: Element>(network: &Network<T>, prefix: &str) -> Vec<Pair> {
 }
 
 /// Modules of PyTorch's before the first layer: the dropout of the inputs.
-pub fn input_modules(dropout: f64) -> usize {
+pub(super) fn input_modules(dropout: f64) -> usize {
     usize::from(dropout > 0.0)
 }
 
 /// Modules of PyTorch's that a layer is: one, one for its activation, one for its dropout.
-pub fn modules(activation: Activation, dropout: f64) -> usize {
+pub(super) fn modules(activation: Activation, dropout: f64) -> usize {
     1 + usize::from(activation != Activation::Identity) + usize::from(dropout > 0.0)
 }
 
-/// Pairs of a matrix, or a vector if there are layer norms, and a vector, or nothing if layers without biases are
-/// there, by name.
-pub fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
+/// Pairs of a matrix, or a vector if there are layer norms, and a vector, or nothing if layers without biases
+/// are there, by name.
+pub(super) fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
     let norms = layers.iter().any(|layer| layer.kind() == LayerKind::LayerNorm);
     let rank = |name: &str| file.tensor(name).map_or(0, |tensor| tensor.shape().len());
     let some_have_none = layers.iter().any(|layer| !layer.has_bias());
@@ -79,7 +79,7 @@ pub fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
 ///
 /// # Errors
 /// [`Error::Format`] with the name and what to do.
-pub fn refuse_batch_norm(file: &SafeTensors<'_>, names: TensorNames<'_>) -> Result<(), Error> {
+pub(super) fn refuse_batch_norm(file: &SafeTensors<'_>, names: TensorNames<'_>) -> Result<(), Error> {
     let is_taken = |stem: &str| match names {
         TensorNames::Sequential | TensorNames::Discover => true,
         TensorNames::Prefix(prefix) => stem.starts_with(prefix),

@@ -13,18 +13,18 @@ use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 
 /// Gathers the tensors of a file.
-pub struct Writer {
+pub(super) struct Writer {
     dtype: Dtype,
     tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
 }
 
 impl Writer {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { dtype: Dtype::F32, tensors: Vec::new() }
     }
 
     /// Adds a number for each parameter, in canonical order, under the names of the layers.
-    pub fn parameters<T: Element>(&mut self, prefix: &str, network: &Network<T>, values: &[T]) {
+    pub(super) fn parameters<T: Element>(&mut self, prefix: &str, network: &Network<T>, values: &[T]) {
         self.dtype = dtype::<T>();
         let mut rest = values;
         for (layer, (weight, bias)) in network.layers.iter().zip(sequential(network, prefix)) {
@@ -39,7 +39,7 @@ impl Writer {
     }
 
     /// The file.
-    pub fn finish(self, text: String) -> Result<Vec<u8>, Error> {
+    pub(super) fn finish(self, text: String) -> Result<Vec<u8>, Error> {
         let views = self.tensors.iter().map(|tensor| {
             let (name, shape, bytes) = tensor;
             Ok((name, TensorView::new(self.dtype, shape.clone(), bytes)?))
@@ -75,7 +75,7 @@ fn name_format(bytes: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
 
 /// A number for each parameter of some layers, in canonical order, if all tensors are there and right. Tensors of other
 /// names are refused where `claimed` says so.
-pub fn read_parameters<T: Element>(
+pub(super) fn read_parameters<T: Element>(
     file: &SafeTensors<'_>,
     layers: &[Layer],
     names: &[Pair],
@@ -118,27 +118,27 @@ fn expected_tensors(layers: &[Layer], names: &[Pair]) -> Vec<(String, Shape)> {
 
 /// The shape that a tensor must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(super) enum Shape {
     Matrix(usize, usize),
     Vector(usize),
 }
 
 impl Shape {
-    pub fn of_weights(layer: &Layer) -> Self {
+    pub(super) fn of_weights(layer: &Layer) -> Self {
         match layer.kind() {
             LayerKind::Dense => Self::Matrix(layer.outputs(), layer.inputs()),
             LayerKind::LayerNorm => Self::Vector(layer.outputs()),
         }
     }
 
-    pub fn to_vec(self) -> Vec<usize> {
+    pub(super) fn to_vec(self) -> Vec<usize> {
         match self {
             Self::Matrix(rows, cols) => vec![rows, cols],
             Self::Vector(len) => vec![len],
         }
     }
 
-    pub fn fits(self, shape: &[usize]) -> bool {
+    pub(super) fn fits(self, shape: &[usize]) -> bool {
         match self {
             Self::Matrix(rows, cols) => shape == [rows, cols],
             Self::Vector(len) => shape == [len],
@@ -156,22 +156,22 @@ impl fmt::Display for Shape {
 }
 
 /// Name, shape and type, for a message.
-pub fn describe(name: &str, tensor: &TensorView<'_>) -> String {
+pub(super) fn describe(name: &str, tensor: &TensorView<'_>) -> String {
     format!("{name} {:?} {:?}", tensor.shape(), tensor.dtype())
 }
 
 /// Whether [`read_values`] knows the type.
-pub fn is_read(dtype: Dtype) -> bool {
+pub(super) fn is_read(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
 /// The type that an element is written as.
-pub fn dtype<T: Element>() -> Dtype {
+pub(super) fn dtype<T: Element>() -> Dtype {
     if size_of::<T>() == 8 { Dtype::F64 } else { Dtype::F32 }
 }
 
 /// Appends the tensor's numbers, each rounded once to the element type.
-pub fn read_values<T: Element>(tensor: &TensorView<'_>, to: &mut Vec<T>) {
+pub(super) fn read_values<T: Element>(tensor: &TensorView<'_>, to: &mut Vec<T>) {
     let data = tensor.data();
     let half = |bytes: &[u8]| u16::from_le_bytes([bytes[0], bytes[1]]);
     match tensor.dtype() {
@@ -190,7 +190,7 @@ pub fn read_values<T: Element>(tensor: &TensorView<'_>, to: &mut Vec<T>) {
 }
 
 /// The numbers' bytes, lowest first.
-pub fn write_values<T: Element>(values: &[T]) -> Vec<u8> {
+pub(super) fn write_values<T: Element>(values: &[T]) -> Vec<u8> {
     match dtype::<T>() {
         Dtype::F64 => values.iter().flat_map(|value| value.to_f64().to_le_bytes()).collect(),
         // Exact: the element is an f32.

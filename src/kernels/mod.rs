@@ -1,10 +1,11 @@
 //! How numbers move: the operations that a network is made of, generic over the lanes of an instruction set.
 //!
-//! A function without `#[inline(always)]` crosses into the instruction set by [`Lanes::vectorize`](crate::simd::lanes::Lanes);
-//! below it everything is inlined. A kernel never sees a thread or a layer.
+//! A function without `#[inline(always)]` crosses into the instruction set by
+//! [`Lanes::vectorize`](crate::simd::lanes::Lanes); below it everything is inlined. A kernel never sees a
+//! thread or a layer.
 
-pub mod gemm;
-pub mod matrix;
-pub mod ops;
+pub(crate) mod gemm;
+pub(crate) mod matrix;
+pub(crate) mod ops;
 #[cfg(test)]
 mod tests;

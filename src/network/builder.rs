@@ -26,9 +26,10 @@ struct LayerSpec {
 
 /// Describes a [`Network`], layer by layer.
 ///
-/// A setting belongs to the layer before it: `.dense(64, Activation::Relu).dropout(0.1)` is a dense layer with
-/// dropout. Before the first layer [`NetworkBuilder::dropout`] is that of the inputs and [`NetworkBuilder::init`] the
-/// default of all layers. Seed and instruction set are the network's, wherever they stand.
+/// A setting belongs to the layer before it: `.dense(64, Activation::Relu).dropout(0.1)` is a dense layer
+/// with dropout. Before the first layer [`NetworkBuilder::dropout`] is that of the inputs and
+/// [`NetworkBuilder::init`] the default of all layers. Seed and instruction set are the network's, wherever
+/// they stand.
 ///
 /// # Examples
 ///
@@ -93,8 +94,8 @@ impl<T: Element> NetworkBuilder<T> {
         self.layer(LayerKind::Dense, Some(outputs), activation)
     }
 
-    /// Appends a layer norm of the features so far: each row gets mean 0 and variance 1, then a weight and a bias
-    /// for each feature, then the activation. See [`LayerKind::LayerNorm`].
+    /// Appends a layer norm of the features so far: each row gets mean 0 and variance 1, then a weight and a
+    /// bias for each feature, then the activation. See [`LayerKind::LayerNorm`].
     ///
     /// # Examples
     ///
@@ -130,8 +131,8 @@ impl<T: Element> NetworkBuilder<T> {
 
     /// Whether the layer before has biases, as it has by default. `torch.nn.Linear(bias=False)`.
     ///
-    /// A layer without biases has none in files, counts and the order of [`Network::read_parameters`]. Worth it where
-    /// a layer norm follows, which takes their mean away.
+    /// A layer without biases has none in files, counts and the order of [`Network::read_parameters`]. Worth
+    /// it where a layer norm follows, which takes their mean away.
     ///
     /// # Examples
     ///
@@ -151,7 +152,8 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// What the layer norm before adds to the variance of a row, 1e-5 by default. The `eps` of `torch.nn.LayerNorm`.
+    /// What the layer norm before adds to the variance of a row, 1e-5 by default. The `eps` of
+    /// `torch.nn.LayerNorm`.
     ///
     /// # Examples
     ///
@@ -173,11 +175,11 @@ impl<T: Element> NetworkBuilder<T> {
     }
 
     /// Lets training leave out each output of the layer before, or each input if there is none, with this
-    /// probability, and divide the others by `1 - rate`, so that predictions need no change (Srivastava et al. 2014).
-    /// `torch.nn.Dropout`.
+    /// probability, and divide the others by `1 - rate`, so that predictions need no change (Srivastava et
+    /// al. 2014). `torch.nn.Dropout`.
     ///
-    /// Which are left out follows from [`TrainerBuilder::seed`](crate::TrainerBuilder::seed), the number of the
-    /// pass, the layer and the element alone. Another layer must follow.
+    /// Which are left out follows from [`TrainerBuilder::seed`](crate::TrainerBuilder::seed), the number of
+    /// the pass, the layer and the element alone. Another layer must follow.
     ///
     /// # Examples
     ///
@@ -199,8 +201,8 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// The distribution of the initial weights of the dense layer before; before the first layer that of all layers
-    /// without one of their own, [`Init::Auto`] by default.
+    /// The distribution of the initial weights of the dense layer before; before the first layer that of all
+    /// layers without one of their own, [`Init::Auto`] by default.
     ///
     /// # Examples
     ///
@@ -229,8 +231,9 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// The seed of the initial weights, and of dropout and the order of rows in training unless a trainer gets its
-    /// own: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed). Without one it comes from the system.
+    /// The seed of the initial weights, and of dropout and the order of rows in training unless a trainer
+    /// gets its own: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed). Without one it comes from
+    /// the system.
     ///
     /// # Examples
     ///
@@ -272,9 +275,9 @@ impl<T: Element> NetworkBuilder<T> {
     /// # Errors
     /// [`Error::Zero`] for a size of 0 or no layer, [`Error::Overflow`] for parameters past the address
     /// space, [`Error::Setting`] for a setting of a layer, an activation or a distribution out of range,
-    /// [`Error::Unused`] for a setting that the layer before it has no use for, [`Error::Softmax`] before the last
-    /// layer, [`Error::Dropout`] after it, [`Error::Isa`] for an instruction set that this CPU or build does not
-    /// support, [`Error::System`] if the system gives no seed.
+    /// [`Error::Unused`] for a setting that the layer before it has no use for, [`Error::Softmax`] before the
+    /// last layer, [`Error::Dropout`] after it, [`Error::Isa`] for an instruction set that this CPU or
+    /// build does not support, [`Error::System`] if the system gives no seed.
     ///
     /// # Examples
     ///

@@ -130,8 +130,8 @@ impl Init {
     }
 }
 
-/// So many orthonormal vectors of a length, at least as large: those of a normal distribution, each made orthogonal to
-/// the ones before, twice (Giraud, Langou and Rozložník 2005).
+/// So many orthonormal vectors of a length, at least as large: those of a normal distribution, each made
+/// orthogonal to the ones before, twice (Giraud, Langou and Rozložník 2005).
 fn orthonormal(count: usize, len: usize, random: &mut SplitMix64) -> Vec<Vec<f64>> {
     let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
     while vectors.len() < count {

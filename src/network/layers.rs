@@ -13,8 +13,9 @@ pub(crate) const DEFAULT_EPSILON: f64 = 1e-5;
 pub enum LayerKind {
     /// `z = x W^T + b`, weights `[outputs, inputs]`. `torch.nn.Linear`.
     Dense,
-    /// `z = w (x - mean x) / sqrt(var x + epsilon) + b`, mean and variance (divided by the number of features) of
-    /// each row, weights `[features]`, at first all 1 (Ba, Kiros and Hinton 2016). `torch.nn.LayerNorm`.
+    /// `z = w (x - mean x) / sqrt(var x + epsilon) + b`, mean and variance (divided by the number of
+    /// features) of each row, weights `[features]`, at first all 1 (Ba, Kiros and Hinton 2016).
+    /// `torch.nn.LayerNorm`.
     LayerNorm,
 }
 
@@ -35,18 +36,22 @@ pub struct Layer {
 
 impl Layer {
     /// What it computes.
+    #[must_use]
     pub fn kind(&self) -> LayerKind {
         self.kind
     }
     /// Features of its input.
+    #[must_use]
     pub fn inputs(&self) -> usize {
         self.inputs
     }
     /// Features of its output.
+    #[must_use]
     pub fn outputs(&self) -> usize {
         self.outputs
     }
     /// What it does with its sums.
+    #[must_use]
     pub fn activation(&self) -> Activation {
         self.activation
     }
@@ -55,18 +60,22 @@ impl Layer {
         self.first_line..self.first_line + self.lines
     }
     /// The probability of each of its outputs to be left out in training.
+    #[must_use]
     pub fn dropout(&self) -> f64 {
         self.dropout
     }
     /// Whether something is added to its products: a parameter for each output.
+    #[must_use]
     pub fn has_bias(&self) -> bool {
         self.has_bias
     }
     /// What a layer norm adds to the variance of a row; nothing of other layers.
+    #[must_use]
     pub fn epsilon(&self) -> Option<f64> {
         (self.kind == LayerKind::LayerNorm).then_some(self.epsilon)
     }
     /// Weights and biases.
+    #[must_use]
     pub fn parameter_count(&self) -> usize {
         self.weight_count() + self.bias_count()
     }

@@ -56,31 +56,37 @@ pub struct Network<T: Element> {
 
 impl<T: Element> Network<T> {
     /// Starts a network that takes `inputs` features.
+    #[must_use]
     pub fn builder(inputs: usize) -> NetworkBuilder<T> {
         NetworkBuilder::new(inputs)
     }
 
     /// Features of an input row.
+    #[must_use]
     pub fn inputs(&self) -> usize {
         self.layers[0].inputs
     }
 
     /// Features of an output row.
+    #[must_use]
     pub fn outputs(&self) -> usize {
         self.last().outputs
     }
 
     /// The number of layers, at least one.
+    #[must_use]
     pub fn layer_count(&self) -> usize {
         self.layers.len()
     }
 
     /// The shape of one layer, or nothing past the last.
+    #[must_use]
     pub fn layer(&self, layer: usize) -> Option<Layer> {
         self.layers.get(layer).copied()
     }
 
     /// The instruction set that the network runs on.
+    #[must_use]
     pub fn isa(&self) -> Isa {
         self.isa
     }
@@ -91,6 +97,7 @@ impl<T: Element> Network<T> {
     }
 
     /// The probability of each input to be left out in training, after the scaler.
+    #[must_use]
     pub fn input_dropout(&self) -> f64 {
         self.input_dropout
     }

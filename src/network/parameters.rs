@@ -5,8 +5,8 @@ use crate::network::{Layer, Network};
 use crate::simd::scalar::{Element, Line, elements, elements_mut};
 
 impl<T: Element> Network<T> {
-    /// Copies all parameters, `W0 b0 W1 b1 ..`, each `W` row-major `[outputs, inputs]`: PyTorch's order. A layer
-    /// without biases has no `b`.
+    /// Copies all parameters, `W0 b0 W1 b1 ..`, each `W` row-major `[outputs, inputs]`: PyTorch's order. A
+    /// layer without biases has no `b`.
     ///
     /// # Errors
     /// [`Error::Length`] unless `to` has [`Network::parameter_count`] elements.
@@ -196,8 +196,8 @@ pub(crate) fn write_weights<T: Element>(panels: &mut [T::Line], layer: Layer, fr
     clear_padding::<T>(&mut panels[last + 1..][..layer.columns()], layer);
 }
 
-/// Padding of the last panel is 0, unless numbers that are not finite went through it: written parameters are rid of
-/// them.
+/// Padding of the last panel is 0, unless numbers that are not finite went through it: written parameters are
+/// rid of them.
 fn clear_padding<T: Element>(lines: &mut [T::Line], layer: Layer) {
     let used = (layer.outputs - 1) % T::LANES + 1;
     lines.iter_mut().for_each(|line| line.as_mut_slice()[used..].fill(T::ZERO));

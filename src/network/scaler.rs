@@ -11,8 +11,9 @@ use crate::simd::scalar::{Line, elements_mut};
 /// The mean and the standard deviation of each feature, by which `x` becomes `(x - mean) / std`. scikit-learn's
 /// `StandardScaler`.
 ///
-/// A network that holds one applies it to every input, in training and in prediction, and is saved with it. Another
-/// may stand for the targets: apply it to them before training, and fold it into the last layer afterwards.
+/// A network that holds one applies it to every input, in training and in prediction, and is saved with it.
+/// Another may stand for the targets: apply it to them before training, and fold it into the last layer
+/// afterwards.
 ///
 /// # Examples
 ///

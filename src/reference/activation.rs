@@ -4,8 +4,8 @@ use crate::Activation;
 
 /// An activation over one row: `y = f(z)`.
 ///
-/// `z` and the result are `[O]`. Softmax is `y_i = exp(z_i - m) / sum_j exp(z_j - m)` with `m = max_j z_j`, which
-/// cancels and keeps `exp` from overflowing. NaN gives NaN.
+/// `z` and the result are `[O]`. Softmax is `y_i = exp(z_i - m) / sum_j exp(z_j - m)` with `m = max_j z_j`,
+/// which cancels and keeps `exp` from overflowing. NaN gives NaN.
 pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
     let each = |f: &dyn Fn(f64) -> f64| z.iter().map(|&z| f(z)).collect();
     match activation {
@@ -34,11 +34,12 @@ pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
 
 /// Gradient through an activation over one row: `d_z = d_y f'(z)`.
 ///
-/// All are `[O]`, with `y = f(z)`. At `z = 0` the derivative of ReLU is 0 and that of leaky ReLU its slope. Softmax
-/// mixes its row: `d_z_i = y_i (d_y_i - sum_j d_y_j y_j)`.
+/// All are `[O]`, with `y = f(z)`. At `z = 0` the derivative of ReLU is 0 and that of leaky ReLU its slope.
+/// Softmax mixes its row: `d_z_i = y_i (d_y_i - sum_j d_y_j y_j)`.
 ///
 /// # Panics
 /// If `z`, `y` and `d_y` differ in length.
+#[must_use]
 pub fn activation_backward(activation: Activation, z: &[f64], y: &[f64], d_y: &[f64]) -> Vec<f64> {
     assert!(z.len() == y.len() && y.len() == d_y.len(), "z, y and d_y have one length");
     let each = |f: &dyn Fn(usize) -> f64| (0..z.len()).map(f).collect();
@@ -96,8 +97,8 @@ fn normal_density(z: f64) -> f64 {
 
 /// The probability that a standard normal is at most `z`.
 ///
-/// For `|z| < 3` the series `1/2 + phi(z) (z + z^3/3 + z^5/15 + ..)`, beyond it Laplace's continued fraction of the
-/// tail, `phi(z) / (z + 1/(z + 2/(z + 3/(z + ..))))` (Abramowitz and Stegun, 26.2.11 and 26.2.14).
+/// For `|z| < 3` the series `1/2 + phi(z) (z + z^3/3 + z^5/15 + ..)`, beyond it Laplace's continued fraction
+/// of the tail, `phi(z) / (z + 1/(z + 2/(z + 3/(z + ..))))` (Abramowitz and Stegun, 26.2.11 and 26.2.14).
 fn normal_below(z: f64) -> f64 {
     if z.is_nan() {
         return z;

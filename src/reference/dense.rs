@@ -2,11 +2,12 @@
 
 /// A dense layer before its activation: `z = x W^T + b`.
 ///
-/// `x` is `[B, I]`, `weights` `[O, I]`, `biases` `[O]`, which also says how many outputs there are, the result
-/// `[B, O]`.
+/// `x` is `[B, I]`, `weights` `[O, I]`, `biases` `[O]`, which also says how many outputs there are, the
+/// result `[B, O]`.
 ///
 /// # Panics
 /// If a length does not match its shape.
+#[must_use]
 pub fn dense(x: &[f64], weights: &[f64], biases: &[f64], batch: usize, inputs: usize) -> Vec<f64> {
     let outputs = biases.len();
     assert_eq!(x.len(), batch * inputs, "x is [batch, inputs]");
@@ -32,6 +33,7 @@ pub fn dense(x: &[f64], weights: &[f64], biases: &[f64], batch: usize, inputs: u
 /// If a length does not match its shape.
 ///
 /// Goodfellow, Bengio, Courville, *Deep Learning*, section 6.5.
+#[must_use]
 pub fn input_gradient(d_z: &[f64], weights: &[f64], batch: usize, inputs: usize, outputs: usize) -> Vec<f64> {
     assert_eq!(d_z.len(), batch * outputs, "d_z is [batch, outputs]");
     assert_eq!(weights.len(), outputs * inputs, "weights are [outputs, inputs]");
@@ -52,6 +54,7 @@ pub fn input_gradient(d_z: &[f64], weights: &[f64], batch: usize, inputs: usize,
 ///
 /// # Panics
 /// If a length does not match its shape.
+#[must_use]
 pub fn weight_gradient(d_z: &[f64], x: &[f64], batch: usize, inputs: usize, outputs: usize) -> Vec<f64> {
     assert_eq!(d_z.len(), batch * outputs, "d_z is [batch, outputs]");
     assert_eq!(x.len(), batch * inputs, "x is [batch, inputs]");
@@ -72,6 +75,7 @@ pub fn weight_gradient(d_z: &[f64], x: &[f64], batch: usize, inputs: usize, outp
 ///
 /// # Panics
 /// If a length does not match its shape.
+#[must_use]
 pub fn bias_gradient(d_z: &[f64], batch: usize, outputs: usize) -> Vec<f64> {
     assert_eq!(d_z.len(), batch * outputs, "d_z is [batch, outputs]");
     (0..outputs).map(|o| (0..batch).map(|row| d_z[row * outputs + o]).sum()).collect()

@@ -16,8 +16,9 @@ pub struct Dropout {
 /// What dropout multiplies the outputs `[B, O]` of one layer by: 0 or `1 / (1 - rate)`.
 ///
 /// With `mix` the finisher of SplitMix64 and `G = 0x9e3779b97f4a7c15`, a layer's key is
-/// `mix(mix(mix(seed) + pass) + layer)`, and elements `2 i` and `2 i + 1` of row `r` are left out if the low or the
-/// high half of `mix(key + (2^32 r + i + 1) G)` is below `2^32 rate`.
+/// `mix(mix(mix(seed) + pass) + layer)`, and elements `2 i` and `2 i + 1` of row `r` are left out if the low
+/// or the high half of `mix(key + (2^32 r + i + 1) G)` is below `2^32 rate`.
+#[must_use]
 pub fn dropout_factors(dropout: Dropout, batch: usize, n_outputs: usize) -> Vec<f64> {
     let Dropout { seed, pass, layer, rate } = dropout;
     fn mix(z: u64) -> u64 {

@@ -6,6 +6,7 @@
 ///
 /// # Panics
 /// If a length does not match its shape.
+#[must_use]
 pub fn layer_norm(x: &[f64], weights: &[f64], biases: &[f64], epsilon: f64) -> Vec<f64> {
     let n = weights.len();
     assert_eq!(biases.len(), n, "biases are [outputs]");
@@ -19,11 +20,12 @@ pub fn layer_norm(x: &[f64], weights: &[f64], biases: &[f64], epsilon: f64) -> V
 }
 
 /// Gradients of a layer normalisation with respect to its weights, `[O]`, and to its input, `[B, O]`:
-/// `d_w = sum over rows of d_z xhat`, `d_x = (g - mean g - xhat mean(g xhat)) / sqrt(var x + epsilon)` with `g = d_z w`
-/// and `xhat = (x - mean x) / sqrt(var x + epsilon)`.
+/// `d_w = sum over rows of d_z xhat`, `d_x = (g - mean g - xhat mean(g xhat)) / sqrt(var x + epsilon)` with
+/// `g = d_z w` and `xhat = (x - mean x) / sqrt(var x + epsilon)`.
 ///
 /// # Panics
 /// If a length does not match its shape.
+#[must_use]
 pub fn layer_norm_backward(d_z: &[f64], x: &[f64], weights: &[f64], epsilon: f64) -> (Vec<f64>, Vec<f64>) {
     let n = weights.len();
     assert_eq!(d_z.len(), x.len(), "d_z and x are [batch, outputs]");

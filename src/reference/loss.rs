@@ -4,22 +4,26 @@ use crate::{Loss, Reduction, Targets};
 
 /// A loss over a batch, and its gradient with respect to `outputs`.
 ///
-/// `outputs` and the gradient are `[B, O]`, with `O = n_outputs`; targets are values `[B, O]` or classes `[B]`.
+/// `outputs` and the gradient are `[B, O]`, with `O = n_outputs`; targets are values `[B, O]` or classes
+/// `[B]`.
 ///
 /// ```text
-/// MeanSquaredError               L = sum (y - t)^2                       d_y = 2 (y - t)                  mean: / (B O)
-/// MeanAbsoluteError              L = sum |y - t|                         d_y = sign(y - t)                mean: / (B O)
-/// Huber                          L = sum (y - t)^2 / 2 near,             d_y = y - t near,
-///                                    delta (|y - t| - delta / 2) far     delta sign(y - t) far            mean: / (B O)
-/// BinaryCrossEntropyWithLogits   L = sum log(1 + e^z) - t z              d_z = sigmoid(z) - t             mean: / (B O)
-/// SoftmaxCrossEntropy            L = -sum t log softmax(z), z = outputs  d_z = softmax(z) sum_j t_j - t   mean: / B
+/// MeanSquaredError              L = sum (y - t)^2                      d_y = 2 (y - t)        mean: / (B O)
+/// MeanAbsoluteError             L = sum |y - t|                        d_y = sign(y - t)      mean: / (B O)
+/// Huber                         L = sum (y - t)^2 / 2 near,            d_y = y - t near,
+///                                   delta (|y - t| - delta / 2) far    delta sign(y - t) far  mean: / (B O)
+/// BinaryCrossEntropyWithLogits  L = sum log(1 + e^z) - t z             d_z = sigmoid(z) - t   mean: / (B O)
+/// SoftmaxCrossEntropy           L = -sum t log softmax(z), z = outputs                        mean: / B
+///                               d_z = softmax(z) sum_j t_j - t
 /// ```
 ///
-/// A class is the target that is 1 at its index and 0 elsewhere. Targets given as probabilities need not sum to 1.
+/// A class is the target that is 1 at its index and 0 elsewhere. Targets given as probabilities need not sum
+/// to 1.
 ///
 /// # Panics
 /// If a length does not match its shape, a class is not below `n_outputs`, or classes meet another loss than
 /// `SoftmaxCrossEntropy`.
+#[must_use]
 pub fn loss(
     loss: Loss,
     reduction: Reduction,
@@ -43,6 +47,7 @@ pub struct Objective<'a> {
 
 impl Objective<'_> {
     /// Without weights.
+    #[must_use]
     pub fn new(loss: Loss, reduction: Reduction) -> Self {
         Self { loss, reduction, weights: Weights::default() }
     }
@@ -66,6 +71,7 @@ pub struct Weights<'a> {
 ///
 /// # Panics
 /// As [`loss`].
+#[must_use]
 pub fn weighted_loss(
     objective: Objective<'_>,
     outputs: &[f64],

@@ -54,6 +54,9 @@ struct Pass {
 
 impl Model {
     /// The same network in `f64`: same layers, same parameters.
+    ///
+    /// # Panics
+    /// Never: the buffers have the lengths that the network asks for.
     pub fn of<T: Element>(network: &Network<T>) -> Self {
         let layers = (0..network.layer_count())
             .filter_map(|l| network.layer(l))
@@ -85,20 +88,26 @@ impl Model {
     }
 
     /// The outputs of every layer, `[B, O]` each; the last are the network's.
+    #[must_use]
     pub fn forward(&self, x: &[f64], batch: usize) -> Vec<Vec<f64>> {
         self.passes(x, batch).into_iter().map(|pass| pass.y).collect()
     }
 
     /// The network's outputs, `[B, O]` of its last layer.
+    ///
+    /// # Panics
+    /// If `x` is not `[batch, inputs]`, or softmax stands before the last layer.
+    #[must_use]
     pub fn predict(&self, x: &[f64], batch: usize) -> Vec<f64> {
         self.forward(x, batch).pop().expect("a network has at least one layer")
     }
 
     /// The loss over a batch and its gradient with respect to the parameters, in canonical order.
     ///
-    /// [`Loss::SoftmaxCrossEntropy`] takes logits. A network that ends in [`Activation::Softmax`] hands it the
-    /// logits beneath that softmax, so that both forms of a classifier train alike; so does one that ends in
-    /// [`Activation::Sigmoid`] with [`Loss::BinaryCrossEntropyWithLogits`].
+    /// [`Loss::SoftmaxCrossEntropy`] takes logits. A network that ends in [`Activation::Softmax`] hands it
+    /// the logits beneath that softmax, so that both forms of a classifier train alike; so does one that
+    /// ends in [`Activation::Sigmoid`] with [`Loss::BinaryCrossEntropyWithLogits`].
+    #[must_use]
     pub fn loss_and_gradient(
         &self,
         x: &[f64],
@@ -111,6 +120,7 @@ impl Model {
     }
 
     /// [`Model::loss_and_gradient`] with weights, as in [`weighted_loss`].
+    #[must_use]
     pub fn weighted_loss_and_gradient(
         &self,
         x: &[f64],
@@ -123,6 +133,7 @@ impl Model {
     }
 
     /// Gradient of the loss over a batch with respect to the network's inputs, `[B, I]`.
+    #[must_use]
     pub fn input_gradients(
         &self,
         x: &[f64],
@@ -136,6 +147,7 @@ impl Model {
 
     /// Gradients of a loss of the caller's own, given its gradient `d_outputs`, `[B, O]`, with respect to the
     /// network's outputs (after the last activation).
+    #[must_use]
     pub fn backward(&self, x: &[f64], d_outputs: &[f64], batch: usize) -> Gradients {
         let passes = self.passes(x, batch);
         let (layer, pass) = self.last(&passes);
@@ -162,11 +174,15 @@ impl Model {
     }
 
     /// Every parameter in canonical order.
+    #[must_use]
     pub fn parameters(&self) -> Vec<f64> {
         self.layers.iter().flat_map(|layer| layer.weights.iter().chain(&layer.biases)).copied().collect()
     }
 
     /// Overwrites every parameter, in canonical order.
+    ///
+    /// # Panics
+    /// If there are more or fewer parameters.
     pub fn set_parameters(&mut self, parameters: &[f64]) {
         let count: usize = self.layers.iter().map(|layer| layer.weights.len() + layer.biases.len()).sum();
         assert_eq!(parameters.len(), count, "parameters");
@@ -321,7 +337,8 @@ pub(super) mod tests {
 
     /// The derivative of `f` at each coordinate of `at`, by central differences over `h` and `2h`.
     ///
-    /// With `h = 2e-5` truncation is `h^4/30 f^(5)`, near 1e-20, and cancellation `u |f| / h`, near 1e-10 here.
+    /// With `h = 2e-5` truncation is `h^4/30 f^(5)`, near 1e-20, and cancellation `u |f| / h`, near 1e-10
+    /// here.
     fn central_differences(at: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
         const H: f64 = 2e-5;
         let mut point = at.to_vec();
@@ -460,6 +477,6 @@ pub(super) mod tests {
     #[test]
     #[should_panic(expected = "softmax is for the last layer only")]
     fn softmax_before_the_last_layer_panics() {
-        model(Activation::Softmax, Activation::Identity).predict(&[0.0; 4], 1);
+        let _ = model(Activation::Softmax, Activation::Identity).predict(&[0.0; 4], 1);
     }
 }

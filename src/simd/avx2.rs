@@ -9,10 +9,10 @@ use crate::simd::scalar::CacheLine;
 
 /// Token that proves that the CPU has AVX2 and FMA. Only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
-pub struct Avx2<T>(PhantomData<T>);
+pub(crate) struct Avx2<T>(PhantomData<T>);
 
 impl<T: 'static> Avx2<T> {
-    pub fn detect() -> Option<&'static Self> {
+    pub(crate) fn detect() -> Option<&'static Self> {
         let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         found.then_some(&Self(PhantomData))
     }
@@ -27,7 +27,8 @@ fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Operations that take and give vectors only: for each the instruction, or the function of a register, that does it.
+/// Operations that take and give vectors only: for each the instruction, or the function of a register, that
+/// does it.
 macro_rules! values {
     ($($operation:ident($($operand:ident),+) = $instruction:path;)+) => {$(
         #[inline(always)]
@@ -237,7 +238,8 @@ impl Lanes for Avx2<f32> {
             let ab4 = _mm256_add_ps(ab_low, _mm256_permute2f128_ps::<0x31>(a8, b8));
             let cd_low = _mm256_permute2f128_ps::<0x20>(c8, d8);
             let cd4 = _mm256_add_ps(cd_low, _mm256_permute2f128_ps::<0x31>(c8, d8));
-            // The first half holds two partial sums of `a` and two of `c`, the other half those of `b` and `d`.
+            // The first half holds two partial sums of `a` and two of `c`, the other half those of `b` and
+            // `d`.
             let low = _mm256_shuffle_ps::<0x44>(ab4, cd4);
             let all2 = _mm256_add_ps(low, _mm256_shuffle_ps::<0xee>(ab4, cd4));
             let all1 = _mm256_add_ps(_mm256_permute_ps::<0x88>(all2), _mm256_permute_ps::<0xdd>(all2));
@@ -358,7 +360,8 @@ fn exp2_floor_ps(_: Avx2<f32>, shifted: __m256) -> __m256 {
 fn scale_by_floor_ps(_: Avx2<f32>, a: __m256, shifted: __m256) -> __m256 {
     // SAFETY: the token proves the features.
     unsafe {
-        // In two factors, as by default. `twice` is n plus two biases; its halves are the exponent fields of the factors.
+        // In two factors, as by default. `twice` is n plus two biases; its halves are the exponent fields of
+        // the factors.
         let bits = _mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127 * 8 - 0x49c0_0000));
         let twice = _mm256_srli_epi32::<3>(bits);
         let half = _mm256_srli_epi32::<1>(twice);

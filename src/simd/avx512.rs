@@ -10,10 +10,10 @@ use crate::simd::scalar::CacheLine;
 
 /// Token that proves that the CPU has AVX-512. Only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy)]
-pub struct Avx512<T>(PhantomData<T>);
+pub(crate) struct Avx512<T>(PhantomData<T>);
 
 impl<T: 'static> Avx512<T> {
-    pub fn detect() -> Option<&'static Self> {
+    pub(crate) fn detect() -> Option<&'static Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512dq")
@@ -30,7 +30,8 @@ const NEAREST: i32 = 8;
 /// Categories of `fpclass` that [`Arithmetic::flushed`] replaces by 0.
 const DENORMAL_OR_MINUS_ZERO: i32 = 0x20 | 0x04;
 
-/// Permutations from consecutive rows to groups, for each number of columns: the index of the element for each lane.
+/// Permutations from consecutive rows to groups, for each number of columns: the index of the element for
+/// each lane.
 ///
 /// Lanes past a row take the last lane of the vector, which is 0 whenever there are such lanes.
 const fn into_groups<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
@@ -49,7 +50,8 @@ const fn into_groups<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
     from
 }
 
-/// Permutations from groups to consecutive rows, for each number of columns: the lane of the group for each element.
+/// Permutations from groups to consecutive rows, for each number of columns: the lane of the group for each
+/// element.
 ///
 /// Places past the rows are garbage.
 const fn out_of_groups<const LANES: usize>() -> [[u8; LANES]; GROUP + 1] {
@@ -72,7 +74,8 @@ fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Operations that take and give vectors only: for each the instruction, or the function of a register, that does it.
+/// Operations that take and give vectors only: for each the instruction, or the function of a register, that
+/// does it.
 macro_rules! values {
     (-> $result:ident; $($operation:ident($($operand:ident),+) = $instruction:path;)+) => {$(
         #[inline(always)]
@@ -86,7 +89,8 @@ macro_rules! values {
 impl Avx512<f32> {
     /// The permutation of `a` in row `cols` of a table.
     ///
-    /// Expanding and compressing instructions need no table, but depend on the previous value of their result register.
+    /// Expanding and compressing instructions need no table, but depend on the previous value of their result
+    /// register.
     #[inline(always)]
     fn permuted(self, from: &[[u8; 16]; GROUP + 1], cols: usize, a: __m512) -> __m512 {
         // SAFETY: the token proves the features; a row of the table is as long as what is loaded.
@@ -96,7 +100,8 @@ impl Avx512<f32> {
         }
     }
 
-    /// The groups from lane `first` on of lines `line`, `line + 4`, `line + 8` and `line + 12`; 0 where there is no line.
+    /// The groups from lane `first` on of lines `line`, `line + 4`, `line + 8` and `line + 12`; 0 where there
+    /// is no line.
     #[inline(always)]
     fn load_groups(self, lines: &[CacheLine<[f32; 16]>], line: usize, first: usize) -> __m512 {
         let (a, b) =
@@ -220,11 +225,13 @@ impl Arithmetic for Avx512<f32> {
 }
 
 impl Lanes for Avx512<f32> {
-    /// 24 of the 32 registers hold accumulators. The others hold a row of `B` (up to 4), a broadcast and temporaries.
+    /// 24 of the 32 registers hold accumulators. The others hold a row of `B` (up to 4), a broadcast and
+    /// temporaries.
     const ACCUMULATORS: usize = 24;
     /// Measured on an Intel Xeon with one row through a 2-4-1 network: 38 ns instead of 41.
     const DIVIDES_HALVES: bool = true;
-    /// The operands of four interleaved lines fit into the registers. With AVX2, where a line is two registers, they would not.
+    /// The operands of four interleaved lines fit into the registers. With AVX2, where a line is two
+    /// registers, they would not.
     const INTERLEAVES: bool = true;
 
     #[inline(always)]
@@ -299,7 +306,8 @@ impl Lanes for Avx512<f32> {
     fn sums(self, [a, b, c, d]: [__m512; GROUP]) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe {
-            // Eight partial sums of two vectors each, then four of all four vectors, then two, then one in every lane of a group.
+            // Eight partial sums of two vectors each, then four of all four vectors, then two, then one in
+            // every lane of a group.
             let ab8 = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
             let cd8 = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
             let low = _mm512_shuffle_f32x4::<0x88>(ab8, cd8);
@@ -384,7 +392,8 @@ impl Lanes for Avx512<f32> {
 impl Avx512<f64> {
     /// The permutation of `a` in row `cols` of a table.
     ///
-    /// Expanding and compressing instructions need no table, but depend on the previous value of their result register.
+    /// Expanding and compressing instructions need no table, but depend on the previous value of their result
+    /// register.
     #[inline(always)]
     fn permuted(self, from: &[[u8; 8]; GROUP + 1], cols: usize, a: __m512d) -> __m512d {
         // SAFETY: the token proves the features; a row of the table is as long as what is loaded.
@@ -620,7 +629,13 @@ fn div_half_ps(a: __m256, b: __m256) -> __m256 {
     let quotient;
     // SAFETY: a CPU with AVX-512 has the instruction, and it accesses registers only.
     unsafe {
-        asm!("vdivps {}, {}, {}", out(ymm_reg) quotient, in(ymm_reg) a, in(ymm_reg) b, options(pure, nomem, nostack));
+        asm!(
+            "vdivps {}, {}, {}",
+            out(ymm_reg) quotient,
+            in(ymm_reg) a,
+            in(ymm_reg) b,
+            options(pure, nomem, nostack),
+        );
     }
     quotient
 }
@@ -632,7 +647,13 @@ fn div_half_pd(a: __m256d, b: __m256d) -> __m256d {
     let quotient;
     // SAFETY: a CPU with AVX-512 has the instruction, and it accesses registers only.
     unsafe {
-        asm!("vdivpd {}, {}, {}", out(ymm_reg) quotient, in(ymm_reg) a, in(ymm_reg) b, options(pure, nomem, nostack));
+        asm!(
+            "vdivpd {}, {}, {}",
+            out(ymm_reg) quotient,
+            in(ymm_reg) a,
+            in(ymm_reg) b,
+            options(pure, nomem, nostack),
+        );
     }
     quotient
 }

@@ -1,13 +1,13 @@
 //! Bit patterns of floating-point numbers, as constants for arithmetic on them.
 //!
-//! The sum of a small number and a *shift*, a large number whose last bit is worth 1 or 1/8, is the small number rounded to
-//! that unit, and its last bits are the rounded number as an integer.
+//! The sum of a small number and a *shift*, a large number whose last bit is worth 1 or 1/8, is the small
+//! number rounded to that unit, and its last bits are the rounded number as an integer.
 
 use crate::simd::scalar::Element;
 
 /// Multiples of 1/8, as [`Arithmetic::eighths`](crate::simd::lanes::Arithmetic::eighths) computes them.
 #[derive(Clone, Copy)]
-pub struct Eighths<V> {
+pub(crate) struct Eighths<V> {
     /// The multiples.
     pub value: V,
     /// The multiples plus [`eighths_shift`], whose last bits are their number of eighths.
@@ -30,7 +30,7 @@ pub(super) const fn bias<T: Element>() -> f64 {
 }
 
 /// [`shift`] plus [`bias`]: the last bits of its sum with an integer `n` are the exponent field of `2^n`.
-pub const fn biased_shift<T: Element>() -> f64 {
+pub(crate) const fn biased_shift<T: Element>() -> f64 {
     shift::<T>() + bias::<T>()
 }
 
@@ -40,7 +40,7 @@ pub(super) const fn eighths_shift<T: Element>() -> f64 {
 }
 
 /// The exponent of the smallest normal number.
-pub const fn lowest_exponent<T: Element>() -> f64 {
+pub(crate) const fn lowest_exponent<T: Element>() -> f64 {
     1.0 - bias::<T>()
 }
 

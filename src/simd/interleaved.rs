@@ -1,7 +1,8 @@
 //! Several interleaved lines as one vector, for instruction-level parallelism.
 //!
-//! Most operations of a function depend on the one before. Out-of-order execution overlaps successive lines only within its
-//! window. With every operation done for all lines before the next, independent instructions are adjacent.
+//! Most operations of a function depend on the one before. Out-of-order execution overlaps successive lines
+//! only within its window. With every operation done for all lines before the next, independent instructions
+//! are adjacent.
 
 use crate::simd::float_bits::Eighths;
 use crate::simd::lanes::{Arithmetic, Lanes};
@@ -9,11 +10,11 @@ use crate::simd::scalar::Scalar;
 
 /// `N` lines as one vector of [`Arithmetic`]. Each line has the same bits as without the others.
 #[derive(Clone, Copy)]
-pub struct Interleaved<L, const N: usize>(pub L);
+pub(crate) struct Interleaved<L, const N: usize>(pub L);
 
 impl<L: Lanes, const N: usize> Interleaved<L, N> {
     #[inline(always)]
-    pub fn load(self, lines: &[<L::Element as Scalar>::Line; N]) -> [L::Vector; N] {
+    pub(crate) fn load(self, lines: &[<L::Element as Scalar>::Line; N]) -> [L::Vector; N] {
         let mut v = self.zero();
         for (v, line) in v.iter_mut().zip(lines) {
             *v = self.0.load(line);
@@ -21,7 +22,7 @@ impl<L: Lanes, const N: usize> Interleaved<L, N> {
         v
     }
     #[inline(always)]
-    pub fn store(self, lines: &mut [<L::Element as Scalar>::Line; N], v: [L::Vector; N]) {
+    pub(crate) fn store(self, lines: &mut [<L::Element as Scalar>::Line; N], v: [L::Vector; N]) {
         for (line, v) in lines.iter_mut().zip(v) {
             self.0.store(line, v);
         }
@@ -56,7 +57,8 @@ macro_rules! compare_each {
     )+};
 }
 
-/// Operations that an instruction set overrides are forwarded for every line; others are the default ones, made of those.
+/// Operations that an instruction set overrides are forwarded for every line; others are the default ones,
+/// made of those.
 ///
 /// Loops, not closures over arrays, which would not be inlined.
 #[allow(clippy::needless_range_loop, reason = "several arrays have the same index")]

@@ -7,8 +7,8 @@ use crate::simd::{avx2::Avx2, avx512::Avx512};
 
 /// An instruction set that the kernels are compiled for.
 ///
-/// AVX2 and AVX-512 give the same bits. Portable lanes have no fused multiply-add on x86-64 and differ within the error
-/// bounds.
+/// AVX2 and AVX-512 give the same bits. Portable lanes have no fused multiply-add on x86-64 and differ within
+/// the error bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
@@ -25,11 +25,13 @@ impl Isa {
     const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
 
     /// The fastest instruction set of this CPU.
+    #[must_use]
     pub fn detect() -> Self {
         Self::available().last().unwrap_or(Self::Portable)
     }
 
     /// Whether this CPU and this build support it.
+    #[must_use]
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,

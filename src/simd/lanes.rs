@@ -1,28 +1,30 @@
 //! The operations of one vector, a cache line of elements, as traits that every instruction set implements.
 //!
-//! A vector holds 16 `f32` or 8 `f64`, whatever the registers are: one 512-bit register with AVX-512, two 256-bit registers
-//! with AVX2, the arrays of `wide` elsewhere. So layouts, tails and the order of every reduction are the same everywhere,
-//! and an algorithm over [`Lanes`] gives the same bits on AVX2 and AVX-512. A pair of registers also gives AVX2 two
-//! independent accumulators per operation, which hides latency in element-wise loops.
+//! A vector holds 16 `f32` or 8 `f64`, whatever the registers are: one 512-bit register with AVX-512, two
+//! 256-bit registers with AVX2, the arrays of `wide` elsewhere. So layouts, tails and the order of every
+//! reduction are the same everywhere, and an algorithm over [`Lanes`] gives the same bits on AVX2 and
+//! AVX-512. A pair of registers also gives AVX2 two independent accumulators per operation, which hides
+//! latency in element-wise loops.
 //!
-//! A value of a [`Lanes`] type is a *token*. Only detection makes one, so holding it proves that the CPU has the
-//! instructions, and its methods are safe to call. They compile to single instructions only inside [`Lanes::vectorize`].
-//! Every function between it and a lane method must be `#[inline(always)]`: otherwise it loses the features, and each
-//! operation becomes a call.
+//! A value of a [`Lanes`] type is a *token*. Only detection makes one, so holding it proves that the CPU has
+//! the instructions, and its methods are safe to call. They compile to single instructions only inside
+//! [`Lanes::vectorize`]. Every function between it and a lane method must be `#[inline(always)]`: otherwise
+//! it loses the features, and each operation becomes a call.
 
 use crate::simd::float_bits::{Eighths, biased_shift, eighths_shift, lowest_exponent, shift};
 use crate::simd::prefetch::{CacheLevel, prefetch_line};
 use crate::simd::scalar::{CacheLine, Element, Line, Scalar};
 
 /// Lanes of a group: room for one row of up to four features.
-pub const GROUP: usize = 4;
+pub(crate) const GROUP: usize = 4;
 
 /// A cache line of the elements of `L`.
 pub(crate) type LineOf<L> = <<L as Arithmetic>::Element as Scalar>::Line;
 
-/// Shape of row-major rows that have a group of a line each: at most `LANES / GROUP` rows of at most `GROUP` columns.
+/// Shape of row-major rows that have a group of a line each: at most `LANES / GROUP` rows of at most `GROUP`
+/// columns.
 #[derive(Clone, Copy, Debug)]
-pub struct RowShape {
+pub(crate) struct RowShape {
     pub rows: usize,
     pub cols: usize,
 }
@@ -54,12 +56,14 @@ pub(super) fn part_of<T: Copy + Default, const N: usize, const LANES: usize>(
         .map_or([T::default(); N], |line| *line.0[first..].first_chunk().expect("a part of a line"))
 }
 
-/// Lane-wise operations on a vector, which is one line or several [interleaved](crate::simd::interleaved) lines.
+/// Lane-wise operations on a vector, which is one line or several [interleaved](crate::simd::interleaved)
+/// lines.
 ///
-/// Each is the IEEE operation in every lane, rounded once, with the same result on every CPU, with two exceptions.
-/// [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused instruction (portable lanes on
-/// x86-64). The results of [`Arithmetic::round`] for 0 and for large numbers are unspecified.
-pub trait Arithmetic: Copy {
+/// Each is the IEEE operation in every lane, rounded once, with the same result on every CPU, with two
+/// exceptions. [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused
+/// instruction (portable lanes on x86-64). The results of [`Arithmetic::round`] for 0 and for large numbers
+/// are unspecified.
+pub(crate) trait Arithmetic: Copy {
     type Element: Element;
     type Vector: Copy;
     type Mask: Copy;
@@ -85,7 +89,8 @@ pub trait Arithmetic: Copy {
     /// `magnitude` with its sign flipped where `sign` is negative: `copysign` for magnitudes >= 0.
     fn flip_sign(self, magnitude: Self::Vector, sign: Self::Vector) -> Self::Vector;
     fn sqrt(self, a: Self::Vector) -> Self::Vector;
-    /// The nearest integer, ties to even, for numbers up to 2^22 in `f32` and 2^51 in `f64`; garbage for larger ones.
+    /// The nearest integer, ties to even, for numbers up to 2^22 in `f32` and 2^51 in `f64`; garbage for
+    /// larger ones.
     ///
     /// A result of 0 has either sign.
     #[inline(always)]
@@ -99,14 +104,15 @@ pub trait Arithmetic: Copy {
     fn exp2i(self, n: Self::Vector) -> Self::Vector {
         self.power_from_low_bits(self.add(n, self.constant(const { biased_shift::<Self::Element>() })))
     }
-    /// `2^n` from the last bits of `a`, 8 in `f32` and 11 in `f64`, which hold `n` plus the bias of exponents.
+    /// `2^n` from the last bits of `a`, 8 in `f32` and 11 in `f64`, which hold `n` plus the bias of
+    /// exponents.
     ///
     /// The bit before them must be 0.
     fn power_from_low_bits(self, a: Self::Vector) -> Self::Vector;
     /// `x factor` rounded to eighths; garbage for products of more than a few times the range of exponents.
     ///
-    /// The sum of the product and a number whose last bit is worth 1/8 is rounded to eighths, which stand in the last bits.
-    /// That number also holds the bias of exponents.
+    /// The sum of the product and a number whose last bit is worth 1/8 is rounded to eighths, which stand in
+    /// the last bits. That number also holds the bias of exponents.
     #[inline(always)]
     fn eighths(self, x: Self::Vector, factor: f64) -> Eighths<Self::Vector> {
         let shift = self.constant(const { eighths_shift::<Self::Element>() });
@@ -139,8 +145,8 @@ pub trait Arithmetic: Copy {
     fn floor(self, e: &Eighths<Self::Vector>) -> Self::Vector {
         self.round(self.sub(e.value, self.constant(7.0 / 16.0)))
     }
-    /// `a 2^n` for integers `n`, rounded once, if `a` is of the order of 1 and the result at most a few times beyond the
-    /// range of numbers, on either side; garbage otherwise.
+    /// `a 2^n` for integers `n`, rounded once, if `a` is of the order of 1 and the result at most a few times
+    /// beyond the range of numbers, on either side; garbage otherwise.
     #[inline(always)]
     fn scale(self, a: Self::Vector, n: Self::Vector) -> Self::Vector {
         // In two factors: neither is denormal or infinite, and only the last product rounds.
@@ -179,7 +185,7 @@ pub trait Arithmetic: Copy {
 }
 
 /// The operations of one instruction set on a line of elements.
-pub trait Lanes: Arithmetic + Send + Sync + 'static {
+pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     /// Lines of accumulators that a micro-kernel may keep in registers, leaving room for its operands.
     const ACCUMULATORS: usize;
 
@@ -197,7 +203,8 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     fn prefetch<X>(self, slice: &[X], index: usize) {
         prefetch_line(slice, index, CacheLevel::L1);
     }
-    /// Prefetches the line of an element into L2, so that nothing in use leaves L1. The index may lie past the end.
+    /// Prefetches the line of an element into L2, so that nothing in use leaves L1. The index may lie past
+    /// the end.
     #[inline(always)]
     fn prefetch_to_l2<X>(self, slice: &[X], index: usize) {
         prefetch_line(slice, index, CacheLevel::L2);
@@ -208,10 +215,11 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     fn load_slice(self, x: &[Self::Element]) -> Self::Vector;
     /// Stores as many lanes as the slice has elements, at most a line.
     fn store_slice(self, x: &mut [Self::Element], v: Self::Vector);
-    /// [`Lanes::load_slice`] without a store-forwarding stall, for elements that were just stored or lie beside such.
+    /// [`Lanes::load_slice`] without a store-forwarding stall, for elements that were just stored or lie
+    /// beside such.
     ///
-    /// A wide load waits until all parts of it that were just stored are in the cache. A masked load waits for every store
-    /// within its whole width.
+    /// A wide load waits until all parts of it that were just stored are in the cache. A masked load waits
+    /// for every store within its whole width.
     #[inline(always)]
     fn load_few(self, x: &[Self::Element]) -> Self::Vector {
         if x.len() <= GROUP {
@@ -219,7 +227,8 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
         }
         self.load_slice(x)
     }
-    /// [`Lanes::store_slice`] for elements that are soon loaded or lie beside such, as in [`Lanes::load_few`].
+    /// [`Lanes::store_slice`] for elements that are soon loaded or lie beside such, as in
+    /// [`Lanes::load_few`].
     #[inline(always)]
     fn store_few(self, x: &mut [Self::Element], v: Self::Vector) {
         if x.len() <= GROUP {
@@ -238,7 +247,8 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
 
     /// The sum of all lanes in the canonical order.
     ///
-    /// The second half of lanes is added to the first until one lane is left: lane `i` first meets lane `i + LANES/2`.
+    /// The second half of lanes is added to the first until one lane is left: lane `i` first meets lane
+    /// `i + LANES/2`.
     fn sum(self, a: Self::Vector) -> Self::Element;
     /// [`Lanes::sum`] of four vectors, in the four lanes of every group.
     #[inline(always)]
@@ -257,8 +267,8 @@ pub trait Lanes: Arithmetic + Send + Sync + 'static {
     /// The lanes of `a` and `b` alternately, `a` first: the first line of them and the second.
     fn interleave(self, a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);
 
-    /// Four columns of up to `LANES` lines: lane `i` of vector `j` is element `first + j` of line `i`, 0 if there is no such
-    /// line. `first` is a multiple of 4.
+    /// Four columns of up to `LANES` lines: lane `i` of vector `j` is element `first + j` of line `i`, 0 if
+    /// there is no such line. `first` is a multiple of 4.
     ///
     /// # Panics
     /// If `first + GROUP > LANES`.

@@ -5,7 +5,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `scalar` | the element types `f32` and `f64`, each with its cache line |
-//! | `lanes` | the operations of one vector: the traits [`Arithmetic`](lanes::Arithmetic) and [`Lanes`](lanes::Lanes) |
+//! | `lanes` | one vector: the traits [`Arithmetic`](lanes::Arithmetic) and [`Lanes`](lanes::Lanes) |
 //! | `portable` | lanes on the vectors of the crate `wide`, for every CPU |
 //! | `avx2` | lanes on pairs of 256-bit registers |
 //! | `avx512` | lanes on 512-bit registers |
@@ -15,22 +15,23 @@
 //! | `float_bits` | bit patterns of floating-point numbers, as constants |
 //! | `prefetch` | software prefetch of cache lines |
 //!
-//! **Tokens.** `Portable<T>`, `Avx2<T>` and `Avx512<T>` are zero-sized values that only detection makes. Holding one proves
-//! that the CPU has the features, so every lane method is safe. Their `unsafe` blocks rest on it.
+//! **Tokens.** `Portable<T>`, `Avx2<T>` and `Avx512<T>` are zero-sized values that only detection makes.
+//! Holding one proves that the CPU has the features, so every lane method is safe. Their `unsafe` blocks rest
+//! on it.
 
 #![allow(unsafe_code, reason = "intrinsics, and views of cache lines as elements")]
 
 #[cfg(target_arch = "x86_64")]
-pub mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub mod avx512;
-pub mod float_bits;
-pub mod interleaved;
-pub mod isa;
-pub mod lanes;
-pub mod math;
-pub mod portable;
-pub mod prefetch;
-pub mod scalar;
+pub(crate) mod avx512;
+pub(crate) mod float_bits;
+pub(crate) mod interleaved;
+pub(crate) mod isa;
+pub(crate) mod lanes;
+pub(crate) mod math;
+pub(crate) mod portable;
+pub(crate) mod prefetch;
+pub(crate) mod scalar;
 #[cfg(test)]
 pub(crate) mod tests;

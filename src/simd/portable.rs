@@ -1,7 +1,7 @@
 //! Portable lanes on the vectors of the crate `wide`, compiled for whatever the build targets.
 //!
-//! In a plain build on x86-64 that is SSE2, without a fused multiply-add. Bits are converted lane by lane over arrays,
-//! which the compiler vectorizes.
+//! In a plain build on x86-64 that is SSE2, without a fused multiply-add. Bits are converted lane by lane
+//! over arrays, which the compiler vectorizes.
 
 use core::marker::PhantomData;
 
@@ -12,10 +12,10 @@ use crate::simd::scalar::CacheLine;
 
 /// The lanes of every CPU, which need no proof.
 #[derive(Clone, Copy)]
-pub struct Portable<T>(PhantomData<T>);
+pub(crate) struct Portable<T>(PhantomData<T>);
 
 impl<T: 'static> Portable<T> {
-    pub fn detect() -> Option<&'static Self> {
+    pub(crate) fn detect() -> Option<&'static Self> {
         Some(&Self(PhantomData))
     }
 }

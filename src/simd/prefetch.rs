@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::simd::scalar::CacheLine;
 
 /// Bytes of a cache line.
-pub const LINE_BYTES: usize = size_of::<CacheLine<[f32; 16]>>();
+pub(crate) const LINE_BYTES: usize = size_of::<CacheLine<[f32; 16]>>();
 
 /// A cache that a line is prefetched into.
 #[derive(Clone, Copy)]
@@ -36,7 +36,7 @@ pub(super) fn prefetch_line<X>(slice: &[X], index: usize, into: CacheLevel) {
 
 /// Prefetches a range of cache lines, counted from the start of the slice, into L2.
 #[inline(always)]
-pub fn prefetch_lines<X>(slice: &[X], lines: Range<usize>) {
+pub(crate) fn prefetch_lines<X>(slice: &[X], lines: Range<usize>) {
     for line in lines {
         prefetch_line(slice, line * LINE_BYTES / size_of::<X>(), CacheLevel::L2);
     }

@@ -104,8 +104,8 @@ impl Scalar for f64 {
 ///
 /// # Safety
 /// `Self` has the layout of `[T; Self::LANES]` but for its alignment, which is 64: its size is
-/// `Self::LANES * size_of::<T>() == 64`, there is no padding, and a line is valid if and only if its elements are.
-/// [`elements`], [`elements_mut`] and [`lines_mut`] rely on it.
+/// `Self::LANES * size_of::<T>() == 64`, there is no padding, and a line is valid if and only if its elements
+/// are. [`elements`], [`elements_mut`] and [`lines_mut`] rely on it.
 pub unsafe trait Line<T>: Copy + Send + Sync + core::fmt::Debug + 'static {
     /// Elements of a line.
     const LANES: usize;
@@ -149,7 +149,7 @@ unsafe impl Line<f64> for CacheLine<[f64; 8]> {
 
 /// The elements of consecutive lines as one slice.
 #[inline(always)]
-pub fn elements<T: Element>(lines: &[T::Line]) -> &[T] {
+pub(crate) fn elements<T: Element>(lines: &[T::Line]) -> &[T] {
     let lanes = const { <T::Line as Line<T>>::LANES };
     // SAFETY: by the contract of `Line` each line is `lanes` valid elements without padding.
     unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * lanes) }
@@ -157,17 +157,17 @@ pub fn elements<T: Element>(lines: &[T::Line]) -> &[T] {
 
 /// The elements of consecutive lines as one mutable slice.
 #[inline(always)]
-pub fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
+pub(crate) fn elements_mut<T: Element>(lines: &mut [T::Line]) -> &mut [T] {
     let lanes = const { <T::Line as Line<T>>::LANES };
-    // SAFETY: by the contract of `Line` each line is `lanes` elements without padding, and stays valid whatever elements
-    // are written.
+    // SAFETY: by the contract of `Line` each line is `lanes` elements without padding, and stays valid
+    // whatever elements are written.
     unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * lanes) }
 }
 
 /// The whole lines of a slice, and the elements before and after them, less than a line each.
 #[inline(always)]
-pub fn lines_mut<T: Element>(x: &mut [T]) -> (&mut [T], &mut [T::Line], &mut [T]) {
-    // SAFETY: by the contract of `Line` the elements within a line are a valid line, and stay valid whatever line is written;
-    // `align_to_mut` sees to the alignment.
+pub(crate) fn lines_mut<T: Element>(x: &mut [T]) -> (&mut [T], &mut [T::Line], &mut [T]) {
+    // SAFETY: by the contract of `Line` the elements within a line are a valid line, and stay valid whatever
+    // line is written; `align_to_mut` sees to the alignment.
     unsafe { x.align_to_mut::<T::Line>() }
 }

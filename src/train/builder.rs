@@ -15,8 +15,25 @@ use crate::train::executor::{Executor, ExecutorSpec};
 use crate::train::state::TrainState;
 use crate::train::trainer::{Criterion, Trainer};
 
-/// How a network is trained: by default the mean squared error, gradient descent at a rate of 0.01, and batches of up
-/// to 256 rows.
+/// Settings of a [`Trainer`]: by default the mean squared error, gradient descent at a rate of 0.01, and
+/// batches of up to 256 rows.
+///
+/// # Examples
+/// ```
+/// use fuseprop::{Activation, Loss, Network, Optimizer, Trainer};
+///
+/// let network = Network::<f32>::builder(4).dense(3, Activation::Softmax).build()?;
+/// let trainer = Trainer::builder(network)
+///     .loss(Loss::SoftmaxCrossEntropy)
+///     .class_weights(&[1.0, 1.0, 4.0])
+///     .label_smoothing(0.1)
+///     .optimizer(Optimizer::adam(1e-3))
+///     .clip_grad_norm(1.0)
+///     .max_batch(64)
+///     .build()?;
+/// assert_eq!(trainer.max_batch(), 64);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TrainerBuilder<T: Element> {
     network: Network<T>,
@@ -55,22 +72,49 @@ impl<T: Element> TrainerBuilder<T> {
         }
     }
 
-    /// What training makes small; [`Loss::MeanSquaredError`] by default.
+    /// The loss; [`Loss::MeanSquaredError`] by default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).loss(Loss::Huber { delta: 1.0 }).build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn loss(mut self, loss: Loss) -> Self {
         self.loss = loss;
         self
     }
 
-    /// A weight for each class, at least 0, for [`Loss::SoftmaxCrossEntropy`]; all 1 by default.
+    /// Class weights, `[outputs]`, each finite and at least 0, for [`Loss::SoftmaxCrossEntropy`]; all 1 by
+    /// default. With class targets, and without label smoothing, a row whose class weighs 0 is not read.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let builder = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy);
+    /// let trainer = builder.class_weights(&[1.0, 9.0]).build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn class_weights(mut self, weights: &[f64]) -> Self {
         self.class_weights = Some(weights.to_vec());
         self
     }
 
-    /// The share of every target that is spread evenly over the classes, from 0 to 1, for
+    /// The part of every target that is spread evenly over the classes, from 0 to 1, for
     /// [`Loss::SoftmaxCrossEntropy`]; 0 by default (Szegedy et al. 2016).
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let builder = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy);
+    /// let trainer = builder.label_smoothing(0.1).build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn label_smoothing(mut self, share: f64) -> Self {
         self.label_smoothing = share;
@@ -78,63 +122,131 @@ impl<T: Element> TrainerBuilder<T> {
     }
 
     /// How the losses of a batch become one; [`Reduction::Mean`] by default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).reduction(Reduction::Sum).build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self
     }
 
-    /// The rule that updates parameters; gradient descent at a rate of 0.01 by default.
+    /// The optimizer; gradient descent at a rate of 0.01 by default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).optimizer(Optimizer::adam(1e-3)).build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn optimizer(mut self, optimizer: impl Into<Optimizer>) -> Self {
         self.optimizer = optimizer.into();
         self
     }
 
-    /// Scales every gradient whose norm over all parameters is larger down to it, as
-    /// `torch.nn.utils.clip_grad_norm_` does (Pascanu, Mikolov and Bengio 2013). [`Trainer::gradients`] still
-    /// holds the gradient as it was.
+    /// Clips the gradient's norm over all parameters, as `torch.nn.utils.clip_grad_norm_` does (Pascanu,
+    /// Mikolov and Bengio 2013): a larger gradient is scaled down to it. [`Trainer::gradients`] still holds
+    /// the gradient as it was.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).clip_grad_norm(1.0).build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn clip_grad_norm(mut self, largest: f64) -> Self {
         self.clipping.norm = largest;
         self
     }
 
-    /// Limits every element of a gradient, after its norm, to a magnitude, as `torch.nn.utils.clip_grad_value_`
-    /// does. [`Trainer::gradients`] still holds the gradient as it was.
+    /// Clips each element of the gradient, after its norm, to a magnitude, as
+    /// `torch.nn.utils.clip_grad_value_` does. [`Trainer::gradients`] still holds the gradient as it was.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).clip_grad_value(0.5).build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn clip_grad_value(mut self, largest: f64) -> Self {
         self.clipping.value = largest;
         self
     }
 
-    /// Refuses a loss or a gradient that is not finite with [`Error::NonFinite`], and keeps the parameters of the
-    /// step before. Costs a pass over the gradient.
+    /// Refuses a loss or a gradient that is not finite with [`Error::NonFinite`], and keeps the parameters of
+    /// the step before. Costs a pass over the gradient. False by default.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).check_finite(true).build()?;
+    /// assert!(trainer.step(&[f32::NAN, 0.0], &[0.0, 0.0]).is_err());
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn check_finite(mut self, check: bool) -> Self {
         self.clipping.finite = check;
         self
     }
 
-    /// Most rows of a batch, for which every buffer is made; 256 by default. Also part of the shapes that
+    /// Maximum batch size, for which every buffer is allocated; 256 by default. Also part of the shapes that
     /// fix the order of sums: trainers built for other batches may differ in the last bits of a gradient.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).max_batch(32).build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn max_batch(mut self, max_batch: usize) -> Self {
         self.max_batch = max_batch;
         self
     }
 
-    /// Who works on a step; [`Parallelism::Auto`] by default: build the trainer in the pool that will step, for where
-    /// weights are many the batch is cut into parts for as many threads as that pool has.
+    /// The threads that share a step; [`Parallelism::Auto`] by default. Build the trainer in the pool that
+    /// will step: where weights are many the batch is cut into parts for as many threads as that pool has.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).parallelism(Parallelism::Serial).build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn parallelism(mut self, parallelism: Parallelism) -> Self {
         self.parallelism = parallelism;
         self
     }
 
-    /// The floating-point operations (six for each weight and row of a batch; two of a pass forward alone, four of a pass backward alone; an update alone
-    /// counts as 32 for each parameter) from which on a step is shared out among threads; 10 million by default, some 40
-    /// microseconds of one thread, where two threads begin to pay for waking them. The result has the same bits whatever is chosen.
+    /// The floating-point operations from which on threads share a step; 10 million by default, some 40
+    /// microseconds of one thread, where two threads begin to pay for waking them.
+    ///
+    /// A step counts as six operations for each weight and row of a batch, a pass forward alone as two, a
+    /// pass backward alone as four, an update alone as 32 for each parameter. No result depends on the
+    /// threshold.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).parallel_threshold(usize::MAX).build()?; // never
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn parallel_threshold(mut self, flop: usize) -> Self {
         self.parallel_threshold = flop;
@@ -164,24 +276,40 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// Keeps the norms of each layer's outputs and gradient: see [`Trainer::layer_stats`]. Costs a pass over both; nothing
-    /// unless it is asked for.
+    /// Keeps the norms of each layer's outputs and gradient for [`Trainer::layer_stats`]. Costs a pass over
+    /// both.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).layer_stats().build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn layer_stats(mut self) -> Self {
         self.layer_stats = true;
         self
     }
 
-    /// Computes the gradient with respect to the inputs too: see [`Trainer::input_gradients`].
+    /// Computes the gradient with respect to the inputs too, for [`Trainer::input_gradients`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).input_gradients().build()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn input_gradients(mut self) -> Self {
         self.input_gradients = true;
         self
     }
 
-    /// Allocates what [`Trainer::forward`] keeps for [`Trainer::backward`] when the trainer is built, where the first
-    /// [`Trainer::forward`] would: the outputs, and for long batches through networks of few weights the activations of
-    /// all rows.
+    /// Allocates what [`Trainer::forward`] keeps for [`Trainer::backward`] when the trainer is built, where
+    /// the first [`Trainer::forward`] would: the outputs, and for long batches through networks of few
+    /// weights the activations of all rows.
     ///
     /// # Examples
     /// ```
@@ -199,13 +327,16 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// Allocates every buffer: for the optimizer's running sums too, as many numbers as parameters for each.
+    /// Allocates every buffer: for the optimizer's moments too, as many numbers as parameters for each.
     ///
     /// # Errors
     /// [`Error::Zero`] for a batch or a pool of 0, [`Error::Overflow`] for buffers past the address space,
-    /// [`Error::Setting`] for a setting of the loss or the optimizer out of range, [`Error::Length`] for class
-    /// weights of another number, [`Error::Unused`] for a setting that the loss or the optimizer has no use for,
-    /// [`Error::System`] if the system gives no threads.
+    /// [`Error::Setting`] for a setting of the loss or the optimizer out of range, [`Error::Length`] for
+    /// class weights of another number, [`Error::Unused`] for a setting that the loss or the optimizer has no
+    /// use for, [`Error::System`] if the system gives no threads.
+    ///
+    /// # Examples
+    /// See [`TrainerBuilder`].
     pub fn build(self) -> Result<Trainer<T>, Error> {
         let Self { network, max_batch, .. } = self;
         check_max_batch(&network, max_batch)?;

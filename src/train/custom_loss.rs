@@ -8,15 +8,19 @@ use crate::train::executor::Work;
 use crate::train::trainer::Trainer;
 
 impl<T: Element> Trainer<T> {
-    /// The outputs `[batch, outputs]` of `x` `[batch, inputs]`, kept for [`Trainer::backward`]. Layers with dropout
-    /// leave elements out, as in a step; [`Network::predict_into`](crate::Network::predict_into) does not.
+    /// The outputs `[batch, outputs]` of `x` `[batch, inputs]`, kept for [`Trainer::backward`]. Layers with
+    /// dropout leave elements out, as in a step; [`Network::predict_into`](crate::Network::predict_into) does
+    /// not.
     ///
-    /// The first call allocates what is kept: the outputs, and the activations of a long batch, which a step does not
-    /// keep as a whole. [`TrainerBuilder::custom_loss`](crate::TrainerBuilder::custom_loss) allocates it when the trainer
-    /// is built instead.
+    /// The first call allocates what is kept: the outputs, and the activations of a long batch, which a step
+    /// does not keep as a whole. [`TrainerBuilder::custom_loss`](crate::TrainerBuilder::custom_loss)
+    /// allocates it when the trainer is built instead.
     ///
     /// # Errors
     /// [`Error::Rows`] or [`Error::Batch`], as [`Trainer::step`].
+    ///
+    /// # Examples
+    /// See [`Trainer::backward`].
     pub fn forward(&mut self, x: &[T]) -> Result<&[T], Error> {
         let Self { network, state, executor, criterion } = self;
         let rows = check_batch(Argument::Inputs, x.len(), network.inputs(), executor.max_batch)?;
@@ -34,8 +38,8 @@ impl<T: Element> Trainer<T> {
     /// [`Trainer::forward`], `[batch, outputs]`, to [`Trainer::gradients`].
     ///
     /// # Errors
-    /// [`Error::NoForward`] unless [`Trainer::forward`] was the last call that ran the network; [`Error::Length`] for
-    /// another batch than its.
+    /// [`Error::NoForward`] unless [`Trainer::forward`] was the last call that ran the network;
+    /// [`Error::Length`] for another batch than its.
     ///
     /// # Examples
     /// ```

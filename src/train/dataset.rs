@@ -23,7 +23,10 @@ pub struct Dataset<'a, T> {
 }
 
 impl<'a, T: Element> Dataset<'a, T> {
-    /// Rows `x` `[rows, inputs]`; targets, weights and a mask as for [`Trainer::step`].
+    /// Rows `x` `[rows, inputs]`; targets, weights and a mask as for [`Trainer::step`](crate::Trainer::step).
+    ///
+    /// # Examples
+    /// See [`Dataset`].
     pub fn new(x: &'a [T], targets: impl Into<Targets<'a, T>>) -> Self {
         Self { x, targets: targets.into() }
     }
@@ -49,7 +52,8 @@ fn bits<T: Element>(x: &T) -> u64 {
 struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// Takes in numbers, one after the other, by a multiplication each, which is a bijection of the sum so far.
+    /// Takes in numbers, one after the other, by a multiplication each, which is a bijection of the sum so
+    /// far.
     fn add(&mut self, numbers: impl Iterator<Item = u64>) {
         let step = |hash: u64, x: u64| (hash.rotate_left(23) ^ x).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = numbers.fold(self.0.wrapping_add(1), step);

@@ -21,10 +21,11 @@ pub struct Evaluation {
 }
 
 impl<T: Element> Trainer<T> {
-    /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute error
-    /// and R2 for values. Nothing is trained, and dropout leaves nothing out.
+    /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute
+    /// error and R2 for values. Nothing is trained, and dropout leaves nothing out.
     ///
-    /// All are means over rows and elements by their weights, as the loss is. The first call allocates a batch of outputs.
+    /// All are means over rows and elements by their weights, as the loss is. The first call allocates a
+    /// batch of outputs.
     ///
     /// # Errors
     /// As [`Trainer::step`], but for the number of rows.
@@ -143,7 +144,7 @@ mod tests {
     fn identity(features: usize, loss: Loss) -> Trainer<f64> {
         let builder = Network::<f64>::builder(features).dense(features, Activation::Identity).seed(1);
         let mut network = builder.build().unwrap();
-        let one = |i: usize| if i % (features + 1) == 0 { 1.0 } else { 0.0 };
+        let one = |i: usize| if i.is_multiple_of(features + 1) { 1.0 } else { 0.0 };
         network.write_weights(0, &(0..features * features).map(one).collect::<Vec<_>>()).unwrap();
         // In batches of two rows.
         Trainer::builder(network).loss(loss).max_batch(2).build().unwrap()

@@ -1,4 +1,5 @@
-//! How a trainer's passes and updates run: the engine, the plan, the threads, and every buffer that is no state.
+//! How a trainer's passes and updates run: the engine, the plan, the threads, and every buffer that is no
+//! state.
 
 use crate::engine::batch::{BatchRange, GradientShard, PassContext, PassKind, total_loss};
 use crate::engine::dispatch::Engine;
@@ -17,7 +18,8 @@ use crate::network::{Layer, Network};
 use crate::simd::scalar::{Element, Line, elements_mut};
 use crate::train::state::TrainState;
 
-/// How a trainer's passes and updates run: the engine, the plan, the threads, and every buffer that is no state.
+/// How a trainer's passes and updates run: the engine, the plan, the threads, and every buffer that is no
+/// state.
 ///
 /// Nothing here changes a result but [`Executor::gradients`], which an update reads.
 #[derive(Clone)]
@@ -90,8 +92,8 @@ impl<T: Element> Executor<T> {
         let plan = Plan::choose::<T>(max_batch, micro_batch_rows.least, lines);
         let has_input_gradients = purpose == Purpose::TrainWithInputGradients;
         let input_gradients = if has_input_gradients { max_batch * network.inputs() } else { 0 };
-        // Only the general path knows norms of layers and gradients of inputs, and refuses a loss before its gradient is
-        // summed.
+        // Only the general path knows norms of layers and gradients of inputs, and refuses a loss before its
+        // gradient is summed.
         let is_general = layer_stats || has_input_gradients || clipping.finite;
         let first_transposed = if has_input_gradients { 0 } else { 1 };
         let partition = ParameterPartition::new(network, engine, first_transposed, sharing);
@@ -151,8 +153,8 @@ impl<T: Element> Executor<T> {
         }
     }
 
-    /// Buffers for all that a pass forward keeps for a pass backward, unless they are there: the outputs, and where shards
-    /// take several micro-batches the activations of each.
+    /// Buffers for all that a pass forward keeps for a pass backward, unless they are there: the outputs, and
+    /// where shards take several micro-batches the activations of each.
     pub(crate) fn allocate_kept(&mut self, network: &Network<T>) {
         self.allocate_outputs(network);
         let Plan::DepthFirst { shards } = self.plan else { return };
@@ -164,8 +166,8 @@ impl<T: Element> Executor<T> {
         }
     }
 
-    /// The halves of a step: a pass over rows (`engine/batch.rs`), then what follows it (`engine/update.rs`). The loss of the
-    /// pass, 0 if it has none.
+    /// The halves of a step: a pass over rows (`engine/batch.rs`), then what follows it (`engine/update.rs`).
+    /// The loss of the pass, 0 if it has none.
     pub(crate) fn run(
         &mut self,
         network: &mut Network<T>,
@@ -238,14 +240,15 @@ impl<T: Element> Executor<T> {
         reduction.scale(total)
     }
 
-    /// Follows a change of the network's parameters from elsewhere than an update: the transposed copy is computed again, and
-    /// a pass forward is forgotten.
+    /// Follows a change of the network's parameters from elsewhere than an update: the transposed copy is
+    /// computed again, and a pass forward is forgotten.
     pub(crate) fn refresh(&mut self, network: &Network<T>) {
         self.forward_rows = 0;
         self.partition.refresh_transposed(network, self.engine);
     }
 
-    /// The Euclidean norm of the gradient, summed panel by panel, in the order in which a norm that clips is added up.
+    /// The Euclidean norm of the gradient, summed panel by panel, in the order in which a norm that clips is
+    /// added up.
     pub(crate) fn gradient_norm(&self) -> f64 {
         let panels = |block: &ParameterBlock| self.gradients[block.lines()].chunks_exact(1 + block.columns);
         let panels = self.partition.blocks.iter().flat_map(panels);

@@ -13,6 +13,7 @@ use crate::train::trainer::Trainer;
 
 /// The settings of [`Trainer::fit`]: epochs, batches, schedule, validation, early stopping.
 ///
+/// # Examples
 /// ```
 /// use fuseprop::{Dataset, FitOptions, Schedule};
 ///
@@ -37,8 +38,16 @@ pub struct FitOptions<'a, T> {
 }
 
 impl<'a, T: Element> FitOptions<'a, T> {
-    /// Passes over all rows, shuffled, in batches of `batch` rows, the last and shorter one too. `batch` must not be above
-    /// [`TrainerBuilder::max_batch`](crate::TrainerBuilder::max_batch).
+    /// Passes over all rows, shuffled, in batches of `batch` rows, the last and shorter one too. `batch` must
+    /// not be above [`TrainerBuilder::max_batch`](crate::TrainerBuilder::max_batch).
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::<f32>::new(10, 32); // 10 epochs, in batches of 32 rows
+    /// ```
+    #[must_use]
     pub fn new(epochs: usize, batch: usize) -> Self {
         Self {
             epochs,
@@ -54,15 +63,30 @@ impl<'a, T: Element> FitOptions<'a, T> {
         }
     }
 
-    /// The seed of the order of the rows, which the number of the epoch decides with it; that of the trainer by default: see
-    /// [`TrainerBuilder::seed`](crate::TrainerBuilder::seed).
+    /// The seed of the order of the rows, which the number of the epoch decides with it; that of the trainer
+    /// by default: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed).
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::<f32>::new(10, 32).seed(7);
+    /// ```
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Whether each epoch has an order of rows of its own; true by default. Without, they are taken as they come, every epoch.
+    /// Whether each epoch has an order of rows of its own; true by default. Without, they are taken as they
+    /// come, every epoch.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::<f32>::new(10, 32).shuffle(false);
+    /// ```
     #[must_use]
     pub fn shuffle(mut self, shuffle: bool) -> Self {
         self.shuffle = shuffle;
@@ -70,14 +94,28 @@ impl<'a, T: Element> FitOptions<'a, T> {
     }
 
     /// The learning rate of each epoch, from that of the optimizer; constant by default.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::<f32>::new(10, 32).schedule(Schedule::cosine(10, 0.0));
+    /// ```
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = schedule;
         self
     }
 
-    /// Lowers the learning rate, on top of the schedule, when the loss no longer falls: that of the validation set if
-    /// there is one. Never by default.
+    /// Lowers the learning rate, on top of the schedule, when the loss no longer falls: that of the
+    /// validation set if there is one. Never by default.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::<f32>::new(10, 32).reduce_on_plateau(ReduceOnPlateau::new(0.1, 3));
+    /// ```
     #[must_use]
     pub fn reduce_on_plateau(mut self, plateau: ReduceOnPlateau) -> Self {
         self.plateau = Some(plateau);
@@ -85,7 +123,15 @@ impl<'a, T: Element> FitOptions<'a, T> {
     }
 
     /// Writes a checkpoint after every so many epochs, and after the last, before its callback. See
-    /// [`Trainer::save_checkpoint`]; a trainer that [resumes](Trainer::load_checkpoint) it goes on with the epoch after.
+    /// [`Trainer::save_checkpoint`]; a trainer that [resumes](Trainer::load_checkpoint) it goes on with the
+    /// epoch after.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::<f32>::new(10, 32).checkpoint("training.safetensors", 5);
+    /// ```
     #[cfg(feature = "files")]
     #[must_use]
     pub fn checkpoint(mut self, path: &'a (impl AsRef<std::path::Path> + ?Sized), every: usize) -> Self {
@@ -93,15 +139,30 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// BatchRange that are not trained on, to evaluate after each epoch.
+    /// Rows that are not trained on, to evaluate after each epoch.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::new(10, 32).validation(Dataset::new(&[0.5_f32], &[1.0]));
+    /// ```
     #[must_use]
     pub fn validation(mut self, data: Dataset<'a, T>) -> Self {
         self.validation = Some(data);
         self
     }
 
-    /// Stops after so many epochs in a row (0 counts as 1) without a lower loss, of the validation set if there is one
-    /// (Prechelt 1998). However the fit ends, but for an error, the parameters are those of the lowest afterwards.
+    /// Stops after so many epochs in a row (0 counts as 1) without a lower loss, of the validation set if
+    /// there is one (Prechelt 1998). However the fit ends, but for an error, the parameters are those of the
+    /// lowest afterwards.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::<f32>::new(100, 32).early_stopping(5);
+    /// ```
     #[must_use]
     pub fn early_stopping(mut self, patience: usize) -> Self {
         self.patience = Some(patience);
@@ -110,6 +171,20 @@ impl<'a, T: Element> FitOptions<'a, T> {
 }
 
 /// What is known after an epoch.
+///
+/// # Examples
+/// ```
+/// use std::ops::ControlFlow;
+/// use fuseprop::{Activation, Dataset, FitOptions, Network, Trainer};
+///
+/// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+/// let mut trainer = Trainer::builder(network).build()?;
+/// trainer.fit(Dataset::new(&[0.5], &[1.0]), &FitOptions::new(3, 1), |_, epoch| {
+///     println!("epoch {} of {}: {}", epoch.number, epoch.of, epoch.watched_loss());
+///     ControlFlow::Continue(())
+/// })?;
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EpochReport {
@@ -117,8 +192,8 @@ pub struct EpochReport {
     pub number: usize,
     /// The number of the last one, if none ends the fit before.
     pub of: usize,
-    /// The losses of all rows, each before its batch's update, reduced as over one batch: their sum, or their mean by what
-    /// the rows, elements and classes weigh.
+    /// The losses of all rows, each before its batch's update, reduced as over one batch: their sum, or
+    /// their mean by what the rows, elements and classes weigh.
     pub loss: f64,
     /// Of the validation set, after the epoch.
     pub validation: Option<Evaluation>,
@@ -130,6 +205,10 @@ pub struct EpochReport {
 
 impl EpochReport {
     /// The loss that early stopping watches.
+    ///
+    /// # Examples
+    /// See [`EpochReport`].
+    #[must_use]
     pub fn watched_loss(&self) -> f64 {
         self.validation.map_or(self.loss, |validation| validation.loss)
     }
@@ -183,7 +262,8 @@ impl<T: Element> Progress<T> {
         last
     }
 
-    /// Keeps parameters to return to. If there were none, those of an earlier best epoch are not known: the last stands for it.
+    /// Keeps parameters to return to. If there were none, those of an earlier best epoch are not known: the
+    /// last stands for it.
     fn keep(&mut self, parameters: &[T::Line]) {
         if self.kept.is_empty() {
             self.outcome = self.outcome.map(|FitReport { last, .. }| {
@@ -221,28 +301,30 @@ impl<T: Element> Drop for BaseRate<'_, T> {
 }
 
 impl<T: Element> Trainer<T> {
-    /// Trains on mini-batches for some epochs. `each` is called after every epoch, on the caller's thread, with the trainer
-    /// and a report of the epoch, and may end the fit with [`ControlFlow::Break`].
+    /// Trains on mini-batches for some epochs. `each` is called after every epoch, on the caller's thread,
+    /// with the trainer and a report of the epoch, and may end the fit with [`ControlFlow::Break`].
     ///
-    /// Epochs are counted over all fits of a trainer: another fit goes on with the next one's order of rows and with the
-    /// schedule where it is. The order of the rows follows from the seed and the number of the epoch alone. The learning rate
-    /// is the optimizer's again afterwards.
+    /// Epochs are counted over all fits of a trainer: another fit goes on with the next one's order of rows
+    /// and with the schedule where it is. The order of the rows follows from the seed and the number of the
+    /// epoch alone. The learning rate is the optimizer's again afterwards.
     ///
-    /// `each` may evaluate, save a checkpoint, read and write parameters; a learning rate that it sets is what the schedule
-    /// starts from in later epochs. A fit that it calls, or a checkpoint that it loads, takes the place of this one.
+    /// `each` may evaluate, save a checkpoint, read and write parameters; a learning rate that it sets is
+    /// what the schedule starts from in later epochs. A fit that it calls, or a checkpoint that it loads,
+    /// takes the place of this one.
     ///
-    /// After [`Trainer::load_checkpoint`] the fit that the checkpoint was written in goes on with the epoch after, up to as
-    /// many as `how` says from its first one on. If none is left, and the data are those that it went through, it ends as it
-    /// did; other data start another fit. After an error the next fit goes on in the same way.
+    /// After `Trainer::load_checkpoint` the fit that the checkpoint was written in goes on with the epoch
+    /// after, up to as many as `how` says from its first one on. If none is left, and the data are those that
+    /// it went through, it ends as it did; other data start another fit. After an error the next fit goes on
+    /// in the same way.
     ///
-    /// Buffers are allocated at its start; nothing is allocated after its first epoch, but for checkpoints. The data are read
-    /// once more at the start, for the mark by which a checkpoint knows them.
+    /// Buffers are allocated at its start; nothing is allocated after its first epoch, but for checkpoints.
+    /// The data are read once more at the start, for the mark by which a checkpoint knows them.
     ///
     /// # Errors
-    /// [`Error::Zero`] for no epochs or a batch of 0, [`Error::Batch`] for a batch past `max_batch`, [`Error::Setting`] for
-    /// a schedule out of range, and the errors of [`Trainer::step`] for either set: nothing has changed then.
-    /// [`Error::File`] if a checkpoint cannot be written. [`Error::NonFinite`] if the trainer checks for it, with the
-    /// parameters of the step before.
+    /// [`Error::Zero`] for no epochs or a batch of 0, [`Error::Batch`] for a batch past `max_batch`,
+    /// [`Error::Setting`] for a schedule out of range, and the errors of [`Trainer::step`] for either set:
+    /// nothing has changed then. [`Error::File`] if a checkpoint cannot be written. [`Error::NonFinite`] if
+    /// the trainer checks for it, with the parameters of the step before.
     ///
     /// # Examples
     /// ```

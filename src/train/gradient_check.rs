@@ -11,7 +11,8 @@ use crate::train::trainer::Trainer;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GradientCheck {
-    /// `|computed - measured|`, divided by the largest magnitude of all computed gradients (unless that is 0).
+    /// `|computed - measured|`, divided by the largest magnitude of all computed gradients (unless that is
+    /// 0).
     pub error: f64,
     /// Its index in the order of [`Network::read_parameters`](crate::Network::read_parameters).
     pub parameter: usize,
@@ -22,16 +23,19 @@ pub struct GradientCheck {
 }
 
 impl<T: Element> Trainer<T> {
-    /// Compares the gradient of every parameter with `(8 (L(h) - L(-h)) - (L(2h) - L(-2h))) / 12h`, the central
-    /// difference of fourth order, where `L` is the loss with the parameter moved: for networks of one's own making.
+    /// Compares the gradient of every parameter with `(8 (L(h) - L(-h)) - (L(2h) - L(-2h))) / 12h`, the
+    /// central difference of fourth order, where `L` is the loss with the parameter moved: for networks of
+    /// one's own making.
     ///
-    /// In `f64` and `step` about 1e-3 the error of a smooth network is below 1e-7; in `f32` and 1e-2 expect 1e-2.
-    /// Kinks, as of ReLU, between both sides of a difference show as errors of their own. Takes four forward and
-    /// backward passes for each parameter. Afterwards [`Trainer::gradients`] is another batch's; all else is as before.
+    /// In `f64` and `step` about 1e-3 the error of a smooth network is below 1e-7; in `f32` and 1e-2 expect
+    /// 1e-2. Kinks, as of ReLU, between both sides of a difference show as errors of their own. Takes four
+    /// forward and backward passes for each parameter. Afterwards [`Trainer::gradients`] is another batch's;
+    /// all else is as before.
     ///
     /// # Errors
     /// [`Error::Setting`] unless the step is finite and above 0, and those of [`Trainer::compute_gradients`].
     ///
+    /// # Examples
     /// ```
     /// use fuseprop::{Activation, Network, Trainer};
     ///
@@ -51,12 +55,13 @@ impl<T: Element> Trainer<T> {
         self.compare_gradients(step, |trainer| trainer.compute_gradients(x, targets))
     }
 
-    /// The same for a loss of one's own: from outputs `[batch, outputs]` it computes its value and, into the second
-    /// slice, its gradient.
+    /// The same for a loss of one's own: from outputs `[batch, outputs]` it computes its value and, into the
+    /// second slice, its gradient.
     ///
     /// # Errors
     /// [`Error::Setting`] unless the step is finite and above 0, and those of [`Trainer::forward`].
     ///
+    /// # Examples
     /// ```
     /// use fuseprop::{Activation, Network, Trainer};
     ///
@@ -117,7 +122,8 @@ impl<T: Element> Trainer<T> {
     }
 }
 
-/// A trainer whose parameters are moved about. When this goes, by an error or a panic too, they are as they were.
+/// A trainer whose parameters are moved about. When this goes, by an error or a panic too, they are as they
+/// were.
 struct RestoreOnDrop<'t, T: Element> {
     trainer: &'t mut Trainer<T>,
     kept: Vec<T::Line>,

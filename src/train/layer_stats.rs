@@ -19,9 +19,15 @@ pub struct LayerStats {
 }
 
 impl<T: Element> Trainer<T> {
-    /// A report on each layer, first to last, of the last [`Trainer::step`], [`Trainer::compute_gradients`] or pair of
-    /// [`Trainer::forward`] and [`Trainer::backward`]. All sums are in `f64`.
+    /// The norms of each layer, first to last, of the last [`Trainer::step`], [`Trainer::compute_gradients`]
+    /// or pair of [`Trainer::forward`] and [`Trainer::backward`]. All sums are in `f64`; rows of weight 0 are
+    /// not among them.
     ///
+    /// # Errors
+    /// [`Error::NoLayerStats`] unless [`TrainerBuilder::layer_stats`](crate::TrainerBuilder::layer_stats)
+    /// requested them.
+    ///
+    /// # Examples
     /// ```
     /// use fuseprop::{Activation, Network, Trainer};
     ///
@@ -35,9 +41,6 @@ impl<T: Element> Trainer<T> {
     /// assert!(gradients[0] < 1e-4 * gradients[11]); // they vanish
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// [`Error::NoLayerStats`] unless [`TrainerBuilder::layer_stats`](crate::TrainerBuilder::layer_stats) asked for it.
     pub fn layer_stats(&self) -> Result<impl Iterator<Item = LayerStats> + '_, Error> {
         if !self.executor.keeps_layer_stats {
             return Err(Error::NoLayerStats);

@@ -30,8 +30,8 @@ impl<T: Element> Trainer<T> {
         self.network.read_parameters(to)
     }
 
-    /// Overwrites all parameters, in the order of [`Network::read_parameters`]. What the optimizer keeps beside them and the
-    /// number of steps stay. Allocates nothing.
+    /// Overwrites all parameters, in the order of [`Network::read_parameters`]. What the optimizer keeps
+    /// beside them and the number of steps stay. Allocates nothing.
     ///
     /// # Errors
     /// [`Error::Length`] unless `from` has [`Network::parameter_count`] elements. Nothing has changed then.
@@ -42,8 +42,8 @@ impl<T: Element> Trainer<T> {
         self.change_network(|network| network.write_parameters(from))
     }
 
-    /// Overwrites one layer's weights, row-major `[outputs, inputs]`; of a layer norm, `[features]`. Otherwise as
-    /// [`Trainer::write_parameters`]; [`Trainer::network`] reads them.
+    /// Overwrites one layer's weights, row-major `[outputs, inputs]`; of a layer norm, `[features]`.
+    /// Otherwise as [`Trainer::write_parameters`]; [`Trainer::network`] reads them.
     ///
     /// # Errors
     /// [`Error::Layer`] or [`Error::Length`]. Nothing has changed then.
@@ -80,7 +80,8 @@ impl<T: Element> Trainer<T> {
         self.change_network(|network| network.write_biases(layer, from))
     }
 
-    /// Lets every input go through a scaler first, or through none, from the next batch on: see [`Network::set_scaler`].
+    /// Lets every input go through a scaler first, or through none, from the next batch on: see
+    /// [`Network::set_scaler`].
     ///
     /// # Errors
     /// [`Error::Length`] unless it has as many features as the network has inputs. Nothing has changed then.
@@ -124,8 +125,9 @@ impl<T: Element> Trainer<T> {
         Ok(())
     }
 
-    /// Overwrites the gradient that [`Trainer::apply_gradients`] takes, in the order of [`Network::read_parameters`].
-    /// [`Trainer::accumulate_gradients`] adds to it as it does after [`Trainer::backward`]. Allocates nothing.
+    /// Overwrites the gradient that [`Trainer::apply_gradients`] takes, in the order of
+    /// [`Network::read_parameters`]. [`Trainer::accumulate_gradients`] adds to it as it does after
+    /// [`Trainer::backward`]. Allocates nothing.
     ///
     /// # Errors
     /// [`Error::Length`] unless `from` has [`Network::parameter_count`] elements. Nothing has changed then.
@@ -150,7 +152,8 @@ impl<T: Element> Trainer<T> {
         Ok(())
     }
 
-    /// Copies the gradient of one layer's weights, row-major `[outputs, inputs]`; of a layer norm, `[features]`.
+    /// Copies the gradient of one layer's weights, row-major `[outputs, inputs]`; of a layer norm,
+    /// `[features]`.
     ///
     /// # Errors
     /// [`Error::Layer`] or [`Error::Length`].
@@ -188,8 +191,9 @@ impl<T: Element> Trainer<T> {
         Ok(())
     }
 
-    /// Overwrites the gradient of one layer's weights, row-major `[outputs, inputs]`; of a layer norm, `[features]`. Zeros keep
-    /// a layer as it is under plain gradient descent. Otherwise as [`Trainer::write_gradients`].
+    /// Overwrites the gradient of one layer's weights, row-major `[outputs, inputs]`; of a layer norm,
+    /// `[features]`. Zeros keep a layer as it is under plain gradient descent. Otherwise as
+    /// [`Trainer::write_gradients`].
     ///
     /// # Errors
     /// [`Error::Layer`] or [`Error::Length`]. Nothing has changed then.

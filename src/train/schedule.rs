@@ -5,6 +5,7 @@ use crate::float_math::{power, sin_cos};
 
 /// The learning rate of each epoch, from a base rate. Formulas are those of `torch.optim.lr_scheduler`.
 ///
+/// # Examples
 /// ```
 /// use fuseprop::Schedule;
 ///
@@ -37,22 +38,54 @@ impl Default for Schedule {
 
 impl Schedule {
     /// The base rate throughout.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::Schedule;
+    ///
+    /// assert_eq!(Schedule::constant().rate(0.1, 7), 0.1);
+    /// ```
+    #[must_use]
     pub fn constant() -> Self {
         Self::new(Decay::Constant)
     }
 
     /// Times `factor` every so many epochs: `base factor^floor(epoch / every)`. `StepLR`.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::Schedule;
+    ///
+    /// assert_eq!(Schedule::step(10, 0.5).rate(0.1, 10), 0.05);
+    /// ```
+    #[must_use]
     pub fn step(every: usize, factor: f64) -> Self {
         Self::new(Decay::Step { every, factor })
     }
 
     /// Times `factor` every epoch: `base factor^epoch`. `ExponentialLR`.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::Schedule;
+    ///
+    /// assert_eq!(Schedule::exponential(0.5).rate(0.1, 1), 0.05);
+    /// ```
+    #[must_use]
     pub fn exponential(factor: f64) -> Self {
         Self::new(Decay::Exponential { factor })
     }
 
     /// `lowest + (base - lowest) (1 + cos(pi epoch / epochs)) / 2`, and `lowest` from `epochs` on
     /// (Loshchilov and Hutter 2017). `CosineAnnealingLR`.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::Schedule;
+    ///
+    /// assert_eq!(Schedule::cosine(10, 0.0).rate(0.1, 10), 0.0);
+    /// ```
+    #[must_use]
     pub fn cosine(epochs: usize, lowest: f64) -> Self {
         Self::new(Decay::Cosine { epochs, lowest })
     }
@@ -61,8 +94,16 @@ impl Schedule {
         Self { decay, warm_up: 0, start: 1.0 }
     }
 
-    /// Before all else, `epochs` epochs in which the rate grows linearly from `start` times the base rate to the
-    /// base rate; the schedule follows from its beginning. `LinearLR` in a `SequentialLR`.
+    /// Before all else, `epochs` epochs in which the rate grows linearly from `start` times the base rate to
+    /// the base rate; the schedule follows from its beginning. `LinearLR` in a `SequentialLR`.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::Schedule;
+    ///
+    /// let schedule = Schedule::constant().warm_up(4, 0.0);
+    /// assert_eq!([0, 1, 4].map(|epoch| schedule.rate(1.0, epoch)), [0.0, 0.25, 1.0]);
+    /// ```
     #[must_use]
     pub fn warm_up(mut self, epochs: usize, start: f64) -> Self {
         (self.warm_up, self.start) = (epochs, start);
@@ -70,6 +111,14 @@ impl Schedule {
     }
 
     /// The rate of an epoch, counted from 0.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::Schedule;
+    ///
+    /// assert_eq!(Schedule::step(1, 0.5).rate(1.0, 2), 0.25);
+    /// ```
+    #[must_use]
     pub fn rate(&self, base: f64, epoch: usize) -> f64 {
         if epoch < self.warm_up {
             return base * (self.start + (1.0 - self.start) * epoch as f64 / self.warm_up as f64);
@@ -106,10 +155,10 @@ impl Schedule {
     }
 }
 
-/// Lowers the learning rate when a loss no longer falls: `ReduceLROnPlateau` with its relative threshold and no smallest
-/// change of the rate, where a loss is lower
-/// if it is below `(1 - 1e-4)` of the lowest so far.
+/// Lowers the learning rate when a loss no longer falls: `ReduceLROnPlateau` with its relative threshold and
+/// no smallest change of the rate, where a loss is lower if it is below `(1 - 1e-4)` of the lowest so far.
 ///
+/// # Examples
 /// ```
 /// use fuseprop::ReduceOnPlateau;
 ///
@@ -126,7 +175,9 @@ pub struct ReduceOnPlateau {
 }
 
 impl ReduceOnPlateau {
-    /// Multiplies the rate by `factor`, at least 0 and below 1, after more than `patience` epochs in a row without a lower loss.
+    /// Multiplies the rate by `factor`, at least 0 and below 1, after more than `patience` epochs in a row
+    /// without a lower loss.
+    #[must_use]
     pub fn new(factor: f64, patience: usize) -> Self {
         Self { factor, patience, lowest: f64::INFINITY, waited: 0 }
     }

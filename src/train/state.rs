@@ -18,7 +18,8 @@ pub(crate) struct TrainState<T: Element> {
     pub(crate) epochs: usize,
     /// The seed of dropout, and of the order of rows unless a fit has its own.
     pub(crate) seed: u64,
-    /// The fit under way, or the one that a checkpoint was written in or that an error has ended: the next goes on with it.
+    /// The fit under way, or the one that a checkpoint was written in or that an error has ended: the next
+    /// goes on with it.
     pub(crate) fit: Option<Progress<T>>,
 }
 

@@ -44,20 +44,21 @@ struct Batch<'a, T> {
 impl<T: Element> Trainer<T> {
     /// One step: forward, loss, backward, update, fused. The loss is that before the update.
     ///
-    /// `x` is `[batch, inputs]`, `targets` values `[batch, outputs]` or class indices `[batch]`, with weights or a mask if
-    /// wanted: see [`Targets`]. [`Trainer::gradients`] holds the step's gradient afterwards. Allocates nothing on a worker
-    /// of the pool; called from outside, rayon allocates a block for every 63 steps that are long enough to be shared out.
+    /// `x` is `[batch, inputs]`, `targets` values `[batch, outputs]` or class indices `[batch]`, with weights
+    /// or a mask if wanted: see [`Targets`]. [`Trainer::gradients`] holds the step's gradient afterwards.
+    /// Allocates nothing on a worker of the pool; called from outside, rayon allocates a block for every 63
+    /// steps that are long enough to be shared out.
     ///
-    /// Denormal numbers (below 1.2e-38 in `f32`, 2.2e-308 in `f64`) count as 0 in inputs, in gradients that go from layer
-    /// to layer and in updated parameters: many processors would stall on them.
+    /// Denormal numbers (below 1.2e-38 in `f32`, 2.2e-308 in `f64`) count as 0 in inputs, in gradients that
+    /// go from layer to layer and in updated parameters: many processors would stall on them.
     ///
     /// # Errors
-    /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than `max_batch`;
-    /// [`Error::Length`], [`Error::Targets`] or [`Error::Class`] for targets, weights or a mask that do not fit;
-    /// [`Error::Setting`] for weights that are negative or not finite; [`Error::Unused`] for a mask under a cross-entropy.
-    /// Nothing has changed then. [`Error::NonFinite`], if
-    /// [`TrainerBuilder::check_finite`](crate::TrainerBuilder::check_finite) requested the check, with the parameters as
-    /// before.
+    /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than
+    /// `max_batch`; [`Error::Length`], [`Error::Targets`] or [`Error::Class`] for targets, weights or a mask
+    /// that do not fit; [`Error::Setting`] for weights that are negative or not finite; [`Error::Unused`] for
+    /// a mask under a cross-entropy. Nothing has changed then. [`Error::NonFinite`], if
+    /// [`TrainerBuilder::check_finite`](crate::TrainerBuilder::check_finite) requested the check, with the
+    /// parameters as before.
     ///
     /// # Examples
     /// ```
@@ -97,14 +98,15 @@ impl<T: Element> Trainer<T> {
         self.train(x, targets.into(), Goal::Gradient(Beta::Zero))
     }
 
-    /// Adds another batch to the gradient in [`Trainer::gradients`], for batches in several parts of which the first goes to
-    /// [`Trainer::compute_gradients`]. The loss is that of the part.
+    /// Adds another batch to the gradient in [`Trainer::gradients`], for batches in several parts of which
+    /// the first goes to [`Trainer::compute_gradients`]. The loss is that of the part.
     ///
-    /// With [`Reduction::Mean`](crate::Reduction::Mean) the gradient is then that of the mean over all rows since
-    /// [`Trainer::compute_gradients`], as if they had been one batch: where the rows so far weigh `W`, with gradient `g`, and
-    /// the part weighs `V` (what its mean divides by), it is `g W / (W + V)` plus the part's sum divided by `W + V`.
-    /// Each call rounds every element once more than one batch would. With [`Reduction::Sum`](crate::Reduction::Sum), and
-    /// after [`Trainer::backward`], the part's own gradient is added as it is.
+    /// With [`Reduction::Mean`](crate::Reduction::Mean) the gradient is then that of the mean over all rows
+    /// since [`Trainer::compute_gradients`], as if they had been one batch: where the rows so far weigh `W`,
+    /// with gradient `g`, and the part weighs `V` (what its mean divides by), it is `g W / (W + V)` plus the
+    /// part's sum divided by `W + V`. Each call rounds every element once more than one batch would. With
+    /// [`Reduction::Sum`](crate::Reduction::Sum), and after [`Trainer::backward`], the part's own gradient is
+    /// added as it is.
     ///
     /// # Errors
     /// As [`Trainer::step`]. After [`Error::NonFinite`] the gradient is garbage.
@@ -128,12 +130,24 @@ impl<T: Element> Trainer<T> {
         self.train(x, targets.into(), Goal::Gradient(Beta::One))
     }
 
-    /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`], clipped if that was
-    /// requested.
+    /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`], clipped if
+    /// that was requested.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for a gradient that is not finite, if [`TrainerBuilder::check_finite`](crate::TrainerBuilder::check_finite) requested the
-    /// check. Nothing has changed then.
+    /// [`Error::NonFinite`] for a gradient that is not finite, if
+    /// [`TrainerBuilder::check_finite`](crate::TrainerBuilder::check_finite) requested the check. Nothing has
+    /// changed then.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.compute_gradients(&[1.0], &[2.0])?;
+    /// trainer.apply_gradients()?;
+    /// assert_eq!(trainer.steps(), 1);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn apply_gradients(&mut self) -> Result<(), Error> {
         let Self { network, state, executor, criterion } = self;
         let clipping = executor.clipping;
@@ -190,8 +204,8 @@ impl<T: Element> Trainer<T> {
         executor.run(network, state, Work { x, rows, pass, classes: &criterion.classes, finish, flop })
     }
 
-    /// Both halves of a step, if the network and the batch are small. A norm to clip by must be known before the update,
-    /// which is then left to the general second half.
+    /// Both halves of a step, if the network and the batch are small. A norm to clip by must be known before
+    /// the update, which is then left to the general second half.
     fn step_single_panel(
         &mut self,
         batch: Batch<'_, T>,
@@ -233,7 +247,8 @@ impl<T: Element> Trainer<T> {
         Ok(Some(loss))
     }
 
-    /// The loss of some rows times `scale`, without a gradient; their outputs are in [`Trainer::last_outputs`].
+    /// The loss of some rows times `scale`, without a gradient; their outputs are in
+    /// [`Trainer::last_outputs`].
     pub(crate) fn loss_of(&mut self, x: &[T], targets: Targets<'_, T>, scale: f64) -> Result<f64, Error> {
         let Self { network, state, executor, criterion } = self;
         executor.forward_rows = 0;

@@ -14,8 +14,8 @@ use crate::train::state::TrainState;
 
 /// Trains a network, batch by batch, in buffers that are allocated once.
 ///
-/// The bits of every result are the same for any number of threads, and on AVX2 and AVX-512. A clone trains on from the
-/// same parameters and the same state of the optimizer, on the same threads.
+/// The bits of every result are the same for any number of threads, and on AVX2 and AVX-512. A clone trains
+/// on from the same parameters and the same state of the optimizer, on the same threads.
 ///
 /// # Examples
 /// ```
@@ -70,22 +70,63 @@ impl<T: Element> fmt::Debug for Trainer<T> {
 }
 
 impl<T: Element> Trainer<T> {
-    /// Describes the training of a network.
+    /// Starts the description of a network's training.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).build()?;
+    /// assert_eq!(trainer.steps(), 0);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
     pub fn builder(network: Network<T>) -> TrainerBuilder<T> {
         TrainerBuilder::new(network)
     }
 
     /// The network as it is now.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).build()?;
+    /// assert_eq!(trainer.network().inputs(), 1);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
     pub fn network(&self) -> &Network<T> {
         &self.network
     }
 
     /// The network, trained.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.step(&[1.0], &[2.0])?;
+    /// let network = trainer.into_network();
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
     pub fn into_network(self) -> Network<T> {
         self.network
     }
 
-    /// The rule that updates parameters.
+    /// The optimizer, with its learning rate.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).build()?;
+    /// assert_eq!(trainer.optimizer().learning_rate(), 0.01);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
     pub fn optimizer(&self) -> Optimizer {
         self.state.optimizer
     }
@@ -94,39 +135,113 @@ impl<T: Element> Trainer<T> {
     ///
     /// # Errors
     /// [`Error::Setting`] unless it is finite and at least 0.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.set_learning_rate(0.1)?;
+    /// assert_eq!(trainer.optimizer().learning_rate(), 0.1);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
         self.state.optimizer = self.state.optimizer.with_learning_rate::<T>(learning_rate)?;
         Ok(())
     }
 
     /// Maximum batch size.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).build()?;
+    /// assert_eq!(trainer.max_batch(), 256);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
     pub fn max_batch(&self) -> usize {
         self.executor.max_batch
     }
 
     /// Which threads work on a step.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).build()?;
+    /// assert_eq!(trainer.parallelism(), fuseprop::Parallelism::Auto);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
     pub fn parallelism(&self) -> Parallelism {
         self.executor.threads.parallelism()
     }
 
     /// Updates of the parameters so far.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.step(&[1.0], &[2.0])?;
+    /// assert_eq!(trainer.steps(), 1);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
     pub fn steps(&self) -> u64 {
         self.state.steps
     }
 
     /// The Euclidean norm of [`Trainer::gradients`], summed in `f64`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.compute_gradients(&[0.0], &[2.0])?;
+    /// assert_eq!(trainer.gradient_norm(), 4.0); // of the bias
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
     pub fn gradient_norm(&self) -> f64 {
         self.executor.gradient_norm()
     }
 
-    /// The gradient of all parameters as one slice in the crate's own padded layout, padding 0: for norms, scaling and
-    /// sums over machines. [`Trainer::read_gradients`] gives PyTorch's order.
+    /// The gradient of all parameters as one slice in the crate's own padded layout, padding 0: for norms,
+    /// scaling and sums over machines. [`Trainer::read_gradients`] gives PyTorch's order.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.compute_gradients(&[0.0], &[2.0])?;
+    /// assert_eq!(trainer.gradients().iter().sum::<f32>(), -4.0);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
     pub fn gradients(&self) -> &[T] {
         elements::<T>(&self.executor.gradients)
     }
 
     /// As [`Trainer::gradients`], to be scaled, clipped or reduced before [`Trainer::apply_gradients`].
     /// Padding that is left 0 stays 0.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.compute_gradients(&[0.0], &[2.0])?;
+    /// trainer.gradients_mut().iter_mut().for_each(|g| *g *= 0.5);
+    /// trainer.apply_gradients()?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn gradients_mut(&mut self) -> &mut [T] {
         elements_mut::<T>(&mut self.executor.gradients)
     }
@@ -135,6 +250,17 @@ impl<T: Element> Trainer<T> {
     ///
     /// # Errors
     /// [`Error::NoInputGradients`] unless [`TrainerBuilder::input_gradients`] requested them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).input_gradients().build()?;
+    /// trainer.write_parameters(&[3.0, 0.0])?;
+    /// trainer.compute_gradients(&[0.0], &[2.0])?;
+    /// assert_eq!(trainer.input_gradients()?, [-12.0]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn input_gradients(&self) -> Result<&[T], Error> {
         let Executor { input_gradients, input_gradient_rows, .. } = &self.executor;
         if input_gradients.is_empty() {

@@ -350,8 +350,8 @@ fn child_that_fits_from_its_checkpoint() {
     }
 }
 
-/// Fits in a child that is killed again and again, until it ends by itself; how often it was killed. After every kill the
-/// file is there as a whole, or not yet.
+/// Fits in a child that is killed again and again, until it ends by itself; how often it was killed. After
+/// every kill the file is there as a whole, or not yet.
 fn killed_fit(name: &str, seed: u64) -> usize {
     let (whole, killed) = (TemporaryFile::new(&format!("{name}-whole")), TemporaryFile::new(name));
     fit(&mut trainer::<f32>(Isa::detect(), Optimizer::adam(0.01)), &whole.0, EPOCHS);

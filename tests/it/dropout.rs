@@ -24,8 +24,8 @@ fn trainer<T: Element>(network: Network<T>, seed: u64, max_batch: usize) -> Trai
     builder.parallelism(Parallelism::Serial).build().unwrap()
 }
 
-/// Outputs, and gradients of inputs, are the product of both layers' factors: forward and back, in the backward pass that
-/// computes its own forward again, and in a training pass.
+/// Outputs, and gradients of inputs, are the product of both layers' factors: forward and back, in the
+/// backward pass that computes its own forward again, and in a training pass.
 fn compare<T: Element + From<f32> + Into<f64>>(isa: Isa, features: usize, batch: usize) {
     let (seed, shares) = (77, [0.25, 0.5]);
     let mut trainer = trainer(passing_on::<T>(features, shares, isa), seed, batch);

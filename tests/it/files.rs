@@ -210,7 +210,8 @@ fn what_pytorch_wrote_is_read_by_any_names() {
 /// A tensor of elements of four bytes.
 type Tensor<'a> = (&'a str, Dtype, &'a [usize]);
 
-/// A file of tensors, of which each holds its number in the list as `f32`, with the lines of a header if there are any.
+/// A file of tensors, of which each holds its number in the list as `f32`, with the lines of a header if
+/// there are any.
 fn file_of(tensors: &[Tensor<'_>], header: Option<&str>) -> Vec<u8> {
     let bytes_of = |(i, (_, _, shape)): (usize, &Tensor<'_>)| {
         vec![i as f32; shape.iter().product()].into_iter().flat_map(f32::to_le_bytes).collect()

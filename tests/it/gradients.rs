@@ -1,5 +1,6 @@
-//! Gradients of random networks of depth 1 to 6, width 1 to 130 and batch 1 to 70: in `f64` against differences of the
-//! loss, in `f32` against the exact ones within bounds that are carried through every layer.
+//! Gradients of random networks of depth 1 to 6, width 1 to 130 and batch 1 to 70: in `f64` against
+//! differences of the loss, in `f32` against the exact ones within bounds that are carried through every
+//! layer.
 
 use crate::common::bounds::TINY;
 use crate::common::case::{Case, Random, has_kinks};
@@ -81,8 +82,8 @@ fn gradients_agree_with_differences_of_the_loss() {
     assert!(flat < NETWORKS / 8 && kinks < NETWORKS && checked > 24 * NETWORKS);
 }
 
-/// The slope of the loss at 0, to fourth order: `(8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h`. Nothing if the two second
-/// order slopes it is made of tell of a kink between.
+/// The slope of the loss at 0, to fourth order: `(8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h`. Nothing if the
+/// two second order slopes it is made of tell of a kink between.
 fn difference(case: &Case, mut loss: impl FnMut(f64) -> f64) -> Option<f64> {
     let h = if is_smooth(case) { 3e-4 } else { 1e-5 };
     let near = (loss(h) - loss(-h)) / (2.0 * h);

@@ -101,7 +101,8 @@ fn layers_without_biases_train_as_the_reference_does() {
     }
 }
 
-/// Whoever writes to all of the padded gradient, or trains with rules that divide by next to nothing, gets no biases.
+/// Whoever writes to all of the padded gradient, or trains with rules that divide by next to nothing, gets no
+/// biases.
 #[test]
 fn no_update_makes_a_bias() {
     let rules: [Optimizer; 5] = [

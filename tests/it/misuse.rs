@@ -1,5 +1,5 @@
-//! Every public function with slices of every length up to twice the right one, and with numbers that cannot be: an
-//! error where they do not fit, and then nothing has changed.
+//! Every public function with slices of every length up to twice the right one, and with numbers that cannot
+//! be: an error where they do not fit, and then nothing has changed.
 
 use crate::common::{go_on, parameters};
 use fuseprop::{

@@ -140,7 +140,8 @@ fn f32_losses_and_gradients_stay_near_f64_wherever_logits_are() {
                 };
                 let (expected_loss, expected) = rounded.expected(&model);
                 let gradients = gradients(&trainer);
-                // A kink that f32 and f64 see from two sides, and logits that are rounded, are no errors of the loss.
+                // A kink that f32 and f64 see from two sides, and logits that are rounded, are no errors of
+                // the loss.
                 let kinks = rounded.activations.iter().any(|&activation| has_kinks(activation))
                     || matches!(rounded.loss, Loss::MeanAbsoluteError | Loss::Huber { .. });
                 let terms = (rounded.batch + rounded.sizes.iter().sum::<usize>()) as f64;
@@ -205,7 +206,8 @@ fn numbers_that_are_not_finite_do_not_outlive_the_parameters_they_spoilt() {
 
 #[test]
 fn a_step_is_its_two_halves_to_the_last_bit() {
-    // Of whole panels and of parts, of one tile and of several; gradient descent alone, and with all that may stand before it.
+    // Of whole panels and of parts, of one tile and of several; gradient descent alone, and with all that may
+    // stand before it.
     let plain = Sgd::new(0.1);
     let rules: [Optimizer; 4] =
         [plain.into(), plain.weight_decay(0.01).into(), plain.momentum(0.9).into(), Optimizer::adam(0.01)];

@@ -1,5 +1,5 @@
-//! Small networks take a path of their own, whose bits must be those of the general one. A trainer that reports on its
-//! layers always takes the general one.
+//! Small networks take a path of their own, whose bits must be those of the general one. A trainer that
+//! reports on its layers always takes the general one.
 
 use crate::common::case::{Case, Random};
 use crate::common::{isas, parameters};
@@ -102,8 +102,8 @@ fn trainer<T: Element>(case: &Case, isa: Isa, which: usize, path: Path) -> Train
 /// Two-phase, and depth-first, whatever the batch.
 const MAX_BATCHES: [usize; 2] = [1, 512];
 
-/// Steps on the batch and its first rows, a gradient in two parts, and one of a given gradient of the outputs, which
-/// reads the transposed weights that steps leave.
+/// Steps on the batch and its first rows, a gradient in two parts, and one of a given gradient of the
+/// outputs, which reads the transposed weights that steps leave.
 fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) -> Trace {
     let data = Data::<T>::of(case, numbers);
     let targets = targets(case, &data);
@@ -209,7 +209,8 @@ fn thousands_of_layers_take_steps_of_as_many_rows_as_any_small_network() {
     assert_eq!(run(false), run(true));
 }
 
-/// Outputs of a workspace, whose network is small, and of a trainer's forward pass, which knows no small networks.
+/// Outputs of a workspace, whose network is small, and of a trainer's forward pass, which knows no small
+/// networks.
 fn compare_predictions<T: Element>(isa: Isa, width: usize) {
     let mut random = Random(3);
     for which in 0..100 {

@@ -10,9 +10,10 @@ use fuseprop::{Activation, AdamW, Element, Isa, Loss, Network, Optimizer, Parall
 #[cfg(feature = "rayon")]
 use fuseprop::{Error, Workspace};
 
-/// Batches, and the widths of two layers: two-phase, depth-first in 8 and in 47 slots, of which threads take several together,
-/// and two-phase with weights so many that the rows of a tile follow from the number of threads: of 305 and 226, the last panels
-/// have one column and two, whose sums allow that only for tiles of multiples of 32 rows.
+/// Batches, and the widths of two layers: two-phase, depth-first in 8 and in 47 slots, of which threads take
+/// several together, and two-phase with weights so many that the rows of a tile follow from the number of
+/// threads: of 305 and 226, the last panels have one column and two, whose sums allow that only for tiles of
+/// multiples of 32 rows.
 const SIZES: [(usize, [usize; 2]); 9] = [
     (70, [121, 70]),
     (200, [121, 70]),
@@ -64,8 +65,8 @@ fn parameters_have_the_same_bits_on_more_threads_than_there_is_work_for() {
     }
 }
 
-/// Weights so many that tiles have up to 256 rows, and steps of plain gradient descent, which owners of whole panels take while
-/// their gradient is in registers.
+/// Weights so many that tiles have up to 256 rows, and steps of plain gradient descent, which owners of whole
+/// panels take while their gradient is in registers.
 #[test]
 fn steps_of_large_networks_have_the_same_bits_on_any_number_of_threads() {
     let batch = 270;
@@ -88,8 +89,8 @@ fn steps_of_large_networks_have_the_same_bits_on_any_number_of_threads() {
     }
 }
 
-/// One row, and a few, of layers so large that their outputs are shared out: of every kind of activation, and beside layers
-/// that stay whole.
+/// One row, and a few, of layers so large that their outputs are shared out: of every kind of activation, and
+/// beside layers that stay whole.
 #[cfg(feature = "rayon")]
 #[test]
 fn outputs_of_few_rows_have_the_same_bits_on_any_number_of_threads() {
@@ -101,7 +102,8 @@ fn outputs_of_few_rows_have_the_same_bits_on_any_number_of_threads() {
             .dense(450, Activation::Gelu)
             .dense(310, Activation::Softmax);
         let network = network.isa(isa).seed(3).build().unwrap();
-        // Of 40 and of 100 one thread to four has several tiles, and more have one tile, whose outputs they share.
+        // Of 40 and of 100 one thread to four has several tiles, and more have one tile, whose outputs they
+        // share.
         for rows in [1, 5, 16, 40, 100] {
             let x: Vec<f32> = (0..rows * 300).map(|i| (i * 7 % 19) as f32 * 0.1 - 0.9).collect();
             let predict = |parallelism| {
@@ -122,7 +124,8 @@ fn outputs_of_few_rows_have_the_same_bits_on_any_number_of_threads() {
     }
 }
 
-/// Of [`golden_steps`]: a version that changes it changes what a seed trains to, which its changelog must say.
+/// Of [`golden_steps`]: a version that changes it changes what a seed trains to, which its changelog must
+/// say.
 const GOLDEN: u64 = 0x59de_69db_4156_6388;
 
 /// Steps of arithmetic alone, without a function that the system's libraries compute.
@@ -155,8 +158,8 @@ fn a_seed_trains_to_the_same_bits_in_every_version() {
     println!("RESULT golden hash={GOLDEN:#018x} runs=20");
 }
 
-/// Steps of networks of all sizes, in turns on one thread and on two, called from a thread of the pool as a training loop should
-/// be: medians of the two may differ by what the machine's noise leaves.
+/// Steps of networks of all sizes, in turns on one thread and on two, called from a thread of the pool as a
+/// training loop should be: medians of the two may differ by what the machine's noise leaves.
 #[cfg(feature = "rayon")]
 #[test]
 #[ignore = "a measurement: needs a quiet machine"]
@@ -201,8 +204,8 @@ fn two_threads_never_make_a_step_longer() {
     assert!(longest < 1.1, "{longest}");
 }
 
-/// Of one call, of as many as take 20 milliseconds, after as many untimed: a thread that has just woken up may stay on its
-/// waker's processor for as long.
+/// Of one call, of as many as take 20 milliseconds, after as many untimed: a thread that has just woken up
+/// may stay on its waker's processor for as long.
 #[cfg(feature = "rayon")]
 fn seconds(mut call: impl FnMut()) -> f64 {
     let mut run = || {
@@ -267,8 +270,8 @@ fn pools_within_pools_and_many_callers_neither_hang_nor_change_a_bit() {
     println!("RESULT nested_pools callers=8 different=0");
 }
 
-/// Whether a call hands its work to a pool of its own. A worker of another pool that waits for it takes up what else its
-/// own pool has to do in the meantime; one that works itself does not.
+/// Whether a call hands its work to a pool of its own. A worker of another pool that waits for it takes up
+/// what else its own pool has to do in the meantime; one that works itself does not.
 #[cfg(feature = "rayon")]
 fn leaves_its_thread(mut call: impl FnMut() + Send) -> bool {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();

@@ -1,6 +1,7 @@
 //! One step of backpropagation that can be followed with a pocket calculator, to six digits.
 //!
-//! Inputs 1 and 2 feed the hidden units 3 and 4, and these the output unit 5; all are sigmoids, without biases.
+//! Inputs 1 and 2 feed the hidden units 3 and 4, and these the output unit 5; all are sigmoids, without
+//! biases.
 //!
 //! ```text
 //! x1 = 0.35 --0.2--> (3) --0.3--.       into 3: w11 = w21 = 0.2, from x1 and x2
@@ -33,12 +34,13 @@
 //! y5 with these weights = 0.659554: closer to 0.5.
 //! ```
 //!
-//! A widely read tutorial rounds to two digits on the way (y3 0.56, delta5 -0.0376, delta3 -0.0027) and then slips
-//! twice: delta4 -0.0819, which is ten times too large (-0.0081), and w23 0.678, which should be 0.879.
+//! A widely read tutorial rounds to two digits on the way (y3 0.56, delta5 -0.0376, delta3 -0.0027) and then
+//! slips twice: delta4 -0.0819, which is ten times too large (-0.0081), and w23 0.678, which should be 0.879.
 //!
-//! Here a loss is the squared error without the half, so its gradients are `-2 delta * input`, and the rate that makes
-//! the same step is 0.5. Layers always have biases: they are zero before the step, their gradients are `-2 delta`, and
-//! a step moves them to `delta`. The textbook's network is the one with the biases put back to zero.
+//! Here a loss is the squared error without the half, so its gradients are `-2 delta * input`, and the rate
+//! that makes the same step is 0.5. Layers always have biases: they are zero before the step, their gradients
+//! are `-2 delta`, and a step moves them to `delta`. The textbook's network is the one with the biases put
+//! back to zero.
 
 use crate::common::isas;
 use approx::assert_relative_eq;
@@ -79,8 +81,9 @@ const GRADIENT: [f64; 9] = [
 /// Six significant digits are right to half a unit of the sixth, at most 5e-6 of the number.
 const SIX_DIGITS: f64 = 5e-6;
 
-/// Roundings between the inputs and a gradient here, as a multiple of the machine epsilon: fewer than 16 operations
-/// deep, and `t - y5` loses a factor of at most `0.67 / 0.16`, so under 5; a rounding is half an epsilon.
+/// Roundings between the inputs and a gradient here, as a multiple of the machine epsilon: fewer than 16
+/// operations deep, and `t - y5` loses a factor of at most `0.67 / 0.16`, so under 5; a rounding is half an
+/// epsilon.
 const ROUNDINGS: f64 = 40.0;
 
 #[track_caller]

@@ -1,5 +1,5 @@
-//! Tests that can fail: faults are put into a copy of the kernels, one at a time, and the kernels' tests must notice
-//! each on every instruction set alone.
+//! Tests that can fail: faults are put into a copy of the kernels, one at a time, and the kernels' tests must
+//! notice each on every instruction set alone.
 
 use std::collections::BTreeSet;
 use std::fs;

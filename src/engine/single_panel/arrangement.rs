@@ -10,7 +10,7 @@ use crate::simd::scalar::Element;
 
 /// The rows of a batch, and the features of one layer.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub(super) struct Shape {
     pub(super) rows: usize,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
@@ -24,7 +24,7 @@ impl Shape {
 }
 
 /// Operands of a layer forward: `y = f(x W + b)`.
-pub struct LayerForward<'a, T: Element> {
+pub(crate) struct LayerForward<'a, T: Element> {
     pub(super) y: &'a mut [T::Line],
     /// `x W + b`, or empty if nothing needs it.
     pub(super) pre_activation: &'a mut [T::Line],
@@ -36,7 +36,7 @@ pub struct LayerForward<'a, T: Element> {
 }
 
 /// Operands of a layer backward: `d_x = d_z W^T`, times `f'` of the layer below.
-pub struct LayerBackward<'a, T: Element> {
+pub(crate) struct LayerBackward<'a, T: Element> {
     pub(super) d_x: &'a mut [T::Line],
     pub(super) d_z: &'a [T::Line],
     pub(super) transposed: &'a [T::Line],
@@ -49,7 +49,7 @@ pub struct LayerBackward<'a, T: Element> {
 
 /// Operands of the gradient of a layer's parameters: `d_W (+)= x^T d_z`, and `d_b (+)=` the sum of the rows
 /// of `d_z`.
-pub struct LayerWeightGradient<'a, T: Element> {
+pub(crate) struct LayerWeightGradient<'a, T: Element> {
     /// A line of biases, then a line for each input.
     pub(super) d_w: &'a mut [T::Line],
     pub(super) x: &'a [T::Line],
@@ -60,7 +60,7 @@ pub struct LayerWeightGradient<'a, T: Element> {
 }
 
 /// Operands of a loss, and of its gradient with respect to the last layer's pre-activation.
-pub struct OutputLoss<'a, T: Element> {
+pub(crate) struct OutputLoss<'a, T: Element> {
     pub(super) d_z: &'a mut [T::Line],
     pub(super) y: &'a [T::Line],
     /// `y`, or the pre-activation if `f'` is computed from that.
@@ -72,7 +72,7 @@ pub struct OutputLoss<'a, T: Element> {
 }
 
 /// An arrangement of rows in lines.
-pub trait Arrangement<L: Lanes> {
+pub(crate) trait Arrangement<L: Lanes> {
     /// Whether each row has a line of its own.
     const LINE_PER_ROW: bool;
     /// Lines of a block of `rows` rows.

@@ -19,7 +19,8 @@ pub(super) struct ForwardPass<'a, T: Element> {
     pub(super) purpose: Purpose,
 }
 
-/// Computes every layer's output from the packed rows in the first of blocks of `size` lines. Returns the last one.
+/// Computes every layer's output from the packed rows in the first of blocks of `size` lines. Returns the
+/// last one.
 #[inline(always)]
 pub(super) fn forward<'b, L: Lanes, A: Arrangement<L>>(
     l: L,

@@ -14,7 +14,7 @@ use crate::simd::math;
 use crate::simd::scalar::elements_mut;
 
 /// A group of four lanes for each row.
-pub struct GroupPerRow;
+pub(crate) struct GroupPerRow;
 
 impl<L: Lanes> Arrangement<L> for GroupPerRow {
     const LINE_PER_ROW: bool = false;

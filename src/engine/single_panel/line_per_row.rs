@@ -15,7 +15,7 @@ use crate::kernels::ops::softmax::output_gradient_rows;
 use crate::simd::lanes::{Lanes, LineOf};
 
 /// A line for each row.
-pub struct LinePerRow;
+pub(crate) struct LinePerRow;
 
 impl<L: Lanes> Arrangement<L> for LinePerRow {
     const LINE_PER_ROW: bool = true;

@@ -12,7 +12,7 @@ use crate::simd::lanes::Lanes;
 use crate::simd::scalar::{Element, Line};
 
 /// The rows of a prediction.
-pub struct SinglePanelPrediction<'a, T: Element> {
+pub(crate) struct SinglePanelPrediction<'a, T: Element> {
     pub(crate) buffers: &'a mut SinglePanelBuffers<T>,
     pub(crate) network: &'a Network<T>,
     /// `[rows, inputs]`.

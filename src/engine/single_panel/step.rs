@@ -17,7 +17,7 @@ use crate::simd::lanes::Lanes;
 use crate::simd::scalar::{Element, Line};
 
 /// A step of a small network, or its first half.
-pub struct SinglePanelStep<'a, T: Element> {
+pub(crate) struct SinglePanelStep<'a, T: Element> {
     pub(crate) buffers: &'a mut SinglePanelBuffers<T>,
     pub(crate) layers: &'a [Layer],
     pub(crate) parameters: &'a mut [T::Line],
@@ -137,8 +137,8 @@ impl<T: Element> SinglePanelStep<'_, T> {
     }
 }
 
-/// Takes rows of weight 0, a line each, as zeros: their gradient is 0, but 0 times NaN is not. Not inlined, for few steps
-/// have any.
+/// Takes rows of weight 0, a line each, as zeros: their gradient is 0, but 0 times NaN is not. Not inlined,
+/// for few steps have any.
 #[inline(never)]
 fn clear_rows<T: Element>(lines: &mut [T::Line], unread: UnreadRows<'_, T>) {
     for (_, line) in lines.iter_mut().enumerate().filter(|&(row, _)| unread.contains(row)) {

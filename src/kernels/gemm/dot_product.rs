@@ -20,7 +20,7 @@ use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
 /// The right-hand side of a [`product`], and where its sums start.
-pub struct RightOperand<'a, T: Element> {
+pub(crate) struct RightOperand<'a, T: Element> {
     /// The panel, from the first line of `B` on.
     pub lines: &'a [T::Line],
     /// Lines from one segment of `LANES` rows to the next.
@@ -31,7 +31,7 @@ pub struct RightOperand<'a, T: Element> {
 
 /// `C = start + A B`, for a last panel `c` of `cols` columns: its padding becomes 0.
 #[inline(always)]
-pub fn product<L: Lanes>(
+pub(crate) fn product<L: Lanes>(
     l: L,
     c: &mut [LineOf<L>],
     cols: usize,

@@ -17,7 +17,7 @@ use crate::simd::scalar::Element;
 use crate::simd::scalar::Scalar;
 
 /// Layout of `A` in memory.
-pub trait AccessPattern<T: Element> {
+pub(crate) trait AccessPattern<T: Element> {
     /// Elements from one row to the next.
     const ROW: usize;
     /// Elements from one step of the sum to the next.
@@ -30,7 +30,7 @@ pub trait AccessPattern<T: Element> {
 }
 
 /// Rows lie one line apart, the sum runs along a line: activations as they are.
-pub struct RowMajor<const PREFETCHES_B: bool = false>;
+pub(crate) struct RowMajor<const PREFETCHES_B: bool = false>;
 
 impl<T: Element, const PREFETCHES_B: bool> AccessPattern<T> for RowMajor<PREFETCHES_B> {
     const ROW: usize = T::LANES;
@@ -39,7 +39,7 @@ impl<T: Element, const PREFETCHES_B: bool> AccessPattern<T> for RowMajor<PREFETC
 }
 
 /// Rows lie along a line, the sum runs down the lines: activations transposed.
-pub struct ColumnMajor<const PREFETCHES_NEXT_A: bool = false>;
+pub(crate) struct ColumnMajor<const PREFETCHES_NEXT_A: bool = false>;
 
 impl<T: Element, const PREFETCHES_NEXT_A: bool> AccessPattern<T> for ColumnMajor<PREFETCHES_NEXT_A> {
     const ROW: usize = 1;
@@ -48,7 +48,7 @@ impl<T: Element, const PREFETCHES_NEXT_A: bool> AccessPattern<T> for ColumnMajor
 }
 
 /// One element for every row and step, 1: the sum of `B`'s lines.
-pub struct Ones;
+pub(crate) struct Ones;
 
 impl<T: Element> AccessPattern<T> for Ones {
     const ROW: usize = 0;
@@ -57,7 +57,7 @@ impl<T: Element> AccessPattern<T> for Ones {
 
 /// Operands of a tile.
 #[derive(Clone, Copy)]
-pub struct Operands<'a, T: Element, const NP: usize> {
+pub(crate) struct Operands<'a, T: Element, const NP: usize> {
     /// From the first row's element of the first step on.
     pub a: &'a [T],
     /// Each panel from its line of the first step on.
@@ -66,7 +66,7 @@ pub struct Operands<'a, T: Element, const NP: usize> {
 
 /// Distances from one segment to the next.
 #[derive(Clone, Copy, Default)]
-pub struct Strides {
+pub(crate) struct Strides {
     /// Elements of `A`.
     pub a: usize,
     /// Lines of a panel of `B`.
@@ -76,7 +76,7 @@ pub struct Strides {
 /// The values of `k` that a micro-kernel goes through: segments of `LANES` steps, of which the last may have
 /// fewer, or one of any number.
 #[derive(Clone, Copy)]
-pub struct Segments {
+pub(crate) struct Segments {
     count: usize,
     /// Steps of the last.
     last: usize,
@@ -90,7 +90,7 @@ pub struct Segments {
 impl Segments {
     /// A single one.
     #[inline(always)]
-    pub fn one(steps: usize) -> Self {
+    pub(crate) fn one(steps: usize) -> Self {
         let none = Strides { a: 0, b: 0 };
         Self { count: 1, last: steps, strides: none, reaches: none, prefetch: None }
     }
@@ -100,7 +100,7 @@ impl Segments {
     /// # Panics
     /// If there are none, or if one reaches into the next.
     #[inline(always)]
-    pub fn several<T: Element>(count: usize, last: usize, strides: Strides) -> Self {
+    pub(crate) fn several<T: Element>(count: usize, last: usize, strides: Strides) -> Self {
         assert!(count > 0 && last <= T::LANES && T::LANES <= strides.b);
         let reach = |stride: usize| (count - 1).checked_mul(stride).expect("operands lie in memory");
         let reaches = Strides { a: reach(strides.a), b: reach(strides.b) };
@@ -109,17 +109,17 @@ impl Segments {
 
     /// The same, with lines of `B` at this distance prefetched if the tile [`prefetches_next`].
     #[inline(always)]
-    pub fn prefetching(self, prefetch: Option<usize>) -> Self {
+    pub(crate) fn prefetching(self, prefetch: Option<usize>) -> Self {
         Self { prefetch, ..self }
     }
 }
 
 /// Sums of `MR` rows by `NP` panels.
-pub type Sums<L, const MR: usize, const NP: usize> = [[<L as Arithmetic>::Vector; NP]; MR];
+pub(crate) type Sums<L, const MR: usize, const NP: usize> = [[<L as Arithmetic>::Vector; NP]; MR];
 
 /// A tile of `MR` rows by `NP` panels of `C`, in registers, and `ONES` rows whose `A` is 1 throughout.
 #[derive(Clone, Copy)]
-pub struct Tile<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> {
+pub(crate) struct Tile<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> {
     pub rows: Sums<L, MR, NP>,
     pub ones: Sums<L, ONES, NP>,
 }
@@ -127,17 +127,17 @@ pub struct Tile<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> {
 impl<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> Tile<L, MR, ONES, NP> {
     /// A tile of zeros.
     #[inline(always)]
-    pub fn zero(l: L) -> Self {
+    pub(crate) fn zero(l: L) -> Self {
         Self { rows: [[l.zero(); NP]; MR], ones: [[l.zero(); NP]; ONES] }
     }
 
-    /// The micro-kernel: `rows[m][p] += sum over k of A[m][k] B[p][k]` and `ones[m][p] += sum over k of
-    /// B[p][k]`.
+    /// The micro-kernel: `rows[m][p] += sum over k of A[m][k] B[p][k]` and
+    /// `ones[m][p] += sum over k of B[p][k]`.
     ///
     /// # Panics
     /// If `a` or a panel of `b` ends before the last step, or there is none.
     #[inline(always)]
-    pub fn accumulate<W: AccessPattern<L::Element>>(
+    pub(crate) fn accumulate<W: AccessPattern<L::Element>>(
         &mut self,
         l: L,
         operands: Operands<'_, L::Element, NP>,
@@ -222,7 +222,7 @@ impl<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> Tile<L, MR, 
     /// # Panics
     /// As there, but for no steps.
     #[inline(always)]
-    pub fn accumulate_split<W: AccessPattern<L::Element>, const SPLIT: usize>(
+    pub(crate) fn accumulate_split<W: AccessPattern<L::Element>, const SPLIT: usize>(
         &mut self,
         l: L,
         mut operands: Operands<'_, L::Element, NP>,
@@ -300,7 +300,7 @@ impl<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> Tile<L, MR, 
 
 /// Place of a tile in panels of lines.
 #[derive(Clone, Copy)]
-pub struct TileOrigin {
+pub(crate) struct TileOrigin {
     /// The line of its first row in its first panel.
     pub row: usize,
     /// Lines from one panel to the next.
@@ -309,7 +309,7 @@ pub struct TileOrigin {
 
 /// Loads the sums of a tile of `C`.
 #[inline(always)]
-pub fn load_sums<L: Lanes, const MR: usize, const NP: usize>(
+pub(crate) fn load_sums<L: Lanes, const MR: usize, const NP: usize>(
     l: L,
     sums: &mut Sums<L, MR, NP>,
     c: &[LineOf<L>],
@@ -325,7 +325,7 @@ pub fn load_sums<L: Lanes, const MR: usize, const NP: usize>(
 
 /// Stores what [`load_sums`] loads.
 #[inline(always)]
-pub fn store_sums<L: Lanes, const MR: usize, const NP: usize>(
+pub(crate) fn store_sums<L: Lanes, const MR: usize, const NP: usize>(
     l: L,
     c: &mut [LineOf<L>],
     origin: TileOrigin,
@@ -343,7 +343,7 @@ pub fn store_sums<L: Lanes, const MR: usize, const NP: usize>(
 /// or two would make each of the micro-kernel's many copies long, and are left to a pass over a group of
 /// panels.
 #[derive(Clone, Copy)]
-pub enum Epilogue<'a, Line> {
+pub(crate) enum Epilogue<'a, Line> {
     None,
     /// ReLU.
     Rectify,
@@ -354,7 +354,7 @@ pub enum Epilogue<'a, Line> {
 impl<Line> Epilogue<'_, Line> {
     /// The same of some lines.
     #[inline(always)]
-    pub fn part(self, lines: Range<usize>) -> Self {
+    pub(crate) fn part(self, lines: Range<usize>) -> Self {
         match self {
             Self::RectifyBy(y) => Self::RectifyBy(&y[lines]),
             _ => self,
@@ -363,7 +363,7 @@ impl<Line> Epilogue<'_, Line> {
 
     /// On sums that have been stored.
     #[inline(always)]
-    pub fn run_on<L>(self, l: L, sums: &mut [Line])
+    pub(crate) fn run_on<L>(self, l: L, sums: &mut [Line])
     where
         Line: Copy,
         L: Lanes<Element: Scalar<Line = Line>>,
@@ -380,7 +380,7 @@ impl<Line> Epilogue<'_, Line> {
 
     /// On the sums of a tile.
     #[inline(always)]
-    pub fn run<L, const MR: usize, const NP: usize>(
+    pub(crate) fn run<L, const MR: usize, const NP: usize>(
         self,
         l: L,
         sums: &mut Sums<L, MR, NP>,
@@ -412,7 +412,7 @@ impl<Line> Epilogue<'_, Line> {
 
 /// Operands of the edge kernel: `C = start + A B` for one panel of `C` and one block of `k`.
 #[derive(Clone, Copy)]
-pub struct EdgePanel<'a, L: Lanes> {
+pub(crate) struct EdgePanel<'a, L: Lanes> {
     pub a: &'a [L::Element],
     /// A line for each step.
     pub b: &'a [LineOf<L>],
@@ -427,7 +427,7 @@ impl<L: Lanes> EdgePanel<'_, L> {
     /// Computes `C`, four lines at a time, or eight where there are registers for them: eight independent
     /// sums hide the latency of a fused multiply-add.
     #[inline(always)]
-    pub fn run<W: AccessPattern<L::Element>>(self, l: L, c: &mut [LineOf<L>]) {
+    pub(crate) fn run<W: AccessPattern<L::Element>>(self, l: L, c: &mut [LineOf<L>]) {
         let (mut rest, mut done) = (c, 0);
         if const { L::ACCUMULATORS >= 8 } {
             let (eights, others) = rest.as_chunks_mut::<8>();

@@ -16,19 +16,19 @@ use crate::simd::scalar::{Line, elements};
 
 /// Lines of `rows` rows.
 #[inline(always)]
-pub const fn lines<T: Element>(rows: usize) -> usize {
+pub(crate) const fn lines<T: Element>(rows: usize) -> usize {
     rows.div_ceil(rows_per_line::<T>())
 }
 
 /// Whether `rows` rows take one line.
 #[inline(always)]
-pub const fn fit_a_line<T: Element>(rows: usize) -> bool {
+pub(crate) const fn fit_a_line<T: Element>(rows: usize) -> bool {
     rows <= rows_per_line::<T>()
 }
 
 /// Whether `rows` rows take the first half of a line, or less.
 #[inline(always)]
-pub const fn fit_half_a_line<T: Element>(rows: usize) -> bool {
+pub(crate) const fn fit_half_a_line<T: Element>(rows: usize) -> bool {
     2 * rows <= rows_per_line::<T>()
 }
 
@@ -39,7 +39,7 @@ const fn rows_per_line<T: Element>() -> usize {
 
 /// Rows of at most four columns, packed.
 #[derive(Clone, Copy)]
-pub struct Packed4<'a, T: Element> {
+pub(crate) struct Packed4<'a, T: Element> {
     pub lines: &'a [T::Line],
     pub rows: usize,
     pub cols: usize,
@@ -47,7 +47,7 @@ pub struct Packed4<'a, T: Element> {
 
 /// Packs row-major `[rows, cols]` into groups. Denormal numbers become 0, and so do lanes without an element.
 #[inline(always)]
-pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], rows: usize, cols: usize) {
+pub(crate) fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], rows: usize, cols: usize) {
     let per_line = const { rows_per_line::<L::Element>() };
     for (i, line) in to.iter_mut().enumerate() {
         let rows = per_line.min(rows - i * per_line);
@@ -60,7 +60,7 @@ pub fn pack<L: Lanes>(l: L, to: &mut [LineOf<L>], x: &[L::Element], rows: usize,
 
 /// Unpacks into row-major `[rows, cols]`.
 #[inline(always)]
-pub fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: Packed4<'_, L::Element>) {
+pub(crate) fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: Packed4<'_, L::Element>) {
     let per_line = const { rows_per_line::<L::Element>() };
     let Packed4 { lines, rows, cols } = from;
     for (i, line) in lines.iter().enumerate() {
@@ -77,7 +77,7 @@ pub fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: Packed4<'_, L::Element
 /// `C = start + A B`: `a` and `c` are packed lines, `b` a line for each column of `A`, of which the first
 /// group counts, and so is `start`, 0 if there is none.
 #[inline(always)]
-pub fn product<L: Lanes>(
+pub(crate) fn product<L: Lanes>(
     l: L,
     c: &mut [LineOf<L>],
     a: &[LineOf<L>],
@@ -132,7 +132,7 @@ fn first_group<L: Lanes>(l: L, line: &LineOf<L>) -> L::Vector {
 /// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, in the layout of parameters: `d_w` is a line for the
 /// biases, then one for each input. Lanes past the last output become 0.
 #[inline(always)]
-pub fn weight_gradient<L: Lanes>(
+pub(crate) fn weight_gradient<L: Lanes>(
     l: L,
     d_w: &mut [LineOf<L>],
     x: Packed4<'_, L::Element>,

@@ -44,7 +44,7 @@ use crate::simd::scalar::Scalar;
 use crate::simd::scalar::elements;
 
 /// Operands of a dense layer: `y = f(x W + b)`.
-pub struct Dense<'a, T: Element> {
+pub(crate) struct Dense<'a, T: Element> {
     /// `[B, O]`.
     pub y: PanelsMut<'a, T>,
     /// `x W + b`, `[B, O]`, or empty if nothing needs it.
@@ -57,7 +57,7 @@ pub struct Dense<'a, T: Element> {
 }
 
 /// Operands of the backward pass through a dense layer: `d_x = d_z W^T`, times `f'` of the layer below.
-pub struct DenseBackward<'a, T: Element> {
+pub(crate) struct DenseBackward<'a, T: Element> {
     /// `[B, I]`.
     pub d_x: PanelsMut<'a, T>,
     /// `[B, O]`.
@@ -72,7 +72,7 @@ pub struct DenseBackward<'a, T: Element> {
 
 /// `y = f(x W + b)`. Overwrites `y`, padding lanes too, which are garbage, and unless it is empty
 /// `pre_activation`.
-pub fn forward<L: Lanes>(l: L, dense: Dense<'_, L::Element>, sweep: Sweep) {
+pub(crate) fn forward<L: Lanes>(l: L, dense: Dense<'_, L::Element>, sweep: Sweep) {
     if dense.x.panels() == 1 && dense.y.panels() == 1 {
         return l.vectorize(
             #[inline(always)]
@@ -87,7 +87,7 @@ pub fn forward<L: Lanes>(l: L, dense: Dense<'_, L::Element>, sweep: Sweep) {
 
 /// [`forward`] of operands of one extent, beneath a crossing.
 #[inline(always)]
-pub fn forward_inline<L: Lanes, E: Extent>(l: L, dense: Dense<'_, L::Element>, sweep: Sweep) {
+pub(crate) fn forward_inline<L: Lanes, E: Extent>(l: L, dense: Dense<'_, L::Element>, sweep: Sweep) {
     let Dense { mut y, pre_activation, x, weights, activation } = dense;
     let (inputs, rows) = (x.cols, x.rows);
     let rectifies = activation == Activation::Relu && pre_activation.is_empty();
@@ -120,7 +120,7 @@ pub fn forward_inline<L: Lanes, E: Extent>(l: L, dense: Dense<'_, L::Element>, s
 }
 
 /// `d_x = d_z W^T`, times `f'` of the layer below, if there is one. Overwrites `d_x`; padding lanes become 0.
-pub fn backward_data<L: Lanes>(l: L, dense: DenseBackward<'_, L::Element>, sweep: Sweep) {
+pub(crate) fn backward_data<L: Lanes>(l: L, dense: DenseBackward<'_, L::Element>, sweep: Sweep) {
     if dense.d_x.panels() == 1 && dense.d_z.panels() == 1 {
         return l.vectorize(
             #[inline(always)]
@@ -135,7 +135,11 @@ pub fn backward_data<L: Lanes>(l: L, dense: DenseBackward<'_, L::Element>, sweep
 
 /// [`backward_data`] of operands of one extent, beneath a crossing.
 #[inline(always)]
-pub fn backward_data_inline<L: Lanes, E: Extent>(l: L, dense: DenseBackward<'_, L::Element>, sweep: Sweep) {
+pub(crate) fn backward_data_inline<L: Lanes, E: Extent>(
+    l: L,
+    dense: DenseBackward<'_, L::Element>,
+    sweep: Sweep,
+) {
     let DenseBackward { mut d_x, d_z, transposed, below } = dense;
     let segment = transposed_stride::<L::Element>(d_x.cols);
     let rows = d_x.rows;
@@ -172,14 +176,14 @@ pub fn backward_data_inline<L: Lanes, E: Extent>(l: L, dense: DenseBackward<'_, 
 /// Order in which a product goes through the panels of `C`. Where one ends, the next starts: what it reads
 /// first was read last, and is still in a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sweep {
+pub(crate) enum Sweep {
     Forward,
     Backward,
 }
 
 impl Sweep {
     /// The other one.
-    pub fn reverse(self) -> Self {
+    pub(crate) fn reverse(self) -> Self {
         match self {
             Self::Forward => Self::Backward,
             Self::Backward => Self::Forward,
@@ -208,19 +212,19 @@ impl Sweep {
 }
 
 /// Extent of the operands of a product.
-pub trait Extent {
+pub(crate) trait Extent {
     const IS_SINGLE_PANEL: bool;
 }
 
 /// Operands of any extent.
-pub struct Blocked;
+pub(crate) struct Blocked;
 impl Extent for Blocked {
     const IS_SINGLE_PANEL: bool = false;
 }
 
 /// One panel of `C` and one of `A`. The search for blocks would take longer than the arithmetic; the order of
 /// every sum is the same.
-pub struct SinglePanel;
+pub(crate) struct SinglePanel;
 impl Extent for SinglePanel {
     const IS_SINGLE_PANEL: bool = true;
 }

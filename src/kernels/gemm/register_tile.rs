@@ -13,7 +13,7 @@
 /// registers of 32. With AVX2 a tile of several panels is for rows that are too few for [`panels_per_tile`]
 /// to take one panel.
 #[inline(always)]
-pub const fn rows_per_tile(np: usize, accumulators: usize) -> usize {
+pub(crate) const fn rows_per_tile(np: usize, accumulators: usize) -> usize {
     match (accumulators, np) {
         (24.., 1 | 2) => 12,
         (24.., 3) => 8,
@@ -29,20 +29,20 @@ pub const fn rows_per_tile(np: usize, accumulators: usize) -> usize {
 
 /// Whether a tile of a forward or backward product exists.
 #[inline(always)]
-pub const fn tile_exists(mr: usize, np: usize, accumulators: usize) -> bool {
+pub(crate) const fn tile_exists(mr: usize, np: usize, accumulators: usize) -> bool {
     0 < mr && mr <= rows_per_tile(np, accumulators)
 }
 
 /// Panels of the next tile of a weight gradient, of those left: many inputs fill it.
 #[inline(always)]
-pub const fn panels_per_gradient_tile(left: usize, accumulators: usize) -> usize {
+pub(crate) const fn panels_per_gradient_tile(left: usize, accumulators: usize) -> usize {
     panels_per_tile(left, usize::MAX, accumulators)
 }
 
 /// Rows of the tallest tile of a weight gradient over `np` panels, 0 where no tile is that wide. Eight divide
 /// a panel of inputs evenly.
 #[inline(always)]
-pub const fn rows_per_gradient_tile(np: usize, accumulators: usize) -> usize {
+pub(crate) const fn rows_per_gradient_tile(np: usize, accumulators: usize) -> usize {
     if panels_per_gradient_tile(np, accumulators) != np {
         return 0;
     }
@@ -52,7 +52,7 @@ pub const fn rows_per_gradient_tile(np: usize, accumulators: usize) -> usize {
 
 /// Place of a tile in a panel of inputs of a weight gradient.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum TilePlace {
+pub(crate) enum TilePlace {
     /// Others follow within the panel.
     Inner,
     /// The last of a whole panel that another follows.
@@ -64,7 +64,7 @@ pub enum TilePlace {
 impl TilePlace {
     /// Whether tiles of `mr` rows by `np` panels occur at this place, of panels of `lanes` inputs that
     /// [`next_rows`] divides.
-    pub const fn has_tile(self, mr: usize, np: usize, lanes: usize, accumulators: usize) -> bool {
+    pub(crate) const fn has_tile(self, mr: usize, np: usize, lanes: usize, accumulators: usize) -> bool {
         let tallest = rows_per_gradient_tile(np, accumulators);
         if tallest == 0 {
             return false;
@@ -96,7 +96,7 @@ impl TilePlace {
 /// multiply-add (4 cycles, two per cycle: eight); many rows take three panels, because an 8x3 tile loads
 /// least per multiply-add. Four panels are two pairs rather than three and one.
 #[inline(always)]
-pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> usize {
+pub(crate) const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> usize {
     let widest = if accumulators < 24 {
         // Few registers: one panel and as many rows as fit, but for a row or two.
         if rows == 1 && accumulators >= 4 {
@@ -130,7 +130,7 @@ pub const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> u
 
 /// [`panels_per_tile`] of lines that exceed L2.
 #[inline(always)]
-pub const fn panels_per_tile_beyond_l2(left: usize, rows: usize, accumulators: usize) -> usize {
+pub(crate) const fn panels_per_tile_beyond_l2(left: usize, rows: usize, accumulators: usize) -> usize {
     let np = panels_per_tile(left, rows, accumulators);
     if np > L2_PANELS { L2_PANELS } else { np }
 }
@@ -139,19 +139,19 @@ pub const fn panels_per_tile_beyond_l2(left: usize, rows: usize, accumulators: u
 /// lines of four come sooner. On a Zen 5, eight, four and two: one row through 784-512-512-10, 2.7 MB of
 /// weights, 25.6, 24.5 and 24.7 microseconds, two rows 26.6, 23.9 and 25.5; one row through
 /// 1024-4096-4096-1024 2.57, 2.37 and 2.59 milliseconds.
-pub const L2_PANELS: usize = 4;
+pub(crate) const L2_PANELS: usize = 4;
 
 /// Whether a tile does so little with each line that it waits for them where they exceed L2. With as few
 /// registers as AVX2 has, a prefetch makes it slower (32.4 to 34.7 microseconds for one row through
 /// 784-512-512-10).
 #[inline(always)]
-pub const fn prefetches_lines(mr: usize, np: usize, accumulators: usize) -> bool {
+pub(crate) const fn prefetches_lines(mr: usize, np: usize, accumulators: usize) -> bool {
     mr <= 2 && np == L2_PANELS && accumulators >= 24
 }
 
 /// Whether a tile does enough with each line to prefetch others meanwhile.
 #[inline(always)]
-pub const fn prefetches_next(mr: usize) -> bool {
+pub(crate) const fn prefetches_next(mr: usize) -> bool {
     mr >= 6
 }
 
@@ -159,7 +159,7 @@ pub const fn prefetches_next(mr: usize) -> bool {
 /// 24 sums AVX-512 has 7 registers for lines, beside 6 sums AVX2 has one pair. A single row uses each line
 /// once, straight from memory.
 #[inline(always)]
-pub const fn fits_in_registers(mr: usize, np: usize, accumulators: usize) -> bool {
+pub(crate) const fn fits_in_registers(mr: usize, np: usize, accumulators: usize) -> bool {
     let lines = if accumulators < 24 { 1 } else { 7 };
     mr * np <= accumulators && (mr == 1 || (mr + 1) * np <= accumulators + lines)
 }
@@ -167,7 +167,7 @@ pub const fn fits_in_registers(mr: usize, np: usize, accumulators: usize) -> boo
 /// Whether a tile of a weight gradient has registers left for a row of ones: eight inputs by three panels are
 /// 24 sums of 32 registers with AVX-512, and the row makes 27, beside three lines and a broadcast element.
 #[inline(always)]
-pub const fn takes_ones(mr: usize, np: usize, accumulators: usize) -> bool {
+pub(crate) const fn takes_ones(mr: usize, np: usize, accumulators: usize) -> bool {
     let spare = if accumulators < 24 { 0 } else { 3 };
     mr <= 8 && (mr + 1) * np <= accumulators + spare
 }
@@ -176,7 +176,7 @@ pub const fn takes_ones(mr: usize, np: usize, accumulators: usize) -> bool {
 /// four lines of sums. One input and the biases, of one panel, would otherwise be two accumulators, of the
 /// eight that hide the latency of a multiply-add.
 #[inline(always)]
-pub const fn accumulators_of(lines: usize) -> usize {
+pub(crate) const fn accumulators_of(lines: usize) -> usize {
     match lines {
         1 => 4,
         2 => 2,
@@ -187,7 +187,7 @@ pub const fn accumulators_of(lines: usize) -> usize {
 /// Panels of inputs of a tile of a transposed gradient of `cols` outputs: six, or as many as there are
 /// registers for, or one.
 #[inline(always)]
-pub const fn transposed_panels(cols: usize, accumulators: usize) -> usize {
+pub(crate) const fn transposed_panels(cols: usize, accumulators: usize) -> usize {
     let mut np = 6;
     while np > 1 && !fits_in_registers(cols * accumulators_of(cols), np, accumulators) {
         np -= 1;
@@ -198,7 +198,7 @@ pub const fn transposed_panels(cols: usize, accumulators: usize) -> usize {
 /// Rows of a tile of `cols` columns, at most four, of a dot product: 12 to 16 lines of sums with AVX-512,
 /// else three or four.
 #[inline(always)]
-pub const fn dot_product_rows(cols: usize, accumulators: usize) -> usize {
+pub(crate) const fn dot_product_rows(cols: usize, accumulators: usize) -> usize {
     match (cols, accumulators) {
         (1, 24..) => 16,
         (2, 24..) => 8,
@@ -211,7 +211,7 @@ pub const fn dot_product_rows(cols: usize, accumulators: usize) -> usize {
 
 /// Rows of the next of the equal blocks that `left` rows are divided into, none larger than `mr`.
 #[inline(always)]
-pub const fn next_rows(left: usize, mr: usize) -> usize {
+pub(crate) const fn next_rows(left: usize, mr: usize) -> usize {
     // Two divisions are worth avoiding: a tile of a small layer takes no longer.
     if left <= mr { left } else { left.div_ceil(left.div_ceil(mr)) }
 }
@@ -219,7 +219,7 @@ pub const fn next_rows(left: usize, mr: usize) -> usize {
 /// The next tiles of equal height that `left` rows are divided into, as [`next_rows`] does: rows of one, and
 /// how many.
 #[inline(always)]
-pub const fn next_tiles(left: usize, mr: usize) -> (usize, usize) {
+pub(crate) const fn next_tiles(left: usize, mr: usize) -> (usize, usize) {
     if left <= mr {
         return (left, 1);
     }

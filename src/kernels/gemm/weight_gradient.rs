@@ -25,7 +25,7 @@ use crate::simd::scalar::{Line, elements};
 ///
 /// Overwrites `d_w` or adds to it, as `start` says, and takes a step by the result if there is a `descent`.
 /// Padding lanes become 0, even of inputs that are not finite, which 0 in `d_z` would make NaN.
-pub fn weight_gradient<L: Lanes>(
+pub(crate) fn weight_gradient<L: Lanes>(
     l: L,
     gradient: WeightGradient<'_, L::Element>,
     descent: Option<FusedSgd<'_, L::Element>>,
@@ -44,7 +44,7 @@ pub fn weight_gradient<L: Lanes>(
 }
 
 /// Operands of a weight gradient.
-pub struct WeightGradient<'a, T: Element> {
+pub(crate) struct WeightGradient<'a, T: Element> {
     /// Panels of `[1 + I, O]`, biases first.
     pub d_w: &'a mut [T::Line],
     /// `[B, I]`.
@@ -59,7 +59,7 @@ pub struct WeightGradient<'a, T: Element> {
 
 /// Plain gradient descent, `w -= rate d_w`, by the lines of a gradient while they are in registers: a pass
 /// over parameters and gradient less.
-pub struct FusedSgd<'a, T: Element> {
+pub(crate) struct FusedSgd<'a, T: Element> {
     /// Those of the gradient, with no lane past the last output: there the sums are garbage.
     pub parameters: &'a mut [T::Line],
     pub rate: T,
@@ -372,7 +372,7 @@ fn sum_transposed<L: Lanes, const MR: usize, const NP: usize, const SPLIT: usize
 
 /// [`weight_gradient`] of a layer of one panel of inputs, for one panel of outputs, beneath a crossing.
 #[inline(always)]
-pub fn single_panel_weight_gradient<L: Lanes>(l: L, gradient: WeightGradient<'_, L::Element>) {
+pub(crate) fn single_panel_weight_gradient<L: Lanes>(l: L, gradient: WeightGradient<'_, L::Element>) {
     let WeightGradient { d_w, x, d_z, first_panel: first, start } = gradient;
     let (biases, weights) = d_w.split_at_mut(1);
     let one = [L::Element::from_f64(1.0)];

@@ -7,7 +7,7 @@ use crate::simd::lanes::LineOf;
 use crate::simd::scalar::Scalar;
 
 /// Packs row-major `[rows, cols]` into panels. Padding lanes become 0, and so do denormal numbers.
-pub fn pack_rows<L: Lanes>(l: L, to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
+pub(crate) fn pack_rows<L: Lanes>(l: L, to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
     l.vectorize(
         #[inline(always)]
         || pack_rows_inline(l, to, from),
@@ -16,7 +16,7 @@ pub fn pack_rows<L: Lanes>(l: L, to: PanelsMut<'_, L::Element>, from: &[L::Eleme
 
 /// [`pack_rows`] beneath a crossing.
 #[inline(always)]
-pub fn pack_rows_inline<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
+pub(crate) fn pack_rows_inline<L: Lanes>(l: L, mut to: PanelsMut<'_, L::Element>, from: &[L::Element]) {
     let (cols, lanes) = (to.cols, L::Element::LANES);
     if to.rows == 1 {
         return pack_row(l, to.lines, &from[..cols]);
@@ -61,7 +61,7 @@ fn pack_panel<L: Lanes>(l: L, panel: &mut [LineOf<L>], from: &[L::Element], cols
 }
 
 /// Unpacks panels into row-major `[rows, cols]`.
-pub fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::Element>) {
+pub(crate) fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::Element>) {
     l.vectorize(
         #[inline(always)]
         || unpack_rows_inline(l, to, from),
@@ -70,7 +70,7 @@ pub fn unpack_rows<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::El
 
 /// [`unpack_rows`] beneath a crossing.
 #[inline(always)]
-pub fn unpack_rows_inline<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::Element>) {
+pub(crate) fn unpack_rows_inline<L: Lanes>(l: L, to: &mut [L::Element], from: Panels<'_, L::Element>) {
     let (cols, lanes) = (from.cols, L::Element::LANES);
     if from.rows == 1 {
         return unpack_row(l, &mut to[..cols], from.lines);
@@ -115,4 +115,4 @@ fn unpack_panel<L: Lanes>(l: L, to: &mut [L::Element], panel: &[LineOf<L>], cols
 /// each row, and the next panel the same lines again or their neighbours: of 256 rows of 4,096 bytes each
 /// takes another page, and none stays in L1. Measured, 1024 rows through 1024-1024, forward: 256 rows 14.8
 /// ms, 64 13.9, 32 13.8, 16 13.6, but 64 rows through 64-64 4.75, 4.76, 4.78 and 4.93 microseconds.
-pub const PACKED_ROWS: usize = 32;
+pub(crate) const PACKED_ROWS: usize = 32;

@@ -12,12 +12,12 @@ use crate::simd::scalar::Scalar;
 
 /// Number of panels, or lines of a row, of `features` features.
 #[inline(always)]
-pub fn panels<T: Element>(features: usize) -> usize {
+pub(crate) fn panels<T: Element>(features: usize) -> usize {
     features.div_ceil(T::LANES)
 }
 
 /// A matrix in panels, to read.
-pub struct Panels<'a, T: Element> {
+pub(crate) struct Panels<'a, T: Element> {
     pub lines: &'a [T::Line],
     pub rows: usize,
     pub cols: usize,
@@ -33,29 +33,29 @@ impl<T: Element> Copy for Panels<'_, T> {}
 
 impl<'a, T: Element> Panels<'a, T> {
     /// Takes the first `rows * panels(cols)` lines.
-    pub fn new(lines: &'a [T::Line], rows: usize, cols: usize) -> Self {
+    pub(crate) fn new(lines: &'a [T::Line], rows: usize, cols: usize) -> Self {
         Self { lines: &lines[..rows * panels::<T>(cols)], rows, cols }
     }
 
     #[inline(always)]
-    pub fn panels(&self) -> usize {
+    pub(crate) fn panels(&self) -> usize {
         panels::<T>(self.cols)
     }
 
     /// Columns of the last panel.
     #[inline(always)]
-    pub fn last_cols(&self) -> usize {
+    pub(crate) fn last_cols(&self) -> usize {
         self.cols - (self.panels() - 1) * T::LANES
     }
 
     #[inline(always)]
-    pub fn panel(&self, p: usize) -> &'a [T::Line] {
+    pub(crate) fn panel(&self, p: usize) -> &'a [T::Line] {
         &self.lines[p * self.rows..][..self.rows]
     }
 }
 
 /// A matrix in panels, to write.
-pub struct PanelsMut<'a, T: Element> {
+pub(crate) struct PanelsMut<'a, T: Element> {
     pub lines: &'a mut [T::Line],
     pub rows: usize,
     pub cols: usize,
@@ -63,29 +63,29 @@ pub struct PanelsMut<'a, T: Element> {
 
 impl<'a, T: Element> PanelsMut<'a, T> {
     /// Takes the first `rows * panels(cols)` lines.
-    pub fn new(lines: &'a mut [T::Line], rows: usize, cols: usize) -> Self {
+    pub(crate) fn new(lines: &'a mut [T::Line], rows: usize, cols: usize) -> Self {
         Self { lines: &mut lines[..rows * panels::<T>(cols)], rows, cols }
     }
 
     #[inline(always)]
-    pub fn panels(&self) -> usize {
+    pub(crate) fn panels(&self) -> usize {
         panels::<T>(self.cols)
     }
 
     #[inline(always)]
-    pub fn panel(&mut self, p: usize) -> &mut [T::Line] {
+    pub(crate) fn panel(&mut self, p: usize) -> &mut [T::Line] {
         &mut self.lines[p * self.rows..][..self.rows]
     }
 
     #[inline(always)]
-    pub fn as_panels(&self) -> Panels<'_, T> {
+    pub(crate) fn as_panels(&self) -> Panels<'_, T> {
         Panels { lines: self.lines, rows: self.rows, cols: self.cols }
     }
 }
 
 /// Sets the lanes past the last column to 0, whatever they hold.
 #[inline(always)]
-pub fn clear_padding<L: Lanes>(l: L, mut a: PanelsMut<'_, L::Element>) {
+pub(crate) fn clear_padding<L: Lanes>(l: L, mut a: PanelsMut<'_, L::Element>) {
     let used = a.cols % L::Element::LANES;
     if used > 0 {
         let (last, mask) = (a.panels() - 1, l.first(used));

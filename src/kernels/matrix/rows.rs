@@ -7,7 +7,7 @@ use crate::simd::scalar::Scalar;
 
 /// The lines of one row of a matrix in panels: one in each panel.
 #[derive(Clone, Copy)]
-pub struct Row {
+pub(crate) struct Row {
     first: usize,
     rows: usize,
     cols: usize,
@@ -16,24 +16,24 @@ pub struct Row {
 
 impl Row {
     #[inline(always)]
-    pub fn of<T: Element>(r: usize, matrix: Panels<'_, T>) -> Self {
+    pub(crate) fn of<T: Element>(r: usize, matrix: Panels<'_, T>) -> Self {
         Self { first: r, rows: matrix.rows, cols: matrix.cols, panels: matrix.panels() }
     }
 
     #[inline(always)]
-    pub fn cols(self) -> usize {
+    pub(crate) fn cols(self) -> usize {
         self.cols
     }
 
     /// Index of the row's line in a panel.
     #[inline(always)]
-    pub fn line(self, panel: usize) -> usize {
+    pub(crate) fn line(self, panel: usize) -> usize {
         self.first + panel * self.rows
     }
 
     /// Indices of the row's lines.
     #[inline(always)]
-    pub fn lines(self) -> impl Iterator<Item = usize> {
+    pub(crate) fn lines(self) -> impl Iterator<Item = usize> {
         (0..self.panels).map(
             #[inline(always)]
             move |p| self.line(p),
@@ -42,7 +42,7 @@ impl Row {
 
     /// The lanes of a panel that are columns.
     #[inline(always)]
-    pub fn mask<L: Lanes>(self, l: L, panel: usize) -> L::Mask {
+    pub(crate) fn mask<L: Lanes>(self, l: L, panel: usize) -> L::Mask {
         l.first(self.cols - panel * L::Element::LANES)
     }
 }

@@ -6,12 +6,12 @@ use crate::simd::scalar::Scalar;
 use crate::simd::scalar::{Element, Line, elements};
 
 /// Number of lines of a layer's parameters: a line of biases and `inputs` lines of weights in each panel.
-pub fn parameter_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
+pub(crate) fn parameter_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
     inputs.checked_add(1)?.checked_mul(panels::<T>(outputs))
 }
 
 /// Number of lines of a layer's transposed weights.
-pub fn transposed_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
+pub(crate) fn transposed_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
     panels::<T>(outputs).checked_mul(transposed_stride::<T>(inputs))
 }
 
@@ -20,7 +20,7 @@ pub fn transposed_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usi
 /// 4096 bytes all of them would share a few sets of each cache: 64 blocks of 1024 bytes are 64 KiB, in which
 /// L1 has room for 8 lines and L2 for 16.
 #[inline(always)]
-pub fn transposed_stride<T: Element>(inputs: usize) -> usize {
+pub(crate) fn transposed_stride<T: Element>(inputs: usize) -> usize {
     (panels::<T>(inputs) | 1).saturating_mul(T::LANES)
 }
 
@@ -32,7 +32,7 @@ pub fn transposed_stride<T: Element>(inputs: usize) -> usize {
 /// past the end are 0; lines of outputs past the end are left as they are, for no product reads them.
 ///
 /// The blocks of one panel are contiguous, so whoever owns a panel of outputs owns its transpose too.
-pub fn transpose_panel<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[LineOf<L>], outputs: usize) {
+pub(crate) fn transpose_panel<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[LineOf<L>], outputs: usize) {
     l.vectorize(
         #[inline(always)]
         || transpose_panel_inline(l, to, weights, outputs),
@@ -41,7 +41,12 @@ pub fn transpose_panel<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[LineOf<L
 
 /// [`transpose_panel`] beneath a crossing.
 #[inline(always)]
-pub fn transpose_panel_inline<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[LineOf<L>], outputs: usize) {
+pub(crate) fn transpose_panel_inline<L: Lanes>(
+    l: L,
+    to: &mut [LineOf<L>],
+    weights: &[LineOf<L>],
+    outputs: usize,
+) {
     let lanes = L::Element::LANES;
     let outputs = outputs.min(lanes);
     for (block, rows) in to.chunks_exact_mut(lanes).zip(weights.chunks(lanes)) {
@@ -70,7 +75,7 @@ fn transpose_few<T: Element>(to: &mut [T::Line], rows: &[T::Line]) {
 /// Writes columns of at most `LANES` rows, as many as there are lines in `to`: lane `i` of line `j` becomes
 /// lane `j` of row `i`, and 0 where there is no row. Not inlined: it is long, and used in many places.
 #[inline(never)]
-pub fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
+pub(crate) fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>]) {
     l.vectorize(
         #[inline(always)]
         || {
@@ -86,7 +91,11 @@ pub fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[LineOf<L>])
 /// Stores the elements of at most `LANES` rows as lines: lane `i` of vector `j` becomes lane `j` of row `i`.
 /// Lanes past the vectors become 0.
 #[inline(always)]
-pub fn store_columns<L: Lanes, const MR: usize>(l: L, rows: &mut [LineOf<L>], columns: [L::Vector; MR]) {
+pub(crate) fn store_columns<L: Lanes, const MR: usize>(
+    l: L,
+    rows: &mut [LineOf<L>],
+    columns: [L::Vector; MR],
+) {
     let lanes = L::Element::LANES;
     let mut packed = [LineOf::<L>::ZERO; 8];
     let mask = l.first(MR);

@@ -8,7 +8,7 @@ use crate::simd::scalar::{Element, Line};
 /// Class weights and label smoothing, with which the targets `t` of a cross-entropy become
 /// `weights_j ((1 - smoothing) t_j + smoothing / outputs)`.
 #[derive(Clone, Debug)]
-pub struct ClassWeights<T: Element> {
+pub(crate) struct ClassWeights<T: Element> {
     pub(crate) smoothing: f64,
     /// One weight for each output, 0 in the padding of the last line.
     pub(crate) lines: Vec<T::Line>,

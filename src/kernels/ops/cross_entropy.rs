@@ -50,8 +50,8 @@ impl<L: Lanes, const GRADIENT: bool> SoftmaxRow<L> for Logits<'_, L, GRADIENT> {
 
 /// The loss and gradient of rows whose targets are probabilities, `[B, O]`.
 ///
-/// Overwrites `d_y` `[B, O]` and `losses` `[B]`; padding lanes of `d_y` become 0. Without `GRADIENT` there is no `d_y`. A row
-/// of weight 0 is not read.
+/// Overwrites `d_y` `[B, O]` and `losses` `[B]`; padding lanes of `d_y` become 0. Without `GRADIENT` there is
+/// no `d_y`. A row of weight 0 is not read.
 #[inline(always)]
 pub(crate) fn of_probabilities<L: Lanes, const GRADIENT: bool>(
     l: L,
@@ -104,8 +104,8 @@ fn clear<L: Lanes, const GRADIENT: bool>(row: Row, d: &mut [LineOf<L>]) {
     }
 }
 
-/// `weights (sharp targets + share)`; 0 where a weight is 0: of a class that weighs nothing, whatever its target, and past the
-/// last output.
+/// `weights (sharp targets + share)`; 0 where a weight is 0: of a class that weighs nothing, whatever its
+/// target, and past the last output.
 #[inline(always)]
 fn smoothed<L: Lanes>(
     l: L,

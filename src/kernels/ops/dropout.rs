@@ -17,7 +17,7 @@ pub(crate) struct DropoutRng {
 
 /// The factors of one layer's outputs.
 #[derive(Clone, Copy, Debug)]
-pub struct Mask {
+pub(crate) struct Mask {
     key: u64,
     first_row: usize,
     /// Random numbers below it leave an output out.

@@ -7,7 +7,7 @@ use crate::simd::scalar::Element;
 use crate::simd::scalar::elements;
 
 /// `x = (x - mean) / deviation`, a line of each for every panel; without means `x = x / deviation`.
-pub fn scale<L: Lanes>(
+pub(crate) fn scale<L: Lanes>(
     l: L,
     x: PanelsMut<'_, L::Element>,
     means: Option<&[LineOf<L>]>,
@@ -37,7 +37,7 @@ fn scale_panels<L: Lanes>(
 }
 
 /// `to += from`.
-pub fn add<L: Lanes>(l: L, to: &mut [LineOf<L>], from: &[LineOf<L>]) {
+pub(crate) fn add<L: Lanes>(l: L, to: &mut [LineOf<L>], from: &[LineOf<L>]) {
     l.vectorize(
         #[inline(always)]
         || {
@@ -49,7 +49,7 @@ pub fn add<L: Lanes>(l: L, to: &mut [LineOf<L>], from: &[LineOf<L>]) {
 }
 
 /// The sum of all squares, in `f64`: sixteen running sums, then halves are added until one is left.
-pub fn sum_of_squares<L: Lanes>(l: L, lines: &[LineOf<L>]) -> f64 {
+pub(crate) fn sum_of_squares<L: Lanes>(l: L, lines: &[LineOf<L>]) -> f64 {
     l.vectorize(
         #[inline(always)]
         || sum_of_all_squares::<L::Element>(lines),

@@ -15,7 +15,7 @@ use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 
 /// `y = f(z)`, and unless it is empty `pre_activation = z`. Overwrites the statistics too.
-pub fn forward<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
+pub(crate) fn forward<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
     l.vectorize(
         #[inline(always)]
         || normalize(l, norm),
@@ -23,7 +23,7 @@ pub fn forward<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
 }
 
 /// Operands of a layer norm.
-pub struct LayerNorm<'a, T: Element> {
+pub(crate) struct LayerNorm<'a, T: Element> {
     /// `[B, features]`.
     pub y: PanelsMut<'a, T>,
     /// `z`, `[B, features]`, or empty if nothing needs it.
@@ -40,7 +40,7 @@ pub struct LayerNorm<'a, T: Element> {
 }
 
 /// Operands of the backward pass through a layer norm.
-pub struct LayerNormBackward<'a, T: Element> {
+pub(crate) struct LayerNormBackward<'a, T: Element> {
     /// `[B, features]`.
     pub d_x: PanelsMut<'a, T>,
     pub x: Panels<'a, T>,
@@ -53,7 +53,7 @@ pub struct LayerNormBackward<'a, T: Element> {
 }
 
 /// Operands of a layer norm's weight gradient.
-pub struct LayerNormGradient<'a, T: Element> {
+pub(crate) struct LayerNormGradient<'a, T: Element> {
     /// Panels of a line of biases and a line of weights.
     pub d_w: &'a mut [T::Line],
     pub x: Panels<'a, T>,
@@ -101,7 +101,7 @@ fn normalize<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
 /// `d_x`, times `f'` of the layer below, if there is one, from its output or its pre-activations. Padding
 /// lanes become 0, as they are in `d_z` and in the weights; those of `x` are finite where their row is, so
 /// that they add nothing.
-pub fn backward_data<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Element>) {
+pub(crate) fn backward_data<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Element>) {
     l.vectorize(
         #[inline(always)]
         || input_gradient(l, norm),
@@ -139,7 +139,7 @@ fn input_gradient<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Element>) {
 
 /// `d_w` and `d_b` of the panels from `first` on, each a line of biases and a line of weights; overwritten or
 /// added to, as `start` says.
-pub fn weight_gradient<L: Lanes>(l: L, norm: LayerNormGradient<'_, L::Element>) {
+pub(crate) fn weight_gradient<L: Lanes>(l: L, norm: LayerNormGradient<'_, L::Element>) {
     l.vectorize(
         #[inline(always)]
         || parameter_gradient(l, norm),

@@ -8,7 +8,7 @@ use core::ops::Range;
 use crate::error::{Error, check_length};
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::activation::Activation;
-pub use crate::kernels::ops::class_weights::ClassWeights;
+pub(crate) use crate::kernels::ops::class_weights::ClassWeights;
 use crate::kernels::ops::cross_entropy;
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::LineOf;
@@ -59,8 +59,9 @@ pub enum Loss {
     ///
     /// With class weights `w` and label smoothing `e`
     /// ([`TrainerBuilder::class_weights`](crate::TrainerBuilder::class_weights),
-    /// [`label_smoothing`](crate::TrainerBuilder::label_smoothing)) the targets are `w_j ((1 - e) t_j + e /
-    /// outputs)`, and for class indices the mean divides by the sum of the weights of the batch's classes.
+    /// [`label_smoothing`](crate::TrainerBuilder::label_smoothing)) the targets are
+    /// `w_j ((1 - e) t_j + e / outputs)`, and for class indices the mean divides by the sum of the weights
+    /// of the batch's classes.
     SoftmaxCrossEntropy,
 }
 
@@ -156,7 +157,8 @@ impl Loss {
         self != Self::SoftmaxCrossEntropy
     }
 
-    /// What the mean divides the weighted sum of the rows' losses by: the number of their terms, each by its weight.
+    /// What the mean divides the weighted sum of the rows' losses by: the number of their terms, each by its
+    /// weight.
     pub(crate) fn total_weight<T: Element>(
         self,
         targets: &Targets<'_, T>,
@@ -210,7 +212,7 @@ fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Er
 
 /// A loss over some rows, with its targets.
 #[derive(Clone, Copy)]
-pub struct Objective<'a, T> {
+pub(crate) struct Objective<'a, T> {
     pub(crate) loss: Loss,
     /// What the weighted sum of the rows' losses is multiplied by.
     pub(crate) scale: f64,
@@ -238,9 +240,10 @@ impl<'a, T: Element> Objective<'a, T> {
     }
 }
 
-/// The rows of a batch that weigh nothing: by themselves, by their class, or because none of their elements does.
+/// The rows of a batch that weigh nothing: by themselves, by their class, or because none of their elements
+/// does.
 #[derive(Clone, Copy)]
-pub struct UnreadRows<'a, T: Element> {
+pub(crate) struct UnreadRows<'a, T: Element> {
     targets: Targets<'a, T>,
     /// Where a class of weight 0 takes its rows' weight.
     labels: Option<&'a [u32]>,
@@ -258,8 +261,8 @@ impl<T: Element> UnreadRows<'_, T> {
     }
 }
 
-/// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's outputs, times
-/// the scale too. Of a row of weight 0 both are 0.
+/// The loss of each row, times its weight, and the gradient of the rows' sum with respect to the network's
+/// outputs, times the scale too. Of a row of weight 0 both are 0.
 ///
 /// Overwrites `d` `[B, O]` and `losses` `[B]`; padding lanes become 0. `y` are the outputs, or logits.
 pub(crate) fn evaluate<L: Lanes>(
@@ -291,7 +294,7 @@ pub(crate) fn evaluate_losses<L: Lanes>(
 }
 
 /// What a loss writes.
-pub struct RowLosses<'a, T: Element> {
+pub(crate) struct RowLosses<'a, T: Element> {
     /// The gradient with respect to the outputs, `[B, O]`.
     pub d_y: PanelsMut<'a, T>,
     /// `[B]`.
@@ -376,7 +379,8 @@ impl<T: Element> PanelLoss<'_, T> {
         let start = r * cols + first;
         let t = &targets[start..][..width];
         if first + width < cols {
-            // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to foresee.
+            // The next panel's. Lines of successive rows lie a whole row apart, too far for a processor to
+            // foresee.
             l.prefetch_to_l2(t, T::LANES);
         }
         let weight = objective.targets.row_weight(r);

@@ -1,14 +1,14 @@
 //! One file per formula.
 
-pub mod activation;
-pub mod class_weights;
-pub mod cross_entropy;
-pub mod dropout;
-pub mod elementwise;
-pub mod layer_norm;
-pub mod loss;
-pub mod optimizer;
-pub mod setting;
-pub mod sgd;
-pub mod softmax;
-pub mod targets;
+pub(crate) mod activation;
+pub(crate) mod class_weights;
+pub(crate) mod cross_entropy;
+pub(crate) mod dropout;
+pub(crate) mod elementwise;
+pub(crate) mod layer_norm;
+pub(crate) mod loss;
+pub(crate) mod optimizer;
+pub(crate) mod setting;
+pub(crate) mod sgd;
+pub(crate) mod softmax;
+pub(crate) mod targets;

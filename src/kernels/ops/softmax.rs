@@ -13,7 +13,7 @@ use crate::simd::scalar::{Line, lines_mut};
 use core::ops::Range;
 
 /// `y = f(y)` over a slice, with the same bits as in panels. Softmax takes the slice as one row.
-pub fn activate_slice<L: Lanes>(l: L, y: &mut [L::Element], activation: Activation) {
+pub(crate) fn activate_slice<L: Lanes>(l: L, y: &mut [L::Element], activation: Activation) {
     l.vectorize(
         #[inline(always)]
         || activate_elements(l, y, activation),
@@ -41,7 +41,7 @@ fn activate_elements<L: Lanes>(l: L, y: &mut [L::Element], activation: Activatio
 /// A row of logits `z`, vector by vector, with room for `exp(z - max z)`, which may be the same memory.
 ///
 /// Lanes past the last column may hold anything.
-pub trait SoftmaxRow<L: Lanes> {
+pub(crate) trait SoftmaxRow<L: Lanes> {
     fn cols(&self) -> usize;
     fn logits(&self, l: L, vector: usize) -> L::Vector;
     fn exponentials(&self, l: L, vector: usize) -> L::Vector;
@@ -60,7 +60,7 @@ pub trait SoftmaxRow<L: Lanes> {
 }
 
 /// What [`exponentiate`] finds on its way.
-pub struct Shift<L: Lanes> {
+pub(crate) struct Shift<L: Lanes> {
     /// The largest logit, in every lane. NaN is passed over.
     pub max: L::Vector,
     /// `sum_j exp(z_j - max z)`.
@@ -69,7 +69,7 @@ pub struct Shift<L: Lanes> {
 
 /// `exp(z - max z)`, 0 past the last column: no logit is too large for it.
 #[inline(always)]
-pub fn exponentiate<L: Lanes>(l: L, row: &mut impl SoftmaxRow<L>) -> Shift<L> {
+pub(crate) fn exponentiate<L: Lanes>(l: L, row: &mut impl SoftmaxRow<L>) -> Shift<L> {
     let lowest = l.constant(f64::NEG_INFINITY);
     let mut max = lowest;
     for i in 0..row.vectors() {
@@ -99,7 +99,7 @@ fn softmax_row<L: Lanes>(l: L, mut row: impl SoftmaxRow<L>) {
 
 /// [`softmax_row`] of every row. Padding lanes become 0.
 #[inline(always)]
-pub fn softmax<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>) {
+pub(crate) fn softmax<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>) {
     for r in 0..y.rows {
         let row = Row::of(r, y.as_panels());
         softmax_row(l, InPanels { row, lines: &mut *y.lines });
@@ -172,7 +172,11 @@ impl<L: Lanes> SoftmaxRow<L> for InSlice<'_, L> {
 /// The gradient before the output layer's activation from the one after it, in place.
 ///
 /// Element by element `d = d f'(y)`; for softmax `d_i = y_i (d_i - sum_j d_j y_j)`.
-pub fn output_gradient<L: Lanes>(l: L, d: PanelsMut<'_, L::Element>, derivative: Derivative<'_, L::Element>) {
+pub(crate) fn output_gradient<L: Lanes>(
+    l: L,
+    d: PanelsMut<'_, L::Element>,
+    derivative: Derivative<'_, L::Element>,
+) {
     l.vectorize(
         #[inline(always)]
         || output_gradient_rows(l, d, derivative),
@@ -181,7 +185,7 @@ pub fn output_gradient<L: Lanes>(l: L, d: PanelsMut<'_, L::Element>, derivative:
 
 /// [`output_gradient`] beneath a crossing.
 #[inline(always)]
-pub fn output_gradient_rows<L: Lanes>(
+pub(crate) fn output_gradient_rows<L: Lanes>(
     l: L,
     d: PanelsMut<'_, L::Element>,
     derivative: Derivative<'_, L::Element>,

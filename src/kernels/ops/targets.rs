@@ -6,11 +6,13 @@ use crate::simd::scalar::Element;
 
 /// The targets of a batch, with what weighs: made from slices, arrays and vectors by `into()`.
 ///
-/// Values, row-major `[batch, outputs]`, or class indices, `[batch]`, each below the number of outputs. A weight for the
-/// loss of each row ([`Targets::weights`]) and one for each element ([`Targets::mask`]) may ride with them.
+/// Values, row-major `[batch, outputs]`, or class indices, `[batch]`, each below the number of outputs. A
+/// weight for the loss of each row ([`Targets::weights`]) and one for each element ([`Targets::mask`]) may
+/// ride with them.
 ///
-/// A row or an element of weight 0 is not read: whatever its targets, inputs and outputs are, infinite and NaN too, no
-/// loss, gradient, norm or metric follows from it. (A class index of such a row may be any number.)
+/// A row or an element of weight 0 is not read: whatever its targets, inputs and outputs are, infinite and
+/// NaN too, no loss, gradient, norm or metric follows from it. (A class index of such a row may be any
+/// number.)
 ///
 /// # Examples
 /// ```
@@ -55,14 +57,16 @@ impl<'a, T> Targets<'a, T> {
         Self { weights: Some(weights), ..self }
     }
 
-    /// Gives each element's loss a weight, `[batch, outputs]`, finite and at least 0, on top of that of its row: 0 where
-    /// there is no target. For losses that are sums over elements, not [`Loss::SoftmaxCrossEntropy`](crate::Loss).
+    /// Gives each element's loss a weight, `[batch, outputs]`, finite and at least 0, on top of that of its
+    /// row: 0 where there is no target. For losses that are sums over elements, not
+    /// [`Loss::SoftmaxCrossEntropy`](crate::Loss).
     #[must_use]
     pub fn mask(self, mask: &'a [T]) -> Self {
         Self { mask: Some(mask), ..self }
     }
 
     /// The values, `[batch, outputs]`, unless the targets are classes.
+    #[must_use]
     pub fn values(&self) -> Option<&'a [T]> {
         match self.labels {
             Labels::Values(values) => Some(values),
@@ -71,6 +75,7 @@ impl<'a, T> Targets<'a, T> {
     }
 
     /// The class indices, `[batch]`, unless the targets are values.
+    #[must_use]
     pub fn classes(&self) -> Option<&'a [u32]> {
         match self.labels {
             Labels::Values(_) => None,
@@ -79,11 +84,13 @@ impl<'a, T> Targets<'a, T> {
     }
 
     /// The weight of each row, `[batch]`, if there are any.
+    #[must_use]
     pub fn row_weights(&self) -> Option<&'a [T]> {
         self.weights
     }
 
     /// The weight of each element, `[batch, outputs]`, if there are any.
+    #[must_use]
     pub fn element_mask(&self) -> Option<&'a [T]> {
         self.mask
     }

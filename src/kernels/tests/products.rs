@@ -59,8 +59,8 @@ const EDGES: [usize; 9] = [47, 48, 49, 97, 127, 255, 256, 257, 521];
 const QUICK: usize = 17;
 const FULL: usize = 33;
 
-/// Every shape of `1..=largest` cubed, then the ragged ones, then for a full sweep those at edges: `(m, n,
-/// k)`.
+/// Every shape of `1..=largest` cubed, then the ragged ones, then for a full sweep those at edges:
+/// `(m, n, k)`.
 fn shapes(largest: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     let cube = move || {
         (1..=largest)
@@ -78,8 +78,8 @@ struct Tally {
     products: usize,
     /// The largest error, in parts of the bound that always holds.
     worst: f64,
-    /// The same of the bound that holds with next to certainty, `8 sqrt(k) u (|c0| + sum |a| |b|)`: roundings
-    /// are as often up as down (Higham and Mary 2019).
+    /// The same of the bound that holds with next to certainty, `8 sqrt(k) u (|c0| + sum |a| |b|)`:
+    /// roundings are as often up as down (Higham and Mary 2019).
     statistical: f64,
 }
 

@@ -5,7 +5,7 @@ use crate::simd::math::{INVERSE_FACTORIAL, looks_up, reduction};
 
 /// `e^x`: infinite above the largest number, 0 below the smallest denormal number, NaN of NaN.
 #[inline(always)]
-pub fn exp<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn exp<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     // NaN survives a comparison as the second operand.
     let x = l.max(l.constant(c.lowest), l.min(l.constant(c.highest), x));
@@ -18,7 +18,7 @@ pub fn exp<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
 
 /// `e^x - 1` for `x <= 0`, within 2 ULP; NaN of NaN.
 #[inline(always)]
-pub fn exp_m1_negative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn exp_m1_negative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     // The result rounds to -1 below it.
     let x = l.max(l.constant(-2.0 * c.tanh_saturation), x);
@@ -80,14 +80,14 @@ fn pair<L: Arithmetic>(l: L, k: usize, r: L::Vector, doublings: usize) -> L::Vec
 }
 
 /// `2^(j/8)`, rounded to `f32`.
-pub const POWERS_OF_EIGHTHS: [f32; 8] = {
+pub(crate) const POWERS_OF_EIGHTHS: [f32; 8] = {
     use core::f32::consts::SQRT_2;
     [1.0, 1.0905077, 1.1892071, 1.2968396, SQRT_2, 1.5422108, 1.6817929, 1.8340081]
 };
 
 /// `2^(-j/8)`, rounded to `f32`, and the relative rounding error.
 #[rustfmt::skip]
-pub const INVERSE_POWERS_OF_EIGHTHS: [[f32; 8]; 2] = {
+pub(crate) const INVERSE_POWERS_OF_EIGHTHS: [[f32; 8]; 2] = {
     use core::f32::consts::FRAC_1_SQRT_2;
     [
         [1.0, 0.91700405, 0.8408964, 0.7711054, FRAC_1_SQRT_2, 0.6484198, 0.59460354, 0.5452539],
@@ -101,7 +101,8 @@ pub(super) const LN_2_F32: f64 = 0.693_147_182_464_599_6;
 /// The rounding error of [`LN_2_F32`]. It is so small that only the first term of a series needs it.
 pub(super) const LN_2_LOST: f64 = core::f64::consts::LN_2 - LN_2_F32;
 
-/// `c` and `d` of `(e^r - 1) / r = 1 + r/2 + c r^2 + d r^3` for `|r| <= ln(2) / 16`, with the precision of `f32`.
+/// `c` and `d` of `(e^r - 1) / r = 1 + r/2 + c r^2 + d r^3` for `|r| <= ln(2) / 16`, with the precision of
+/// `f32`.
 ///
 /// They minimize the largest relative error, 2^-32, by weighted least squares.
 pub(super) const EXP_M1_OVER: [f64; 2] = [0.166_680_26, 0.041_660_43];

@@ -6,9 +6,10 @@ use crate::simd::math::exp;
 
 /// `log(1 + t)` for `0 <= t <= 1`, within 3 ULP.
 ///
-/// Computed as `2 artanh(t / (2 + t))`, whose series in the square of at most 1/9 needs no argument reduction.
+/// Computed as `2 artanh(t / (2 + t))`, whose series in the square of at most 1/9 needs no argument
+/// reduction.
 #[inline(always)]
-pub fn log_p1<L: Arithmetic>(l: L, t: L::Vector) -> L::Vector {
+pub(crate) fn log_p1<L: Arithmetic>(l: L, t: L::Vector) -> L::Vector {
     let terms = const { if is_f32::<L::Element>() { 8 } else { 17 } };
     let s = l.div(t, l.add(t, l.constant(2.0)));
     let square = l.mul(s, s);
@@ -22,7 +23,7 @@ pub fn log_p1<L: Arithmetic>(l: L, t: L::Vector) -> L::Vector {
 
 /// `log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)`, within 4 ULP; NaN of NaN.
 #[inline(always)]
-pub fn softplus<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn softplus<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let zero = l.zero();
     l.add(l.max(zero, x), log_p1(l, exp(l, l.sub(zero, l.abs(x)))))
 }

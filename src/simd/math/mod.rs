@@ -1,9 +1,9 @@
 //! Elementary functions over lanes: branch-free, with the same bits in every lane and in every tail.
 //!
 //! Each function is generic over [`Arithmetic`], so it runs on one line or on several
-//! [interleaved](crate::simd::interleaved) lines. The exponential, the sigmoid and tanh are within 2 units in the last
-//! place (ULP) with fused multiply-adds, denormal results included, and within 4 without. Other functions state their
-//! bounds.
+//! [interleaved](crate::simd::interleaved) lines. The exponential, the sigmoid and tanh are within 2 units in
+//! the last place (ULP) with fused multiply-adds, denormal results included, and within 4 without. Other
+//! functions state their bounds.
 //!
 //! | file | functions |
 //! |---|---|
@@ -23,19 +23,19 @@ use crate::simd::float_bits::is_f32;
 use crate::simd::lanes::Arithmetic;
 use crate::simd::scalar::Element;
 
-pub use exp::{exp, exp_m1_negative};
-pub use log::{log_p1, softplus};
-pub use normal::{gelu, gelu_derivative, gelu_tanh, gelu_tanh_derivative};
-pub use tanh_sigmoid::{sigmoid, sigmoid_of_first_half, silu_derivative, tanh};
-pub use trig::{cos, sin};
+pub(crate) use exp::{exp, exp_m1_negative};
+pub(crate) use log::{log_p1, softplus};
+pub(crate) use normal::{gelu, gelu_derivative, gelu_tanh, gelu_tanh_derivative};
+pub(crate) use tanh_sigmoid::{sigmoid, sigmoid_of_first_half, silu_derivative, tanh};
+pub(crate) use trig::{cos, sin};
 
 #[cfg(test)]
-pub use exp::{INVERSE_POWERS_OF_EIGHTHS, POWERS_OF_EIGHTHS};
+pub(crate) use exp::{INVERSE_POWERS_OF_EIGHTHS, POWERS_OF_EIGHTHS};
 
 /// Constants of one element type for the argument reduction of exponentials.
 struct Reduction {
-    /// The head of `ln 2 = ln2_high + ln2_low`. It ends in so many zero bits that `n ln2_high` is exact for every
-    /// exponent `n` (Cody and Waite 1980).
+    /// The head of `ln 2 = ln2_high + ln2_low`. It ends in so many zero bits that `n ln2_high` is exact for
+    /// every exponent `n` (Cody and Waite 1980).
     ln2_high: f64,
     ln2_low: f64,
     /// Terms of the series `(e^r - 1 - r) / r^2`, an even number, that reach the working precision for
@@ -89,7 +89,8 @@ const INVERSE_FACTORIAL: [f64; 22] = {
 
 /// Whether functions look up constants in tables of eight.
 ///
-/// With powers of two in eighths a series needs three terms instead of seven (Tang 1989). Tanh looks up its centers.
+/// With powers of two in eighths a series needs three terms instead of seven (Tang 1989). Tanh looks up its
+/// centers.
 const fn looks_up<L: Arithmetic>() -> bool {
     is_f32::<L::Element>() && L::LOOKS_UP
 }

@@ -10,7 +10,7 @@ use crate::simd::scalar::Element;
 ///
 /// Within 4 ULP with fused multiply-adds. Without them the error grows as `x^2 / 2` for negative `x`.
 #[inline(always)]
-pub fn gelu<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn gelu<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let (density, ratio) = normal(l, x);
     // The small factor comes last, so that only the result is denormal.
     let left = l.mul(l.mul(x, ratio), density);
@@ -22,7 +22,7 @@ pub fn gelu<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
 
 /// The derivative of [`gelu`]: `P(Z <= x) + x phi(x)`.
 #[inline(always)]
-pub fn gelu_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn gelu_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let (density, ratio) = normal(l, x);
     let tail = l.mul(ratio, density);
     let below = l.select(l.lt(x, l.zero()), tail, l.sub(l.constant(1.0), tail));
@@ -32,13 +32,13 @@ pub fn gelu_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
 
 /// The usual approximation of [`gelu`]: `x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))`.
 #[inline(always)]
-pub fn gelu_tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn gelu_tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     l.mul(x, sigmoid(l, gelu_tanh_exponent(l, x).0))
 }
 
 /// The derivative of [`gelu_tanh`].
 #[inline(always)]
-pub fn gelu_tanh_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn gelu_tanh_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let (u, d_u) = gelu_tanh_exponent(l, x);
     let y = sigmoid(l, u);
     let x = l.min(l.constant(100.0), l.max(l.constant(-100.0), x));
@@ -62,7 +62,8 @@ fn gelu_tanh_exponent<L: Arithmetic>(l: L, x: L::Vector) -> (L::Vector, L::Vecto
 /// `1 / sqrt(2 pi)`.
 const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
 
-/// `(P(Z <= x) - 1/2) / x` for `|x| <= 1`, by the Taylor series `sum_k (-x^2/2)^k / (k! (2k + 1)) / sqrt(2 pi)`.
+/// `(P(Z <= x) - 1/2) / x` for `|x| <= 1`, by the Taylor series
+/// `sum_k (-x^2/2)^k / (k! (2k + 1)) / sqrt(2 pi)`.
 #[inline(always)]
 fn center_slope<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let terms = const { if is_f32::<L::Element>() { 8 } else { 15 } };
@@ -92,7 +93,8 @@ fn normal_by<L: Arithmetic, const N: usize>(l: L, x: L::Vector, tail: &Tail<N>) 
     for k in (1..N - 1).rev() {
         slope = l.mul_add(slope, u, l.constant(tail.coefficients[k]));
     }
-    // The last step keeps its rounding error and that of its constant: together they are a unit of the quotient.
+    // The last step keeps its rounding error and that of its constant: together they are a unit of the
+    // quotient.
     let first = tail.coefficients[0];
     let head = l.constant(first);
     let top = l.mul_add(slope, u, head);
@@ -101,7 +103,8 @@ fn normal_by<L: Arithmetic, const N: usize>(l: L, x: L::Vector, tail: &Tail<N>) 
     let ratio = l.mul(top, inverse);
     let rest = l.add(l.neg_mul_add(ratio, shifted.high, top), l.neg_mul_add(ratio, shifted.low, low));
     let ratio = l.mul_add(rest, inverse, ratio);
-    // The rounding error of a^2 would be multiplied by a^2. It is added to the reduced argument, which is small.
+    // The rounding error of a^2 would be multiplied by a^2. It is added to the reduced argument, which is
+    // small.
     let (half, square) = (l.constant(0.5), l.mul(a, a));
     let (n, r) = reduce(l, l.sub(l.zero(), l.mul(half, square)));
     let r = l.mul_add(half, l.neg_mul_add(a, a, square), r);
@@ -120,10 +123,12 @@ fn divide<L: Arithmetic>(
     l.mul_add(l.neg_mul_add(quotient, denominator, numerator), inverse, quotient)
 }
 
-/// A polynomial in `(a - shift) / (a + shift)` for `(a + shift) e^(a^2/2) P(Z > a)`, where `0 <= a <= highest`.
+/// A polynomial in `(a - shift) / (a + shift)` for `(a + shift) e^(a^2/2) P(Z > a)`, where
+/// `0 <= a <= highest`.
 ///
-/// `e^(a^2/2) P(Z > a)` is Mills' ratio of the normal distribution over `sqrt(2 pi)`. The coefficients come from Chebyshev
-/// interpolation in 60 digits. Relative errors are 2^-26 up to 15 and 2^-56 up to 39; above, `e^(-a^2/2)` is 0.
+/// `e^(a^2/2) P(Z > a)` is Mills' ratio of the normal distribution over `sqrt(2 pi)`. The coefficients come
+/// from Chebyshev interpolation in 60 digits. Relative errors are 2^-26 up to 15 and 2^-56 up to 39; above,
+/// `e^(-a^2/2)` is 0.
 struct Tail<const N: usize> {
     shift: f64,
     highest: f64,

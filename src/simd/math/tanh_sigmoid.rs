@@ -11,7 +11,7 @@ use crate::simd::math::{DoubleWord, F32, fast_two_sum, looks_up, reduction};
 ///
 /// Within 1.6 ULP in `f32` by table lookup, otherwise 2 with fused multiply-adds and 2.5 without.
 #[inline(always)]
-pub fn tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let c = const { reduction::<L::Element>() };
     let a = l.min(l.constant(c.tanh_saturation), l.abs(x));
     l.flip_sign(if const { looks_up::<L>() } { tanh_by_sum(l, a) } else { tanh_by_exponential(l, a) }, x)
@@ -19,8 +19,8 @@ pub fn tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
 
 /// `tanh (c + t) = y + (1 - y^2) t / (t coth t + y t)` for `0 <= c + t <= 9.5`, with the precision of `f32`.
 ///
-/// `y = tanh c` is a number of `f32` to a thousandth of its last bit, and `t` is exact. Near 0, where `y` is 0, this is
-/// `t / (t coth t)`, with the roundings of the division and of the divisor alone.
+/// `y = tanh c` is a number of `f32` to a thousandth of its last bit, and `t` is exact. Near 0, where `y` is
+/// 0, this is `t / (t coth t)`, with the roundings of the division and of the divisor alone.
 #[inline(always)]
 fn tanh_by_sum<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
     let nearest = l.eighths(a, TANH_CENTERS / 8.0);
@@ -39,7 +39,8 @@ fn tanh_by_sum<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
 
 /// Centers `c` of [`TANH`] per unit of `x`.
 ///
-/// At 9.5, where tanh is 1, the index is below 7.5, so it rounds to the last center and does not wrap to the first.
+/// At 9.5, where tanh is 1, the index is below 7.5, so it rounds to the last center and does not wrap to the
+/// first.
 const TANH_CENTERS: f64 = 0.788;
 const _: () = assert!(F32.tanh_saturation * TANH_CENTERS < 7.5);
 
@@ -55,13 +56,14 @@ const TANH: [[f32; 8]; 3] = [
 
 /// Coefficients of `(t coth t - 1) / t^2` in powers of `t^2`, for `|t| <= 0.65`.
 ///
-/// They minimize the largest relative error of `t coth t`, 2^-30, by weighted least squares (Lawson 1961). Past the last
-/// center `|t|` reaches 0.84, and 2^-21 suffices.
+/// They minimize the largest relative error of `t coth t`, 2^-30, by weighted least squares (Lawson 1961).
+/// Past the last center `|t|` reaches 0.84, and 2^-21 suffices.
 const T_COTH_T: [f64; 4] = [0.333_333_28, -0.022_221_109, 0.002_108_653_3, -0.000_190_202_67];
 
 /// `tanh a = (e^2a - 1) / (e^2a + 1)` for `a >= 0`.
 ///
-/// With `a = n ln(2) / 2 + s`, numerator and denominator are `(e^2a -+ 1) / 2 = 2^n (e^2s - 1) / 2 + (2^n -+ 1) / 2`.
+/// With `a = n ln(2) / 2 + s`, numerator and denominator are
+/// `(e^2a -+ 1) / 2 = 2^n (e^2s - 1) / 2 + (2^n -+ 1) / 2`.
 /// The numerator has no cancellation, since `n` is 0 for small `a`. Both carry their rounding errors.
 #[inline(always)]
 fn tanh_by_exponential<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
@@ -87,8 +89,9 @@ fn tanh_by_exponential<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
 
 /// `n`, the integer nearest to `x factor`, and `2^n`, or the smallest normal number if `2^n` is smaller.
 ///
-/// The sum of the product and a number whose last bit is worth 1 is rounded to an integer, which stands in the last bits.
-/// That number also holds the bias of exponents, so the last bits are the exponent field of `2^n`.
+/// The sum of the product and a number whose last bit is worth 1 is rounded to an integer, which stands in
+/// the last bits. That number also holds the bias of exponents, so the last bits are the exponent field of
+/// `2^n`.
 #[inline(always)]
 fn round_and_exp2<L: Arithmetic>(l: L, x: L::Vector, factor: f64) -> (L::Vector, L::Vector) {
     let shift = l.constant(const { biased_shift::<L::Element>() });
@@ -106,8 +109,8 @@ fn half_exp_m1_of_twice<L: Arithmetic>(l: L, s: L::Vector) -> L::Vector {
 
 /// The quotient of two double-word numbers, rounded to one word.
 ///
-/// One step of correction by the remainder, which a fused multiply-add computes exactly. Without it the roundings of
-/// numerator, denominator and quotient add up to more than 2 ULP.
+/// One step of correction by the remainder, which a fused multiply-add computes exactly. Without it the
+/// roundings of numerator, denominator and quotient add up to more than 2 ULP.
 #[inline(always)]
 fn quotient<L: Arithmetic>(
     l: L,
@@ -123,9 +126,10 @@ fn quotient<L: Arithmetic>(
 
 /// `1 / (1 + e^-x)`, within 1.6 ULP in `f32` by table lookup, 1.3 otherwise; NaN of NaN.
 ///
-/// 0 and 1 are selected at the end for large `|x|`. Clamping `x` at the start takes longer, since everything depends on it.
+/// 0 and 1 are selected at the end for large `|x|`. Clamping `x` at the start takes longer, since everything
+/// depends on it.
 #[inline(always)]
-pub fn sigmoid<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn sigmoid<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     sigmoid_by(
         l,
         x,
@@ -136,7 +140,7 @@ pub fn sigmoid<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
 
 /// [`sigmoid`] in the first half of lanes; garbage in the others.
 #[inline(always)]
-pub fn sigmoid_of_first_half<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn sigmoid_of_first_half<L: Lanes>(l: L, x: L::Vector) -> L::Vector {
     sigmoid_by(
         l,
         x,
@@ -161,9 +165,9 @@ fn sigmoid_by<L: Arithmetic>(
 
 /// `2^n / (2^n + 2^(-j/8) e^-r)` in `f32`, where `x = (n + j/8) ln 2 + r`.
 ///
-/// Nothing overflows. The numerator is exact except for 2^-150, which becomes 0. The division rounds denormal results once.
-/// The two dependency chains into the denominator are equally long: the sum of both powers with its rounding error, and the
-/// series.
+/// Nothing overflows. The numerator is exact except for 2^-150, which becomes 0. The division rounds denormal
+/// results once. The two dependency chains into the denominator are equally long: the sum of both powers with
+/// its rounding error, and the series.
 #[inline(always)]
 fn sigmoid_by_eighths<L: Arithmetic>(
     l: L,
@@ -198,8 +202,8 @@ fn sigmoid_by_series<L: Arithmetic>(
     let (n, power) = round_and_exp2(l, x, core::f64::consts::LOG2_E);
     let r = l.mul_add(n, l.constant(c.ln2_high), l.sub(l.zero(), x));
     let r = l.mul_add(n, l.constant(c.ln2_low), r);
-    // The denominator is 2^n + 1 + r + (e^r - 1 - r), with the rounding error of each sum. Where the last bit of 2^n is worth
-    // more than 1, the error of 2^n + 1 is not found: it is less than half a unit.
+    // The denominator is 2^n + 1 + r + (e^r - 1 - r), with the rounding error of each sum. Where the last bit
+    // of 2^n is worth more than 1, the error of 2^n + 1 is not found: it is less than half a unit.
     let whole = l.add(power, one);
     let whole_low = l.sub(power, l.sub(whole, one));
     let start = l.add(whole, r);
@@ -216,7 +220,7 @@ fn sigmoid_by_series<L: Arithmetic>(
 
 /// The derivative of SiLU, `x sigmoid(x)`.
 #[inline(always)]
-pub fn silu_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn silu_derivative<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let y = sigmoid(l, x);
     let x = l.min(l.constant(1e3), l.max(l.constant(-1e3), x));
     l.mul_add(x, l.neg_mul_add(y, y, y), y)

@@ -6,26 +6,27 @@ use crate::simd::math::INVERSE_FACTORIAL;
 
 /// `sin x`; bounds as for [`periodic`].
 #[inline(always)]
-pub fn sin<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn sin<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     periodic(l, x, 0.0)
 }
 
 /// `cos x`; bounds as for [`periodic`].
 #[inline(always)]
-pub fn cos<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
+pub(crate) fn cos<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     periodic(l, x, 0.5)
 }
 
-/// `pi` in parts whose multiples by halves are exact up to 4,096 times (`f32`) or 500,000 times (`f64`), also where a
-/// product is rounded (Cody and Waite 1980).
+/// `pi` in parts whose multiples by halves are exact up to 4,096 times (`f32`) or 500,000 times (`f64`), also
+/// where a product is rounded (Cody and Waite 1980).
 const PI_F32: &[f64] =
     &[3.140_625, 9.675_025_939_941_406e-4, 1.509_906_724_095_344_5e-7, 5.126_688_136_514_179e-12];
 const PI_F64: &[f64] = &[3.141_592_653_468_251_2, 1.215_420_101_260_793_2e-10, 4.044_532_497_591_901e-21];
 
 /// `sin x` if `quarter` is 0, `cos x` if it is 1/2; NaN of NaN and of infinities.
 ///
-/// The absolute error is at most 2 ULP of 1 up to `|x| = 12,000` in `f32` and a million in `f64`, and with fused
-/// multiply-adds up to 10^6 and 10^15. Adjacent larger numbers are a large part of the period apart, and `x` counts as 0.
+/// The absolute error is at most 2 ULP of 1 up to `|x| = 12,000` in `f32` and a million in `f64`, and with
+/// fused multiply-adds up to 10^6 and 10^15. Adjacent larger numbers are a large part of the period apart,
+/// and `x` counts as 0.
 #[inline(always)]
 fn periodic<L: Arithmetic>(l: L, x: L::Vector, quarter: f64) -> L::Vector {
     let single = const { is_f32::<L::Element>() };

@@ -1,4 +1,5 @@
-//! Tests of lane operations against scalar arithmetic, bit for bit, with special values in every lane and combination.
+//! Tests of lane operations against scalar arithmetic, bit for bit, with special values in every lane and
+//! combination.
 
 use crate::simd::interleaved::Interleaved;
 use crate::simd::isa::Isa;
@@ -100,7 +101,8 @@ impl Operations {
         Self { isa: Isa::Portable, lanes: 0 }
     }
 
-    /// Compares an operation on `N` vectors with its scalar model: every combination of `values` in every lane.
+    /// Compares an operation on `N` vectors with its scalar model: every combination of `values` in every
+    /// lane.
     fn compare<L: Lanes<Element: Scalar>, const N: usize>(
         &mut self,
         l: L,
@@ -395,7 +397,8 @@ impl Across {
         }
     }
 
-    /// Slices of every length, loaded and stored in either way, and masks of as many lanes. Neighbours stay as they are.
+    /// Slices of every length, loaded and stored in either way, and masks of as many lanes. Neighbours stay
+    /// as they are.
     fn parts<L: Lanes<Element = T>, T: Scalar>(&mut self, l: L, isa: Isa) {
         let lanes = T::LANES;
         let values = ordinary::<T>(1 + lanes).split_off(1);

@@ -1,7 +1,7 @@
 //! Tests of elementary functions against exact values, in units in the last place (ULP).
 //!
-//! For `f32` the `f64` functions of the standard library serve as exact values. For `f64` exact values come from
-//! double-double arithmetic (Dekker 1971), with relative errors below 2^-90.
+//! For `f32` the `f64` functions of the standard library serve as exact values. For `f64` exact values come
+//! from double-double arithmetic (Dekker 1971), with relative errors below 2^-90.
 
 use crate::simd::isa::Isa;
 use crate::simd::lanes::Lanes;
@@ -130,7 +130,8 @@ pub(super) fn times_exp2(x: f64, n: i32) -> f64 {
     x * 2f64.powi(first) * 2f64.powi(n - first)
 }
 
-/// `e^x` as `2^n e^r`, where `x = n ln 2 + r`, by the Taylor series. Past 800 results are beyond the range of `f64`.
+/// `e^x` as `2^n e^r`, where `x = n ln 2 + r`, by the Taylor series. Past 800 results are beyond the range of
+/// `f64`.
 fn exact_exp(x: f64) -> Exact {
     let x = x.clamp(-800.0, 800.0);
     const LN_2: Exact =
@@ -169,8 +170,8 @@ fn exact_tanh(x: f64) -> Exact {
 
 /// The probability that a standard normal is at most `x`, with errors of about 10^-13.
 ///
-/// By the series of the error function, and beyond 3 by Laplace's continued fraction (Abramowitz and Stegun, 26.2.11 and
-/// 26.2.14).
+/// By the series of the error function, and beyond 3 by Laplace's continued fraction (Abramowitz and Stegun,
+/// 26.2.11 and 26.2.14).
 fn normal_below(x: f64) -> f64 {
     let density = (-0.5 * x * x).exp() / (2.0 * core::f64::consts::PI).sqrt();
     if x.abs() < 3.0 {
@@ -236,8 +237,8 @@ fn ulps_by_exponents<T: Element>(found: T, exact: Exact) -> f64 {
 
 /// The error bound of a function in ULP.
 ///
-/// It is twice as large for lanes without fused multiply-adds. Their GELU also has the rounding error of the squared
-/// exponent.
+/// It is twice as large for lanes without fused multiply-adds. Their GELU also has the rounding error of the
+/// squared exponent.
 fn promised(function: Function, isa: Isa) -> f64 {
     let fused = match function {
         Exp | Sigmoid | Tanh | ExpM1 => 2.0,

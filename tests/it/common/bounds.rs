@@ -1,5 +1,6 @@
-//! How far the gradients of `f32` may be from the exact ones: errors are carried through every layer, forward and back, by
-//! a running error analysis (Wilkinson 1963; Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.3).
+//! How far the gradients of `f32` may be from the exact ones: errors are carried through every layer, forward
+//! and back, by a running error analysis (Wilkinson 1963; Higham, *Accuracy and Stability of Numerical
+//! Algorithms*, section 3.3).
 
 use super::case::Case;
 use fuseprop::{Activation, Isa, LayerKind, Loss, Reduction, reference};
@@ -8,11 +9,11 @@ use fuseprop::{Activation, Isa, LayerKind, Loss, Reduction, reference};
 const U: f64 = f32::EPSILON as f64 / 2.0;
 
 /// Underflow.
-pub const TINY: f64 = 1e-37;
+pub(crate) const TINY: f64 = 1e-37;
 
 /// Exact numbers, row-major, and how far `f32` may be from each.
 #[derive(Clone)]
-pub struct Bounded {
+pub(crate) struct Bounded {
     pub exact: Vec<f64>,
     pub error: Vec<f64>,
 }
@@ -106,8 +107,8 @@ fn norm(x: &Bounded, layer: &reference::Layer, isa: Isa) -> Bounded {
     Bounded { exact, error }
 }
 
-/// `d_w = sum over rows of d_z xhat`, `d_b = sum over rows of d_z`; and `d_x = (g - mean g - xhat mean(g xhat)) s`, where
-/// `g = d_z w`.
+/// `d_w = sum over rows of d_z xhat`, `d_b = sum over rows of d_z`; and `d_x = (g - mean g - xhat mean(g
+/// xhat)) s`, where `g = d_z w`.
 fn norm_gradients(x: &Bounded, d_z: &Bounded, layer: &reference::Layer, isa: Isa) -> (Bounded, Bounded) {
     let (n, rows) = (layer.outputs, x.exact.len() / layer.outputs);
     let mut d_w = Bounded { exact: vec![0.0; 2 * n], error: vec![TINY; 2 * n] };
@@ -214,7 +215,8 @@ fn activate(activation: Activation, z: &Bounded, cols: usize) -> Bounded {
     Bounded { exact, error }
 }
 
-/// Of logits that are each off by at most `e`, a probability is off by at most `p (exp(2 e) - 1)`, before rounding.
+/// Of logits that are each off by at most `e`, a probability is off by at most `p (exp(2 e) - 1)`, before
+/// rounding.
 fn softmax(z: &Bounded, cols: usize) -> Bounded {
     let mut y = Bounded { exact: Vec::new(), error: Vec::new() };
     for (z, errors) in z.exact.chunks(cols).zip(z.error.chunks(cols)) {
@@ -335,7 +337,7 @@ fn scale(case: &Case) -> f64 {
 }
 
 /// The gradient of every parameter, in canonical order.
-pub fn gradients(case: &Case, model: &reference::Model, isa: Isa) -> Bounded {
+pub(crate) fn gradients(case: &Case, model: &reference::Model, isa: Isa) -> Bounded {
     let batch = case.batch;
     let (mut inputs, mut sums) = (vec![scaled(model, &case.x)], Vec::new());
     for layer in &model.layers {

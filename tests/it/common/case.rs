@@ -5,7 +5,7 @@ use fuseprop::{
     reference,
 };
 
-pub const HIDDEN: [Activation; 15] = [
+pub(crate) const HIDDEN: [Activation; 15] = [
     Activation::Identity,
     Activation::Sigmoid,
     Activation::Tanh,
@@ -23,7 +23,7 @@ pub const HIDDEN: [Activation; 15] = [
     Activation::Sine { frequency: 2.0 },
 ];
 
-pub const LOSSES: [Loss; 6] = [
+pub(crate) const LOSSES: [Loss; 6] = [
     Loss::MeanSquaredError,
     Loss::MeanAbsoluteError,
     Loss::Huber { delta: 0.3 },
@@ -33,7 +33,7 @@ pub const LOSSES: [Loss; 6] = [
 ];
 
 /// Whether the derivative jumps somewhere.
-pub fn has_kinks(activation: Activation) -> bool {
+pub(crate) fn has_kinks(activation: Activation) -> bool {
     use Activation::{Elu, HardSigmoid, HardTanh, LeakyRelu, Relu, Selu, SquaredClippedRelu};
     matches!(
         activation,
@@ -42,24 +42,24 @@ pub fn has_kinks(activation: Activation) -> bool {
 }
 
 /// A small generator with a fixed seed for each case.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.next() as usize % n
     }
     /// In -1..1.
-    pub fn value(&mut self) -> f64 {
+    pub(crate) fn value(&mut self) -> f64 {
         self.next() as f64 / (1u64 << 30) as f64 - 1.0
     }
 }
 
 /// A random network with a batch.
-pub struct Case {
+pub(crate) struct Case {
     pub sizes: Vec<usize>,
     pub activations: Vec<Activation>,
     /// Which layers are layer norms.
@@ -77,7 +77,7 @@ pub struct Case {
 }
 
 impl Case {
-    pub fn random(random: &mut Random, max_width: usize, batch: usize) -> Self {
+    pub(crate) fn random(random: &mut Random, max_width: usize, batch: usize) -> Self {
         let depth = 1 + random.below(6);
         let sizes: Vec<usize> = (0..=depth).map(|_| 1 + random.below(max_width)).collect();
         let mut activations: Vec<Activation> =
@@ -119,13 +119,14 @@ impl Case {
         }
     }
 
-    pub fn network<T: Element>(&self, isa: Isa) -> Network<T> {
+    pub(crate) fn network<T: Element>(&self, isa: Isa) -> Network<T> {
         let mut builder = Network::<T>::builder(self.sizes[0]).seed(11).isa(isa);
         for ((&size, &activation), &norm) in self.sizes[1..].iter().zip(&self.activations).zip(&self.norms) {
             builder = if norm { builder.layer_norm(activation) } else { builder.dense(size, activation) };
         }
         let mut network = builder.build().unwrap();
-        // Biases are 0 and weights of a layer norm 1 at first, which hides mistakes, and sums that are 0 exactly.
+        // Biases are 0 and weights of a layer norm 1 at first, which hides mistakes, and sums that are 0
+        // exactly.
         let mut random = Random(12);
         for (l, &norm) in self.norms.iter().enumerate() {
             let mut values = |around: f64, spread: f64| -> Vec<T> {
@@ -147,11 +148,11 @@ impl Case {
         network
     }
 
-    pub fn trainer<T: Element>(&self, isa: Isa, parallelism: Parallelism) -> Trainer<T> {
+    pub(crate) fn trainer<T: Element>(&self, isa: Isa, parallelism: Parallelism) -> Trainer<T> {
         self.trainer_of(self.network(isa), parallelism)
     }
 
-    pub fn trainer_of<T: Element>(&self, network: Network<T>, parallelism: Parallelism) -> Trainer<T> {
+    pub(crate) fn trainer_of<T: Element>(&self, network: Network<T>, parallelism: Parallelism) -> Trainer<T> {
         let mut builder = Trainer::builder(network);
         if let Some(weights) = &self.class_weights {
             builder = builder.class_weights(weights);
@@ -168,7 +169,7 @@ impl Case {
             .unwrap()
     }
 
-    pub fn targets(&self) -> Targets<'_, f64> {
+    pub(crate) fn targets(&self) -> Targets<'_, f64> {
         let targets: Targets<'_, f64> =
             if self.use_classes { (&self.classes).into() } else { (&self.values).into() };
         match &self.weights {
@@ -178,12 +179,12 @@ impl Case {
     }
 
     /// The loss and, in the trainer, its gradient.
-    pub fn compute_gradients(&self, trainer: &mut Trainer<f64>) -> f64 {
+    pub(crate) fn compute_gradients(&self, trainer: &mut Trainer<f64>) -> f64 {
         trainer.compute_gradients(&self.x, self.targets()).unwrap()
     }
 
     /// What the reference is to make small.
-    pub fn objective(&self) -> reference::Objective<'_> {
+    pub(crate) fn objective(&self) -> reference::Objective<'_> {
         let weights = reference::Weights {
             classes: self.class_weights.as_deref(),
             label_smoothing: self.label_smoothing,
@@ -192,11 +193,11 @@ impl Case {
     }
 
     /// The loss and its gradient by the reference.
-    pub fn expected(&self, model: &reference::Model) -> (f64, Vec<f64>) {
+    pub(crate) fn expected(&self, model: &reference::Model) -> (f64, Vec<f64>) {
         model.weighted_loss_and_gradient(&self.x, self.targets(), self.batch, self.objective())
     }
 
-    pub fn describe(&self, isa: Isa) -> String {
+    pub(crate) fn describe(&self, isa: Isa) -> String {
         let Self { sizes, activations, norms, loss, batch, .. } = self;
         format!("{isa}, {sizes:?}, {activations:?}, {norms:?}, {loss:?}, batch {batch}")
     }

@@ -2,9 +2,9 @@
 
 use fuseprop::Isa;
 
-/// The instruction sets of this machine; says which are missing, and so not tested. One that the environment requires
-/// must be there.
-pub fn isas() -> Vec<Isa> {
+/// The instruction sets of this machine; says which are missing, and so not tested. One that the environment
+/// requires must be there.
+pub(crate) fn isas() -> Vec<Isa> {
     let found: Vec<Isa> = Isa::available().collect();
     for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
         if !found.contains(&isa) {

@@ -1,7 +1,7 @@
 //! Code that several test files share.
 
-pub mod bounds;
-pub mod case;
+pub(crate) mod bounds;
+pub(crate) mod case;
 mod isas;
 mod numbers;
 #[cfg(feature = "files")]
@@ -12,13 +12,13 @@ use std::ops::ControlFlow;
 
 use fuseprop::{Element, EpochReport, Trainer};
 
-pub use isas::isas;
-pub use numbers::{gradients, parameters};
+pub(crate) use isas::isas;
+pub(crate) use numbers::{gradients, parameters};
 #[cfg(feature = "files")]
-pub use temporary_file::TemporaryFile;
-pub use temporary_folder::TemporaryFolder;
+pub(crate) use temporary_file::TemporaryFile;
+pub(crate) use temporary_folder::TemporaryFolder;
 
 /// The callback of a fit that runs to its last epoch.
-pub fn go_on<T: Element>(_: &mut Trainer<T>, _: &EpochReport) -> ControlFlow<()> {
+pub(crate) fn go_on<T: Element>(_: &mut Trainer<T>, _: &EpochReport) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-pub struct TemporaryFile(pub PathBuf);
+pub(crate) struct TemporaryFile(pub PathBuf);
 
 impl TemporaryFile {
     /// Tests of one process run side by side: each name is given once.
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self(std::env::temp_dir().join(format!("fuseprop-{name}-{}", std::process::id())))
     }
 }

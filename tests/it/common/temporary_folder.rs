@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-pub struct TemporaryFolder(pub PathBuf);
+pub(crate) struct TemporaryFolder(pub PathBuf);
 
 impl TemporaryFolder {
     /// Tests of one process run side by side: each name is given once.
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("fuseprop-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
     /// Writes a file; its path.
-    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, bytes).unwrap();
         path

@@ -10,7 +10,7 @@ use crate::kernels::ops::activation::smooth_rectifiers::{Gelu, GeluTanh, Silu, S
 
 /// What is done with an activation whose formula is known when it is compiled: one copy of it for each
 /// formula.
-pub trait Visitor {
+pub(super) trait Visitor {
     type Output;
 
     /// `#[inline(always)]` where it computes.

@@ -5,7 +5,7 @@ use crate::simd::lanes::Arithmetic;
 
 /// `y = z`.
 #[derive(Clone, Copy)]
-pub struct Identity;
+pub(super) struct Identity;
 
 impl Pointwise for Identity {
     const NAME: &'static str = "identity";
@@ -24,7 +24,7 @@ impl Pointwise for Identity {
 
 /// Left to [`softmax`](crate::kernels::ops::softmax): element by element nothing is done.
 #[derive(Clone, Copy)]
-pub struct Softmax;
+pub(super) struct Softmax;
 
 impl Pointwise for Softmax {
     const NAME: &'static str = "softmax";

@@ -6,11 +6,11 @@ mod dispatch;
 mod identity;
 mod periodic;
 mod pointwise;
-pub mod rectifiers;
+pub(crate) mod rectifiers;
 mod sigmoids;
 mod smooth_rectifiers;
 
-pub use pointwise::Pointwise;
+pub(crate) use pointwise::Pointwise;
 
 use crate::error::Error;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
@@ -208,7 +208,7 @@ pub(crate) fn activate_rows<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>, activa
 
 /// A layer's activation, and what its derivative is taken from: the layer's outputs, or its pre-activations.
 #[derive(Clone, Copy)]
-pub struct Derivative<'a, T: Element> {
+pub(crate) struct Derivative<'a, T: Element> {
     pub from: Panels<'a, T>,
     pub activation: Activation,
 }

@@ -9,7 +9,7 @@ use crate::simd::scalar::Element;
 
 /// `sin(frequency z)`.
 #[derive(Clone, Copy)]
-pub struct Sine {
+pub(super) struct Sine {
     pub frequency: f64,
 }
 

@@ -9,7 +9,7 @@ use crate::simd::scalar::Element;
 /// Each formula is generic over [`Arithmetic`]: one vector, or several
 /// [interleaved](crate::simd::interleaved). NaN gives NaN: of the larger and the smaller of two, the value
 /// that must survive stands second.
-pub trait Pointwise: Copy {
+pub(crate) trait Pointwise: Copy {
     /// The name in files.
     const NAME: &'static str;
     /// Whether the function is about 0 on one side and `z` on the other, for which He's initialisation is

@@ -9,7 +9,7 @@ use crate::simd::scalar::Element;
 
 /// `1 / (1 + exp(-z))`.
 #[derive(Clone, Copy)]
-pub struct Sigmoid;
+pub(super) struct Sigmoid;
 
 impl Pointwise for Sigmoid {
     const NAME: &'static str = "sigmoid";
@@ -29,7 +29,7 @@ impl Pointwise for Sigmoid {
 
 /// `tanh z`.
 #[derive(Clone, Copy)]
-pub struct Tanh;
+pub(super) struct Tanh;
 
 impl Pointwise for Tanh {
     const NAME: &'static str = "tanh";
@@ -49,7 +49,7 @@ impl Pointwise for Tanh {
 
 /// `min(max(z / 6 + 1/2, 0), 1)`.
 #[derive(Clone, Copy)]
-pub struct HardSigmoid;
+pub(super) struct HardSigmoid;
 
 impl Pointwise for HardSigmoid {
     const NAME: &'static str = "hard_sigmoid";
@@ -70,7 +70,7 @@ impl Pointwise for HardSigmoid {
 
 /// `min(max(z, min), max)`.
 #[derive(Clone, Copy)]
-pub struct HardTanh {
+pub(super) struct HardTanh {
     pub min: f64,
     pub max: f64,
 }
@@ -97,7 +97,7 @@ impl Pointwise for HardTanh {
 
 /// `d` for `min < y < max`, else 0.
 #[inline(always)]
-pub fn zero_outside<A: Arithmetic>(l: A, d: A::Vector, y: A::Vector, min: f64, max: f64) -> A::Vector {
+pub(super) fn zero_outside<A: Arithmetic>(l: A, d: A::Vector, y: A::Vector, min: f64, max: f64) -> A::Vector {
     let above = l.select(l.le(y, l.constant(min)), l.zero(), d);
     l.select(l.le(l.constant(max), y), l.zero(), above)
 }

@@ -6,7 +6,7 @@ use crate::simd::math;
 
 /// `z P(Z <= z)` of a standard normal `Z`.
 #[derive(Clone, Copy)]
-pub struct Gelu;
+pub(super) struct Gelu;
 
 impl Pointwise for Gelu {
     const NAME: &'static str = "gelu";
@@ -29,7 +29,7 @@ impl Pointwise for Gelu {
 
 /// `z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))`.
 #[derive(Clone, Copy)]
-pub struct GeluTanh;
+pub(super) struct GeluTanh;
 
 impl Pointwise for GeluTanh {
     const NAME: &'static str = "gelu_tanh";
@@ -51,7 +51,7 @@ impl Pointwise for GeluTanh {
 
 /// `z sigmoid(z)`.
 #[derive(Clone, Copy)]
-pub struct Silu;
+pub(super) struct Silu;
 
 impl Pointwise for Silu {
     const NAME: &'static str = "silu";
@@ -73,7 +73,7 @@ impl Pointwise for Silu {
 
 /// `log(1 + e^z)`, and `z` itself above 20, as in PyTorch.
 #[derive(Clone, Copy)]
-pub struct Softplus;
+pub(super) struct Softplus;
 
 impl Softplus {
     /// Above it PyTorch's softplus is `z`.

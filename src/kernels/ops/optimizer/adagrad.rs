@@ -7,8 +7,9 @@ use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 
-/// `s = s + g^2`, and at step `t`, from 1, `w = w - learning_rate / (1 + (t - 1) learning_rate_decay) g /
-/// (sqrt s + epsilon)` (Duchi, Hazan and Singer 2011). `torch.optim.Adagrad`.
+/// `s = s + g^2`, and at step `t`, from 1,
+/// `w = w - learning_rate / (1 + (t - 1) learning_rate_decay) g / (sqrt s + epsilon)` (Duchi, Hazan and
+/// Singer 2011). `torch.optim.Adagrad`.
 ///
 /// Defaults: no decay of the learning rate, `s` from 0, epsilon 1e-10.
 ///
@@ -39,6 +40,7 @@ impl Adagrad {
     /// ```
     /// let optimizer = fuseprop::Adagrad::new(0.05);
     /// ```
+    #[must_use]
     pub fn new(learning_rate: f64) -> Self {
         let common = Common::new(learning_rate);
         Self { common, learning_rate_decay: 0.0, initial_accumulator: 0.0, epsilon: 1e-10 }

@@ -64,6 +64,7 @@ impl Adam {
     /// ```
     /// let optimizer = fuseprop::Adam::new(1e-3);
     /// ```
+    #[must_use]
     pub fn new(learning_rate: f64) -> Self {
         Self { common: Common::new(learning_rate), estimates: Estimates::DEFAULT }
     }
@@ -77,6 +78,7 @@ impl AdamW {
     /// ```
     /// let optimizer = fuseprop::AdamW::new(1e-3);
     /// ```
+    #[must_use]
     pub fn new(learning_rate: f64) -> Self {
         let common = Common { weight_decay: 0.01, ..Common::new(learning_rate) };
         Self { common, estimates: Estimates::DEFAULT }

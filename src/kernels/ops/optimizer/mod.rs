@@ -26,9 +26,9 @@ use crate::simd::scalar::Element;
 /// PyTorch's.
 ///
 /// Made of a rule's builder, such as [`Adam`], by `into()`, or of a learning rate alone, with the defaults of
-/// the rule. Before a rule takes it, the gradient `g` of a parameter `w` becomes `g + weight_decay w + l1
-/// sign(w)`, of weights and biases alike; only [`AdamW`] decays `w` instead. Moments are stored as 0 where
-/// they are denormal.
+/// the rule. Before a rule takes it, the gradient `g` of a parameter `w` becomes
+/// `g + weight_decay w + l1 sign(w)`, of weights and biases alike; only [`AdamW`] decays `w` instead.
+/// Moments are stored as 0 where they are denormal.
 ///
 /// Settings are checked when a trainer is built; a setting that a rule lacks does not compile.
 ///
@@ -81,7 +81,7 @@ macro_rules! dispatch {
 }
 
 /// Most moments that a rule keeps beside each parameter.
-pub const MAX_MOMENTS: usize = 3;
+pub(crate) const MAX_MOMENTS: usize = 3;
 
 impl Optimizer {
     /// [`Sgd::new`]: gradient descent without momentum.
@@ -93,6 +93,7 @@ impl Optimizer {
     ///
     /// assert_eq!(Optimizer::sgd(0.1), Sgd::new(0.1).into());
     /// ```
+    #[must_use]
     pub fn sgd(learning_rate: f64) -> Self {
         Self::Sgd(Sgd::new(learning_rate))
     }
@@ -106,6 +107,7 @@ impl Optimizer {
     ///
     /// assert_eq!(Optimizer::adam(1e-3), Adam::new(1e-3).into());
     /// ```
+    #[must_use]
     pub fn adam(learning_rate: f64) -> Self {
         Self::Adam(Adam::new(learning_rate))
     }
@@ -119,6 +121,7 @@ impl Optimizer {
     ///
     /// assert_eq!(Optimizer::adamw(1e-3), AdamW::new(1e-3).weight_decay(0.01).into());
     /// ```
+    #[must_use]
     pub fn adamw(learning_rate: f64) -> Self {
         Self::AdamW(AdamW::new(learning_rate))
     }
@@ -132,6 +135,7 @@ impl Optimizer {
     ///
     /// assert_eq!(Optimizer::rms_prop(0.01), RmsProp::new(0.01).into());
     /// ```
+    #[must_use]
     pub fn rms_prop(learning_rate: f64) -> Self {
         Self::RmsProp(RmsProp::new(learning_rate))
     }
@@ -145,6 +149,7 @@ impl Optimizer {
     ///
     /// assert_eq!(Optimizer::adagrad(0.01), Adagrad::new(0.01).into());
     /// ```
+    #[must_use]
     pub fn adagrad(learning_rate: f64) -> Self {
         Self::Adagrad(Adagrad::new(learning_rate))
     }
@@ -158,6 +163,7 @@ impl Optimizer {
     ///
     /// assert_eq!(Optimizer::adam(1e-3).learning_rate(), 1e-3);
     /// ```
+    #[must_use]
     pub fn learning_rate(&self) -> f64 {
         dispatch!(self, rule => rule.common().learning_rate)
     }
@@ -193,7 +199,7 @@ impl Optimizer {
 
 /// One step of an optimizer.
 #[derive(Clone, Copy, Debug)]
-pub struct Update {
+pub(crate) struct Update {
     pub optimizer: Optimizer,
     /// 1 for the first.
     pub step: u64,

@@ -4,7 +4,7 @@ use crate::kernels::ops::optimizer::MAX_MOMENTS;
 use crate::simd::lanes::{Lanes, LineOf};
 
 /// What a rule updates.
-pub struct Pass<'a, L: Lanes> {
+pub(super) struct Pass<'a, L: Lanes> {
     /// 1 for the first.
     pub step: u64,
     pub lines: Lines<'a, L>,
@@ -13,7 +13,7 @@ pub struct Pass<'a, L: Lanes> {
 }
 
 /// Parameters and their gradient.
-pub struct Lines<'a, L: Lanes> {
+pub(super) struct Lines<'a, L: Lanes> {
     pub parameters: &'a mut [LineOf<L>],
     pub gradients: &'a [LineOf<L>],
     pub terms: GradientTerms,
@@ -22,7 +22,7 @@ pub struct Lines<'a, L: Lanes> {
 /// What a gradient `g` of a parameter `w` becomes before a rule takes it:
 /// `min(max(scale g, -limit), limit) + decay w + l1 sign(w)`.
 #[derive(Clone, Copy)]
-pub struct GradientTerms {
+pub(super) struct GradientTerms {
     pub scale: f64,
     pub limit: f64,
     pub decay: f64,
@@ -32,7 +32,7 @@ pub struct GradientTerms {
 impl GradientTerms {
     /// Whether it stays as it is.
     #[inline(always)]
-    pub fn is_identity(&self) -> bool {
+    pub(super) fn is_identity(&self) -> bool {
         self.scale == 1.0 && self.limit == f64::INFINITY && self.decay == 0.0 && self.l1 == 0.0
     }
 }
@@ -41,7 +41,7 @@ impl<L: Lanes> Lines<'_, L> {
     /// Replaces each line of parameters by `f` of its index, itself, and its gradient with all
     /// [`GradientTerms`].
     #[inline(always)]
-    pub fn replace(self, l: L, mut f: impl FnMut(usize, L::Vector, L::Vector) -> L::Vector) {
+    pub(super) fn replace(self, l: L, mut f: impl FnMut(usize, L::Vector, L::Vector) -> L::Vector) {
         let Self { parameters, gradients, terms } = self;
         if terms.is_identity() {
             for (i, (w, g)) in parameters.iter_mut().zip(gradients).enumerate() {
@@ -69,7 +69,7 @@ impl<L: Lanes> Lines<'_, L> {
 /// of sixteen pays 0.1 ns for it with AVX-512 and 0.2 ns with AVX2 inside an L1, of 0.7 to 4 ns that its
 /// update takes, and nothing beyond, where memory is awaited.
 #[inline(always)]
-pub fn store_flushed<L: Lanes>(l: L, line: &mut LineOf<L>, v: L::Vector) -> L::Vector {
+pub(super) fn store_flushed<L: Lanes>(l: L, line: &mut LineOf<L>, v: L::Vector) -> L::Vector {
     let v = l.flushed(v);
     l.store(line, v);
     v

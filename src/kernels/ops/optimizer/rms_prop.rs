@@ -44,6 +44,7 @@ impl RmsProp {
     /// ```
     /// let optimizer = fuseprop::RmsProp::new(0.01);
     /// ```
+    #[must_use]
     pub fn new(learning_rate: f64) -> Self {
         let common = Common::new(learning_rate);
         Self { common, alpha: 0.99, epsilon: 1e-8, momentum: 0.0, centered: false }

@@ -6,7 +6,7 @@ use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 
 /// An optimizer's rule.
-pub trait Rule: Copy {
+pub(super) trait Rule: Copy {
     fn common(&self) -> &Common;
     fn common_mut(&mut self) -> &mut Common;
 
@@ -30,26 +30,26 @@ pub trait Rule: Copy {
 
 /// The settings that every rule has.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Common {
+pub(super) struct Common {
     pub learning_rate: f64,
     pub weight_decay: f64,
     pub l1: f64,
 }
 
 impl Common {
-    pub fn new(learning_rate: f64) -> Self {
+    pub(super) fn new(learning_rate: f64) -> Self {
         Self { learning_rate, weight_decay: 0.0, l1: 0.0 }
     }
 }
 
 /// Moments of a rule, at most [`MAX_MOMENTS`](super::MAX_MOMENTS), and what their elements start from.
-pub struct Moments {
+pub(super) struct Moments {
     pub count: usize,
     pub start: f64,
 }
 
 /// Smallest `epsilon`: a normal number in `f32`, so that nothing is divided by 0.
-pub const MIN_EPSILON: f64 = 1e-30;
+pub(super) const MIN_EPSILON: f64 = 1e-30;
 
 /// Builder methods of the [`Common`] settings, and the way into an `Optimizer`.
 macro_rules! common_settings {

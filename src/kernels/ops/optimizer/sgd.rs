@@ -40,6 +40,7 @@ impl Sgd {
     /// ```
     /// let optimizer = fuseprop::Sgd::new(0.1);
     /// ```
+    #[must_use]
     pub fn new(learning_rate: f64) -> Self {
         Self { common: Common::new(learning_rate), momentum: 0.0, dampening: 0.0, nesterov: false }
     }
