@@ -1,16 +1,17 @@
 //! Accuracy, confusion, distance and explained variance of outputs: measures that are not losses.
 //!
-//! Outputs `y` are row-major `[batch, outputs]`. A network for two classes may have a single output, a logit: above 0 is
-//! class 1, else class 0.
+//! Outputs `y` are row-major `[batch, outputs]`. A network for two classes may have a single output, a logit:
+//! above 0 is class 1, else class 0.
 //!
 //! # Panics
 //!
-//! Every function panics, with a sentence, if lengths do not fit each other or a class is not below the number of
-//! classes: the outputs, or two of a single output.
+//! Every function panics, with a sentence, if lengths do not fit each other or a class is not below the
+//! number of classes: the outputs, or two of a single output.
 
 use crate::Element;
 
-/// The index of the largest output of a row: the first of equals, and 0 of an empty row. NaN is below every number.
+/// The index of the largest output of a row: the first of equals, and 0 of an empty row. NaN is below every
+/// number.
 ///
 /// # Examples
 ///
@@ -29,8 +30,8 @@ pub fn argmax<T: Element>(row: &[T]) -> usize {
     best
 }
 
-/// The share of rows whose predicted class is the target: that of the largest output, or of a single output 1 where it
-/// is above 0. NaN for no rows.
+/// The share of rows whose predicted class is the target: that of the largest output, or of a single output 1
+/// where it is above 0. NaN for no rows.
 ///
 /// # Panics
 /// Unless `y` is a whole number of outputs for each class, or if a class is not below the number of classes.
@@ -47,8 +48,8 @@ pub fn accuracy<T: Element>(y: &[T], classes: &[u32]) -> f64 {
     top_k_accuracy(y, classes, 1)
 }
 
-/// The share of rows in which fewer than `k` outputs are larger than that of the target class, or equal and before it.
-/// With a `k` of 1 it is [`accuracy`]. NaN for no rows.
+/// The share of rows in which fewer than `k` outputs are larger than that of the target class, or equal and
+/// before it. With a `k` of 1 it is [`accuracy`]. NaN for no rows.
 ///
 /// # Panics
 /// As [`accuracy`].
@@ -76,8 +77,8 @@ pub(crate) fn is_hit<T: Element>(row: &[T], class: u32, k: usize) -> bool {
     !is_nan(row[class]) && (0..row.len()).filter(|&i| ahead(i)).count() < k
 }
 
-/// `counts[class][prediction]`: how many rows of each class are predicted to be of each. Of a single output there are
-/// two classes, of no rows none.
+/// `counts[class][prediction]`: how many rows of each class are predicted to be of each. Of a single output
+/// there are two classes, of no rows none.
 ///
 /// # Panics
 /// As [`accuracy`].
@@ -122,11 +123,11 @@ pub fn mean_absolute_error<T: Element>(y: &[T], targets: &[T]) -> f64 {
     distances(y, targets, 0, 1).mean()
 }
 
-/// The coefficient of determination, `1 - sum (y - t)^2 / sum (t - mean t)^2`, of each output, averaged over the
-/// outputs: 1 is perfect, 0 as good as the mean of each output's targets. scikit-learn's `r2_score`.
+/// The coefficient of determination, `1 - sum (y - t)^2 / sum (t - mean t)^2`, of each output, averaged over
+/// the outputs: 1 is perfect, 0 as good as the mean of each output's targets. scikit-learn's `r2_score`.
 ///
-/// `y` and `targets` are `[batch, outputs]`. An output whose targets are all equal has 1 if it is perfect, else 0. NaN
-/// for no rows.
+/// `y` and `targets` are `[batch, outputs]`. An output whose targets are all equal has 1 if it is perfect,
+/// else 0. NaN for no rows.
 ///
 /// # Panics
 /// If the lengths differ or are not whole rows, or `outputs` is 0.
@@ -136,7 +137,7 @@ pub fn mean_absolute_error<T: Element>(y: &[T], targets: &[T]) -> f64 {
 /// ```
 /// use fuseprop::metrics::{r2_score, r2_score_pooled};
 ///
-/// // The means of two outputs of different size explain nothing of either, but most of what lies between both.
+/// // The means of two outputs explain nothing of either, but most of the difference between both.
 /// let (y, targets) = ([0.5_f32, 1000.5, 0.5, 1000.5], [0.0, 1000.0, 1.0, 1001.0]);
 /// assert_eq!(r2_score(&y, &targets, 2), 0.0);
 /// assert!(r2_score_pooled(&y, &targets) > 0.999);
@@ -147,8 +148,8 @@ pub fn r2_score<T: Element>(y: &[T], targets: &[T], outputs: usize) -> f64 {
     average_r2((0..outputs).map(|o| distances(y, targets, o, outputs)))
 }
 
-/// The coefficient of determination of all elements as one output, `1 - sum (y - t)^2 / sum (t - mean t)^2` about the
-/// mean of all targets. Of outputs of one kind, such as the pixels of a picture.
+/// The coefficient of determination of all elements as one output, `1 - sum (y - t)^2 / sum (t - mean t)^2`
+/// about the mean of all targets. Of outputs of one kind, such as the pixels of a picture.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -190,7 +191,8 @@ pub(crate) struct Distances {
 impl Distances {
     /// For targets of which these are all, each with its weight. Those of weight 0 are not read.
     ///
-    /// The mean is corrected by the mean of the differences from it: else equal targets would not be equal to it.
+    /// The mean is corrected by the mean of the differences from it: else equal targets would not be equal to
+    /// it.
     pub(crate) fn new(targets: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
         let mean_from = |center: f64| {
             let weighed = targets.clone().filter(|&(_, weight)| weight != 0.0);
@@ -326,13 +328,14 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_panics_with_a_sentence() {
-        let message = |call: fn() -> f64| {
+        type Call = fn() -> f64;
+        let message = |call: Call| {
             let panic = std::panic::catch_unwind(call).unwrap_err();
             panic.downcast_ref::<String>().cloned().unwrap_or_else(|| {
                 panic.downcast_ref::<&str>().map_or(String::new(), |text| (*text).to_owned())
             })
         };
-        let cases: [(fn() -> f64, &str); 8] = [
+        let cases: [(Call, &str); 8] = [
             (|| accuracy(&OUTPUTS, &[1, 3, 1]), "row 1 has class 3, but there are 3 classes"),
             (|| accuracy(&[0.5, 0.5], &[0, 2]), "row 1 has class 2, but there are 2 classes"),
             (|| confusion_matrix(&OUTPUTS, &[1, 1, 9]).len() as f64, "row 2 has class 9"),

@@ -25,10 +25,11 @@ const STATE: &str = "state.";
 impl<T: Element> Network<T> {
     /// Writes the network as a safetensors file that PyTorch reads too.
     ///
-    /// For each layer `i.weight` `[outputs, inputs]` and, if it has biases, `i.bias` `[outputs]`, where `i` counts
-    /// modules as `torch.nn.Sequential` does: a layer is one, an activation but the identity is one, and a dropout is
-    /// one, that of the inputs too. In PyTorch, `model.load_state_dict(safetensors.torch.load_file(path))`.
-    /// Activations, dropout and the scaler are in the file's metadata.
+    /// For each layer `i.weight` `[outputs, inputs]` and, if it has biases, `i.bias` `[outputs]`, where `i`
+    /// counts modules as `torch.nn.Sequential` does: a layer is one, an activation but the identity is one,
+    /// and a dropout is one, that of the inputs too. In PyTorch,
+    /// `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout and the scaler are in
+    /// the file's metadata.
     ///
     /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written,
     /// synced and renamed, and the folder synced.
@@ -57,8 +58,8 @@ impl<T: Element> Network<T> {
     /// [checkpoint](crate::Trainer::save_checkpoint).
     ///
     /// # Errors
-    /// [`Error::File`] if the file cannot be read, and the errors of [`Network::from_bytes`]: files of PyTorch alone
-    /// have no activations and go to [`Network::import`].
+    /// [`Error::File`] if the file cannot be read, and the errors of [`Network::from_bytes`]: files of
+    /// PyTorch alone have no activations and go to [`Network::import`].
     ///
     /// # Examples
     ///
@@ -91,8 +92,9 @@ impl<T: Element> Network<T> {
     /// Builds the network that [`Network::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`Error::Format`] for bytes that are no safetensors file or lack this crate's metadata, [`Error::Tensors`] for
-    /// other tensors than the metadata tells, and those of [`NetworkBuilder::build`](crate::NetworkBuilder::build).
+    /// [`Error::Format`] for bytes that are no safetensors file or lack this crate's metadata,
+    /// [`Error::Tensors`] for other tensors than the metadata tells, and those of
+    /// [`NetworkBuilder::build`](crate::NetworkBuilder::build).
     ///
     /// # Examples
     ///
@@ -109,19 +111,21 @@ impl<T: Element> Network<T> {
         Ok(network)
     }
 
-    /// Overwrites all parameters by those of a safetensors file such as PyTorch writes: weights `[outputs, inputs]`,
-    /// row-major, and biases `[outputs]`, of a layer norm both `[features]`, in `F64`, `F32`, `F16` or `BF16`, each
-    /// rounded once to the element type. Activations, dropout and scaler stay.
+    /// Overwrites all parameters by those of a safetensors file such as PyTorch writes: weights `[outputs,
+    /// inputs]`, row-major, and biases `[outputs]`, of a layer norm both `[features]`, in `F64`, `F32`, `F16`
+    /// or `BF16`, each rounded once to the element type. Activations, dropout and scaler stay.
     ///
-    /// JAX and Keras keep weights as `[inputs, outputs]`: transpose them before they are written. From PyTorch:
+    /// JAX and Keras keep weights as `[inputs, outputs]`: transpose them before they are written. From
+    /// PyTorch:
     ///
     /// ```python
     /// safetensors.torch.save_file(model.state_dict(), "model.safetensors")
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`] if the file cannot be read, [`Error::Format`] if it is not safetensors or the tensors are those of
-    /// a batch norm, or [`Error::Tensors`] with what was expected and what was found. Nothing has changed then.
+    /// [`Error::File`] if the file cannot be read, [`Error::Format`] if it is not safetensors or the tensors
+    /// are those of a batch norm, or [`Error::Tensors`] with what was expected and what was found. Nothing
+    /// has changed then.
     ///
     /// # Examples
     ///

@@ -75,7 +75,8 @@ pub(super) fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
     stems.into_iter().map(|stem| (format!("{stem}.weight"), format!("{stem}.bias"))).collect()
 }
 
-/// Refuses tensors of a batch norm among those that a layer would take: its weight and bias look like a layer norm's.
+/// Refuses tensors of a batch norm among those that a layer would take: its weight and bias look like a layer
+/// norm's.
 ///
 /// # Errors
 /// [`Error::Format`] with the name and what to do.

@@ -53,8 +53,8 @@ impl Writer {
 
 /// Adds the entry of the metadata by which loaders know PyTorch's layout, before the crate's own.
 ///
-/// Both cannot go through a map, whose entries have another order in each process: the same network gives the same
-/// bytes.
+/// Both cannot go through a map, whose entries have another order in each process: the same network gives the
+/// same bytes.
 fn name_format(bytes: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
     /// That of the file format.
     const LONGEST_HEADER: usize = 100_000_000;
@@ -73,8 +73,8 @@ fn name_format(bytes: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
     Ok([&(header.len() as u64).to_le_bytes(), &header[..], data].concat())
 }
 
-/// A number for each parameter of some layers, in canonical order, if all tensors are there and right. Tensors of other
-/// names are refused where `claimed` says so.
+/// A number for each parameter of some layers, in canonical order, if all tensors are there and right.
+/// Tensors of other names are refused where `claimed` says so.
 pub(super) fn read_parameters<T: Element>(
     file: &SafeTensors<'_>,
     layers: &[Layer],

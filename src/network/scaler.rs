@@ -8,8 +8,8 @@ use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements_mut};
 
-/// The mean and the standard deviation of each feature, by which `x` becomes `(x - mean) / std`. scikit-learn's
-/// `StandardScaler`.
+/// The mean and the standard deviation of each feature, by which `x` becomes `(x - mean) / std`.
+/// scikit-learn's `StandardScaler`.
 ///
 /// A network that holds one applies it to every input, in training and in prediction, and is saved with it.
 /// Another may stand for the targets: apply it to them before training, and fold it into the last layer
@@ -36,17 +36,17 @@ impl<T: Element> Scaler<T> {
     /// The mean and the standard deviation, `sqrt(sum (x - mean)^2 / rows)`, of each feature of `x`
     /// `[rows, features]`.
     ///
-    /// A constant feature has a standard deviation of 1, and so has one that is constant but for roundings: if the
-    /// standard deviation is at most `2 epsilon |mean|`, that of values with up to four roundings each, or below the
-    /// smallest number of full precision.
+    /// A constant feature has a standard deviation of 1, and so has one that is constant but for roundings:
+    /// if the standard deviation is at most `2 epsilon |mean|`, that of values with up to four roundings
+    /// each, or below the smallest number of full precision.
     ///
-    /// Computed in `f64`, of values divided by a power of two near the largest of their feature, so that no square
-    /// overflows or underflows, about a mean that is corrected by the mean of the differences from it (Chan, Golub and
-    /// LeVeque 1983).
+    /// Computed in `f64`, of values divided by a power of two near the largest of their feature, so that no
+    /// square overflows or underflows, about a mean that is corrected by the mean of the differences from it
+    /// (Chan, Golub and LeVeque 1983).
     ///
     /// # Errors
-    /// [`Error::Zero`] for no features, [`Error::Rows`] unless `x` is whole rows, at least one, [`Error::Value`] for the
-    /// first value that is not finite.
+    /// [`Error::Zero`] for no features, [`Error::Rows`] unless `x` is whole rows, at least one,
+    /// [`Error::Value`] for the first value that is not finite.
     ///
     /// # Examples
     ///
@@ -101,8 +101,9 @@ impl<T: Element> Scaler<T> {
     /// A scaler of given means and standard deviations.
     ///
     /// # Errors
-    /// [`Error::Zero`] for no features, [`Error::Length`] unless there are as many standard deviations as means, [`Error::Setting`] for a
-    /// mean that is not finite or a standard deviation that is not finite and above 0.
+    /// [`Error::Zero`] for no features, [`Error::Length`] unless there are as many standard deviations as
+    /// means, [`Error::Setting`] for a mean that is not finite or a standard deviation that is not finite and
+    /// above 0.
     ///
     /// # Examples
     ///
@@ -129,11 +130,13 @@ impl<T: Element> Scaler<T> {
     }
 
     /// The mean of each feature.
+    #[must_use]
     pub fn means(&self) -> &[T] {
         &self.means
     }
 
     /// The standard deviation of each feature.
+    #[must_use]
     pub fn stds(&self) -> &[T] {
         &self.stds
     }
@@ -190,7 +193,8 @@ impl<T: Element> Scaler<T> {
     }
 }
 
-/// The power of two by which the largest magnitude of some values is from 1 to 2, or below if they are denormal.
+/// The power of two by which the largest magnitude of some values is from 1 to 2, or below if they are
+/// denormal.
 fn unit<'a, T: Element>(values: impl Iterator<Item = &'a T>) -> f64 {
     let largest = values.fold(0.0_f64, |largest, value| largest.max(value.to_f64().abs()));
     // The number without its fraction.
@@ -221,6 +225,7 @@ impl<T: Element> Scaling<T> {
 
 impl<T: Element> Network<T> {
     /// The scaler that every input goes through first, if there is one.
+    #[must_use]
     pub fn scaler(&self) -> Option<&Scaler<T>> {
         self.scaling.as_ref().map(|scaling| &scaling.scaler)
     }
@@ -253,8 +258,8 @@ impl<T: Element> Network<T> {
     /// removes it: for programs that know no scaler.
     ///
     /// # Errors
-    /// [`Error::Unused`] if there is no scaler, or the first layer is not dense or has no biases. Nothing has changed
-    /// then.
+    /// [`Error::Unused`] if there is no scaler, or the first layer is not dense or has no biases. Nothing has
+    /// changed then.
     ///
     /// # Examples
     ///
@@ -300,8 +305,9 @@ impl<T: Element> Network<T> {
     /// `b = std b + mean`, so that outputs have the targets' units.
     ///
     /// # Errors
-    /// [`Error::Length`] unless the scaler has as many features as the network has outputs, [`Error::Unused`] unless
-    /// the last activation is [`Activation::Identity`] and the last layer has biases. Nothing has changed then.
+    /// [`Error::Length`] unless the scaler has as many features as the network has outputs, [`Error::Unused`]
+    /// unless the last activation is [`Activation::Identity`] and the last layer has biases. Nothing has
+    /// changed then.
     ///
     /// # Examples
     ///
