@@ -82,9 +82,7 @@ impl fmt::Display for Error {
             }
             Self::Zero { argument } => write!(f, "{argument} must be at least 1, not 0"),
             Self::Overflow { argument } => write!(f, "{argument} overflows the address space"),
-            Self::Batch { max, found } => {
-                write!(f, "the batch has {found} rows, but max_batch is {max}")
-            }
+            Self::Batch { max, found } => write!(f, "the batch has {found} rows, but max_batch is {max}"),
             Self::Class { row, class, classes } => {
                 write!(f, "row {row} has class {class}, but there are {classes} classes, counted from 0")
             }
@@ -105,14 +103,12 @@ impl fmt::Display for Error {
             Self::Layer { layer, layers } => write!(f, "there is no layer {layer}: the network has {layers}"),
             Self::NoForward => write!(f, "backward needs a forward pass of the same batch before it"),
             Self::NoInputGradients => {
-                write!(f, "there are no input gradients: ask for them by TrainerBuilder::input_gradients")
+                write!(f, "there are no input gradients: request them by TrainerBuilder::input_gradients")
             }
             Self::NoLayerStats => {
-                write!(f, "there are no reports: ask for them by TrainerBuilder::layer_stats")
+                write!(f, "there are no layer statistics: request them by TrainerBuilder::layer_stats")
             }
-            Self::Shapes { layer } => {
-                write!(f, "the networks have other shapes from layer {layer} on")
-            }
+            Self::Shapes { layer } => write!(f, "the networks have other shapes from layer {layer} on"),
             Self::Workspace => write!(
                 f,
                 "the workspace was made for a network of other shapes or of another instruction set"
