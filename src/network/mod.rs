@@ -64,7 +64,8 @@ impl<T: Element> Network<T> {
     /// ```
     /// use fuseprop::{Activation, Network};
     ///
-    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).dense(1, Activation::Identity).build()?;
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
     /// assert_eq!(network.inputs(), 3);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
@@ -80,7 +81,8 @@ impl<T: Element> Network<T> {
     /// ```
     /// use fuseprop::{Activation, Network};
     ///
-    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).dense(1, Activation::Identity).build()?;
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
     /// assert_eq!(network.inputs(), 3);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
@@ -96,7 +98,8 @@ impl<T: Element> Network<T> {
     /// ```
     /// use fuseprop::{Activation, Network};
     ///
-    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).dense(1, Activation::Identity).build()?;
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
     /// assert_eq!(network.outputs(), 1);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
@@ -112,7 +115,8 @@ impl<T: Element> Network<T> {
     /// ```
     /// use fuseprop::{Activation, Network};
     ///
-    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).dense(1, Activation::Identity).build()?;
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
     /// assert_eq!(network.layer_count(), 2);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
@@ -128,7 +132,8 @@ impl<T: Element> Network<T> {
     /// ```
     /// use fuseprop::{Activation, Network};
     ///
-    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).dense(1, Activation::Identity).build()?;
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
     /// assert_eq!(network.layer(1).unwrap().inputs(), 4);
     /// assert!(network.layer(2).is_none());
     /// # Ok::<(), fuseprop::Error>(())
@@ -145,7 +150,8 @@ impl<T: Element> Network<T> {
     /// ```
     /// use fuseprop::{Activation, Network};
     ///
-    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).dense(1, Activation::Identity).build()?;
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
     /// assert!(network.isa().is_available());
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
@@ -161,7 +167,8 @@ impl<T: Element> Network<T> {
     /// ```
     /// use fuseprop::{Activation, Network};
     ///
-    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).dense(1, Activation::Identity).build()?;
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
     /// assert_eq!(network.parameter_count(), (3 + 1) * 4 + (4 + 1) * 1);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
@@ -176,7 +183,8 @@ impl<T: Element> Network<T> {
     /// ```
     /// use fuseprop::{Activation, Network};
     ///
-    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).dense(1, Activation::Identity).build()?;
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
     /// assert_eq!(network.input_dropout(), 0.0);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
