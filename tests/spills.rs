@@ -60,6 +60,20 @@ fn is_spill(&(_, text): &Instruction<'_>) -> bool {
     is_of_vectors(text) && (text.contains("(%rsp)") || text.ends_with("%rsp)"))
 }
 
+/// The files that the loops of products are in.
+const PRODUCTS: [&str; 2] = ["/micro_kernel.rs", "/dot_product.rs"];
+
+/// The source lines of each address, from the innermost inlined function on.
+fn sources(executable: &str, addresses: &[String]) -> Vec<String> {
+    let mut arguments = vec!["-a", "-i", "-e", executable];
+    arguments.extend(addresses.iter().map(String::as_str));
+    let listing = output("addr2line", &arguments);
+    // `-a` puts the address before its lines, padded with zeros.
+    let sources: Vec<_> = format!("\n{listing}").split("\n0x").skip(1).map(str::to_owned).collect();
+    assert_eq!(sources.len(), addresses.len(), "source lines for each address");
+    sources
+}
+
 /// Steps and a prediction, so that every kernel for the type is in the executable.
 fn train<T: Element>(from: impl Fn(f32) -> T) {
     let builder = Network::<T>::builder(40).dense(33, Activation::Relu).dense(3, Activation::Tanh);
@@ -77,24 +91,26 @@ fn no_loop_of_a_product_keeps_a_vector_on_the_stack() {
     let executable = std::env::current_exe().unwrap();
     let executable = executable.to_str().unwrap();
     let listing = output("objdump", &["-d", "--no-show-raw-insn", "-j", ".text", executable]);
-    let (mut count, mut spilled) = (0, Vec::new());
+    let (mut loops, mut spilled) = (Vec::new(), Vec::new());
     for code in functions(&listing) {
         for body in innermost_loops(&code) {
             if let Some((address, _)) = body.iter().find(|instruction| multiplies(instruction)) {
-                count += 1;
+                loops.push(format!("{address:#x}"));
                 let spill = body.iter().find(|instruction| is_spill(instruction));
-                spilled.extend(spill.map(|(_, text)| (format!("{address:#x}"), *text)));
+                spilled.extend(spill.map(|(_, text)| (loops.len() - 1, *text)));
             }
         }
     }
+    let count = loops.len();
     assert!(count > 500, "{count} loops multiply and add");
+    let sources = sources(executable, &loops);
+    for file in PRODUCTS {
+        assert!(sources.iter().any(|lines| lines.contains(file)), "no loop comes from {file}");
+    }
     // Constants of elementary functions may lie there: AVX2 has 16 registers.
-    let of_products = spilled.iter().filter_map(|(address, text)| {
-        let lines = output("addr2line", &["-i", "-e", executable, address]);
-        ["micro_kernel.rs", "dot_product.rs"]
-            .iter()
-            .any(|file| lines.contains(file))
-            .then(|| format!("{text} in {lines}"))
+    let of_products = spilled.iter().filter_map(|&(i, text)| {
+        let lines = &sources[i];
+        PRODUCTS.iter().any(|file| lines.contains(file)).then(|| format!("{text} in {lines}"))
     });
     let of_products: Vec<_> = of_products.collect();
     println!("RESULT spills loops={count} others={} of_products={}", spilled.len(), of_products.len());

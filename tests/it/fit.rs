@@ -133,7 +133,8 @@ fn an_evaluation_of_values_measures_distances() {
     let (mae, r2) =
         (metrics::mean_absolute_error(&y, &values), metrics::r2_score(&y, &values, network.outputs()));
     assert!((found.mean_absolute_error.unwrap() - mae).abs() < 1e-12 && mae > 0.1);
-    assert!((found.r2.unwrap() - r2).abs() < 1e-12 && r2.abs() > 0.01);
+    let of_trainer = found.r2.unwrap();
+    assert!((of_trainer - r2).abs() < 1e-12 && r2.abs() > 0.001, "{of_trainer}, {r2}");
     assert_eq!(found.accuracy, None);
 }
 

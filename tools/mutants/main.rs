@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
+/// The tests that must notice, those of the kernels and of their lanes.
+const TESTS: [&str; 2] = ["kernels::tests", "simd::tests"];
+
 /// Far more than the tests take: a fault may loop for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -91,7 +94,7 @@ impl Copy {
     fn killer(&self, tests: &Path, isa: &str) -> Option<String> {
         let log = self.0.join("log");
         let mut command = Command::new(tests);
-        command.args(["kernels::tests", "--test-threads", "2"]).current_dir(&self.0);
+        command.args(TESTS).args(["--test-threads", "2"]).current_dir(&self.0);
         command.env("FUSEPROP_ONLY_ISA", isa).env_remove("FUSEPROP_REQUIRE_ISA").env("RUST_BACKTRACE", "0");
         let mut child =
             command.stdout(fs::File::create(&log).unwrap()).stderr(Stdio::null()).spawn().unwrap();
@@ -110,7 +113,7 @@ impl Copy {
         let text = fs::read_to_string(log).unwrap();
         let failed = text.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
         let how = failed.map_or_else(|| status.to_string(), str::to_owned);
-        (!status.success()).then(|| how.replace("kernels::tests::", ""))
+        (!status.success()).then_some(how)
     }
 }
 
