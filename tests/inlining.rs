@@ -45,9 +45,12 @@ fn no_lane_operation_is_left_as_a_call() {
     let vectors: Vec<_> = functions("core_arch").into_iter().filter(|name| name.contains("_mm")).collect();
     assert_eq!(vectors, [""; 0], "intrinsics that are called");
     // Symbols carry these paths: without the crossings among them the others would not be found either.
-    for module in ["4avx2", "6avx512"] {
+    // A build for an instruction set has no crossing into it.
+    for (module, is_built_for) in
+        [("4avx2", cfg!(target_feature = "avx2")), ("6avx512", cfg!(target_feature = "avx512f"))]
+    {
         let crossings = functions(&format!("4simd{module}9vectorize"));
-        assert!(!crossings.is_empty(), "no crossing into {module} has this path");
+        assert!(is_built_for || !crossings.is_empty(), "no crossing into {module} has this path");
     }
     let kept = |name: &String| !name.contains("vectorize") && !name.contains("detect");
     let lanes: Vec<_> = MODULES.iter().flat_map(|module| functions_of(module)).filter(kept).collect();
