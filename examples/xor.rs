@@ -39,7 +39,7 @@ fn seed() -> Result<u64, String> {
 
 fn run(seed: u64) -> Result<(), Error> {
     let network = Network::<f64>::builder(2)
-        .init(Init::Normal { deviation: 1.0 })
+        .init(Init::Normal { std: 1.0 })
         .dense(4, Activation::Sigmoid)
         .dense(1, Activation::Sigmoid)
         .seed(seed)

@@ -137,7 +137,7 @@ pub fn mean_absolute_error<T: Element>(y: &[T], targets: &[T]) -> f64 {
 /// ```
 /// use fuseprop::metrics::{r2_score, r2_score_pooled};
 ///
-/// // The means of two outputs explain nothing of either, but most of what lies between both.
+/// // The means of two outputs explain nothing of either, but most of the difference between both.
 /// let (y, targets) = ([0.5_f32, 1000.5, 0.5, 1000.5], [0.0, 1000.0, 1.0, 1001.0]);
 /// assert_eq!(r2_score(&y, &targets, 2), 0.0);
 /// assert!(r2_score_pooled(&y, &targets) > 0.999);
@@ -328,13 +328,13 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_panics_with_a_sentence() {
-        let message = |call: fn() -> f64| {
+        type Call = fn() -> f64;
+        let message = |call: Call| {
             let panic = std::panic::catch_unwind(call).unwrap_err();
             panic.downcast_ref::<String>().cloned().unwrap_or_else(|| {
                 panic.downcast_ref::<&str>().map_or(String::new(), |text| (*text).to_owned())
             })
         };
-        type Call = fn() -> f64;
         let cases: [(Call, &str); 8] = [
             (|| accuracy(&OUTPUTS, &[1, 3, 1]), "row 1 has class 3, but there are 3 classes"),
             (|| accuracy(&[0.5, 0.5], &[0, 2]), "row 1 has class 2, but there are 2 classes"),

@@ -1,4 +1,4 @@
-//! Forward only.
+//! Predictions: forward passes outside training.
 
 use crate::engine::dispatch::Engine;
 use crate::engine::dispatch::engine;
@@ -19,16 +19,30 @@ use crate::error::{Error, check_batch, check_length};
 use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 
-/// The buffers that predictions need. Each thread that predicts at the same time has its own.
+/// The buffers of predictions, for networks of the shapes that they were made for. Threads that predict at
+/// the same time need one each.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Network, Parallelism};
+///
+/// let network = Network::<f32>::builder(2).dense(1, Activation::Tanh).build()?;
+/// let mut workspace = network.workspace(64)?.parallelism(Parallelism::Serial)?;
+/// let mut y = [0.0; 3];
+/// network.predict_into(&[0.5; 6], &mut y, &mut workspace)?;
+/// assert_eq!(y[0], y[2]);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 pub struct Workspace<T: Element> {
     engine: &'static dyn Engine<T>,
-    /// That of the engine.
+    /// The engine's.
     isa: Isa,
     micro_batches: Vec<MicroBatch<T>>,
-    /// For batches that need no micro_batches, if the network is small.
-    small: Option<SinglePanelBuffers<T>>,
+    /// For short batches through a network of single panels.
+    single_panel: Option<SinglePanelBuffers<T>>,
     micro_batch_rows: usize,
-    /// Those of the network that it was made for.
+    /// The layers of the network that it was made for.
     layers: Arc<[Layer]>,
     max_batch: usize,
     threshold: usize,
@@ -47,23 +61,38 @@ impl<T: Element> fmt::Debug for Workspace<T> {
 }
 
 impl<T: Element> Workspace<T> {
-    /// Who works on a prediction; [`Parallelism::Auto`] by default.
+    /// The threads of a prediction; [`Parallelism::Auto`] by default.
     ///
     /// # Errors
     /// [`Error::Zero`] for no threads, [`Error::System`] if the system gives none.
+    ///
+    /// # Examples
+    ///
+    /// See [`Workspace`].
     pub fn parallelism(mut self, parallelism: Parallelism) -> Result<Self, Error> {
         self.threads = Threads::new(parallelism)?.with_threshold(self.threshold);
         Ok(self.with_micro_batches())
     }
 
-    /// The floating-point operations (two for each weight and row) from which on a prediction is shared out
-    /// among threads; 10 million by default. The result has the same bits whatever is chosen.
+    /// The floating-point operations (two for each weight and row) from which on threads share a prediction;
+    /// 10 million by default. The result has the same bits whatever is chosen.
     ///
-    /// Long batches are shared out by rows, in at most 64 parts. Batches of one part, of up to 64 rows or so,
-    /// or up to 256 where more threads share so, are shared out by outputs, layer by layer: each thread
-    /// then keeps weights of its own in its caches. For a caller that is a thread of the pool itself (in
-    /// `rayon::scope` or `ThreadPool::install`) fewer than eight rows count as eight, because weights
-    /// that many take as long to read. Any other caller would have to wait until a thread wakes up.
+    /// Long batches are shared by rows, in at most 64 parts. Batches of one part, up to 64 rows, or up to 256
+    /// where more threads take part so, are shared by outputs, layer by layer: each thread then keeps its
+    /// weights in its caches. For a caller that is a thread of the pool itself (in `rayon::scope` or
+    /// `ThreadPool::install`) fewer than eight rows count as eight, because their weights take as long to
+    /// read. Any other caller would have to wait until a thread wakes up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(2).dense(1, Activation::Tanh).build()?;
+    /// let mut workspace = network.workspace(64)?.parallel_threshold(1_000_000);
+    /// network.predict_into(&[0.5; 2], &mut [0.0], &mut workspace)?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn parallel_threshold(mut self, flop: usize) -> Self {
         self.threshold = flop;
@@ -71,7 +100,7 @@ impl<T: Element> Workspace<T> {
         self.with_micro_batches()
     }
 
-    /// With tiles of as many rows as suit the threads.
+    /// With micro-batches of as many rows as suit the threads.
     fn with_micro_batches(mut self) -> Self {
         let parameters = self.layers.iter().map(Layer::parameter_count).fold(0, usize::saturating_add);
         let threads = self.threads.sharing(self.max_batch.saturating_mul(2 * parameters));
@@ -87,7 +116,17 @@ impl<T: Element> Workspace<T> {
         self
     }
 
-    /// Most rows of a batch.
+    /// The maximum batch size.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(2).dense(1, Activation::Tanh).build()?;
+    /// assert_eq!(network.workspace(64)?.max_batch(), 64);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn max_batch(&self) -> usize {
         self.max_batch
@@ -95,12 +134,16 @@ impl<T: Element> Workspace<T> {
 }
 
 impl<T: Element> Network<T> {
-    /// Buffers for predictions of up to `max_batch` rows. They do not grow with it without end: long batches
-    /// go through the buffers of at most 64 micro_batches, tile by micro_batch.
+    /// Buffers for predictions of up to `max_batch` rows. Their size has an end: long batches go through the
+    /// buffers of at most 64 micro-batches.
     ///
     /// # Errors
     /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory,
-    /// [`Error::Isa`] if the network's instruction set is not here.
+    /// [`Error::Isa`] if this CPU or build does not support the network's instruction set.
+    ///
+    /// # Examples
+    ///
+    /// See [`Workspace`].
     pub fn workspace(&self, max_batch: usize) -> Result<Workspace<T>, Error> {
         check_max_batch(self, max_batch)?;
         let micro_batch_rows = micro_batch_rows::<T>(max_batch, self.parameter_count());
@@ -109,7 +152,7 @@ impl<T: Element> Network<T> {
             engine: engine(isa).ok_or(Error::Isa { isa })?,
             isa,
             micro_batches: Vec::new(),
-            small: SinglePanelBuffers::new(self, micro_batch_rows),
+            single_panel: SinglePanelBuffers::new(self, micro_batch_rows),
             micro_batch_rows: 0,
             layers: self.layers.clone(),
             max_batch,
@@ -151,12 +194,16 @@ impl<T: Element> Network<T> {
     /// The bits of a row do not depend on the other rows, on its place in the batch or on the threads.
     /// Denormal inputs (below 1.2e-38 in `f32`, 2.2e-308 in `f64`) count as 0.
     /// Allocates nothing on a worker of the pool; entered from outside, rayon allocates a block for every
-    /// 63 calls that are long enough to be shared out.
+    /// 63 calls that are long enough to be shared.
     ///
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than the
     /// workspace was built for; [`Error::Length`] for `y` of another batch; [`Error::Workspace`] for a
     /// workspace of a network of other shapes or of another instruction set. `y` is untouched then.
+    ///
+    /// # Examples
+    ///
+    /// See [`Workspace`].
     pub fn predict_into(&self, x: &[T], y: &mut [T], workspace: &mut Workspace<T>) -> Result<(), Error> {
         if !Arc::ptr_eq(&self.layers, &workspace.layers)
             && !shapes(&self.layers).eq(shapes(&workspace.layers))
@@ -166,7 +213,7 @@ impl<T: Element> Network<T> {
         }
         let batch = check_batch(Argument::Inputs, x.len(), self.inputs(), workspace.max_batch)?;
         check_length(Argument::Outputs, batch * self.outputs(), y.len())?;
-        match workspace.small.as_mut().filter(|small| small.suit(self, batch)) {
+        match workspace.single_panel.as_mut().filter(|buffers| buffers.suit(self, batch)) {
             Some(buffers) => {
                 workspace.engine.predict_single_panel(&mut SinglePanelPrediction {
                     buffers,
@@ -190,7 +237,7 @@ impl<T: Element> Network<T> {
         let micro_batches = &mut micro_batches[..used];
         let predict = |split: Split| {
             let micro_batch_rows = *micro_batch_rows;
-            // BatchRange of one tile are not shared out, but outputs are.
+            // Rows of one micro-batch are not shared, but outputs are.
             let split_outputs = if used == 1 { split } else { Split::Whole };
             let rows = PredictionRange {
                 network: self,

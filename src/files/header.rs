@@ -61,9 +61,9 @@ impl<'a> Header<'a> {
     /// [`Error::Format`] for another version.
     pub(super) fn parse(text: Option<&'a str>) -> Result<Self, Error> {
         let Some(text) = text else {
-            return Err(Error::Format {
-                what: "it has no metadata of fuseprop: if PyTorch wrote it, use Network::import".to_owned(),
-            });
+            let what = "it has no metadata of fuseprop: if PyTorch wrote it, build the network and use \
+                        Network::import";
+            return Err(Error::Format { what: what.to_owned() });
         };
         let header = Self(text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).collect());
         match header.get("version")? {

@@ -26,10 +26,10 @@ impl<T: Element> Network<T> {
     /// Writes the network as a safetensors file that PyTorch reads too.
     ///
     /// For each layer `i.weight` `[outputs, inputs]` and, if it has biases, `i.bias` `[outputs]`, where `i`
-    /// counts modules as `torch.nn.Sequential` does: a layer is one, an activation but the identity is
-    /// one, and a dropout is one, that of the inputs too. In PyTorch,
-    /// `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout and the scaler
-    /// are in the file's metadata.
+    /// counts modules as `torch.nn.Sequential` does: a layer is one, an activation but the identity is one,
+    /// and a dropout is one, that of the inputs too. In PyTorch,
+    /// `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout and the scaler are in
+    /// the file's metadata.
     ///
     /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written,
     /// synced and renamed, and the folder synced.
@@ -111,10 +111,9 @@ impl<T: Element> Network<T> {
         Ok(network)
     }
 
-    /// Overwrites all parameters by those of a safetensors file such as PyTorch writes: weights
-    /// `[outputs, inputs]`, row-major, and biases `[outputs]`, of a layer norm both `[features]`, in `F64`,
-    /// `F32`,
-    /// `F16` or `BF16`, each rounded once to the element type. Activations, dropout and scaler stay.
+    /// Overwrites all parameters by those of a safetensors file such as PyTorch writes: weights `[outputs,
+    /// inputs]`, row-major, and biases `[outputs]`, of a layer norm both `[features]`, in `F64`, `F32`, `F16`
+    /// or `BF16`, each rounded once to the element type. Activations, dropout and scaler stay.
     ///
     /// JAX and Keras keep weights as `[inputs, outputs]`: transpose them before they are written. From
     /// PyTorch:
@@ -125,8 +124,8 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::File`] if the file cannot be read, [`Error::Format`] if it is not safetensors or the tensors
-    /// are those of a batch norm, or [`Error::Tensors`] with what was expected and what was found.
-    /// Nothing has changed then.
+    /// are those of a batch norm, or [`Error::Tensors`] with what was expected and what was found. Nothing
+    /// has changed then.
     ///
     /// # Examples
     ///

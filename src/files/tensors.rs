@@ -51,22 +51,23 @@ impl Writer {
     }
 }
 
-/// Adds the entry of the metadata by which loaders know PyTorch's layout.
+/// Adds the entry of the metadata by which loaders know PyTorch's layout, before the crate's own.
 ///
-/// Beside the crate's own it cannot go through a map, whose entries have another order in each process: the
-/// same network gives the same bytes.
+/// Both cannot go through a map, whose entries have another order in each process: the same network gives the
+/// same bytes.
 fn name_format(bytes: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
-    // Two opening braces, of the header and of the metadata.
-    const START: &[u8] = b"\x7b\"__metadata__\":\x7b";
-    const FORMAT: &[u8] = b"\"format\":\"pt\",";
-    /// That of the format.
-    const LONGEST: usize = 100_000_000;
+    /// That of the file format.
+    const LONGEST_HEADER: usize = 100_000_000;
     let Some((&length, rest)) = bytes.split_first_chunk() else { return Ok(bytes) };
     let (header, data) = rest.split_at(u64::from_le_bytes(length) as usize);
-    let Some(others) = header.trim_ascii_end().strip_prefix(START) else { return Ok(bytes) };
-    let mut header = [START, FORMAT, others].concat();
+    let own = format!("\"{}\":", header::KEY);
+    let Some(at) = header.windows(own.len()).position(|found| found == own.as_bytes()) else {
+        return Ok(bytes);
+    };
+    let (before, after) = header.trim_ascii_end().split_at(at);
+    let mut header = [before, b"\"format\":\"pt\",", after].concat();
     header.resize(header.len().next_multiple_of(8), b' ');
-    if header.len() > LONGEST {
+    if header.len() > LONGEST_HEADER {
         return Err(SafeTensorError::HeaderTooLarge);
     }
     Ok([&(header.len() as u64).to_le_bytes(), &header[..], data].concat())

@@ -1,4 +1,4 @@
-//! Where training starts: the initial weights.
+//! Distributions of initial weights.
 
 use crate::error::Argument;
 use crate::error::Error;
@@ -7,6 +7,18 @@ use crate::rng::SplitMix64;
 use crate::simd::scalar::Element;
 
 /// The distribution of a layer's initial weights, with `I` inputs and `O` outputs. Biases start at 0.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Init, Network};
+///
+/// let builder = Network::<f32>::builder(2).init(Init::Uniform { limit: 0.5 }).dense(2, Activation::Tanh);
+/// let mut weights = [0.0; 4];
+/// builder.build()?.read_weights(0, &mut weights)?;
+/// assert!(weights.iter().all(|w| w.abs() <= 0.5));
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Init {
@@ -29,7 +41,7 @@ pub enum Init {
     /// Normal with mean 0 and this standard deviation.
     Normal {
         /// At least 0.
-        deviation: f64,
+        std: f64,
     },
     /// Uniform in `(-limit, limit)`.
     Uniform {
@@ -74,7 +86,7 @@ impl Init {
     /// the frequency.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
         match self {
-            Self::Normal { deviation: value }
+            Self::Normal { std: value }
             | Self::Uniform { limit: value }
             | Self::Orthogonal { gain: value }
                 if !(value >= 0.0 && T::holds(9.0 * value)) =>
@@ -122,7 +134,7 @@ impl Init {
             Self::Auto | Self::XavierUniform => Uniform((6.0 / (inputs + outputs)).sqrt()),
             Self::LecunNormal => Normal((1.0 / inputs).sqrt()),
             Self::LecunUniform => Uniform((3.0 / inputs).sqrt()),
-            Self::Normal { deviation } => Normal(deviation),
+            Self::Normal { std } => Normal(std),
             Self::Uniform { limit } => Uniform(limit),
             Self::Siren { frequency } => Uniform((6.0 / inputs).sqrt() / frequency),
             Self::Orthogonal { .. } | Self::Zeros => Uniform(0.0),
@@ -193,7 +205,7 @@ mod tests {
             (Init::HeNormal, Activation::Identity, None, (2.0_f64 / 120.0).sqrt()),
             (Init::LecunNormal, Activation::Identity, None, (1.0_f64 / 120.0).sqrt()),
             (Init::XavierNormal, Activation::Identity, None, (2.0_f64 / 480.0).sqrt()),
-            (Init::Normal { deviation: 0.3 }, Activation::Identity, None, 0.3),
+            (Init::Normal { std: 0.3 }, Activation::Identity, None, 0.3),
             (Init::Auto, Activation::Relu, None, (2.0_f64 / 120.0).sqrt()),
             (Init::Auto, Activation::Gelu, None, (2.0_f64 / 120.0).sqrt()),
             (Init::Auto, Activation::Selu, None, (1.0_f64 / 120.0).sqrt()),

@@ -7,7 +7,19 @@ use crate::kernels::ops::activation::Activation;
 /// PyTorch's for a layer norm.
 pub(crate) const DEFAULT_EPSILON: f64 = 1e-5;
 
-/// What the sums `z` of a layer are, to which its activation is applied.
+/// The formula of a layer's pre-activation `z`, to which its activation is applied.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, LayerKind, Network};
+///
+/// let builder = Network::<f32>::builder(3).dense(4, Activation::Identity).layer_norm(Activation::Relu);
+/// let network = builder.build()?;
+/// assert_eq!(network.layer(0).unwrap().kind(), LayerKind::Dense);
+/// assert_eq!(network.layer(1).unwrap().kind(), LayerKind::LayerNorm);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayerKind {
@@ -19,7 +31,21 @@ pub enum LayerKind {
     LayerNorm,
 }
 
-/// The shape of one layer.
+/// The description of one layer: [`Network::layer`](crate::Network::layer).
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Network};
+///
+/// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh).bias(false).dropout(0.1);
+/// let network = builder.dense(1, Activation::Identity).build()?;
+/// let layer = network.layer(0).unwrap();
+/// assert_eq!((layer.inputs(), layer.outputs(), layer.parameter_count()), (3, 4, 3 * 4));
+/// assert_eq!((layer.activation(), layer.dropout()), (Activation::Tanh, 0.1));
+/// assert_eq!((layer.has_bias(), layer.epsilon()), (false, None));
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layer {
     pub(super) kind: LayerKind,
@@ -35,57 +61,68 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// What it computes.
+    /// The formula of its pre-activation.
     #[must_use]
     pub fn kind(&self) -> LayerKind {
         self.kind
     }
-    /// Features of its input.
+
+    /// The number of its input features.
     #[must_use]
     pub fn inputs(&self) -> usize {
         self.inputs
     }
-    /// Features of its output.
+
+    /// The number of its output features.
     #[must_use]
     pub fn outputs(&self) -> usize {
         self.outputs
     }
-    /// What it does with its sums.
+
+    /// The activation that its pre-activation goes through.
     #[must_use]
     pub fn activation(&self) -> Activation {
         self.activation
     }
+
     /// The layer's lines among the network's.
     pub(crate) fn lines(&self) -> Range<usize> {
         self.first_line..self.first_line + self.lines
     }
+
     /// The probability of each of its outputs to be left out in training.
     #[must_use]
     pub fn dropout(&self) -> f64 {
         self.dropout
     }
-    /// Whether something is added to its products: a parameter for each output.
+
+    /// Whether it has biases, a parameter for each output.
     #[must_use]
     pub fn has_bias(&self) -> bool {
         self.has_bias
     }
+
     /// What a layer norm adds to the variance of a row; nothing of other layers.
     #[must_use]
     pub fn epsilon(&self) -> Option<f64> {
         (self.kind == LayerKind::LayerNorm).then_some(self.epsilon)
     }
-    /// Weights and biases.
+
+    /// The number of its parameters: weights and biases.
     #[must_use]
     pub fn parameter_count(&self) -> usize {
         self.weight_count() + self.bias_count()
     }
+
     pub(crate) fn weight_count(&self) -> usize {
         self.columns() * self.outputs
     }
+
     /// 0 of a layer without biases.
     pub(crate) fn bias_count(&self) -> usize {
         if self.has_bias { self.outputs } else { 0 }
     }
+
     /// Weights of each output: a layer's weights are `[outputs, columns]`.
     pub(crate) fn columns(&self) -> usize {
         match self.kind {

@@ -24,7 +24,9 @@ pub(crate) use parameters::{
 /// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
 ///
 /// Parameters are kept in panels, the layout that the products read; [`Network::read_parameters`] and
-/// [`Network::write_parameters`] speak PyTorch's.
+/// [`Network::write_parameters`] copy them in PyTorch's order.
+///
+/// # Examples
 ///
 /// ```
 /// use fuseprop::{Activation, Network};
@@ -41,13 +43,13 @@ pub(crate) use parameters::{
 /// ```
 #[derive(Clone)]
 pub struct Network<T: Element> {
-    /// Shared with the workspaces made for it, so that one look tells that they fit.
+    /// Shared with the workspaces made for it, so that one comparison of pointers tells that they fit.
     pub(crate) layers: Arc<[Layer]>,
     /// For each layer, panels of `[1 + inputs, outputs]`: a line of biases, then the weights.
     pub(crate) parameters: Vec<T::Line>,
     /// The probability of each input to be left out in training.
     pub(crate) input_dropout: f64,
-    /// What every input goes through first.
+    /// The scaler that every input goes through first.
     pub(crate) scaling: Option<Scaling<T>>,
     isa: Isa,
     /// Of the initial weights; a trainer's follows from it.
@@ -55,48 +57,137 @@ pub struct Network<T: Element> {
 }
 
 impl<T: Element> Network<T> {
-    /// Starts a network that takes `inputs` features.
+    /// Starts the description of a network of `inputs` input features.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
+    /// assert_eq!(network.inputs(), 3);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn builder(inputs: usize) -> NetworkBuilder<T> {
         NetworkBuilder::new(inputs)
     }
 
-    /// Features of an input row.
+    /// The number of input features.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
+    /// assert_eq!(network.inputs(), 3);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn inputs(&self) -> usize {
         self.layers[0].inputs
     }
 
-    /// Features of an output row.
+    /// The number of output features.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
+    /// assert_eq!(network.outputs(), 1);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn outputs(&self) -> usize {
         self.last().outputs
     }
 
     /// The number of layers, at least one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
+    /// assert_eq!(network.layer_count(), 2);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn layer_count(&self) -> usize {
         self.layers.len()
     }
 
-    /// The shape of one layer, or nothing past the last.
+    /// The description of one layer, counted from 0; nothing past the last.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
+    /// assert_eq!(network.layer(1).unwrap().inputs(), 4);
+    /// assert!(network.layer(2).is_none());
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn layer(&self, layer: usize) -> Option<Layer> {
         self.layers.get(layer).copied()
     }
 
     /// The instruction set that the network runs on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
+    /// assert!(network.isa().is_available());
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
-    /// Weights and biases of all layers.
+    /// The number of parameters: weights and biases of all layers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
+    /// assert_eq!(network.parameter_count(), (3 + 1) * 4 + (4 + 1) * 1);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn parameter_count(&self) -> usize {
         self.layers.iter().map(Layer::parameter_count).sum()
     }
 
     /// The probability of each input to be left out in training, after the scaler.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).dense(4, Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Identity).build()?;
+    /// assert_eq!(network.input_dropout(), 0.0);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn input_dropout(&self) -> f64 {
         self.input_dropout

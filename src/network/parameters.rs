@@ -10,6 +10,18 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::Length`] unless `to` has [`Network::parameter_count`] elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let mut network = Network::<f32>::builder(2).dense(1, Activation::Identity).build()?;
+    /// let mut parameters = [0.0; 3]; // W00 W01 b0
+    /// network.read_parameters(&mut parameters)?;
+    /// assert_eq!(parameters[2], 0.0);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn read_parameters(&self, to: &mut [T]) -> Result<(), Error> {
         check_length(Argument::Parameters, self.parameter_count(), to.len())?;
         read_canonical(&self.layers, &self.parameters, to);
@@ -20,6 +32,17 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::Length`] unless `from` has [`Network::parameter_count`] elements.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let mut network = Network::<f32>::builder(2).dense(1, Activation::Identity).build()?;
+    /// network.write_parameters(&[2.0, 3.0, 0.5])?; // W00 W01 b0
+    /// assert_eq!(network.predict(&[1.0, 10.0])?, [32.5]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn write_parameters(&mut self, from: &[T]) -> Result<(), Error> {
         check_length(Argument::Parameters, self.parameter_count(), from.len())?;
         write_canonical(&self.layers, &mut self.parameters, from);
@@ -29,7 +52,19 @@ impl<T: Element> Network<T> {
     /// Copies one layer's weights, row-major `[outputs, inputs]`; of a layer norm, `[features]`.
     ///
     /// # Errors
-    /// [`Error::Layer`] or [`Error::Length`].
+    /// [`Error::Layer`] for a layer past the last, [`Error::Length`] for a slice of another length.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let mut network = Network::<f32>::builder(2).dense(1, Activation::Identity).build()?;
+    /// let mut weights = [0.0; 2];
+    /// network.read_weights(0, &mut weights)?;
+    /// assert!(weights[0] != 0.0);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn read_weights(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
         check_length(Argument::Weights, layer.weight_count(), to.len())?;
@@ -40,7 +75,18 @@ impl<T: Element> Network<T> {
     /// Overwrites one layer's weights, row-major `[outputs, inputs]`; of a layer norm, `[features]`.
     ///
     /// # Errors
-    /// [`Error::Layer`] or [`Error::Length`].
+    /// [`Error::Layer`] for a layer past the last, [`Error::Length`] for a slice of another length.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let mut network = Network::<f32>::builder(2).dense(1, Activation::Identity).build()?;
+    /// network.write_weights(0, &[2.0, 3.0])?;
+    /// assert_eq!(network.predict(&[1.0, 10.0])?, [32.0]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn write_weights(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
         check_length(Argument::Weights, layer.weight_count(), from.len())?;
@@ -51,7 +97,19 @@ impl<T: Element> Network<T> {
     /// Copies one layer's biases, `[outputs]`; of a layer without biases, none.
     ///
     /// # Errors
-    /// [`Error::Layer`] or [`Error::Length`].
+    /// [`Error::Layer`] for a layer past the last, [`Error::Length`] for a slice of another length.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let mut network = Network::<f32>::builder(2).dense(1, Activation::Identity).build()?;
+    /// let mut biases = [1.0];
+    /// network.read_biases(0, &mut biases)?;
+    /// assert_eq!(biases, [0.0]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn read_biases(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
         check_length(Argument::Biases, layer.bias_count(), to.len())?;
@@ -62,7 +120,18 @@ impl<T: Element> Network<T> {
     /// Overwrites one layer's biases, `[outputs]`; of a layer without biases, none.
     ///
     /// # Errors
-    /// [`Error::Layer`] or [`Error::Length`].
+    /// [`Error::Layer`] for a layer past the last, [`Error::Length`] for a slice of another length.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let mut network = Network::<f32>::builder(2).dense(1, Activation::Identity).build()?;
+    /// network.write_biases(0, &[0.5])?;
+    /// assert_eq!(network.predict(&[0.0, 0.0])?, [0.5]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn write_biases(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.checked_layer(layer)?;
         check_length(Argument::Biases, layer.bias_count(), from.len())?;

@@ -41,8 +41,8 @@ impl<T: Element> Scaler<T> {
     /// each, or below the smallest number of full precision.
     ///
     /// Computed in `f64`, of values divided by a power of two near the largest of their feature, so that no
-    /// square overflows or underflows, about a mean that is corrected by the mean of the differences from
-    /// it (Chan, Golub and LeVeque 1983).
+    /// square overflows or underflows, about a mean that is corrected by the mean of the differences from it
+    /// (Chan, Golub and LeVeque 1983).
     ///
     /// # Errors
     /// [`Error::Zero`] for no features, [`Error::Rows`] unless `x` is whole rows, at least one,
@@ -102,8 +102,8 @@ impl<T: Element> Scaler<T> {
     ///
     /// # Errors
     /// [`Error::Zero`] for no features, [`Error::Length`] unless there are as many standard deviations as
-    /// means, [`Error::Setting`] for a mean that is not finite or a standard deviation that is not finite
-    /// and above 0.
+    /// means, [`Error::Setting`] for a mean that is not finite or a standard deviation that is not finite and
+    /// above 0.
     ///
     /// # Examples
     ///

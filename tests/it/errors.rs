@@ -44,10 +44,7 @@ fn settings_out_of_range_are_refused() {
         let layer = Network::<f32>::builder(1).dense(1, Activation::LeakyRelu { slope: bad }).build();
         assert!(matches!(layer, Err(Error::Setting { .. })));
         let spread = Network::<f32>::builder(1).dense(1, Activation::Relu);
-        assert!(matches!(
-            spread.clone().init(Init::Normal { deviation: bad }).build(),
-            Err(Error::Setting { .. })
-        ));
+        assert!(matches!(spread.clone().init(Init::Normal { std: bad }).build(), Err(Error::Setting { .. })));
         assert!(matches!(spread.init(Init::Orthogonal { gain: bad }).build(), Err(Error::Setting { .. })));
         let rate = Trainer::builder(network()).optimizer(Optimizer::sgd(bad)).build();
         assert!(matches!(rate, Err(Error::Setting { .. })));
@@ -125,11 +122,8 @@ fn activations_refuse_settings_out_of_range_by_name() {
 fn initial_weights_refuse_settings_out_of_range_by_name() {
     let build = |init| Network::<f32>::builder(2).dense(2, Activation::Relu).init(init).build();
     let inits = |value| {
-        let spreads = [
-            Init::Normal { deviation: value },
-            Init::Uniform { limit: value },
-            Init::Orthogonal { gain: value },
-        ];
+        let spreads =
+            [Init::Normal { std: value }, Init::Uniform { limit: value }, Init::Orthogonal { gain: value }];
         let spreads = spreads.map(|init| (init, Argument::InitSpread));
         spreads.into_iter().chain([(Init::Siren { frequency: value }, Argument::InitFrequency)])
     };
@@ -148,7 +142,7 @@ fn initial_weights_refuse_settings_out_of_range_by_name() {
     let refused: Vec<bool> = inits(0.0).map(|(init, _)| build(init).is_err()).collect();
     assert_eq!(refused, [false, false, false, true]);
     // In f32 these would be infinite weights.
-    let wide = Init::Normal { deviation: 1e38 };
+    let wide = Init::Normal { std: 1e38 };
     assert!(build(wide).is_err() && build(Init::Siren { frequency: 1e-39 }).is_err());
     assert!(Network::<f64>::builder(2).dense(2, Activation::Relu).init(wide).build().is_ok());
 }

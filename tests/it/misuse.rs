@@ -283,7 +283,7 @@ fn numbers_that_cannot_be_are_refused_and_change_nothing() {
         let trainer = || Trainer::builder(network());
         let schedule = FitOptions::new(1, 1).schedule(Schedule::exponential(bad));
         let results = [
-            builder(1).init(Init::Normal { deviation: bad }).build().map(drop),
+            builder(1).init(Init::Normal { std: bad }).build().map(drop),
             builder(1).init(Init::Uniform { limit: bad }).build().map(drop),
             builder(1).dropout(bad).build().map(drop),
             Activation::LeakyRelu { slope: bad }.apply(&mut subject.buffer[..3]),

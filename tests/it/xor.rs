@@ -13,7 +13,7 @@ fn at_least_95_of_100_seeds_learn_exclusive_or() {
 fn solves(seed: u64) -> bool {
     let (x, targets) = ([0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0]);
     let network = Network::<f64>::builder(2)
-        .init(Init::Normal { deviation: 1.0 })
+        .init(Init::Normal { std: 1.0 })
         .dense(4, Activation::Sigmoid)
         .dense(1, Activation::Sigmoid)
         .seed(seed)
