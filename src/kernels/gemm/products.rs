@@ -427,13 +427,20 @@ impl<T: Element> PanelGroup<'_, '_, T> {
     #[inline(always)]
     fn run<L: Lanes<Element = T>, const NP: usize>(&mut self, l: L) {
         let mr = const { rows_per_tile(NP, L::ACCUMULATORS) };
+        // Here, not in a tile: pointers of which the compiler does not know the distance take no instructions
+        // to advance.
+        let mut b = [&self.b.lines[..0]; NP];
+        for (p, b) in b.iter_mut().enumerate() {
+            let origin = BlockOrigin { panel: self.first + p, segment: self.block.start };
+            *b = &self.b.lines[self.b.line(origin)..];
+        }
         let (mut m, mut done) = (0, 0);
         while m < self.a.rows {
             let (height, count) = next_tiles(self.a.rows - m, mr);
             let tiles = TileRun { rows: m..m + height * count, done };
             with_const!(
                 height,
-                MR if tile_exists(MR, NP, L::ACCUMULATORS) => self.tiles::<L, MR, NP>(l, tiles),
+                MR if tile_exists(MR, NP, L::ACCUMULATORS) => self.tiles::<L, MR, NP>(l, b, tiles),
                 1 2 3 4 5 6 7 8 9 10 11 12
             );
             m += height * count;
@@ -443,17 +450,17 @@ impl<T: Element> PanelGroup<'_, '_, T> {
 
     /// Tiles of `MR` rows by `NP` panels.
     #[inline(always)]
-    fn tiles<L: Lanes<Element = T>, const MR: usize, const NP: usize>(&mut self, l: L, tiles: TileRun) {
+    fn tiles<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
+        &mut self,
+        l: L,
+        b: [&[T::Line]; NP],
+        tiles: TileRun,
+    ) {
         l.vectorize(
             #[inline(always)]
             || {
                 let (panel, Range { start, end }) = (self.a.rows, self.block.clone());
                 let a = &self.a.lines[start * panel..];
-                let mut b = [&self.b.lines[..0]; NP];
-                for (p, b) in b.iter_mut().enumerate() {
-                    let origin = BlockOrigin { panel: self.first + p, segment: start };
-                    *b = &self.b.lines[self.b.line(origin)..];
-                }
                 let last = T::LANES.min(self.a.cols - (end - 1) * T::LANES);
                 let strides = Strides { a: panel * T::LANES, b: self.b.segment };
                 let segments = Segments::several::<T>(end - start, last, strides);
