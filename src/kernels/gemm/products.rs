@@ -38,7 +38,7 @@ use crate::kernels::gemm::register_tile::{
 use crate::kernels::matrix::panels::{Panels, PanelsMut, clear_padding};
 use crate::kernels::matrix::transpose::transposed_stride;
 use crate::kernels::ops::activation::{Activation, Derivative, activate, activate_rows, multiply_derivative};
-use crate::simd::lanes::Lanes;
+use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Scalar;
 use crate::simd::scalar::elements;
@@ -108,11 +108,7 @@ pub(crate) fn forward_inline<L: Lanes, E: Extent>(l: L, dense: Dense<'_, L::Elem
                 pre_activation[first * rows..][..lines.len()].copy_from_slice(lines);
             }
             if takes_pass {
-                // Its code once, rather than at every place where panels are complete.
-                l.vectorize(
-                    #[inline(always)]
-                    || activate(l, lines, activation),
-                );
+                activate_apart(l, lines, activation);
             }
         },
     );
@@ -159,11 +155,7 @@ pub(crate) fn backward_data_inline<L: Lanes, E: Extent>(
         #[inline(always)]
         |lines, first| {
             if let Some(Derivative { from, activation }) = below {
-                let from = &from.lines[first * rows..][..lines.len()];
-                l.vectorize(
-                    #[inline(always)]
-                    || multiply_derivative(l, lines, from, activation),
-                );
+                multiply_derivative_apart(l, lines, &from.lines[first * rows..][..lines.len()], activation);
             }
         },
     );
@@ -171,6 +163,25 @@ pub(crate) fn backward_data_inline<L: Lanes, E: Extent>(
     if below.is_some() || !uses_dot_product::<L::Element>(d_x.as_panels().last_cols(), d_z.cols) {
         clear_padding(l, d_x);
     }
+}
+
+/// [`activate`] by a crossing of its own: its code once, rather than at every place where panels are complete. A closure
+/// there would be another one for each [`Extent`].
+#[inline(always)]
+fn activate_apart<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
+    l.vectorize(
+        #[inline(always)]
+        || activate(l, y, activation),
+    );
+}
+
+/// [`multiply_derivative`] by a crossing of its own, as [`activate_apart`].
+#[inline(always)]
+fn multiply_derivative_apart<L: Lanes>(l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], activation: Activation) {
+    l.vectorize(
+        #[inline(always)]
+        || multiply_derivative(l, d, y, activation),
+    );
 }
 
 /// Order in which a product goes through the panels of `C`. Where one ends, the next starts: what it reads
