@@ -113,11 +113,16 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
         match step.fits_groups() {
             true if packed4::fit_a_line::<T>(step.rows) => self.vectorize(
                 #[inline(always)]
-                || step.run::<_, GroupPerRow>(*self, 1),
+                || step.run::<_, GroupPerRow<true>>(*self, 1),
             ),
             true => self.vectorize(
                 #[inline(always)]
-                || step.run::<_, GroupPerRow>(*self, <GroupPerRow as Arrangement<L>>::lines(step.rows)),
+                || {
+                    step.run::<_, GroupPerRow<false>>(
+                        *self,
+                        <GroupPerRow<false> as Arrangement<L>>::lines(step.rows),
+                    )
+                },
             ),
             false => self.vectorize(
                 #[inline(always)]
@@ -134,7 +139,12 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
             ),
             true => self.vectorize(
                 #[inline(always)]
-                || rows.run::<_, GroupPerRow>(*self, <GroupPerRow as Arrangement<L>>::lines(rows.rows)),
+                || {
+                    rows.run::<_, GroupPerRow<false>>(
+                        *self,
+                        <GroupPerRow<false> as Arrangement<L>>::lines(rows.rows),
+                    )
+                },
             ),
             false if rows.rows == 1 => self.vectorize(
                 #[inline(always)]

@@ -6,6 +6,7 @@ use crate::engine::single_panel::arrangement::{
     Arrangement, LayerBackward, LayerForward, LayerWeightGradient, OutputLoss, Shape,
 };
 use crate::kernels::gemm::packed4::{self, Packed4};
+use crate::kernels::gemm::products;
 use crate::kernels::ops::activation::{Activation, activate, multiply_derivative};
 use crate::kernels::ops::loss;
 use crate::kernels::ops::softmax::activate_slice;
@@ -13,11 +14,12 @@ use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::math;
 use crate::simd::scalar::elements_mut;
 
-/// A group of four lanes for each row.
-pub(crate) struct GroupPerRow;
+/// A group of four lanes for each row, of one line in all or of several.
+pub(crate) struct GroupPerRow<const ONE_LINE: bool>;
 
-impl<L: Lanes> Arrangement<L> for GroupPerRow {
+impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
     const LINE_PER_ROW: bool = false;
+    const INLINES_TABLES: bool = ONE_LINE;
 
     #[inline(always)]
     fn lines(rows: usize) -> usize {
@@ -38,7 +40,7 @@ impl<L: Lanes> Arrangement<L> for GroupPerRow {
     fn forward(l: L, layer: LayerForward<'_, L::Element>) {
         let LayerForward { y, pre_activation, x, weights, activation, shape } = layer;
         packed4::product(l, y, x, &weights[1..], Some(&weights[0]));
-        if pre_activation.is_empty() {
+        if ONE_LINE && pre_activation.is_empty() {
             // Nothing comes in between: the sums are still in registers.
             match y {
                 [line]
@@ -52,7 +54,9 @@ impl<L: Lanes> Arrangement<L> for GroupPerRow {
                 _ => activate(l, y, activation),
             }
         } else {
-            pre_activation.copy_from_slice(y);
+            if !pre_activation.is_empty() {
+                pre_activation.copy_from_slice(y);
+            }
             // A call, so that the table of activations is not inlined twice.
             activate_slice(l, elements_mut::<L::Element>(y), activation);
         }
@@ -62,7 +66,7 @@ impl<L: Lanes> Arrangement<L> for GroupPerRow {
     fn backward_data(l: L, layer: LayerBackward<'_, L::Element>) {
         let LayerBackward { d_x, d_z, transposed, from, activation, shape } = layer;
         packed4::product(l, d_x, d_z, &transposed[..shape.outputs], None);
-        multiply_derivative(l, d_x, from, activation);
+        Self::multiply_derivative(l, d_x, from, activation);
     }
 
     #[inline(always)]
@@ -77,7 +81,19 @@ impl<L: Lanes> Arrangement<L> for GroupPerRow {
     fn loss(l: L, output: OutputLoss<'_, L::Element>) -> f64 {
         let OutputLoss { d_z, y, from, activation, shape, objective, .. } = output;
         let loss = loss::evaluate_packed4(l, d_z, y, objective, shape.rows, shape.outputs);
-        multiply_derivative(l, d_z, from, activation);
+        Self::multiply_derivative(l, d_z, from, activation);
         loss
+    }
+}
+
+impl<const ONE_LINE: bool> GroupPerRow<ONE_LINE> {
+    /// `d = d f'`, as [`multiply_derivative`]: by a call where there are several lines.
+    #[inline(always)]
+    fn multiply_derivative<L: Lanes>(l: L, d: &mut [LineOf<L>], from: &[LineOf<L>], activation: Activation) {
+        if ONE_LINE {
+            multiply_derivative(l, d, from, activation);
+        } else {
+            products::multiply_derivative_apart(l, d, from, activation);
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::kernels::matrix::pack;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::loss::{self, RowLosses};
-use crate::kernels::ops::softmax::output_gradient_rows;
+use crate::kernels::ops::softmax::output_gradient;
 use crate::simd::lanes::{Lanes, LineOf};
 
 /// A line for each row.
@@ -19,6 +19,7 @@ pub(crate) struct LinePerRow;
 
 impl<L: Lanes> Arrangement<L> for LinePerRow {
     const LINE_PER_ROW: bool = true;
+    const INLINES_TABLES: bool = false;
 
     #[inline(always)]
     fn lines(rows: usize) -> usize {
@@ -75,12 +76,12 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
         let mut losses = [0.0; MICRO_BATCH_ROWS];
         let losses = &mut losses[..rows];
         let to = RowLosses { d_y: PanelsMut { lines: d_z, rows, cols }, losses };
-        loss::evaluate_rows(l, to, Panels { lines: y, rows, cols }, objective, classes);
+        loss::evaluate(l, to, Panels { lines: y, rows, cols }, objective, classes);
         let loss = losses.iter().sum::<f64>() * objective.scale;
         if activation != Activation::Identity {
             let d_z = PanelsMut { lines: d_z, rows, cols };
             let from = Panels { lines: from, rows, cols };
-            output_gradient_rows(l, d_z, Derivative { from, activation });
+            output_gradient(l, d_z, Derivative { from, activation });
         }
         loss
     }

@@ -38,7 +38,7 @@ impl<T: Element> SinglePanelPrediction<'_, T> {
         debug_assert!(packed4::fit_a_line::<T>(rows), "one line holds them all");
         let (layers, mut parameters) = (&network.layers[..], &network.parameters[..]);
         let mut x = [T::Line::ZERO];
-        <GroupPerRow as Arrangement<L>>::pack(l, &mut x, self.x, rows, layers[0].inputs());
+        <GroupPerRow<true> as Arrangement<L>>::pack(l, &mut x, self.x, rows, layers[0].inputs());
         for layer in layers {
             let weights;
             (weights, parameters) = parameters.split_at(1 + layer.inputs());
@@ -46,10 +46,10 @@ impl<T: Element> SinglePanelPrediction<'_, T> {
             let (activation, shape) = (layer.activation(), Shape::of(layer, rows));
             let layer =
                 LayerForward { y: &mut y, pre_activation: &mut [], x: &x, weights, activation, shape };
-            <GroupPerRow as Arrangement<L>>::forward(l, layer);
+            <GroupPerRow<true> as Arrangement<L>>::forward(l, layer);
             x = y;
         }
-        <GroupPerRow as Arrangement<L>>::unpack(l, self.y, &x, rows, network.outputs());
+        <GroupPerRow<true> as Arrangement<L>>::unpack(l, self.y, &x, rows, network.outputs());
     }
 
     /// Every layer, in blocks of `size` lines.

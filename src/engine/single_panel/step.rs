@@ -66,7 +66,7 @@ impl<T: Element> SinglePanelStep<'_, T> {
         forward::<L, A>(l, &mut self.buffers.lines, size, pass);
         let loss = self.backward::<L, A>(l, size, last);
         if let Some(update) = self.update {
-            self.update(l, update);
+            self.update::<L, A>(l, update);
         }
         loss
     }
@@ -121,12 +121,16 @@ impl<T: Element> SinglePanelStep<'_, T> {
 
     /// The optimizer's update, and the transposed copy.
     #[inline(always)]
-    fn update<L: Lanes<Element = T>>(&mut self, l: L, update: &Update) {
+    fn update<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L, update: &Update) {
         let moments = self.moments.each_mut().map(
             #[inline(always)]
             |moment| &mut **moment,
         );
-        optimizer::update_lines(l, self.parameters, self.gradients, moments, update);
+        if A::INLINES_TABLES {
+            optimizer::update_lines(l, self.parameters, self.gradients, moments, update);
+        } else {
+            optimizer::update(l, self.parameters, self.gradients, moments, update);
+        }
         let mut transposed = &mut *self.transposed;
         for layer in &self.layers[1..] {
             let blocks;

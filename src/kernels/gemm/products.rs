@@ -177,7 +177,12 @@ fn activate_apart<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
 
 /// [`multiply_derivative`] by a crossing of its own, as [`activate_apart`].
 #[inline(always)]
-fn multiply_derivative_apart<L: Lanes>(l: L, d: &mut [LineOf<L>], y: &[LineOf<L>], activation: Activation) {
+pub(crate) fn multiply_derivative_apart<L: Lanes>(
+    l: L,
+    d: &mut [LineOf<L>],
+    y: &[LineOf<L>],
+    activation: Activation,
+) {
     l.vectorize(
         #[inline(always)]
         || multiply_derivative(l, d, y, activation),
