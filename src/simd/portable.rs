@@ -74,8 +74,9 @@ impl Lanes for Portable<f32> {
     /// SSE2 has 16 registers and a line takes four: two lines of accumulators, one of `B`, a broadcast.
     const ACCUMULATORS: usize = 2;
 
-    // Not always inlined: a product would become one function of 200 KB.
-    #[inline]
+    // A call, as with other instruction sets: else a product would become one function of 200 KB, and every
+    // unit of code that the compiler works on would have copies of its own.
+    #[inline(never)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         f()
     }
