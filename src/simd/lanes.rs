@@ -6,10 +6,10 @@
 //! AVX-512. A pair of registers also gives AVX2 two independent accumulators per operation, which hides
 //! latency in element-wise loops.
 //!
-//! A value of a [`Lanes`] type is a *token*. Only detection makes one, so holding it proves that the CPU has
-//! the instructions, and its methods are safe to call. They compile to single instructions only inside
-//! [`Lanes::vectorize`]. Every function between it and a lane method must be `#[inline(always)]`: otherwise
-//! it loses the features, and each operation becomes a call.
+//! A value of a [`Lanes`] type is a *token*. Detection makes one, or a token of the other element type, so
+//! holding it proves that the CPU has the instructions, and its methods are safe to call. They compile to
+//! single instructions only inside [`Lanes::vectorize`]. Every function between it and a lane method must be
+//! `#[inline(always)]`: otherwise it loses the features, and each operation becomes a call.
 
 use crate::simd::float_bits::{Eighths, biased_shift, eighths_shift, lowest_exponent, shift};
 use crate::simd::prefetch::{CacheLevel, prefetch_line};
@@ -56,13 +56,34 @@ pub(super) fn part_of<T: Copy + Default, const N: usize, const LANES: usize>(
         .map_or([T::default(); N], |line| *line.0[first..].first_chunk().expect("a part of a line"))
 }
 
+/// Operations that take and give vectors only, as a table in an `impl` of [`Arithmetic`]: for each the
+/// instruction, or the function of a register, that does it.
+///
+/// The first word is the instruction set's macro that applies one to every register of a line, the second the
+/// type of the results.
+#[cfg(target_arch = "x86_64")]
+macro_rules! instructions {
+    (
+        $of_registers:ident -> $result:ident;
+        $($operation:ident($($operand:ident),+) = $instruction:path;)+
+    ) => {$(
+        #[inline(always)]
+        fn $operation(self, $($operand: Self::Vector),+) -> Self::$result {
+            // SAFETY: the token proves the features, and no operand is in memory.
+            unsafe { $of_registers!($instruction, $($operand),+) }
+        }
+    )+};
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use instructions;
+
 /// Lane-wise operations on a vector, which is one line or several [interleaved](crate::simd::interleaved)
 /// lines.
 ///
-/// Each is the IEEE operation in every lane, rounded once, with the same result on every CPU, with two
-/// exceptions. [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused
-/// instruction (portable lanes on x86-64). The results of [`Arithmetic::round`] for 0 and for large numbers
-/// are unspecified.
+/// Sums, differences, products, quotients and square roots are the IEEE operations in every lane, rounded
+/// once, with the same result on every CPU. So are [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`]
+/// where there is a fused instruction; without one (portable lanes on x86-64, unless the build targets FMA)
+/// they round twice. Other operations say what they give.
 pub(crate) trait Arithmetic: Copy {
     type Element: Element;
     type Vector: Copy;
@@ -81,9 +102,9 @@ pub(crate) trait Arithmetic: Copy {
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `c - a b`.
     fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// The larger of both; `b` if either is NaN.
+    /// The larger of both; `b` if either is NaN or both are equal, as -0 and +0 are.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// The smaller of both; `b` if either is NaN.
+    /// The smaller of both; `b` if either is NaN or both are equal, as -0 and +0 are.
     fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn abs(self, a: Self::Vector) -> Self::Vector;
     /// `magnitude` with its sign flipped where `sign` is negative: `copysign` for magnitudes >= 0.
@@ -358,9 +379,10 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     /// Stores the rows that [`Lanes::load_rows`] loads.
     ///
     /// # Panics
-    /// If `x.len() < rows * cols`.
+    /// If `cols > GROUP`, `rows > LANES / GROUP` or `x.len() < rows * cols`.
     #[inline(always)]
     fn store_rows(self, x: &mut [Self::Element], shape: RowShape, v: Self::Vector) {
+        shape.check(x);
         let RowShape { rows, cols } = shape;
         let mut line = <Self::Element as Scalar>::Line::ZERO;
         self.store(&mut line, v);
