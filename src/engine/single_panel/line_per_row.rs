@@ -75,7 +75,7 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
         let mut losses = [0.0; MICRO_BATCH_ROWS];
         let losses = &mut losses[..rows];
         let to = RowLosses { d_y: PanelsMut { lines: d_z, rows, cols }, losses };
-        loss::evaluate_rows(l, to, Panels { lines: y, rows, cols }, objective, classes);
+        loss::evaluate_rows::<L, true>(l, to, Panels { lines: y, rows, cols }, objective, classes);
         let loss = losses.iter().sum::<f64>() * objective.scale;
         if activation != Activation::Identity {
             let d_z = PanelsMut { lines: d_z, rows, cols };

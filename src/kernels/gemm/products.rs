@@ -91,7 +91,7 @@ pub(crate) fn forward_inline<L: Lanes, E: Extent>(l: L, dense: Dense<'_, L::Elem
     let Dense { mut y, pre_activation, x, weights, activation } = dense;
     let (inputs, rows) = (x.cols, x.rows);
     let rectifies = activation == Activation::Relu && pre_activation.is_empty();
-    let takes_pass = !rectifies && !matches!(activation, Activation::Identity | Activation::Softmax);
+    let takes_pass = !rectifies && activation.needs_pass();
     let segment = L::Element::LANES;
     let product = Product {
         a: x,
@@ -165,8 +165,8 @@ pub(crate) fn backward_data_inline<L: Lanes, E: Extent>(
     }
 }
 
-/// [`activate`] by a crossing of its own: its code once, rather than at every place where panels are complete. A closure
-/// there would be another one for each [`Extent`].
+/// [`activate`] by a crossing of its own: its code once, rather than at every place where panels are
+/// complete. A closure there would be another one for each [`Extent`].
 #[inline(always)]
 fn activate_apart<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
     l.vectorize(

@@ -157,8 +157,7 @@ impl Loss {
         self != Self::SoftmaxCrossEntropy
     }
 
-    /// What the mean divides the weighted sum of the rows' losses by: the number of their terms, each by its
-    /// weight.
+    /// The divisor of [`Reduction::Mean`]: the sum of the weights of all terms of the loss.
     pub(crate) fn total_weight<T: Element>(
         self,
         targets: &Targets<'_, T>,
@@ -188,7 +187,7 @@ impl Loss {
 }
 
 impl Reduction {
-    /// What the weighted sum of losses with such a total weight is multiplied by.
+    /// The factor of the weighted sum of losses, whose weights add up to `total_weight`.
     pub(crate) fn scale(self, total_weight: f64) -> f64 {
         match self {
             Self::Sum => 1.0,
@@ -214,7 +213,7 @@ fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Er
 #[derive(Clone, Copy)]
 pub(crate) struct Objective<'a, T> {
     pub(crate) loss: Loss,
-    /// What the weighted sum of the rows' losses is multiplied by.
+    /// The factor of the weighted sum of the rows' losses: see [`Reduction::scale`].
     pub(crate) scale: f64,
     pub(crate) targets: Targets<'a, T>,
 }
@@ -274,7 +273,7 @@ pub(crate) fn evaluate<L: Lanes>(
 ) {
     l.vectorize(
         #[inline(always)]
-        || evaluate_rows(l, to, y, objective, classes),
+        || evaluate_rows::<L, true>(l, to, y, objective, classes),
     );
 }
 
@@ -289,11 +288,11 @@ pub(crate) fn evaluate_losses<L: Lanes>(
     let to = RowLosses { d_y: PanelsMut { lines: &mut [], rows: y.rows, cols: y.cols }, losses };
     l.vectorize(
         #[inline(always)]
-        || evaluate_either::<L, false>(l, to, y, objective, classes),
+        || evaluate_rows::<L, false>(l, to, y, objective, classes),
     );
 }
 
-/// What a loss writes.
+/// The results of a loss.
 pub(crate) struct RowLosses<'a, T: Element> {
     /// The gradient with respect to the outputs, `[B, O]`.
     pub d_y: PanelsMut<'a, T>,
@@ -301,21 +300,9 @@ pub(crate) struct RowLosses<'a, T: Element> {
     pub losses: &'a mut [f64],
 }
 
-/// [`evaluate`] beneath a crossing.
+/// [`evaluate`] beneath a crossing; without `GRADIENT`, for which `d_y` has no lines, [`evaluate_losses`].
 #[inline(always)]
-pub(crate) fn evaluate_rows<L: Lanes>(
-    l: L,
-    to: RowLosses<'_, L::Element>,
-    y: Panels<'_, L::Element>,
-    objective: &Objective<'_, L::Element>,
-    classes: &ClassWeights<L::Element>,
-) {
-    evaluate_either::<L, true>(l, to, y, objective, classes);
-}
-
-/// [`evaluate`] with the gradient or without, in which case `d_y` has no lines.
-#[inline(always)]
-fn evaluate_either<L: Lanes, const GRADIENT: bool>(
+pub(crate) fn evaluate_rows<L: Lanes, const GRADIENT: bool>(
     l: L,
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,

@@ -17,7 +17,7 @@ pub use sgd::Sgd;
 
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{GradientTerms, Lines, Pass};
-use crate::kernels::ops::optimizer::rule::Rule;
+use crate::kernels::ops::optimizer::rule::{CommonSettings, Rule};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::Element;
@@ -80,7 +80,7 @@ macro_rules! dispatch {
     };
 }
 
-/// Most moments that a rule keeps beside each parameter.
+/// Maximum number of moments that a rule keeps beside each parameter.
 pub(crate) const MAX_MOMENTS: usize = 3;
 
 impl Optimizer {
