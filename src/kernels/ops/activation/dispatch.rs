@@ -11,10 +11,10 @@ pub(super) use crate::kernels::ops::activation::sigmoids::{HardSigmoid, HardTanh
 pub(super) use crate::kernels::ops::activation::smooth_rectifiers::{Gelu, GeluTanh, Silu, Softplus};
 use crate::kernels::ops::activation::{Activation, Constants};
 
-/// Each line is a formula and its settings, with the names of the variant and its fields. The
-/// `$` before them is for the macro that is made of them.
+/// Each line is a formula and its settings, with the names of the variant and its fields, each with a value
+/// for the crate's tests. The `$` before them is for the macro that is made of them.
 macro_rules! formulas {
-    ($d:tt $($formula:ident { $($setting:ident),* })+) => {
+    ($d:tt $($formula:ident { $($setting:ident = $example:literal),* })+) => {
         /// The value of an expression of the variant's [`Pointwise`].
         macro_rules! with_formula {
             ($d activation:expr, $d f:ident => $d value:expr) => {
@@ -53,6 +53,10 @@ macro_rules! formulas {
                     _ => None,
                 }
             }
+
+            /// Every variant, softmax last.
+            #[cfg(test)]
+            pub(crate) const EVERY: &[Self] = &[$(Self::$formula { $($setting: $example),* }),+];
         }
     };
 }
@@ -63,16 +67,16 @@ formulas! {
     Sigmoid {}
     Tanh {}
     Relu {}
-    LeakyRelu { slope }
-    Elu { alpha }
+    LeakyRelu { slope = 0.1 }
+    Elu { alpha = 0.7 }
     Selu {}
     Gelu {}
     GeluTanh {}
     Silu {}
     Softplus {}
     HardSigmoid {}
-    HardTanh { min, max }
+    HardTanh { min = -0.6, max = 1.5 }
     SquaredClippedRelu {}
-    Sine { frequency }
+    Sine { frequency = 1.0 }
     Softmax {}
 }

@@ -138,6 +138,14 @@ impl Activation {
     }
 }
 
+#[cfg(test)]
+impl Activation {
+    /// Every variant that may stand anywhere in a network: all but softmax.
+    pub(crate) fn hidden() -> impl Iterator<Item = Self> + Clone {
+        Self::EVERY.iter().copied().filter(|&activation| activation != Self::Softmax)
+    }
+}
+
 /// The constants of a [`Pointwise`].
 struct Constants {
     #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "only files hold names"))]
@@ -234,5 +242,22 @@ fn multiply_derivative_by<L: Lanes, F: Pointwise>(l: L, d: &mut [LineOf<L>], fro
     for (line, from) in rest.iter_mut().zip(from_rest) {
         let product = f.derivative(l, l.load(line), l.load(from));
         l.store(line, l.flushed(product));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Activation;
+    use std::fs;
+
+    #[test]
+    fn the_sweeps_of_the_integration_tests_have_every_activation() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/common/every.rs");
+        let list = fs::read_to_string(path).unwrap();
+        for activation in Activation::EVERY {
+            let name = format!("{activation:?}");
+            let variant = name.split(' ').next().unwrap();
+            assert!(list.contains(&format!("Activation::{variant}")), "{variant} is not in {path}");
+        }
     }
 }
