@@ -89,7 +89,7 @@ pub(crate) trait Arithmetic: Copy {
     type Vector: Copy;
     type Mask: Copy;
 
-    /// Whether [`Arithmetic::by_eighth`] is one instruction.
+    /// Whether [`Arithmetic::lookup8`] is one instruction.
     const LOOKS_UP: bool = false;
 
     fn splat(self, x: Self::Element) -> Self::Vector;
@@ -142,7 +142,7 @@ pub(crate) trait Arithmetic: Copy {
     }
     /// The element of a table of eight at the index `8 (e - floor(e))`, in each lane.
     #[inline(always)]
-    fn by_eighth(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
+    fn lookup8(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
         let eighths = self.sub(e.value, self.floor(e));
         let mut value = self.constant(f64::from(table[0]));
         for (i, &element) in table.iter().enumerate().skip(1) {
@@ -156,10 +156,10 @@ pub(crate) trait Arithmetic: Copy {
     fn exp2_floor(self, e: &Eighths<Self::Vector>) -> Self::Vector {
         self.exp2i(self.max(self.constant(const { lowest_exponent::<Self::Element>() }), self.floor(e)))
     }
-    /// `a 2^floor(e)`, under the conditions of [`Arithmetic::scale`].
+    /// `a 2^floor(e)`, under the conditions of [`Arithmetic::ldexp`].
     #[inline(always)]
     fn scale_by_floor(self, a: Self::Vector, e: &Eighths<Self::Vector>) -> Self::Vector {
-        self.scale(a, self.floor(e))
+        self.ldexp(a, self.floor(e))
     }
     /// `floor(e)`, the largest integer that is not larger.
     #[inline(always)]
@@ -169,7 +169,7 @@ pub(crate) trait Arithmetic: Copy {
     /// `a 2^n` for integers `n`, rounded once, if `a` is of the order of 1 and the result at most a few times
     /// beyond the range of numbers, on either side; garbage otherwise.
     #[inline(always)]
-    fn scale(self, a: Self::Vector, n: Self::Vector) -> Self::Vector {
+    fn ldexp(self, a: Self::Vector, n: Self::Vector) -> Self::Vector {
         // In two factors: neither is denormal or infinite, and only the last product rounds.
         let half = self.round(self.mul(n, self.constant(0.5)));
         self.mul(self.mul(a, self.exp2i(half)), self.exp2i(self.sub(n, half)))
@@ -244,7 +244,7 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     #[inline(always)]
     fn load_few(self, x: &[Self::Element]) -> Self::Vector {
         if x.len() <= GROUP {
-            return self.select(self.first(GROUP), self.load_row(x), self.zero());
+            return self.select(self.first_lanes(GROUP), self.load_row(x), self.zero());
         }
         self.load_slice(x)
     }
@@ -258,7 +258,7 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
         self.store_slice(x, v);
     }
     /// The mask of the first `n` lanes.
-    fn first(self, n: usize) -> Self::Mask;
+    fn first_lanes(self, n: usize) -> Self::Mask;
 
     /// [`Arithmetic::div`] in the first half of lanes; garbage in the others.
     #[inline(always)]
@@ -270,20 +270,20 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     ///
     /// The second half of lanes is added to the first until one lane is left: lane `i` first meets lane
     /// `i + LANES/2`.
-    fn sum(self, a: Self::Vector) -> Self::Element;
-    /// [`Lanes::sum`] of four vectors, in the four lanes of every group.
+    fn reduce_sum(self, a: Self::Vector) -> Self::Element;
+    /// [`Lanes::reduce_sum`] of four vectors, in the four lanes of every group.
     #[inline(always)]
-    fn sums(self, a: [Self::Vector; GROUP]) -> Self::Vector {
+    fn reduce_sum4(self, a: [Self::Vector; GROUP]) -> Self::Vector {
         let mut sums = [Self::Element::ZERO; GROUP];
         for (sum, a) in sums.iter_mut().zip(a) {
-            *sum = self.sum(a);
+            *sum = self.reduce_sum(a);
         }
         self.load_group(&sums)
     }
     /// The sum of all lanes in the canonical order, in `f64`.
-    fn sum_f64(self, a: Self::Vector) -> f64;
+    fn reduce_sum_f64(self, a: Self::Vector) -> f64;
     /// The largest lane; NaN if any lane is.
-    fn max_lane(self, a: Self::Vector) -> Self::Element;
+    fn reduce_max(self, a: Self::Vector) -> Self::Element;
 
     /// The lanes of `a` and `b` alternately, `a` first: the first line of them and the second.
     fn interleave(self, a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);

@@ -101,21 +101,21 @@ macro_rules! lanes_of_wide {
                 store_array(x, v.to_array());
             }
             #[inline(always)]
-            fn first(self, n: usize) -> $vector {
+            fn first_lanes(self, n: usize) -> $vector {
                 let mask = |i| $element::from_bits(if i < n { $bits::MAX } else { 0 });
                 $vector::new(core::array::from_fn(mask))
             }
 
             #[inline(always)]
-            fn sum(self, a: $vector) -> $element {
+            fn reduce_sum(self, a: $vector) -> $element {
                 halve(a.to_array(), |x, y| x + y)
             }
             #[inline(always)]
-            fn sum_f64(self, a: $vector) -> f64 {
+            fn reduce_sum_f64(self, a: $vector) -> f64 {
                 halve(a.to_array().map(f64::from), |x, y| x + y)
             }
             #[inline(always)]
-            fn max_lane(self, a: $vector) -> $element {
+            fn reduce_max(self, a: $vector) -> $element {
                 halve(a.to_array(), |x, y| if x > y || x.is_nan() { x } else { y })
             }
             #[inline(always)]

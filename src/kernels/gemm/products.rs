@@ -306,7 +306,7 @@ impl<T: Element> Product<'_, T> {
                 a: elements::<T>(a.lines),
                 b: &b.lines[..a.cols],
                 start: Some(start),
-                mask: l.first(T::LANES),
+                mask: l.first_lanes(T::LANES),
                 epilogue,
             };
             edge.run::<RowMajor>(l, c.lines);

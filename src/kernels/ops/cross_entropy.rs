@@ -92,14 +92,14 @@ pub(crate) fn of_probabilities<L: Lanes, const GRADIENT: bool>(
         let weight = objective.targets.row_weight(r);
         let mut target_sum = 0.0;
         for (targets, weights) in targets.chunks(lanes).zip(&classes.lines) {
-            target_sum += l.sum_f64(smoothed(l, targets, weights, keep, uniform));
+            target_sum += l.reduce_sum_f64(smoothed(l, targets, weights, keep, uniform));
         }
         let scale = l.constant(objective.scale * weight);
         let factor = l.constant(target_sum / sum.to_f64());
         let mut dot = 0.0;
         for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
             let q = smoothed(l, targets, weights, keep, uniform);
-            dot += l.sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
+            dot += l.reduce_sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
             if GRADIENT {
                 let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), q);
                 l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
@@ -152,7 +152,7 @@ pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
             *loss = 0.0;
             continue;
         };
-        let highest = l.max_lane(max).to_f64();
+        let highest = l.reduce_max(max).to_f64();
         let target = (1.0 - classes.smoothing) * classes.weight(class);
         let target_sum = target + uniform * classes.sum;
         let weight = objective.targets.row_weight(r);
@@ -164,7 +164,7 @@ pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
             let mut gradient = softmax;
             if uniform != 0.0 {
                 let q = l.mul(l.load(weights), l.constant(uniform));
-                dot += l.sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
+                dot += l.reduce_sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
                 gradient = l.flushed(l.neg_mul_add(l.constant(scale), q, softmax));
             }
             if GRADIENT {

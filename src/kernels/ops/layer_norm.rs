@@ -27,13 +27,13 @@ pub(crate) fn forward<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
                 for (p, i) in row.lines().enumerate() {
                     sum = l.add(sum, l.select(row.mask(l, p), l.load(&x.lines[i]), l.zero()));
                 }
-                let mean = l.div(l.splat(l.sum(sum)), n);
+                let mean = l.div(l.splat(l.reduce_sum(sum)), n);
                 let mut squares = l.zero();
                 for (p, i) in row.lines().enumerate() {
                     let deviation = l.select(row.mask(l, p), l.sub(l.load(&x.lines[i]), mean), l.zero());
                     squares = l.mul_add(deviation, deviation, squares);
                 }
-                let variance = l.div(l.splat(l.sum(squares)), n);
+                let variance = l.div(l.splat(l.reduce_sum(squares)), n);
                 let rstd = l.div(l.constant(1.0), l.sqrt(l.add(variance, l.constant(epsilon))));
                 l.store(&mut statistics[0], mean);
                 l.store(&mut statistics[1], rstd);
@@ -114,8 +114,8 @@ pub(crate) fn backward_data<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Eleme
                     sum = l.add(sum, g);
                     products = l.mul_add(g, x_hat, products);
                 }
-                let mean_g = l.div(l.splat(l.sum(sum)), n);
-                let mean_product = l.div(l.splat(l.sum(products)), n);
+                let mean_g = l.div(l.splat(l.reduce_sum(sum)), n);
+                let mean_product = l.div(l.splat(l.reduce_sum(products)), n);
                 for (i, weights) in row.lines().zip(weights.chunks_exact(2)) {
                     let g = l.mul(l.load(&d_z.lines[i]), l.load(&weights[1]));
                     let x_hat = l.mul(l.sub(l.load(&x.lines[i]), mean), rstd);

@@ -382,8 +382,8 @@ impl<T: Element> PanelLoss<'_, T> {
             value = l.select(is_absent, l.zero(), l.mul(mask, value));
             slope = l.select(is_absent, l.zero(), l.mul(mask, slope));
         }
-        let is_output = l.first(width);
-        *loss += weight * l.sum_f64(l.select(is_output, value, l.zero()));
+        let is_output = l.first_lanes(width);
+        *loss += weight * l.reduce_sum_f64(l.select(is_output, value, l.zero()));
         l.flushed(l.select(is_output, slope, l.zero()))
     }
 }
@@ -412,7 +412,7 @@ pub(crate) fn evaluate_packed4<L: Lanes>(
         let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), t);
         l.store(d, l.flushed(l.mul(scale, slope)));
         l.store(&mut values, value);
-        // In the order of `Lanes::sum_f64`, whose other lanes are 0.
+        // In the order of `Lanes::reduce_sum_f64`, whose other lanes are 0.
         for row in values.as_slice().chunks_exact(GROUP).take(rows) {
             let of = |j: usize| if j < cols { row[j].to_f64() } else { 0.0 };
             sum += (of(0) + of(2)) + (of(1) + of(3));
@@ -441,7 +441,7 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
         Loss::BinaryCrossEntropyWithLogits => {
             // The large terms cancel before the small one is added.
             let linear = l.neg_mul_add(t, y, l.max(zero, y));
-            let rest = math::log_p1(l, math::exp(l, l.sub(zero, l.abs(y))));
+            let rest = math::ln_1p(l, math::exp(l, l.sub(zero, l.abs(y))));
             (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
         }
         Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),

@@ -53,7 +53,7 @@ pub(crate) trait SoftmaxRow<L: Lanes> {
     /// The lanes of a vector that are columns.
     #[inline(always)]
     fn mask(&self, l: L, vector: usize) -> L::Mask {
-        l.first(self.cols() - vector * L::Element::LANES)
+        l.first_lanes(self.cols() - vector * L::Element::LANES)
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn exponentiate<L: Lanes>(l: L, row: &mut impl SoftmaxRow<L>) -> Shif
     for i in 0..row.vectors() {
         max = l.max(l.select(row.mask(l, i), row.load(l, i), lowest), max);
     }
-    let max = l.splat(l.max_lane(max));
+    let max = l.splat(l.reduce_max(max));
     let mut sum = l.zero();
     for i in 0..row.vectors() {
         let e = math::exp(l, l.sub(row.load(l, i), max));
@@ -81,7 +81,7 @@ pub(crate) fn exponentiate<L: Lanes>(l: L, row: &mut impl SoftmaxRow<L>) -> Shif
         row.store(l, i, e);
         sum = l.add(sum, e);
     }
-    Shift { max, sum: l.sum(sum) }
+    Shift { max, sum: l.reduce_sum(sum) }
 }
 
 /// `y_i = exp(z_i - max z) / sum_j exp(z_j - max z)`, 0 past the last column, of a row that is overwritten by
@@ -189,7 +189,7 @@ pub(crate) fn output_gradient_rows<L: Lanes>(
             for i in row.lines() {
                 products = l.mul_add(l.load(&d.lines[i]), l.load(&y.lines[i]), products);
             }
-            let dot = l.splat(l.sum(products));
+            let dot = l.splat(l.reduce_sum(products));
             for i in row.lines() {
                 let difference = l.sub(l.load(&d.lines[i]), dot);
                 l.store(&mut d.lines[i], l.flushed(l.mul(l.load(&y.lines[i]), difference)));

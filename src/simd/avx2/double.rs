@@ -125,7 +125,7 @@ impl Lanes for Avx2<f64> {
     }
     #[inline(always)]
     fn load_slice(self, x: &[f64]) -> [__m256d; 2] {
-        let [low, high] = self.first(x.len());
+        let [low, high] = self.first_lanes(x.len());
         // A high half past the end is masked entirely, but its address must stay in the slice.
         let p = x.as_ptr();
         let q = p.wrapping_add(4.min(x.len()));
@@ -139,7 +139,7 @@ impl Lanes for Avx2<f64> {
     }
     #[inline(always)]
     fn store_slice(self, x: &mut [f64], v: [__m256d; 2]) {
-        let [low, high] = self.first(x.len());
+        let [low, high] = self.first_lanes(x.len());
         let p = x.as_mut_ptr();
         let q = p.wrapping_add(4.min(x.len()));
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
@@ -149,7 +149,7 @@ impl Lanes for Avx2<f64> {
         }
     }
     #[inline(always)]
-    fn first(self, n: usize) -> [__m256d; 2] {
+    fn first_lanes(self, n: usize) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe {
             let n = _mm256_set1_epi64x(n.min(8) as i64);
@@ -163,12 +163,12 @@ impl Lanes for Avx2<f64> {
     }
 
     #[inline(always)]
-    fn sum(self, a: [__m256d; 2]) -> f64 {
+    fn reduce_sum(self, a: [__m256d; 2]) -> f64 {
         // SAFETY: the token proves the features.
         unsafe { sum_pd(_mm256_add_pd(a[0], a[1])) }
     }
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [[__m256d; 2]; GROUP]) -> [__m256d; 2] {
+    fn reduce_sum4(self, [a, b, c, d]: [[__m256d; 2]; GROUP]) -> [__m256d; 2] {
         // SAFETY: the token proves the features.
         unsafe {
             let (a4, b4) = (_mm256_add_pd(a[0], a[1]), _mm256_add_pd(b[0], b[1]));
@@ -183,11 +183,11 @@ impl Lanes for Avx2<f64> {
         }
     }
     #[inline(always)]
-    fn sum_f64(self, a: [__m256d; 2]) -> f64 {
-        self.sum(a)
+    fn reduce_sum_f64(self, a: [__m256d; 2]) -> f64 {
+        self.reduce_sum(a)
     }
     #[inline(always)]
-    fn max_lane(self, a: [__m256d; 2]) -> f64 {
+    fn reduce_max(self, a: [__m256d; 2]) -> f64 {
         // SAFETY: the token proves the features.
         unsafe {
             let nan = _mm256_or_pd(

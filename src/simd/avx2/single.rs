@@ -131,7 +131,7 @@ impl Arithmetic for Avx2<f32> {
         unsafe { [_mm256_set1_ps(x); 2] }
     }
     #[inline(always)]
-    fn by_eighth(self, e: &Eighths<[__m256; 2]>, table: &[f32; 8]) -> [__m256; 2] {
+    fn lookup8(self, e: &Eighths<[__m256; 2]>, table: &[f32; 8]) -> [__m256; 2] {
         // SAFETY: the token proves the features; the table has as many elements as are loaded.
         unsafe {
             let table = _mm256_loadu_ps(table.as_ptr());
@@ -185,7 +185,7 @@ impl Lanes for Avx2<f32> {
     }
     #[inline(always)]
     fn load_slice(self, x: &[f32]) -> [__m256; 2] {
-        let [low, high] = self.first(x.len());
+        let [low, high] = self.first_lanes(x.len());
         // A high half past the end is masked entirely, but its address must stay in the slice.
         let p = x.as_ptr();
         let q = p.wrapping_add(8.min(x.len()));
@@ -199,7 +199,7 @@ impl Lanes for Avx2<f32> {
     }
     #[inline(always)]
     fn store_slice(self, x: &mut [f32], v: [__m256; 2]) {
-        let [low, high] = self.first(x.len());
+        let [low, high] = self.first_lanes(x.len());
         let p = x.as_mut_ptr();
         let q = p.wrapping_add(8.min(x.len()));
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
@@ -209,7 +209,7 @@ impl Lanes for Avx2<f32> {
         }
     }
     #[inline(always)]
-    fn first(self, n: usize) -> [__m256; 2] {
+    fn first_lanes(self, n: usize) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe {
             let n = _mm256_set1_epi32(n.min(16) as i32);
@@ -223,12 +223,12 @@ impl Lanes for Avx2<f32> {
     }
 
     #[inline(always)]
-    fn sum(self, a: [__m256; 2]) -> f32 {
+    fn reduce_sum(self, a: [__m256; 2]) -> f32 {
         // SAFETY: the token proves the features.
         unsafe { sum_ps(_mm256_add_ps(a[0], a[1])) }
     }
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [[__m256; 2]; GROUP]) -> [__m256; 2] {
+    fn reduce_sum4(self, [a, b, c, d]: [[__m256; 2]; GROUP]) -> [__m256; 2] {
         // SAFETY: the token proves the features.
         unsafe {
             let (a8, b8) = (_mm256_add_ps(a[0], a[1]), _mm256_add_ps(b[0], b[1]));
@@ -248,7 +248,7 @@ impl Lanes for Avx2<f32> {
         }
     }
     #[inline(always)]
-    fn sum_f64(self, a: [__m256; 2]) -> f64 {
+    fn reduce_sum_f64(self, a: [__m256; 2]) -> f64 {
         // SAFETY: the token proves the features.
         unsafe {
             let [low, high] = a;
@@ -261,11 +261,11 @@ impl Lanes for Avx2<f32> {
                 _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(high)),
             ];
             let lanes = self.of::<f64>();
-            lanes.sum(lanes.add(low, high))
+            lanes.reduce_sum(lanes.add(low, high))
         }
     }
     #[inline(always)]
-    fn max_lane(self, a: [__m256; 2]) -> f32 {
+    fn reduce_max(self, a: [__m256; 2]) -> f32 {
         // SAFETY: the token proves the features.
         unsafe {
             let nan = _mm256_or_ps(

@@ -77,7 +77,7 @@ impl Arithmetic for Avx512<f64> {
         sqrt(a) = _mm512_sqrt_pd;
         round(a) = _mm512_roundscale_pd::<NEAREST>;
         power_from_low_bits(a) = power_from_low_bits_pd;
-        scale(a, n) = _mm512_scalef_pd;
+        ldexp(a, n) = _mm512_scalef_pd;
         flushed(a) = flushed_pd;
     }
     instructions! {
@@ -124,26 +124,26 @@ impl Lanes for Avx512<f64> {
     #[inline(always)]
     fn load_slice(self, x: &[f64]) -> __m512d {
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe { _mm512_maskz_loadu_pd(self.first(x.len()), x.as_ptr()) }
+        unsafe { _mm512_maskz_loadu_pd(self.first_lanes(x.len()), x.as_ptr()) }
     }
     #[inline(always)]
     fn store_slice(self, x: &mut [f64], v: __m512d) {
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe { _mm512_mask_storeu_pd(x.as_mut_ptr(), self.first(x.len()), v) }
+        unsafe { _mm512_mask_storeu_pd(x.as_mut_ptr(), self.first_lanes(x.len()), v) }
     }
     #[inline(always)]
-    fn first(self, n: usize) -> __mmask8 {
+    fn first_lanes(self, n: usize) -> __mmask8 {
         // Clamped to 8, the shift stays below the width of `u32`.
         ((1u32 << n.min(8)) - 1) as __mmask8
     }
 
     #[inline(always)]
-    fn sum(self, a: __m512d) -> f64 {
+    fn reduce_sum(self, a: __m512d) -> f64 {
         // SAFETY: the token proves the features.
         unsafe { sum_pd(_mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd::<1>(a))) }
     }
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [__m512d; GROUP]) -> __m512d {
+    fn reduce_sum4(self, [a, b, c, d]: [__m512d; GROUP]) -> __m512d {
         // SAFETY: the token proves the features.
         unsafe {
             // Four partial sums of two vectors each, then two of all four vectors, then one.
@@ -156,11 +156,11 @@ impl Lanes for Avx512<f64> {
         }
     }
     #[inline(always)]
-    fn sum_f64(self, a: __m512d) -> f64 {
-        self.sum(a)
+    fn reduce_sum_f64(self, a: __m512d) -> f64 {
+        self.reduce_sum(a)
     }
     #[inline(always)]
-    fn max_lane(self, a: __m512d) -> f64 {
+    fn reduce_max(self, a: __m512d) -> f64 {
         // SAFETY: the token proves the features.
         unsafe {
             let nan = _mm512_cmp_pd_mask::<_CMP_UNORD_Q>(a, a);

@@ -101,7 +101,7 @@ impl Arithmetic for Avx512<f32> {
         sqrt(a) = _mm512_sqrt_ps;
         round(a) = _mm512_roundscale_ps::<NEAREST>;
         power_from_low_bits(a) = power_from_low_bits_ps;
-        scale(a, n) = _mm512_scalef_ps;
+        ldexp(a, n) = _mm512_scalef_ps;
         flushed(a) = flushed_ps;
     }
     instructions! {
@@ -118,7 +118,7 @@ impl Arithmetic for Avx512<f32> {
     }
 
     #[inline(always)]
-    fn by_eighth(self, e: &Eighths<__m512>, table: &[f32; 8]) -> __m512 {
+    fn lookup8(self, e: &Eighths<__m512>, table: &[f32; 8]) -> __m512 {
         // SAFETY: the token proves the features; the table has as many elements as are loaded.
         unsafe {
             // The table twice, since the instruction takes the last four bits of a lane as the index.
@@ -139,7 +139,7 @@ impl Arithmetic for Avx512<f32> {
     #[inline(always)]
     fn scale_by_floor(self, a: __m512, e: &Eighths<__m512>) -> __m512 {
         // The instruction computes the floor itself.
-        self.scale(a, e.value)
+        self.ldexp(a, e.value)
     }
 
     #[inline(always)]
@@ -177,20 +177,20 @@ impl Lanes for Avx512<f32> {
     #[inline(always)]
     fn load_slice(self, x: &[f32]) -> __m512 {
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe { _mm512_maskz_loadu_ps(self.first(x.len()), x.as_ptr()) }
+        unsafe { _mm512_maskz_loadu_ps(self.first_lanes(x.len()), x.as_ptr()) }
     }
     #[inline(always)]
     fn store_slice(self, x: &mut [f32], v: __m512) {
         // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
-        unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()), v) }
+        unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), self.first_lanes(x.len()), v) }
     }
     #[inline(always)]
     fn load_few(self, x: &[f32]) -> __m512 {
         match x.len() {
-            0..=GROUP => self.select(self.first(GROUP), self.load_row(x), self.zero()),
+            0..=GROUP => self.select(self.first_lanes(GROUP), self.load_row(x), self.zero()),
             // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
             5..=8 => unsafe {
-                _mm512_zextps256_ps512(_mm256_maskz_loadu_ps(self.first(x.len()) as u8, x.as_ptr()))
+                _mm512_zextps256_ps512(_mm256_maskz_loadu_ps(self.first_lanes(x.len()) as u8, x.as_ptr()))
             },
             _ => self.load_slice(x),
         }
@@ -201,7 +201,11 @@ impl Lanes for Avx512<f32> {
             0..=GROUP => self.store_row(x, v),
             // SAFETY: the token proves the features; masked lanes, those past the slice, are not accessed.
             5..=8 => unsafe {
-                _mm256_mask_storeu_ps(x.as_mut_ptr(), self.first(x.len()) as u8, _mm512_castps512_ps256(v))
+                _mm256_mask_storeu_ps(
+                    x.as_mut_ptr(),
+                    self.first_lanes(x.len()) as u8,
+                    _mm512_castps512_ps256(v),
+                )
             },
             _ => self.store_slice(x, v),
         }
@@ -212,18 +216,18 @@ impl Lanes for Avx512<f32> {
         unsafe { _mm512_zextps256_ps512(div_half_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b))) }
     }
     #[inline(always)]
-    fn first(self, n: usize) -> __mmask16 {
+    fn first_lanes(self, n: usize) -> __mmask16 {
         // Clamped to 16, the shift stays below the width of `u32`.
         ((1u32 << n.min(16)) - 1) as __mmask16
     }
 
     #[inline(always)]
-    fn sum(self, a: __m512) -> f32 {
+    fn reduce_sum(self, a: __m512) -> f32 {
         // SAFETY: the token proves the features.
         unsafe { sum_ps(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a))) }
     }
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [__m512; GROUP]) -> __m512 {
+    fn reduce_sum4(self, [a, b, c, d]: [__m512; GROUP]) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe {
             // Eight partial sums of two vectors each, then four of all four vectors, then two, then one in
@@ -238,16 +242,16 @@ impl Lanes for Avx512<f32> {
         }
     }
     #[inline(always)]
-    fn sum_f64(self, a: __m512) -> f64 {
+    fn reduce_sum_f64(self, a: __m512) -> f64 {
         // SAFETY: the token proves the features.
         unsafe {
             let low = _mm512_cvtps_pd(_mm512_castps512_ps256(a));
             let high = _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(a));
-            self.of::<f64>().sum(_mm512_add_pd(low, high))
+            self.of::<f64>().reduce_sum(_mm512_add_pd(low, high))
         }
     }
     #[inline(always)]
-    fn max_lane(self, a: __m512) -> f32 {
+    fn reduce_max(self, a: __m512) -> f32 {
         // SAFETY: the token proves the features.
         unsafe {
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
