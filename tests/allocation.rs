@@ -1,6 +1,8 @@
 //! Nothing is allocated after construction. A process of its own: its global allocator counts the calls of
 //! all threads.
 
+#[path = "it/common/every.rs"]
+mod every;
 #[path = "it/common/isas.rs"]
 mod isas;
 
@@ -9,8 +11,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fuseprop::{
-    Activation, Adagrad, Adam, AdamW, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism,
-    RmsProp, Sgd, Targets, Trainer,
+    Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Targets, Trainer,
 };
 use isas::isas;
 
@@ -82,6 +83,7 @@ fn counts_of_the_allocator() {
             assert_eq!(small_steps(isa, hidden), 0, "steps of 2-{hidden}-1 on {isa}");
         }
         assert_eq!(steps_of_every_kind(isa), 0, "steps of every loss and optimizer on {isa}");
+        assert_eq!(steps_of_every_activation(isa), 0, "steps and predictions of every activation on {isa}");
         for pool in &pools {
             let what = format!("{} threads on {isa}", pool.current_num_threads());
             assert_eq!(epochs(pool, isa), 0, "epochs after the first, {what}");
@@ -132,13 +134,6 @@ fn small_steps(isa: Isa, hidden: usize) -> usize {
 
 /// Every optimizer with every loss, clipped, checked, weighted and accumulated.
 fn steps_of_every_kind(isa: Isa) -> usize {
-    let optimizers: [Optimizer; 5] = [
-        Sgd::new(0.01).momentum(0.9).nesterov(true).into(),
-        Adam::new(0.01).amsgrad(true).into(),
-        AdamW::new(0.01).l1(0.1).into(),
-        RmsProp::new(0.01).momentum(0.9).centered(true).into(),
-        Adagrad::new(0.01).weight_decay(0.1).into(),
-    ];
     let losses = [
         Loss::MeanSquaredError,
         Loss::MeanAbsoluteError,
@@ -148,7 +143,7 @@ fn steps_of_every_kind(isa: Isa) -> usize {
     ];
     let (x, targets, weights) = ([0.5; 8 * 16], [0.25; 3 * 16], [0.5; 16]);
     let mut count = 0;
-    for optimizer in optimizers {
+    for optimizer in every::optimizers() {
         for loss in losses {
             let network = Network::<f32>::builder(8)
                 .dense(20, Activation::Gelu)
@@ -179,6 +174,24 @@ fn steps_of_every_kind(isa: Isa) -> usize {
         }
     }
     count
+}
+
+/// Steps and predictions of a network of every activation.
+fn steps_of_every_activation(isa: Isa) -> usize {
+    let mut builder = Network::<f32>::builder(8).isa(isa).seed(1);
+    for activation in every::HIDDEN {
+        builder = builder.dense(20, activation);
+    }
+    let network = builder.dense(3, Activation::Softmax).build().unwrap();
+    let mut workspace = network.workspace(16).unwrap();
+    let mut trainer = Trainer::builder(network.clone()).max_batch(16).build().unwrap();
+    let (x, targets, mut y) = ([0.5; 8 * 16], [0.25; 3 * 16], [0.0; 3 * 16]);
+    allocations(|| {
+        for _ in 0..400 {
+            trainer.step(&x, &targets).unwrap();
+            network.predict_into(&x, &mut y, &mut workspace).unwrap();
+        }
+    })
 }
 
 /// A fit with validation and early stopping.

@@ -68,7 +68,7 @@ fn engine_f32(isa: Isa) -> Option<&'static dyn Engine<f32>> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => Avx512::<f32>::detect().map(|lanes| lanes as _),
         #[cfg(not(target_arch = "x86_64"))]
-        _ => None,
+        Isa::Avx2 | Isa::Avx512 => None,
     }
 }
 
@@ -81,7 +81,7 @@ fn engine_f64(isa: Isa) -> Option<&'static dyn Engine<f64>> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => Avx512::<f64>::detect().map(|lanes| lanes as _),
         #[cfg(not(target_arch = "x86_64"))]
-        _ => None,
+        Isa::Avx2 | Isa::Avx512 => None,
     }
 }
 

@@ -117,27 +117,8 @@ fn normal_below(z: f64) -> f64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// All but softmax.
-    pub(in crate::reference) const HIDDEN: [Activation; 15] = [
-        Activation::Identity,
-        Activation::Sigmoid,
-        Activation::Tanh,
-        Activation::Relu,
-        Activation::LeakyRelu { slope: 0.1 },
-        Activation::Elu { alpha: 0.7 },
-        Activation::Selu,
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::Silu,
-        Activation::Softplus,
-        Activation::HardSigmoid,
-        Activation::HardTanh { min: -0.6, max: 1.5 },
-        Activation::SquaredClippedRelu,
-        Activation::Sine { frequency: 1.0 },
-    ];
 
     #[test]
     fn kinks_take_the_slope_of_their_left_side() {
@@ -166,7 +147,7 @@ pub(super) mod tests {
 
     #[test]
     fn every_activation_of_nan_is_nan() {
-        for activation in HIDDEN.into_iter().chain([Activation::Softmax]) {
+        for &activation in Activation::EVERY {
             assert!(activate(activation, &[f64::NAN])[0].is_nan(), "{activation:?}");
         }
     }

@@ -306,7 +306,6 @@ impl Layer {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::reference::activation::tests::HIDDEN;
 
     pub(in crate::reference) const BATCH: usize = 3;
     pub(in crate::reference) const CLASSES: [u32; BATCH] = [2, 0, 1];
@@ -389,8 +388,8 @@ pub(super) mod tests {
     fn gradients_of_the_squared_error_are_central_differences() {
         let t = uniform(41, BATCH * 3);
         // A squared clipped ReLU whose sums are all outside has no gradient to compare.
-        let last = HIDDEN.into_iter().filter(|&last| last != Activation::SquaredClippedRelu);
-        for hidden in HIDDEN {
+        let last = Activation::hidden().filter(|&last| last != Activation::SquaredClippedRelu);
+        for hidden in Activation::hidden() {
             for last in last.clone().chain([Activation::Softmax]) {
                 check_gradients(&model(hidden, last), Targets::from(&t), Loss::MeanSquaredError);
             }
@@ -409,7 +408,7 @@ pub(super) mod tests {
     fn gradients_of_the_cross_entropy_are_central_differences() {
         // Rows that do not sum to 1 see the factor sum(t) in the gradient.
         let t: Vec<f64> = uniform(43, BATCH * 3).into_iter().map(f64::abs).collect();
-        for hidden in HIDDEN {
+        for hidden in Activation::hidden() {
             for last in [Activation::Identity, Activation::Tanh, Activation::Softmax] {
                 let model = model(hidden, last);
                 check_gradients(&model, Targets::from(&t), Loss::SoftmaxCrossEntropy);
@@ -425,7 +424,7 @@ pub(super) mod tests {
         let weighted = |model: &Model, x: &[f64]| -> f64 {
             model.predict(x, BATCH).iter().zip(&d_outputs).map(|(y, d)| y * d).sum()
         };
-        for last in HIDDEN.into_iter().chain([Activation::Softmax]) {
+        for &last in Activation::EVERY {
             let model = model(Activation::Tanh, last);
             let by_parameters = central_differences(&model.parameters(), |parameters| {
                 let mut moved = model.clone();

@@ -30,7 +30,7 @@ pub(super) const fn bias<T: Element>() -> f64 {
 }
 
 /// [`shift`] plus [`bias`]: the last bits of its sum with an integer `n` are the exponent field of `2^n`.
-pub(crate) const fn biased_shift<T: Element>() -> f64 {
+pub(super) const fn biased_shift<T: Element>() -> f64 {
     shift::<T>() + bias::<T>()
 }
 
@@ -40,10 +40,16 @@ pub(super) const fn eighths_shift<T: Element>() -> f64 {
 }
 
 /// The exponent of the smallest normal number.
-pub(crate) const fn lowest_exponent<T: Element>() -> f64 {
+pub(super) const fn lowest_exponent<T: Element>() -> f64 {
     1.0 - bias::<T>()
 }
 
 /// `shifted` of [`Eighths`] for the smallest normal `f32`.
 #[cfg(target_arch = "x86_64")]
 pub(super) const LOWEST_SHIFTED: f32 = (eighths_shift::<f32>() + lowest_exponent::<f32>()) as f32;
+
+/// What the bits of `shifted` of [`Eighths`], those of [`eighths_shift`] plus `8 n`, are added to for
+/// `8 (n + 2 bias)`.
+#[cfg(target_arch = "x86_64")]
+pub(super) const SHIFTED_TO_TWO_BIASES: i32 =
+    2 * 8 * bias::<f32>() as i32 - (eighths_shift::<f32>() as f32).to_bits() as i32;

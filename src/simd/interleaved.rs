@@ -88,7 +88,7 @@ impl<L: Lanes, const N: usize> Arithmetic for Interleaved<L, N> {
         sqrt(a);
         round(a);
         power_from_low_bits(a);
-        scale(a, n);
+        ldexp(a, n);
         flushed(a);
     }
 
@@ -107,10 +107,10 @@ impl<L: Lanes, const N: usize> Arithmetic for Interleaved<L, N> {
         result
     }
     #[inline(always)]
-    fn by_eighth(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
+    fn lookup8(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
         let mut result = e.value;
         for i in 0..N {
-            result[i] = self.0.by_eighth(&e.of_line(i), table);
+            result[i] = self.0.lookup8(&e.of_line(i), table);
         }
         result
     }

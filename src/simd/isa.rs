@@ -7,8 +7,8 @@ use crate::simd::{avx2::Avx2, avx512::Avx512};
 
 /// An instruction set that the kernels are compiled for.
 ///
-/// AVX2 and AVX-512 give the same bits. Portable lanes have no fused multiply-add on x86-64 and differ within
-/// the error bounds.
+/// AVX2 and AVX-512 give the same bits. Portable lanes have no fused multiply-add on x86-64, unless the build
+/// targets FMA, and differ within the error bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
@@ -21,8 +21,20 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All instruction sets, the most portable first and the fastest last.
-    const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    /// All instruction sets, the most portable first and the fastest last, whether this CPU and this build
+    /// support them or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Isa;
+    ///
+    /// for isa in Isa::ALL {
+    ///     println!("{isa}: {}", if isa.is_available() { "yes" } else { "no" });
+    /// }
+    /// assert!(Isa::ALL.contains(&Isa::detect()));
+    /// ```
+    pub const ALL: &[Self] = &[Self::Portable, Self::Avx2, Self::Avx512];
 
     /// The fastest instruction set of this CPU.
     #[must_use]
@@ -40,13 +52,13 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::<f32>::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
-            _ => false,
+            Self::Avx2 | Self::Avx512 => false,
         }
     }
 
     /// Every instruction set of this CPU, the fastest last.
     pub fn available() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|isa| isa.is_available())
+        Self::ALL.iter().copied().filter(|isa| isa.is_available())
     }
 }
 

@@ -6,10 +6,10 @@
 //! AVX-512. A pair of registers also gives AVX2 two independent accumulators per operation, which hides
 //! latency in element-wise loops.
 //!
-//! A value of a [`Lanes`] type is a *token*. Only detection makes one, so holding it proves that the CPU has
-//! the instructions, and its methods are safe to call. They compile to single instructions only inside
-//! [`Lanes::vectorize`]. Every function between it and a lane method must be `#[inline(always)]`: otherwise
-//! it loses the features, and each operation becomes a call.
+//! A value of a [`Lanes`] type is a *token*. Detection makes one, or a token of the other element type, so
+//! holding it proves that the CPU has the instructions, and its methods are safe to call. They compile to
+//! single instructions only inside [`Lanes::vectorize`]. Every function between it and a lane method must be
+//! `#[inline(always)]`: otherwise it loses the features, and each operation becomes a call.
 
 use crate::simd::float_bits::{Eighths, biased_shift, eighths_shift, lowest_exponent, shift};
 use crate::simd::prefetch::{CacheLevel, prefetch_line};
@@ -56,19 +56,40 @@ pub(super) fn part_of<T: Copy + Default, const N: usize, const LANES: usize>(
         .map_or([T::default(); N], |line| *line.0[first..].first_chunk().expect("a part of a line"))
 }
 
+/// Operations that take and give vectors only, as a table in an `impl` of [`Arithmetic`]: for each the
+/// instruction, or the function of a register, that does it.
+///
+/// The first word is the instruction set's macro that applies one to every register of a line, the second the
+/// type of the results.
+#[cfg(target_arch = "x86_64")]
+macro_rules! instructions {
+    (
+        $of_registers:ident -> $result:ident;
+        $($operation:ident($($operand:ident),+) = $instruction:path;)+
+    ) => {$(
+        #[inline(always)]
+        fn $operation(self, $($operand: Self::Vector),+) -> Self::$result {
+            // SAFETY: the token proves the features, and no operand is in memory.
+            unsafe { $of_registers!($instruction, $($operand),+) }
+        }
+    )+};
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use instructions;
+
 /// Lane-wise operations on a vector, which is one line or several [interleaved](crate::simd::interleaved)
 /// lines.
 ///
-/// Each is the IEEE operation in every lane, rounded once, with the same result on every CPU, with two
-/// exceptions. [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`] round twice where there is no fused
-/// instruction (portable lanes on x86-64). The results of [`Arithmetic::round`] for 0 and for large numbers
-/// are unspecified.
+/// Sums, differences, products, quotients and square roots are the IEEE operations in every lane, rounded
+/// once, with the same result on every CPU. So are [`Arithmetic::mul_add`] and [`Arithmetic::neg_mul_add`]
+/// where there is a fused instruction; without one (portable lanes on x86-64, unless the build targets FMA)
+/// they round twice. Other operations say what they give.
 pub(crate) trait Arithmetic: Copy {
     type Element: Element;
     type Vector: Copy;
     type Mask: Copy;
 
-    /// Whether [`Arithmetic::by_eighth`] is one instruction.
+    /// Whether [`Arithmetic::lookup8`] is one instruction.
     const LOOKS_UP: bool = false;
 
     fn splat(self, x: Self::Element) -> Self::Vector;
@@ -81,9 +102,9 @@ pub(crate) trait Arithmetic: Copy {
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `c - a b`.
     fn neg_mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// The larger of both; `b` if either is NaN.
+    /// The larger of both; `b` if either is NaN or both are equal, as -0 and +0 are.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// The smaller of both; `b` if either is NaN.
+    /// The smaller of both; `b` if either is NaN or both are equal, as -0 and +0 are.
     fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn abs(self, a: Self::Vector) -> Self::Vector;
     /// `magnitude` with its sign flipped where `sign` is negative: `copysign` for magnitudes >= 0.
@@ -121,7 +142,7 @@ pub(crate) trait Arithmetic: Copy {
     }
     /// The element of a table of eight at the index `8 (e - floor(e))`, in each lane.
     #[inline(always)]
-    fn by_eighth(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
+    fn lookup8(self, e: &Eighths<Self::Vector>, table: &[f32; 8]) -> Self::Vector {
         let eighths = self.sub(e.value, self.floor(e));
         let mut value = self.constant(f64::from(table[0]));
         for (i, &element) in table.iter().enumerate().skip(1) {
@@ -135,10 +156,10 @@ pub(crate) trait Arithmetic: Copy {
     fn exp2_floor(self, e: &Eighths<Self::Vector>) -> Self::Vector {
         self.exp2i(self.max(self.constant(const { lowest_exponent::<Self::Element>() }), self.floor(e)))
     }
-    /// `a 2^floor(e)`, under the conditions of [`Arithmetic::scale`].
+    /// `a 2^floor(e)`, under the conditions of [`Arithmetic::ldexp`].
     #[inline(always)]
     fn scale_by_floor(self, a: Self::Vector, e: &Eighths<Self::Vector>) -> Self::Vector {
-        self.scale(a, self.floor(e))
+        self.ldexp(a, self.floor(e))
     }
     /// `floor(e)`, the largest integer that is not larger.
     #[inline(always)]
@@ -148,7 +169,7 @@ pub(crate) trait Arithmetic: Copy {
     /// `a 2^n` for integers `n`, rounded once, if `a` is of the order of 1 and the result at most a few times
     /// beyond the range of numbers, on either side; garbage otherwise.
     #[inline(always)]
-    fn scale(self, a: Self::Vector, n: Self::Vector) -> Self::Vector {
+    fn ldexp(self, a: Self::Vector, n: Self::Vector) -> Self::Vector {
         // In two factors: neither is denormal or infinite, and only the last product rounds.
         let half = self.round(self.mul(n, self.constant(0.5)));
         self.mul(self.mul(a, self.exp2i(half)), self.exp2i(self.sub(n, half)))
@@ -223,7 +244,7 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     #[inline(always)]
     fn load_few(self, x: &[Self::Element]) -> Self::Vector {
         if x.len() <= GROUP {
-            return self.select(self.first(GROUP), self.load_row(x), self.zero());
+            return self.select(self.first_lanes(GROUP), self.load_row(x), self.zero());
         }
         self.load_slice(x)
     }
@@ -237,7 +258,7 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
         self.store_slice(x, v);
     }
     /// The mask of the first `n` lanes.
-    fn first(self, n: usize) -> Self::Mask;
+    fn first_lanes(self, n: usize) -> Self::Mask;
 
     /// [`Arithmetic::div`] in the first half of lanes; garbage in the others.
     #[inline(always)]
@@ -249,20 +270,20 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     ///
     /// The second half of lanes is added to the first until one lane is left: lane `i` first meets lane
     /// `i + LANES/2`.
-    fn sum(self, a: Self::Vector) -> Self::Element;
-    /// [`Lanes::sum`] of four vectors, in the four lanes of every group.
+    fn reduce_sum(self, a: Self::Vector) -> Self::Element;
+    /// [`Lanes::reduce_sum`] of four vectors, in the four lanes of every group.
     #[inline(always)]
-    fn sums(self, a: [Self::Vector; GROUP]) -> Self::Vector {
+    fn reduce_sum4(self, a: [Self::Vector; GROUP]) -> Self::Vector {
         let mut sums = [Self::Element::ZERO; GROUP];
         for (sum, a) in sums.iter_mut().zip(a) {
-            *sum = self.sum(a);
+            *sum = self.reduce_sum(a);
         }
         self.load_group(&sums)
     }
     /// The sum of all lanes in the canonical order, in `f64`.
-    fn sum_f64(self, a: Self::Vector) -> f64;
+    fn reduce_sum_f64(self, a: Self::Vector) -> f64;
     /// The largest lane; NaN if any lane is.
-    fn max_lane(self, a: Self::Vector) -> Self::Element;
+    fn reduce_max(self, a: Self::Vector) -> Self::Element;
 
     /// The lanes of `a` and `b` alternately, `a` first: the first line of them and the second.
     fn interleave(self, a: Self::Vector, b: Self::Vector) -> (Self::Vector, Self::Vector);
@@ -358,9 +379,10 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     /// Stores the rows that [`Lanes::load_rows`] loads.
     ///
     /// # Panics
-    /// If `x.len() < rows * cols`.
+    /// If `cols > GROUP`, `rows > LANES / GROUP` or `x.len() < rows * cols`.
     #[inline(always)]
     fn store_rows(self, x: &mut [Self::Element], shape: RowShape, v: Self::Vector) {
+        shape.check(x);
         let RowShape { rows, cols } = shape;
         let mut line = <Self::Element as Scalar>::Line::ZERO;
         self.store(&mut line, v);

@@ -15,9 +15,9 @@
 //! | `float_bits` | bit patterns of floating-point numbers, as constants |
 //! | `prefetch` | software prefetch of cache lines |
 //!
-//! **Tokens.** `Portable<T>`, `Avx2<T>` and `Avx512<T>` are zero-sized values that only detection makes.
-//! Holding one proves that the CPU has the features, so every lane method is safe. Their `unsafe` blocks rest
-//! on it.
+//! **Tokens.** `Portable<T>`, `Avx2<T>` and `Avx512<T>` are zero-sized values that detection makes, or a
+//! token of the other element type. Holding one proves that the CPU has the features, so every lane method is
+//! safe. Their `unsafe` blocks rest on it.
 
 #![allow(unsafe_code, reason = "intrinsics, and views of cache lines as elements")]
 

@@ -53,137 +53,83 @@ macro_rules! operations_of_wide {
     };
 }
 
-impl Arithmetic for Portable<f32> {
-    type Element = f32;
-    type Vector = f32x16;
-    type Mask = f32x16;
+/// Both traits, for an element, its vector in `wide`, the number of lanes, and the integer of its bits with
+/// the width of a mantissa.
+macro_rules! lanes_of_wide {
+    ($element:ident, $vector:ident, $lanes:literal, $bits:ident << $mantissa:literal) => {
+        impl Arithmetic for Portable<$element> {
+            type Element = $element;
+            type Vector = $vector;
+            type Mask = $vector;
 
-    operations_of_wide! {}
+            operations_of_wide! {}
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> f32x16 {
-        f32x16::splat(x)
-    }
-    #[inline(always)]
-    fn power_from_low_bits(self, a: f32x16) -> f32x16 {
-        f32x16::new(a.to_array().map(|a| f32::from_bits(a.to_bits() << 23)))
-    }
+            #[inline(always)]
+            fn splat(self, x: $element) -> $vector {
+                $vector::splat(x)
+            }
+            #[inline(always)]
+            fn power_from_low_bits(self, a: $vector) -> $vector {
+                $vector::new(a.to_array().map(|a| $element::from_bits(a.to_bits() << $mantissa)))
+            }
+        }
+
+        impl Lanes for Portable<$element> {
+            /// SSE2 has 16 registers and a line takes four: two lines of accumulators, one of `B`, a
+            /// broadcast.
+            const ACCUMULATORS: usize = 2;
+
+            // A call, as with other instruction sets: else a product would become one function of 200 KB, and
+            // each unit of code that the compiler works on would have copies of its own.
+            #[inline(never)]
+            fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+                f()
+            }
+            #[inline(always)]
+            fn load(self, line: &CacheLine<[$element; $lanes]>) -> $vector {
+                $vector::new(line.0)
+            }
+            #[inline(always)]
+            fn store(self, line: &mut CacheLine<[$element; $lanes]>, v: $vector) {
+                line.0 = v.to_array();
+            }
+            #[inline(always)]
+            fn load_slice(self, x: &[$element]) -> $vector {
+                $vector::new(padded(x))
+            }
+            #[inline(always)]
+            fn store_slice(self, x: &mut [$element], v: $vector) {
+                store_array(x, v.to_array());
+            }
+            #[inline(always)]
+            fn first_lanes(self, n: usize) -> $vector {
+                let mask = |i| $element::from_bits(if i < n { $bits::MAX } else { 0 });
+                $vector::new(core::array::from_fn(mask))
+            }
+
+            #[inline(always)]
+            fn reduce_sum(self, a: $vector) -> $element {
+                halve(a.to_array(), |x, y| x + y)
+            }
+            #[inline(always)]
+            fn reduce_sum_f64(self, a: $vector) -> f64 {
+                halve(a.to_array().map(f64::from), |x, y| x + y)
+            }
+            #[inline(always)]
+            fn reduce_max(self, a: $vector) -> $element {
+                halve(a.to_array(), |x, y| if x > y || x.is_nan() { x } else { y })
+            }
+            #[inline(always)]
+            fn interleave(self, a: $vector, b: $vector) -> ($vector, $vector) {
+                let [first, second] = interleave_arrays(a.to_array(), b.to_array());
+                ($vector::new(first), $vector::new(second))
+            }
+        }
+    };
 }
 
-impl Lanes for Portable<f32> {
-    /// SSE2 has 16 registers and a line takes four: two lines of accumulators, one of `B`, a broadcast.
-    const ACCUMULATORS: usize = 2;
-
-    // A call, as with other instruction sets: else a product would become one function of 200 KB, and every
-    // unit of code that the compiler works on would have copies of its own.
-    #[inline(never)]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        f()
-    }
-    #[inline(always)]
-    fn load(self, line: &CacheLine<[f32; 16]>) -> f32x16 {
-        f32x16::new(line.0)
-    }
-    #[inline(always)]
-    fn store(self, line: &mut CacheLine<[f32; 16]>, v: f32x16) {
-        line.0 = v.to_array();
-    }
-    #[inline(always)]
-    fn load_slice(self, x: &[f32]) -> f32x16 {
-        f32x16::new(padded(x))
-    }
-    #[inline(always)]
-    fn store_slice(self, x: &mut [f32], v: f32x16) {
-        store_array(x, v.to_array());
-    }
-    #[inline(always)]
-    fn first(self, n: usize) -> f32x16 {
-        f32x16::new(core::array::from_fn(|i| f32::from_bits(if i < n { u32::MAX } else { 0 })))
-    }
-
-    #[inline(always)]
-    fn sum(self, a: f32x16) -> f32 {
-        halve(a.to_array(), |x, y| x + y)
-    }
-    #[inline(always)]
-    fn sum_f64(self, a: f32x16) -> f64 {
-        halve(a.to_array().map(f64::from), |x, y| x + y)
-    }
-    #[inline(always)]
-    fn max_lane(self, a: f32x16) -> f32 {
-        halve(a.to_array(), |x, y| if x > y || x.is_nan() { x } else { y })
-    }
-    #[inline(always)]
-    fn interleave(self, a: f32x16, b: f32x16) -> (f32x16, f32x16) {
-        let [first, second] = interleave_arrays(a.to_array(), b.to_array());
-        (f32x16::new(first), f32x16::new(second))
-    }
-}
-
-impl Arithmetic for Portable<f64> {
-    type Element = f64;
-    type Vector = f64x8;
-    type Mask = f64x8;
-
-    operations_of_wide! {}
-
-    #[inline(always)]
-    fn splat(self, x: f64) -> f64x8 {
-        f64x8::splat(x)
-    }
-    #[inline(always)]
-    fn power_from_low_bits(self, a: f64x8) -> f64x8 {
-        f64x8::new(a.to_array().map(|a| f64::from_bits(a.to_bits() << 52)))
-    }
-}
-
-impl Lanes for Portable<f64> {
-    /// As in `f32`.
-    const ACCUMULATORS: usize = 2;
-
-    #[inline]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        f()
-    }
-    #[inline(always)]
-    fn load(self, line: &CacheLine<[f64; 8]>) -> f64x8 {
-        f64x8::new(line.0)
-    }
-    #[inline(always)]
-    fn store(self, line: &mut CacheLine<[f64; 8]>, v: f64x8) {
-        line.0 = v.to_array();
-    }
-    #[inline(always)]
-    fn load_slice(self, x: &[f64]) -> f64x8 {
-        f64x8::new(padded(x))
-    }
-    #[inline(always)]
-    fn store_slice(self, x: &mut [f64], v: f64x8) {
-        store_array(x, v.to_array());
-    }
-    #[inline(always)]
-    fn first(self, n: usize) -> f64x8 {
-        f64x8::new(core::array::from_fn(|i| f64::from_bits(if i < n { u64::MAX } else { 0 })))
-    }
-
-    #[inline(always)]
-    fn sum(self, a: f64x8) -> f64 {
-        halve(a.to_array(), |x, y| x + y)
-    }
-    #[inline(always)]
-    fn sum_f64(self, a: f64x8) -> f64 {
-        self.sum(a)
-    }
-    #[inline(always)]
-    fn max_lane(self, a: f64x8) -> f64 {
-        halve(a.to_array(), |x, y| if x > y || x.is_nan() { x } else { y })
-    }
-    #[inline(always)]
-    fn interleave(self, a: f64x8, b: f64x8) -> (f64x8, f64x8) {
-        let [first, second] = interleave_arrays(a.to_array(), b.to_array());
-        (f64x8::new(first), f64x8::new(second))
-    }
-}
+lanes_of_wide!(f32, f32x16, 16, u32 << 23);
+lanes_of_wide!(f64, f64x8, 8, u64 << 52);
 
 /// The elements of a slice, and 0 past its end.
 #[inline(always)]

@@ -288,10 +288,6 @@ mod tests {
         gradients
     }
 
-    fn isas() -> impl Iterator<Item = Isa> {
-        [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.is_available())
-    }
-
     /// Of dense layers, with all parameters 0.
     fn zeros(inputs: usize, outputs: usize, isa: Isa) -> Network<f32> {
         let builder = Network::builder(inputs).dense(outputs, Activation::Identity).isa(isa).seed(1);
@@ -303,7 +299,7 @@ mod tests {
     #[test]
     fn a_row_of_weight_0_is_no_part_of_a_step_whatever_is_in_it() {
         let (nan, infinite) = (f32::NAN, f32::INFINITY);
-        for (isa, path) in isas().flat_map(|isa| PATHS.map(|path| (isa, path))) {
+        for (isa, path) in Isa::available().flat_map(|isa| PATHS.map(|path| (isa, path))) {
             for (x, t) in [(2.0, nan), (nan, nan), (infinite, 1.0), (-infinite, infinite)] {
                 let builder = Trainer::builder(zeros(1, 1, isa)).optimizer(Optimizer::sgd(0.1)).max_batch(2);
                 let mut trainer = path(builder).build().unwrap();
@@ -317,7 +313,7 @@ mod tests {
 
     #[test]
     fn an_element_of_weight_0_is_not_read_and_a_row_of_them_neither() {
-        for (isa, path) in isas().flat_map(|isa| PATHS.map(|path| (isa, path))) {
+        for (isa, path) in Isa::available().flat_map(|isa| PATHS.map(|path| (isa, path))) {
             let builder = Trainer::builder(zeros(1, 2, isa)).optimizer(Optimizer::sgd(0.1)).max_batch(3);
             let mut trainer = path(builder).build().unwrap();
             let x = [1.0, 2.0, f32::NAN];
@@ -342,7 +338,7 @@ mod tests {
         let (rows, inputs, outputs) = (70, 19, 21);
         let number = |i: usize| (i * 37 % 101) as f32 / 100.0;
         let weights: Vec<f32> = (0..rows).map(|r| (r % 3) as f32).collect();
-        for (isa, loss) in isas().flat_map(|isa| losses.map(|loss| (isa, loss))) {
+        for (isa, loss) in Isa::available().flat_map(|isa| losses.map(|loss| (isa, loss))) {
             let of = |unread: f32, with_classes: bool| {
                 let fill = |count: usize, each: usize| -> Vec<f32> {
                     (0..count)
@@ -378,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_class_of_weight_0_takes_its_rows_with_it() {
-        for (isa, path) in isas().flat_map(|isa| PATHS.map(|path| (isa, path))) {
+        for (isa, path) in Isa::available().flat_map(|isa| PATHS.map(|path| (isa, path))) {
             let builder = Trainer::builder(zeros(1, 2, isa)).loss(Loss::SoftmaxCrossEntropy).max_batch(2);
             let mut trainer = path(builder.class_weights(&[2.0, 0.0])).build().unwrap();
             let loss = trainer.compute_gradients(&[1.0, f32::NAN], &[0, 1]).unwrap();
@@ -392,7 +388,7 @@ mod tests {
 
     #[test]
     fn parts_add_up_to_the_mean_of_the_whole_batch() {
-        for isa in isas() {
+        for isa in Isa::available() {
             let build = || {
                 let builder = Trainer::builder(zeros(1, 2, isa)).loss(Loss::SoftmaxCrossEntropy);
                 builder.class_weights(&[1.0, 9.0]).max_batch(2).build().unwrap()

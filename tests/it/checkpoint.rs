@@ -6,24 +6,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::common::case::Random;
+use crate::common::every::optimizers;
 use crate::common::{TemporaryFile, go_on, isas};
 use fuseprop::{
-    Activation, Adagrad, Adam, AdamW, Dataset, Element, EpochReport, Error, FitOptions, Isa, Loss, Network,
-    Optimizer, ReduceOnPlateau, RmsProp, Scaler, Schedule, Sgd, Trainer,
+    Activation, Adam, Dataset, Element, EpochReport, Error, FitOptions, Isa, Loss, Network, Optimizer,
+    ReduceOnPlateau, Scaler, Schedule, Trainer,
 };
 
 const INPUTS: usize = 6;
 const EPOCHS: usize = 24;
-
-fn optimizers() -> [Optimizer; 5] {
-    [
-        Optimizer::sgd(0.05),
-        Sgd::new(0.05).momentum(0.9).nesterov(true).into(),
-        AdamW::new(0.01).amsgrad(true).into(),
-        RmsProp::new(0.01).momentum(0.5).centered(true).into(),
-        Adagrad::new(0.05).initial_accumulator(0.1).into(),
-    ]
-}
 
 /// With everything that a checkpoint has to hold.
 fn trainer<T: Element + From<f32>>(isa: Isa, optimizer: Optimizer) -> Trainer<T> {

@@ -77,9 +77,9 @@ fn settings_out_of_range_are_refused() {
     assert_eq!(early.unwrap_err(), Error::Softmax { layer: 0, layers: 2 });
     let no_threads = Trainer::builder(network()).parallelism(Parallelism::Threads(0)).build();
     assert!(matches!(no_threads, Err(Error::Zero { .. })));
-    for isa in [Isa::Avx2, Isa::Avx512] {
+    for &isa in Isa::ALL {
         let built = Network::<f32>::builder(1).dense(1, Activation::Relu).isa(isa).build();
-        match Isa::available().any(|available| available == isa) {
+        match isa.is_available() {
             true => assert_eq!(built.unwrap().isa(), isa),
             false => assert_eq!(built.unwrap_err(), Error::Isa { isa }),
         }

@@ -1,9 +1,10 @@
 //! What a layer can be told: biases or none, the epsilon of a layer norm, its own initial weights.
 
+use crate::common::every::optimizers;
 use crate::common::{gradients, isas, parameters};
 use fuseprop::{
-    Activation, Adagrad, Argument, Element, Error, Init, Isa, LayerKind, Loss, Network, NetworkBuilder,
-    Optimizer, RmsProp, Sgd, Trainer, reference,
+    Activation, Argument, Element, Error, Init, Isa, LayerKind, Loss, Network, NetworkBuilder, Optimizer,
+    Trainer, reference,
 };
 
 /// 6-20-20-18-3 with biases in two of five layers.
@@ -105,15 +106,8 @@ fn layers_without_biases_train_as_the_reference_does() {
 /// biases.
 #[test]
 fn no_update_makes_a_bias() {
-    let rules: [Optimizer; 5] = [
-        Optimizer::sgd(0.1),
-        Sgd::new(0.1).momentum(0.9).weight_decay(0.01).l1(0.01).into(),
-        Optimizer::adam(0.1),
-        RmsProp::new(0.1).momentum(0.5).centered(true).into(),
-        Adagrad::new(0.1).initial_accumulator(0.1).into(),
-    ];
     for isa in isas() {
-        for optimizer in rules {
+        for optimizer in optimizers() {
             for batch in [3, 700] {
                 let build = Trainer::builder(network::<f32>(isa)).optimizer(optimizer).max_batch(batch);
                 let mut trainer = build.build().unwrap();

@@ -1,6 +1,7 @@
 //! Whole networks against the naive reference, on every instruction set.
 
-use crate::common::case::{Case, HIDDEN, Random, has_kinks};
+use crate::common::case::{Case, Random, has_kinks};
+use crate::common::every::HIDDEN;
 use crate::common::{gradients, isas, parameters};
 use fuseprop::{
     Activation, Argument, Element, Error, Init, Isa, Loss, Network, NetworkBuilder, Optimizer, Parallelism,

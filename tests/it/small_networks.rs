@@ -2,21 +2,9 @@
 //! reports on its layers always takes the general one.
 
 use crate::common::case::{Case, Random};
+use crate::common::every::optimizers;
 use crate::common::{isas, parameters};
-use fuseprop::{
-    Activation, AdamW, Element, Isa, Network, Optimizer, RmsProp, Scaler, Sgd, Targets, Trainer, Workspace,
-};
-
-/// With one, two and three running sums.
-const OPTIMIZERS: [fn() -> Optimizer; 7] = [
-    || Optimizer::sgd(0.05),
-    || Sgd::new(0.05).momentum(0.9).nesterov(true).weight_decay(0.01).into(),
-    || Sgd::new(0.05).momentum(0.9).dampening(0.5).into(),
-    || Optimizer::adam(0.01),
-    || AdamW::new(0.01).amsgrad(true).into(),
-    || RmsProp::new(0.01).momentum(0.5).centered(true).l1(0.001).into(),
-    || Optimizer::adagrad(0.05),
-];
+use fuseprop::{Activation, Element, Isa, Network, Scaler, Targets, Trainer, Workspace};
 
 /// Which path a trainer takes.
 #[derive(Clone, Copy, PartialEq)]
@@ -85,7 +73,7 @@ fn trainer<T: Element>(case: &Case, isa: Isa, which: usize, path: Path) -> Train
         .loss(case.loss)
         .reduction(case.reduction)
         .label_smoothing(case.label_smoothing)
-        .optimizer(OPTIMIZERS[which % OPTIMIZERS.len()]())
+        .optimizer(optimizers()[which % optimizers().len()])
         .max_batch(MAX_BATCHES[which % MAX_BATCHES.len()].max(case.batch));
     if let Some(weights) = &case.class_weights {
         builder = builder.class_weights(weights);

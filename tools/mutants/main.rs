@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fuseprop::Isa;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The tests that must notice, those of the kernels and of their lanes.
@@ -57,7 +59,7 @@ impl Mutant {
     /// The instruction sets that the fault is for, of those at hand.
     fn instruction_sets(&self) -> Vec<String> {
         let only = self.name.split_once(": ").map(|(sets, _)| sets.split(" and "));
-        let here = fuseprop::Isa::available().map(|isa| isa.to_string());
+        let here = Isa::available().map(|isa| isa.to_string());
         here.filter(|isa| only.clone().is_none_or(|mut only| only.any(|only| only == isa))).collect()
     }
 }
@@ -138,7 +140,7 @@ fn every_fault_has_its_place() {
         assert!(!mutant.from.is_empty() && !mutant.to.is_empty(), "{mutant:?}");
         // A misspelt one would leave the fault untried without a word.
         let (sets, _) = mutant.name.split_once(": ").unwrap_or_default();
-        let known = |set| ["", "portable", "AVX2", "AVX-512"].contains(&set);
+        let known = |set: &str| set.is_empty() || Isa::ALL.iter().any(|isa| isa.to_string() == set);
         assert!(sets.split(" and ").all(known), "{:?}", mutant.name);
         mutant.apply(&fs::read_to_string(format!("{ROOT}/{}", mutant.file)).unwrap());
     }
@@ -149,7 +151,7 @@ fn every_fault_has_its_place() {
 fn every_fault_is_noticed_on_every_instruction_set() {
     let copy = Copy::new();
     let tests = copy.build().expect("the crate without a fault compiles");
-    for isa in fuseprop::Isa::available() {
+    for isa in Isa::available() {
         assert_eq!(copy.killer(&tests, &isa.to_string()), None, "{isa} fails without a fault");
     }
     let (mut killed, mut survived, mut killers) = (0, Vec::new(), BTreeSet::new());

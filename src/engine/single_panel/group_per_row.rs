@@ -6,13 +6,12 @@ use crate::engine::single_panel::arrangement::{
     Arrangement, LayerBackward, LayerForward, LayerWeightGradient, OutputLoss, Shape,
 };
 use crate::kernels::gemm::packed4::{self, Packed4};
-use crate::kernels::gemm::products;
-use crate::kernels::ops::activation::{Activation, activate, multiply_derivative};
+use crate::kernels::ops::activation::{
+    Activation, activate, activate_lines, multiply_derivative, multiply_derivative_lines,
+};
 use crate::kernels::ops::loss;
-use crate::kernels::ops::softmax::activate_slice;
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::math;
-use crate::simd::scalar::elements_mut;
 
 /// A group of four lanes for each row, of one line in all or of several.
 pub(crate) struct GroupPerRow<const ONE_LINE: bool>;
@@ -51,14 +50,13 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
                     let sigmoid = math::sigmoid_of_first_half(l, l.load(line));
                     l.store(line, sigmoid);
                 }
-                _ => activate(l, y, activation),
+                _ => activate_lines(l, y, activation),
             }
         } else {
             if !pre_activation.is_empty() {
                 pre_activation.copy_from_slice(y);
             }
-            // A call, so that the table of activations is not inlined twice.
-            activate_slice(l, elements_mut::<L::Element>(y), activation);
+            activate(l, y, activation);
         }
     }
 
@@ -91,9 +89,9 @@ impl<const ONE_LINE: bool> GroupPerRow<ONE_LINE> {
     #[inline(always)]
     fn multiply_derivative<L: Lanes>(l: L, d: &mut [LineOf<L>], from: &[LineOf<L>], activation: Activation) {
         if ONE_LINE {
-            multiply_derivative(l, d, from, activation);
+            multiply_derivative_lines(l, d, from, activation);
         } else {
-            products::multiply_derivative_apart(l, d, from, activation);
+            multiply_derivative(l, d, from, activation);
         }
     }
 }

@@ -114,7 +114,7 @@ impl<T: Element> Block<'_, T> {
         let columns = &columns[..self.segments.len()];
         let is_first = self.segments.start == 0 && self.first == 0;
         let start = self.start(l);
-        let (others, these) = (l.first(self.first), l.first(self.first + NC));
+        let (others, these) = (l.first_lanes(self.first), l.first_lanes(self.first + NC));
         while m + MR <= self.a.rows {
             let sums = self.sums::<L, MR, NC>(l, columns, m);
             add_totals(
@@ -125,7 +125,7 @@ impl<T: Element> Block<'_, T> {
                 #[inline(always)]
                 |line, totals| {
                     if is_first {
-                        return l.store(line, l.select(l.first(NC), l.add(start, totals), start));
+                        return l.store(line, l.select(l.first_lanes(NC), l.add(start, totals), start));
                     }
                     let before = l.load(line);
                     let after = l.select(these, l.add(before, totals), before);
@@ -141,7 +141,7 @@ impl<T: Element> Block<'_, T> {
     #[inline(always)]
     fn start<L: Lanes<Element = T>>(&self, l: L) -> L::Vector {
         match self.b.start {
-            Some(start) => l.select(l.first(self.cols), l.load(start), l.zero()),
+            Some(start) => l.select(l.first_lanes(self.cols), l.load(start), l.zero()),
             None => l.zero(),
         }
     }
@@ -168,7 +168,7 @@ impl<T: Element> Block<'_, T> {
             lines = &lines[self.a.rows..];
         }
         // What is in padding lanes might not be finite.
-        let mask = l.first(self.a.cols - (self.segments.end - 1) * T::LANES);
+        let mask = l.first_lanes(self.a.cols - (self.segments.end - 1) * T::LANES);
         let rows = &lines[..MR];
         for r in 0..MR {
             let line = l.select(mask, l.load(&rows[r]), l.zero());
@@ -192,24 +192,27 @@ fn add_totals<L: Lanes, const MR: usize, const NC: usize>(
     // As many rows as make four sums.
     if const { NC == 1 && MR >= 4 } {
         for r in (0..MR).step_by(4) {
-            let totals = l.sums([sums[r][0], sums[r + 1][0], sums[r + 2][0], sums[r + 3][0]]);
+            let totals = l.reduce_sum4([sums[r][0], sums[r + 1][0], sums[r + 2][0], sums[r + 3][0]]);
             for i in 0..4 {
                 add(&mut lines[r + i], l.splat_in_groups(totals, i));
             }
         }
     } else if const { NC == 2 && MR >= 2 } {
         for r in (0..MR).step_by(2) {
-            let totals = l.sums([sums[r][0], sums[r][1], sums[r + 1][0], sums[r + 1][1]]);
+            let totals = l.reduce_sum4([sums[r][0], sums[r][1], sums[r + 1][0], sums[r + 1][1]]);
             add(&mut lines[r], totals);
-            let second =
-                l.select(l.first(first + 1), l.splat_in_groups(totals, 2), l.splat_in_groups(totals, 3));
+            let second = l.select(
+                l.first_lanes(first + 1),
+                l.splat_in_groups(totals, 2),
+                l.splat_in_groups(totals, 3),
+            );
             add(&mut lines[r + 1], second);
         }
     } else {
         for r in 0..MR {
             let mut four = [l.zero(); GROUP];
             four[..NC].copy_from_slice(&sums[r]);
-            add(&mut lines[r], l.sums(four));
+            add(&mut lines[r], l.reduce_sum4(four));
         }
     }
 }

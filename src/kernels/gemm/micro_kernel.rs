@@ -10,7 +10,7 @@ use core::ops::Range;
 use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, PREFETCH_DISTANCE, PREFETCH_LINES};
 use crate::kernels::gemm::register_tile::prefetches_next;
 use crate::kernels::ops::activation::Pointwise;
-use crate::kernels::ops::activation::rectifiers::Relu;
+use crate::kernels::ops::activation::Relu;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{Arithmetic, Lanes};
 use crate::simd::scalar::Element;

@@ -157,7 +157,7 @@ fn weight_gradient_of<L: Lanes, const I: usize>(
     d_z: Packed4<'_, L::Element>,
     start: Beta,
 ) {
-    let (one, mask, rows) = (l.constant(1.0), l.first(d_z.cols), d_z.rows);
+    let (one, mask, rows) = (l.constant(1.0), l.first_lanes(d_z.cols), d_z.rows);
     let (x, _) = elements::<L::Element>(x.lines).as_chunks::<GROUP>();
     let (d_z, _) = elements::<L::Element>(d_z.lines).as_chunks::<GROUP>();
     let (mut biases, mut weights) = (l.zero(), [l.zero(); I]);

@@ -38,7 +38,7 @@ use crate::kernels::gemm::register_tile::{
 use crate::kernels::matrix::panels::{Panels, PanelsMut, clear_padding};
 use crate::kernels::matrix::transpose::transposed_stride;
 use crate::kernels::ops::activation::{Activation, Derivative, activate, activate_rows, multiply_derivative};
-use crate::simd::lanes::{Lanes, LineOf};
+use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Scalar;
 use crate::simd::scalar::elements;
@@ -91,7 +91,7 @@ pub(crate) fn forward_inline<L: Lanes, E: Extent>(l: L, dense: Dense<'_, L::Elem
     let Dense { mut y, pre_activation, x, weights, activation } = dense;
     let (inputs, rows) = (x.cols, x.rows);
     let rectifies = activation == Activation::Relu && pre_activation.is_empty();
-    let takes_pass = !rectifies && !matches!(activation, Activation::Identity | Activation::Softmax);
+    let takes_pass = !rectifies && activation.needs_pass();
     let segment = L::Element::LANES;
     let product = Product {
         a: x,
@@ -108,7 +108,7 @@ pub(crate) fn forward_inline<L: Lanes, E: Extent>(l: L, dense: Dense<'_, L::Elem
                 pre_activation[first * rows..][..lines.len()].copy_from_slice(lines);
             }
             if takes_pass {
-                activate_apart(l, lines, activation);
+                activate(l, lines, activation);
             }
         },
     );
@@ -155,7 +155,7 @@ pub(crate) fn backward_data_inline<L: Lanes, E: Extent>(
         #[inline(always)]
         |lines, first| {
             if let Some(Derivative { from, activation }) = below {
-                multiply_derivative_apart(l, lines, &from.lines[first * rows..][..lines.len()], activation);
+                multiply_derivative(l, lines, &from.lines[first * rows..][..lines.len()], activation);
             }
         },
     );
@@ -163,30 +163,6 @@ pub(crate) fn backward_data_inline<L: Lanes, E: Extent>(
     if below.is_some() || !uses_dot_product::<L::Element>(d_x.as_panels().last_cols(), d_z.cols) {
         clear_padding(l, d_x);
     }
-}
-
-/// [`activate`] by a crossing of its own: its code once, rather than at every place where panels are complete. A closure
-/// there would be another one for each [`Extent`].
-#[inline(always)]
-fn activate_apart<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
-    l.vectorize(
-        #[inline(always)]
-        || activate(l, y, activation),
-    );
-}
-
-/// [`multiply_derivative`] by a crossing of its own, as [`activate_apart`].
-#[inline(always)]
-pub(crate) fn multiply_derivative_apart<L: Lanes>(
-    l: L,
-    d: &mut [LineOf<L>],
-    y: &[LineOf<L>],
-    activation: Activation,
-) {
-    l.vectorize(
-        #[inline(always)]
-        || multiply_derivative(l, d, y, activation),
-    );
 }
 
 /// Order in which a product goes through the panels of `C`. Where one ends, the next starts: what it reads
@@ -311,7 +287,7 @@ impl<T: Element> Product<'_, T> {
                 a: elements::<T>(a.lines),
                 b: &b.lines[..a.cols],
                 start: Some(start),
-                mask: l.first(T::LANES),
+                mask: l.first_lanes(T::LANES),
                 epilogue,
             };
             edge.run::<RowMajor>(l, c.lines);

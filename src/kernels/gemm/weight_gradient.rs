@@ -281,7 +281,7 @@ fn transposed_gradient<L: Lanes>(
         2 => bias_sum::<L, { accumulators_of(2) }>(l, &biases[0], d_z.panel(last), start),
         _ => bias_sum::<L, 1>(l, &biases[0], d_z.panel(last), start),
     };
-    l.store(&mut biases[0], l.select(l.first(cols), sum, l.zero()));
+    l.store(&mut biases[0], l.select(l.first_lanes(cols), sum, l.zero()));
     let outputs = elements::<L::Element>(d_z.panel(last));
     let mut p = 0;
     while p < x.panels() {
@@ -381,7 +381,7 @@ pub(crate) fn single_panel_weight_gradient<L: Lanes>(l: L, gradient: WeightGradi
         b: d_z.panel(first),
         start: (start == Beta::Zero).then_some(l.zero()),
         // The lanes that are outputs.
-        mask: l.first(d_z.cols - first * L::Element::LANES),
+        mask: l.first_lanes(d_z.cols - first * L::Element::LANES),
         epilogue: Epilogue::None,
     };
     sums_of_rows.run::<Ones>(l, biases);

@@ -88,7 +88,7 @@ impl<'a, T: Element> PanelsMut<'a, T> {
 pub(crate) fn clear_padding<L: Lanes>(l: L, mut a: PanelsMut<'_, L::Element>) {
     let used = a.cols % L::Element::LANES;
     if used > 0 {
-        let (last, mask) = (a.panels() - 1, l.first(used));
+        let (last, mask) = (a.panels() - 1, l.first_lanes(used));
         for line in a.panel(last) {
             let v = l.select(mask, l.load(line), l.zero());
             l.store(line, v);

@@ -43,6 +43,6 @@ impl Row {
     /// The lanes of a panel that are columns.
     #[inline(always)]
     pub(crate) fn mask<L: Lanes>(self, l: L, panel: usize) -> L::Mask {
-        l.first(self.cols - panel * L::Element::LANES)
+        l.first_lanes(self.cols - panel * L::Element::LANES)
     }
 }

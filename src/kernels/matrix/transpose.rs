@@ -98,7 +98,7 @@ pub(crate) fn store_columns<L: Lanes, const MR: usize>(
 ) {
     let lanes = L::Element::LANES;
     let mut packed = [LineOf::<L>::ZERO; 8];
-    let mask = l.first(MR);
+    let mask = l.first_lanes(MR);
     if const { MR == 1 } {
         l.store(&mut packed[0], columns[0]);
         for (row, &x) in rows.iter_mut().zip(packed[0].as_slice()) {

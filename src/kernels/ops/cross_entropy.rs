@@ -12,7 +12,7 @@
 use crate::float_math::ln;
 use crate::kernels::matrix::panels::Panels;
 use crate::kernels::matrix::rows::Row;
-use crate::kernels::ops::loss::{ClassWeights, Objective, RowLosses};
+use crate::kernels::ops::loss::{ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::softmax::{Shift, SoftmaxRow, exponentiate};
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::{Element, Line, Scalar};
@@ -31,20 +31,36 @@ impl<L: Lanes, const GRADIENT: bool> SoftmaxRow<L> for Logits<'_, L, GRADIENT> {
     }
 
     #[inline(always)]
-    fn logits(&self, l: L, vector: usize) -> L::Vector {
+    fn load(&self, l: L, vector: usize) -> L::Vector {
         l.load(&self.y[self.row.line(vector)])
     }
 
     #[inline(always)]
-    fn exponentials(&self, l: L, vector: usize) -> L::Vector {
-        l.load(&self.d_y[self.row.line(vector)])
-    }
-
-    #[inline(always)]
-    fn set_exponentials(&mut self, l: L, vector: usize, v: L::Vector) {
+    fn store(&mut self, l: L, vector: usize, v: L::Vector) {
         if GRADIENT {
             l.store(&mut self.d_y[self.row.line(vector)], v);
         }
+    }
+}
+
+impl<L: Lanes, const GRADIENT: bool> Logits<'_, L, GRADIENT> {
+    /// [`exponentiate`], if row `r` is read; else its gradient is cleared.
+    #[inline(always)]
+    fn exponentiate_read(
+        mut self,
+        l: L,
+        r: usize,
+        unread: Option<UnreadRows<'_, L::Element>>,
+    ) -> Option<Shift<L>> {
+        if !unread.is_some_and(|unread| unread.contains(r)) {
+            return Some(exponentiate(l, &mut self));
+        }
+        if GRADIENT {
+            for i in self.row.lines() {
+                self.d_y[i] = LineOf::<L>::ZERO;
+            }
+        }
+        None
     }
 }
 
@@ -63,59 +79,48 @@ pub(crate) fn of_probabilities<L: Lanes, const GRADIENT: bool>(
 ) {
     let RowLosses { d_y: d, losses } = to;
     let lanes = L::Element::LANES;
-    let sharp = l.constant(1.0 - classes.smoothing);
-    let share = l.constant(classes.smoothing / y.cols as f64);
+    let keep = l.constant(1.0 - classes.smoothing);
+    let uniform = l.constant(classes.smoothing / y.cols as f64);
+    let unread = objective.unread(classes, y.cols);
     for (r, (targets, loss)) in targets.chunks_exact(y.cols).zip(losses).enumerate() {
         let row = Row::of(r, y);
-        let weight = objective.targets.row_weight(r);
-        if weight == 0.0 {
+        let logits = Logits::<L, GRADIENT> { row, y: y.lines, d_y: &mut *d.lines };
+        let Some(Shift { max, sum }) = logits.exponentiate_read(l, r, unread) else {
             *loss = 0.0;
-            clear::<L, GRADIENT>(row, d.lines);
             continue;
-        }
-        let mut logits = Logits::<L, GRADIENT> { row, y: y.lines, d_y: &mut *d.lines };
-        let Shift { max, sum } = exponentiate(l, &mut logits);
-        let mut total = 0.0;
+        };
+        let weight = objective.targets.row_weight(r);
+        let mut target_sum = 0.0;
         for (targets, weights) in targets.chunks(lanes).zip(&classes.lines) {
-            total += l.sum_f64(smoothed(l, targets, weights, sharp, share));
+            target_sum += l.reduce_sum_f64(smoothed(l, targets, weights, keep, uniform));
         }
         let scale = l.constant(objective.scale * weight);
-        let factor = l.constant(total / sum.to_f64());
-        let mut along = 0.0;
+        let factor = l.constant(target_sum / sum.to_f64());
+        let mut dot = 0.0;
         for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
-            let q = smoothed(l, targets, weights, sharp, share);
-            along += l.sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
+            let q = smoothed(l, targets, weights, keep, uniform);
+            dot += l.reduce_sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
             if GRADIENT {
                 let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), q);
                 l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
             }
         }
-        *loss = weight * (total * ln(sum.to_f64()) - along);
+        *loss = weight * (target_sum * ln(sum.to_f64()) - dot);
     }
 }
 
-/// Clears the gradient of a row that is not read.
-#[inline(always)]
-fn clear<L: Lanes, const GRADIENT: bool>(row: Row, d: &mut [LineOf<L>]) {
-    if GRADIENT {
-        for i in row.lines() {
-            d[i] = LineOf::<L>::ZERO;
-        }
-    }
-}
-
-/// `weights (sharp targets + share)`; 0 where a weight is 0: of a class that weighs nothing, whatever its
+/// `weights (keep targets + uniform)`; 0 where a weight is 0: of a class that weighs nothing, whatever its
 /// target, and past the last output.
 #[inline(always)]
 fn smoothed<L: Lanes>(
     l: L,
     targets: &[L::Element],
     weights: &LineOf<L>,
-    sharp: L::Vector,
-    share: L::Vector,
+    keep: L::Vector,
+    uniform: L::Vector,
 ) -> L::Vector {
     let weights = l.load(weights);
-    let smoothed = l.mul(weights, l.mul_add(l.load_slice(targets), sharp, share));
+    let smoothed = l.mul(weights, l.mul_add(l.load_slice(targets), keep, uniform));
     l.select(l.eq(weights, l.zero()), l.zero(), smoothed)
 }
 
@@ -138,30 +143,28 @@ pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
 ) {
     let RowLosses { d_y: d, losses } = to;
     let lanes = L::Element::LANES;
-    let share = classes.smoothing / y.cols as f64;
+    let uniform = classes.smoothing / y.cols as f64;
     let unread = objective.unread(classes, y.cols);
     for (r, (&class, loss)) in targets.iter().zip(losses).enumerate() {
         let row = Row::of(r, y);
-        if unread.is_some_and(|unread| unread.contains(r)) {
+        let logits = Logits::<L, GRADIENT> { row, y: y.lines, d_y: &mut *d.lines };
+        let Some(Shift { max, sum }) = logits.exponentiate_read(l, r, unread) else {
             *loss = 0.0;
-            clear::<L, GRADIENT>(row, d.lines);
             continue;
-        }
-        let mut logits = Logits::<L, GRADIENT> { row, y: y.lines, d_y: &mut *d.lines };
-        let Shift { max, sum } = exponentiate(l, &mut logits);
-        let highest = l.max_lane(max).to_f64();
-        let peak = (1.0 - classes.smoothing) * classes.weight(class);
-        let total = peak + share * classes.sum;
+        };
+        let highest = l.reduce_max(max).to_f64();
+        let target = (1.0 - classes.smoothing) * classes.weight(class);
+        let target_sum = target + uniform * classes.sum;
         let weight = objective.targets.row_weight(r);
         let scale = objective.scale * weight;
-        let factor = l.constant(scale * total / sum.to_f64());
-        let mut along = 0.0;
+        let factor = l.constant(scale * target_sum / sum.to_f64());
+        let mut dot = 0.0;
         for (i, weights) in row.lines().zip(&classes.lines) {
             let softmax = if GRADIENT { l.flushed(l.mul(l.load(&d.lines[i]), factor)) } else { l.zero() };
             let mut gradient = softmax;
-            if share != 0.0 {
-                let q = l.mul(l.load(weights), l.constant(share));
-                along += l.sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
+            if uniform != 0.0 {
+                let q = l.mul(l.load(weights), l.constant(uniform));
+                dot += l.reduce_sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
                 gradient = l.flushed(l.neg_mul_add(l.constant(scale), q, softmax));
             }
             if GRADIENT {
@@ -172,10 +175,10 @@ pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
         let logit = y.lines[line].as_slice()[lane].to_f64();
         if GRADIENT {
             let gradient = &mut d.lines[line].as_mut_slice()[lane];
-            *gradient = L::Element::from_f64(gradient.to_f64() - scale * peak).flushed();
+            *gradient = L::Element::from_f64(gradient.to_f64() - scale * target).flushed();
         }
         // A class of weight 0 may have an infinite logit.
-        let at_class = if peak == 0.0 { 0.0 } else { peak * (logit - highest) };
-        *loss = weight * (total * ln(sum.to_f64()) - at_class - along);
+        let at_class = if target == 0.0 { 0.0 } else { target * (logit - highest) };
+        *loss = weight * (target_sum * ln(sum.to_f64()) - at_class - dot);
     }
 }

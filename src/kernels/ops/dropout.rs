@@ -52,29 +52,27 @@ impl DropoutRng {
 ///
 /// Features `2 i` and `2 i + 1` of row `r` get the low and the high half of the `(2^32 r + i)`-th number of
 /// the SplitMix64 generator (Steele, Lea and Flood 2014) that starts from the key.
-pub(crate) fn apply<L: Lanes>(l: L, y: PanelsMut<'_, L::Element>, mask: Mask) {
+pub(crate) fn apply<L: Lanes>(l: L, mut y: PanelsMut<'_, L::Element>, mask: Mask) {
     l.vectorize(
         #[inline(always)]
-        || apply_mask(l, y, mask),
-    );
-}
-
-#[inline(always)]
-fn apply_mask<L: Lanes>(l: L, mut y: PanelsMut<'_, L::Element>, mask: Mask) {
-    let lanes = L::Element::LANES;
-    let scale = L::Element::from_f64(mask.scale);
-    for p in 0..y.panels() {
-        for (r, line) in y.panel(p).iter_mut().enumerate() {
-            let first = ((mask.first_row + r) as u64) << 32 | (p * lanes / 2) as u64;
-            let mut factors = <L::Element as Scalar>::Line::ZERO;
-            for (i, pair) in factors.as_mut_slice().chunks_exact_mut(2).enumerate() {
-                let counter = first.wrapping_add(i as u64 + 1);
-                let bits = draw(mask.key, counter);
-                let keep = |bits: u64| if bits as u32 >= mask.threshold { scale } else { L::Element::ZERO };
-                (pair[0], pair[1]) = (keep(bits), keep(bits >> 32));
+        || {
+            let lanes = L::Element::LANES;
+            let scale = L::Element::from_f64(mask.scale);
+            for p in 0..y.panels() {
+                for (r, line) in y.panel(p).iter_mut().enumerate() {
+                    let first = ((mask.first_row + r) as u64) << 32 | (p * lanes / 2) as u64;
+                    let mut factors = <L::Element as Scalar>::Line::ZERO;
+                    for (i, pair) in factors.as_mut_slice().chunks_exact_mut(2).enumerate() {
+                        let counter = first.wrapping_add(i as u64 + 1);
+                        let bits = draw(mask.key, counter);
+                        let keep =
+                            |bits: u64| if bits as u32 >= mask.threshold { scale } else { L::Element::ZERO };
+                        (pair[0], pair[1]) = (keep(bits), keep(bits >> 32));
+                    }
+                    let product = l.mul(l.load(line), l.load(&factors));
+                    l.store(line, product);
+                }
             }
-            let product = l.mul(l.load(line), l.load(&factors));
-            l.store(line, product);
-        }
-    }
+        },
+    );
 }

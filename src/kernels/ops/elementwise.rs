@@ -6,34 +6,26 @@ use crate::simd::lanes::LineOf;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::elements;
 
-/// `x = (x - mean) / deviation`, a line of each for every panel; without means `x = x / deviation`.
+/// `x = (x - mean) / std`, a line of each for every panel; without means `x = x / std`.
 pub(crate) fn scale<L: Lanes>(
-    l: L,
-    x: PanelsMut<'_, L::Element>,
-    means: Option<&[LineOf<L>]>,
-    deviations: &[LineOf<L>],
-) {
-    l.vectorize(
-        #[inline(always)]
-        || scale_panels(l, x, means, deviations),
-    );
-}
-
-#[inline(always)]
-fn scale_panels<L: Lanes>(
     l: L,
     mut x: PanelsMut<'_, L::Element>,
     means: Option<&[LineOf<L>]>,
-    deviations: &[LineOf<L>],
+    stds: &[LineOf<L>],
 ) {
-    for p in 0..x.panels() {
-        let mean = means.map_or(l.zero(), |means| l.load(&means[p]));
-        let deviation = l.load(&deviations[p]);
-        for line in x.panel(p) {
-            let v = l.div(l.sub(l.load(line), mean), deviation);
-            l.store(line, v);
-        }
-    }
+    l.vectorize(
+        #[inline(always)]
+        || {
+            for p in 0..x.panels() {
+                let mean = means.map_or(l.zero(), |means| l.load(&means[p]));
+                let std = l.load(&stds[p]);
+                for line in x.panel(p) {
+                    let v = l.div(l.sub(l.load(line), mean), std);
+                    l.store(line, v);
+                }
+            }
+        },
+    );
 }
 
 /// `to += from`.
@@ -52,24 +44,21 @@ pub(crate) fn add<L: Lanes>(l: L, to: &mut [LineOf<L>], from: &[LineOf<L>]) {
 pub(crate) fn sum_of_squares<L: Lanes>(l: L, lines: &[LineOf<L>]) -> f64 {
     l.vectorize(
         #[inline(always)]
-        || sum_of_all_squares::<L::Element>(lines),
+        || {
+            let mut sums = [0.0; 16];
+            for elements in elements::<L::Element>(lines).chunks(sums.len()) {
+                for (sum, x) in sums.iter_mut().zip(elements) {
+                    *sum += x.to_f64() * x.to_f64();
+                }
+            }
+            let mut count = sums.len() / 2;
+            while count > 0 {
+                for i in 0..count {
+                    sums[i] += sums[i + count];
+                }
+                count /= 2;
+            }
+            sums[0]
+        },
     )
-}
-
-#[inline(always)]
-fn sum_of_all_squares<T: Element>(lines: &[T::Line]) -> f64 {
-    let mut sums = [0.0; 16];
-    for elements in elements::<T>(lines).chunks(sums.len()) {
-        for (sum, x) in sums.iter_mut().zip(elements) {
-            *sum += x.to_f64() * x.to_f64();
-        }
-    }
-    let mut count = sums.len() / 2;
-    while count > 0 {
-        for i in 0..count {
-            sums[i] += sums[i + count];
-        }
-        count /= 2;
-    }
-    sums[0]
 }

@@ -157,8 +157,7 @@ impl Loss {
         self != Self::SoftmaxCrossEntropy
     }
 
-    /// What the mean divides the weighted sum of the rows' losses by: the number of their terms, each by its
-    /// weight.
+    /// The divisor of [`Reduction::Mean`]: the sum of the weights of all terms of the loss.
     pub(crate) fn total_weight<T: Element>(
         self,
         targets: &Targets<'_, T>,
@@ -188,7 +187,7 @@ impl Loss {
 }
 
 impl Reduction {
-    /// What the weighted sum of losses with such a total weight is multiplied by.
+    /// The factor of the weighted sum of losses, whose weights add up to `total_weight`.
     pub(crate) fn scale(self, total_weight: f64) -> f64 {
         match self {
             Self::Sum => 1.0,
@@ -214,7 +213,7 @@ fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Er
 #[derive(Clone, Copy)]
 pub(crate) struct Objective<'a, T> {
     pub(crate) loss: Loss,
-    /// What the weighted sum of the rows' losses is multiplied by.
+    /// The factor of the weighted sum of the rows' losses: see [`Reduction::scale`].
     pub(crate) scale: f64,
     pub(crate) targets: Targets<'a, T>,
 }
@@ -274,7 +273,7 @@ pub(crate) fn evaluate<L: Lanes>(
 ) {
     l.vectorize(
         #[inline(always)]
-        || evaluate_rows(l, to, y, objective, classes),
+        || evaluate_rows::<L, true>(l, to, y, objective, classes),
     );
 }
 
@@ -289,11 +288,11 @@ pub(crate) fn evaluate_losses<L: Lanes>(
     let to = RowLosses { d_y: PanelsMut { lines: &mut [], rows: y.rows, cols: y.cols }, losses };
     l.vectorize(
         #[inline(always)]
-        || evaluate_either::<L, false>(l, to, y, objective, classes),
+        || evaluate_rows::<L, false>(l, to, y, objective, classes),
     );
 }
 
-/// What a loss writes.
+/// The results of a loss.
 pub(crate) struct RowLosses<'a, T: Element> {
     /// The gradient with respect to the outputs, `[B, O]`.
     pub d_y: PanelsMut<'a, T>,
@@ -301,21 +300,9 @@ pub(crate) struct RowLosses<'a, T: Element> {
     pub losses: &'a mut [f64],
 }
 
-/// [`evaluate`] beneath a crossing.
+/// [`evaluate`] beneath a crossing; without `GRADIENT`, for which `d_y` has no lines, [`evaluate_losses`].
 #[inline(always)]
-pub(crate) fn evaluate_rows<L: Lanes>(
-    l: L,
-    to: RowLosses<'_, L::Element>,
-    y: Panels<'_, L::Element>,
-    objective: &Objective<'_, L::Element>,
-    classes: &ClassWeights<L::Element>,
-) {
-    evaluate_either::<L, true>(l, to, y, objective, classes);
-}
-
-/// [`evaluate`] with the gradient or without, in which case `d_y` has no lines.
-#[inline(always)]
-fn evaluate_either<L: Lanes, const GRADIENT: bool>(
+pub(crate) fn evaluate_rows<L: Lanes, const GRADIENT: bool>(
     l: L,
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
@@ -395,8 +382,8 @@ impl<T: Element> PanelLoss<'_, T> {
             value = l.select(is_absent, l.zero(), l.mul(mask, value));
             slope = l.select(is_absent, l.zero(), l.mul(mask, slope));
         }
-        let is_output = l.first(width);
-        *loss += weight * l.sum_f64(l.select(is_output, value, l.zero()));
+        let is_output = l.first_lanes(width);
+        *loss += weight * l.reduce_sum_f64(l.select(is_output, value, l.zero()));
         l.flushed(l.select(is_output, slope, l.zero()))
     }
 }
@@ -425,7 +412,7 @@ pub(crate) fn evaluate_packed4<L: Lanes>(
         let (value, slope) = loss_and_slope(l, objective.loss, l.load(y), t);
         l.store(d, l.flushed(l.mul(scale, slope)));
         l.store(&mut values, value);
-        // In the order of `Lanes::sum_f64`, whose other lanes are 0.
+        // In the order of `Lanes::reduce_sum_f64`, whose other lanes are 0.
         for row in values.as_slice().chunks_exact(GROUP).take(rows) {
             let of = |j: usize| if j < cols { row[j].to_f64() } else { 0.0 };
             sum += (of(0) + of(2)) + (of(1) + of(3));
@@ -454,7 +441,7 @@ fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L:
         Loss::BinaryCrossEntropyWithLogits => {
             // The large terms cancel before the small one is added.
             let linear = l.neg_mul_add(t, y, l.max(zero, y));
-            let rest = math::log_p1(l, math::exp(l, l.sub(zero, l.abs(y))));
+            let rest = math::ln_1p(l, math::exp(l, l.sub(zero, l.abs(y))));
             (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
         }
         Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),

@@ -16,26 +16,22 @@ use core::ops::Range;
 pub(crate) fn activate_slice<L: Lanes>(l: L, y: &mut [L::Element], activation: Activation) {
     l.vectorize(
         #[inline(always)]
-        || activate_elements(l, y, activation),
+        || {
+            if activation == Activation::Softmax {
+                return softmax_row(l, InSlice(y));
+            }
+            let (head, whole, tail) = lines_mut::<L::Element>(y);
+            let mut ends = [LineOf::<L>::ZERO; 2];
+            l.store(&mut ends[0], l.load_slice(head));
+            l.store(&mut ends[1], l.load_slice(tail));
+            let used = usize::from(head.is_empty())..2 - usize::from(tail.is_empty());
+            for lines in [whole, &mut ends[used]] {
+                activate(l, lines, activation);
+            }
+            l.store_slice(head, l.load(&ends[0]));
+            l.store_slice(tail, l.load(&ends[1]));
+        },
     );
-}
-
-#[inline(always)]
-fn activate_elements<L: Lanes>(l: L, y: &mut [L::Element], activation: Activation) {
-    if activation == Activation::Softmax {
-        return softmax_row(l, InSlice(y));
-    }
-    let (head, whole, tail) = lines_mut::<L::Element>(y);
-    let mut ends = [LineOf::<L>::ZERO; 2];
-    l.store(&mut ends[0], l.load_slice(head));
-    l.store(&mut ends[1], l.load_slice(tail));
-    let used = usize::from(head.is_empty())..2 - usize::from(tail.is_empty());
-    // A loop, so that there is one copy of all activations.
-    for lines in [whole, &mut ends[used]] {
-        activate(l, lines, activation);
-    }
-    l.store_slice(head, l.load(&ends[0]));
-    l.store_slice(tail, l.load(&ends[1]));
 }
 
 /// A row of logits `z`, vector by vector, with room for `exp(z - max z)`, which may be the same memory.
@@ -43,9 +39,10 @@ fn activate_elements<L: Lanes>(l: L, y: &mut [L::Element], activation: Activatio
 /// Lanes past the last column may hold anything.
 pub(crate) trait SoftmaxRow<L: Lanes> {
     fn cols(&self) -> usize;
-    fn logits(&self, l: L, vector: usize) -> L::Vector;
-    fn exponentials(&self, l: L, vector: usize) -> L::Vector;
-    fn set_exponentials(&mut self, l: L, vector: usize, v: L::Vector);
+    /// Logits.
+    fn load(&self, l: L, vector: usize) -> L::Vector;
+    /// Exponentials.
+    fn store(&mut self, l: L, vector: usize, v: L::Vector);
 
     #[inline(always)]
     fn vectors(&self) -> usize {
@@ -55,11 +52,11 @@ pub(crate) trait SoftmaxRow<L: Lanes> {
     /// The lanes of a vector that are columns.
     #[inline(always)]
     fn mask(&self, l: L, vector: usize) -> L::Mask {
-        l.first(self.cols() - vector * L::Element::LANES)
+        l.first_lanes(self.cols() - vector * L::Element::LANES)
     }
 }
 
-/// What [`exponentiate`] finds on its way.
+/// The largest logit of a row, and the sum of the row's shifted exponentials.
 pub(crate) struct Shift<L: Lanes> {
     /// The largest logit, in every lane. NaN is passed over.
     pub max: L::Vector,
@@ -73,27 +70,28 @@ pub(crate) fn exponentiate<L: Lanes>(l: L, row: &mut impl SoftmaxRow<L>) -> Shif
     let lowest = l.constant(f64::NEG_INFINITY);
     let mut max = lowest;
     for i in 0..row.vectors() {
-        max = l.max(l.select(row.mask(l, i), row.logits(l, i), lowest), max);
+        max = l.max(l.select(row.mask(l, i), row.load(l, i), lowest), max);
     }
-    let max = l.splat(l.max_lane(max));
+    let max = l.splat(l.reduce_max(max));
     let mut sum = l.zero();
     for i in 0..row.vectors() {
-        let e = math::exp(l, l.sub(row.logits(l, i), max));
+        let e = math::exp(l, l.sub(row.load(l, i), max));
         let e = l.select(row.mask(l, i), e, l.zero());
-        row.set_exponentials(l, i, e);
+        row.store(l, i, e);
         sum = l.add(sum, e);
     }
-    Shift { max, sum: l.sum(sum) }
+    Shift { max, sum: l.reduce_sum(sum) }
 }
 
-/// `y_i = exp(z_i - max z) / sum_j exp(z_j - max z)`, 0 past the last column.
+/// `y_i = exp(z_i - max z) / sum_j exp(z_j - max z)`, 0 past the last column, of a row that is overwritten by
+/// its exponentials.
 #[inline(always)]
 fn softmax_row<L: Lanes>(l: L, mut row: impl SoftmaxRow<L>) {
     let Shift { sum, .. } = exponentiate(l, &mut row);
     let sum = l.splat(sum);
     for i in 0..row.vectors() {
-        let y = l.div(row.exponentials(l, i), sum);
-        row.set_exponentials(l, i, y);
+        let y = l.div(row.load(l, i), sum);
+        row.store(l, i, y);
     }
 }
 
@@ -119,17 +117,12 @@ impl<L: Lanes> SoftmaxRow<L> for InPanels<'_, L> {
     }
 
     #[inline(always)]
-    fn logits(&self, l: L, vector: usize) -> L::Vector {
+    fn load(&self, l: L, vector: usize) -> L::Vector {
         l.load(&self.lines[self.row.line(vector)])
     }
 
     #[inline(always)]
-    fn exponentials(&self, l: L, vector: usize) -> L::Vector {
-        self.logits(l, vector)
-    }
-
-    #[inline(always)]
-    fn set_exponentials(&mut self, l: L, vector: usize, v: L::Vector) {
+    fn store(&mut self, l: L, vector: usize, v: L::Vector) {
         l.store(&mut self.lines[self.row.line(vector)], v);
     }
 }
@@ -153,17 +146,12 @@ impl<L: Lanes> SoftmaxRow<L> for InSlice<'_, L> {
     }
 
     #[inline(always)]
-    fn logits(&self, l: L, vector: usize) -> L::Vector {
+    fn load(&self, l: L, vector: usize) -> L::Vector {
         l.load_slice(&self.0[self.range(vector)])
     }
 
     #[inline(always)]
-    fn exponentials(&self, l: L, vector: usize) -> L::Vector {
-        self.logits(l, vector)
-    }
-
-    #[inline(always)]
-    fn set_exponentials(&mut self, l: L, vector: usize, v: L::Vector) {
+    fn store(&mut self, l: L, vector: usize, v: L::Vector) {
         let range = self.range(vector);
         l.store_slice(&mut self.0[range], v);
     }
@@ -200,7 +188,7 @@ pub(crate) fn output_gradient_rows<L: Lanes>(
             for i in row.lines() {
                 products = l.mul_add(l.load(&d.lines[i]), l.load(&y.lines[i]), products);
             }
-            let dot = l.splat(l.sum(products));
+            let dot = l.splat(l.reduce_sum(products));
             for i in row.lines() {
                 let difference = l.sub(l.load(&d.lines[i]), dot);
                 l.store(&mut d.lines[i], l.flushed(l.mul(l.load(&y.lines[i]), difference)));

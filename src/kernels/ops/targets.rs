@@ -48,7 +48,7 @@ pub(crate) enum Labels<'a, T> {
 }
 
 impl<'a, T> Targets<'a, T> {
-    /// Those of no rows.
+    /// Targets of a batch without rows.
     pub(crate) const EMPTY: Self = Self { labels: Labels::Values(&[]), weights: None, mask: None };
 
     /// Gives each row's loss a weight, `[batch]`, finite and at least 0: see [`Reduction`](crate::Reduction).

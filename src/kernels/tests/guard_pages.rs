@@ -12,7 +12,7 @@ use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::loss;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, RowLosses};
-use crate::kernels::ops::optimizer::{AdamW, Optimizer, RmsProp, Sgd, Update};
+use crate::kernels::ops::optimizer::{Optimizer, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::table::{Activated, NormOperands};
 use crate::kernels::tests::{Check, available, on_every_isa};
@@ -213,13 +213,7 @@ impl Case<'_> {
         let count = (1 + inputs) * panels::<T>(outputs);
         let (parameters, gradients) = (a.lines::<T>(count, side), b.lines::<T>(count, side));
         let [m, v, s] = [c, d, e].map(|fence| fence.lines::<T>(count, side));
-        for optimizer in [
-            Optimizer::sgd(0.1),
-            Sgd::new(0.1).momentum(0.9).nesterov(true).into(),
-            AdamW::new(0.1).amsgrad(true).l1(0.1).into(),
-            RmsProp::new(0.1).momentum(0.9).centered(true).into(),
-            Optimizer::adagrad(0.1),
-        ] {
+        for optimizer in Optimizer::every() {
             let update = Update { optimizer, step: 2, scale: 0.5, limit: 0.1 };
             kernels.update(parameters, gradients, [&mut *m, &mut *v, &mut *s], &update);
         }

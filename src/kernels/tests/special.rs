@@ -11,7 +11,7 @@ use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, Reduction, RowLosses};
-use crate::kernels::ops::optimizer::{Adam, MAX_MOMENTS, Optimizer, RmsProp, Sgd, Update};
+use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::kernels::ops::targets::Targets;
 use crate::kernels::tests::available;
 use crate::kernels::tests::table::Activated;
@@ -19,24 +19,6 @@ use crate::reference;
 use crate::simd::isa::Isa;
 use crate::simd::scalar::Line;
 use crate::simd::tests::lanes::{Scalar, halved, mul_add};
-
-const ACTIVATIONS: [Activation; 15] = [
-    Activation::Identity,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Relu,
-    Activation::LeakyRelu { slope: 0.01 },
-    Activation::Elu { alpha: 1.0 },
-    Activation::Selu,
-    Activation::Gelu,
-    Activation::GeluTanh,
-    Activation::Silu,
-    Activation::Softplus,
-    Activation::HardSigmoid,
-    Activation::HardTanh { min: -1.0, max: 1.0 },
-    Activation::SquaredClippedRelu,
-    Activation::Sine { frequency: 1.0 },
-];
 
 /// What kind of number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +95,7 @@ fn is_past_circle<T: Scalar>(activation: Activation, x: T) -> bool {
 /// Every activation of slices of every length up to two lines, and of some more, wherever they start.
 fn check_activations<T: Scalar>() -> usize {
     let mut checked = 0;
-    for activation in ACTIVATIONS {
+    for activation in Activation::hidden() {
         let mut fused = Fused::default();
         for (isa, kernels) in available::<T>() {
             let mut alone = T::SPECIAL;
@@ -165,7 +147,7 @@ fn check_derivatives<T: Scalar>() -> usize {
     let mut checked = 0;
     // Six lines: some that are interleaved, and others.
     let cols = 5 * T::LANES + 3;
-    for activation in ACTIVATIONS {
+    for activation in Activation::hidden() {
         for shift in 0..144 {
             let pairs = (0..cols).map(|i| (shift + i) % 144);
             let (z, d): (Vec<T>, Vec<T>) = pairs.map(|p| (T::SPECIAL[p % 12], T::SPECIAL[p / 12])).unzip();
@@ -238,7 +220,7 @@ fn check_layers<T: Scalar>() -> usize {
                 (unpacked(kernels, y, m, n), unpacked(kernels, sums, m, n))
             };
             let (z, _) = apply(Activation::Identity);
-            for activation in ACTIVATIONS.into_iter().chain([Activation::Softmax]) {
+            for &activation in Activation::EVERY {
                 let (y, sums) = apply(activation);
                 assert_eq!(bits(&sums), bits(&z), "sums of {activation:?} on {isa}, {n} outputs");
                 let mut expected = z.clone();
@@ -513,17 +495,10 @@ fn updated<T: Scalar>(kernels: &dyn Kernels<T>, optimizer: Optimizer, special: O
 }
 
 fn check_updates<T: Scalar>() -> usize {
-    let optimizers = [
-        Optimizer::sgd(0.1),
-        Sgd::new(0.1).momentum(0.9).nesterov(true).into(),
-        Adam::new(0.1).amsgrad(true).into(),
-        Optimizer::adamw(0.1),
-        RmsProp::new(0.1).momentum(0.9).centered(true).into(),
-        Optimizer::adagrad(0.1),
-    ];
     let mut checked = 0;
-    for (optimizer, special) in
-        optimizers.into_iter().flat_map(|optimizer| T::SPECIAL.map(move |special| (optimizer, special)))
+    for (optimizer, special) in Optimizer::every()
+        .into_iter()
+        .flat_map(|optimizer| T::SPECIAL.map(move |special| (optimizer, special)))
     {
         let mut classes = Vec::new();
         let mut fused = Fused::default();

@@ -328,7 +328,7 @@ fn added_up<L: Lanes<Element = f32>>(l: L, lines: &[LineOf<L>], times: usize) ->
                     for (kept, lines) in kept.iter_mut().zip(lines.chunks_exact(GROUP)) {
                         let [a, b] = [l.load(&lines[0]), l.load(&lines[1])];
                         let [c, d] = [l.load(&lines[2]), l.load(&lines[3])];
-                        let sum = l.add(l.load(kept), l.sums([a, b, c, d]));
+                        let sum = l.add(l.load(kept), l.reduce_sum4([a, b, c, d]));
                         l.store(kept, sum);
                     }
                 }

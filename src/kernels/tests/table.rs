@@ -260,6 +260,6 @@ pub(super) fn kernels<T: Element>(isa: Isa) -> Option<&'static dyn Kernels<T>> {
             Avx512::<f64>::detect().map(|lanes| lanes as _),
         ),
         #[cfg(not(target_arch = "x86_64"))]
-        _ => None,
+        Isa::Avx2 | Isa::Avx512 => None,
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn exp<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
         return exp_by_eighths(l, x);
     }
     let (n, e) = reduced_exp_m1(l, x);
-    l.scale(l.add(e, l.constant(1.0)), n)
+    l.ldexp(l.add(e, l.constant(1.0)), n)
 }
 
 /// `e^x - 1` for `x <= 0`, within 2 ULP; NaN of NaN.
@@ -117,6 +117,6 @@ fn exp_by_eighths<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let [c, d] = EXP_M1_OVER;
     let q = l.mul_add(r, l.mul_add(r, l.constant(d), l.constant(c)), l.constant(0.5));
     let q = l.mul_add(r, q, l.constant(1.0));
-    let power = l.by_eighth(&e, &POWERS_OF_EIGHTHS);
+    let power = l.lookup8(&e, &POWERS_OF_EIGHTHS);
     l.scale_by_floor(l.mul_add(l.mul(power, whole_r), q, power), &e)
 }

@@ -9,7 +9,7 @@ use crate::simd::math::exp;
 /// Computed as `2 artanh(t / (2 + t))`, whose series in the square of at most 1/9 needs no argument
 /// reduction.
 #[inline(always)]
-pub(crate) fn log_p1<L: Arithmetic>(l: L, t: L::Vector) -> L::Vector {
+pub(crate) fn ln_1p<L: Arithmetic>(l: L, t: L::Vector) -> L::Vector {
     let terms = const { if is_f32::<L::Element>() { 8 } else { 17 } };
     let s = l.div(t, l.add(t, l.constant(2.0)));
     let square = l.mul(s, s);
@@ -25,5 +25,5 @@ pub(crate) fn log_p1<L: Arithmetic>(l: L, t: L::Vector) -> L::Vector {
 #[inline(always)]
 pub(crate) fn softplus<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
     let zero = l.zero();
-    l.add(l.max(zero, x), log_p1(l, exp(l, l.sub(zero, l.abs(x)))))
+    l.add(l.max(zero, x), ln_1p(l, exp(l, l.sub(zero, l.abs(x)))))
 }

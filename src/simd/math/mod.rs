@@ -24,7 +24,7 @@ use crate::simd::lanes::Arithmetic;
 use crate::simd::scalar::Element;
 
 pub(crate) use exp::{exp, exp_m1_negative};
-pub(crate) use log::{log_p1, softplus};
+pub(crate) use log::{ln_1p, softplus};
 pub(crate) use normal::{gelu, gelu_derivative, gelu_tanh, gelu_tanh_derivative};
 pub(crate) use tanh_sigmoid::{sigmoid, sigmoid_of_first_half, silu_derivative, tanh};
 pub(crate) use trig::{cos, sin};

@@ -108,7 +108,7 @@ fn normal_by<L: Arithmetic, const N: usize>(l: L, x: L::Vector, tail: &Tail<N>) 
     let (half, square) = (l.constant(0.5), l.mul(a, a));
     let (n, r) = reduce(l, l.sub(l.zero(), l.mul(half, square)));
     let r = l.mul_add(half, l.neg_mul_add(a, a, square), r);
-    (l.scale(l.add(exp_m1_series(l, r), l.constant(1.0)), n), ratio)
+    (l.ldexp(l.add(exp_m1_series(l, r), l.constant(1.0)), n), ratio)
 }
 
 /// `numerator / denominator` from an approximate `inverse`, corrected by the remainder.

@@ -25,8 +25,8 @@ pub(crate) fn tanh<L: Arithmetic>(l: L, x: L::Vector) -> L::Vector {
 fn tanh_by_sum<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
     let nearest = l.eighths(a, TANH_CENTERS / 8.0);
     let [centers, values, slopes] = &TANH;
-    let t = l.sub(a, l.by_eighth(&nearest, centers));
-    let y = l.by_eighth(&nearest, values);
+    let t = l.sub(a, l.lookup8(&nearest, centers));
+    let y = l.lookup8(&nearest, values);
     let square = l.mul(t, t);
     let [k, k_2, k_4, k_6] = T_COTH_T;
     // Horner's rule has one multiplication less than pairs of terms, and interleaved lines hide its latency.
@@ -34,7 +34,7 @@ fn tanh_by_sum<L: Arithmetic>(l: L, a: L::Vector) -> L::Vector {
     let q = l.mul_add(square, q, l.constant(k_2));
     let q = l.mul_add(square, q, l.constant(k));
     let divisor = l.mul_add(square, q, l.mul_add(y, t, l.constant(1.0)));
-    l.mul_add(l.by_eighth(&nearest, slopes), l.div(t, divisor), y)
+    l.mul_add(l.lookup8(&nearest, slopes), l.div(t, divisor), y)
 }
 
 /// Centers `c` of [`TANH`] per unit of `x`.
@@ -177,8 +177,8 @@ fn sigmoid_by_eighths<L: Arithmetic>(
     let e = l.eighths(x, core::f64::consts::LOG2_E);
     let r = l.neg_mul_add(e.value, l.constant(LN_2_F32), x);
     let [inverses, lost] = &INVERSE_POWERS_OF_EIGHTHS;
-    let inverse = l.by_eighth(&e, inverses);
-    let whole_r = l.sub(r, l.mul_add(e.value, l.constant(LN_2_LOST), l.by_eighth(&e, lost)));
+    let inverse = l.lookup8(&e, inverses);
+    let whole_r = l.sub(r, l.mul_add(e.value, l.constant(LN_2_LOST), l.lookup8(&e, lost)));
     let power = l.exp2_floor(&e);
     let whole = fast_two_sum(l, l.max(power, inverse), l.min(power, inverse));
     let [c, d] = EXP_M1_OVER;
@@ -214,7 +214,7 @@ fn sigmoid_by_series<L: Arithmetic>(
     let low = l.add(low, l.add(start_low, whole_low));
     let inverse = div(one, denominator);
     let remainder = l.sub(l.neg_mul_add(inverse, denominator, one), l.mul(inverse, low));
-    let scaled = l.scale(inverse, n);
+    let scaled = l.ldexp(inverse, n);
     l.mul_add(scaled, remainder, scaled)
 }
 

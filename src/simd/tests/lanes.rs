@@ -177,7 +177,7 @@ impl Operations {
         self.compare(l, "mul", special, |[a, b]| l.mul(a, b), |[a, b]| a.product(b));
         self.compare(l, "div", special, |[a, b]| l.div(a, b), |[a, b]| a.quotient(b));
         // The other half is garbage.
-        let first_half = l.first(T::LANES / 2);
+        let first_half = l.first_lanes(T::LANES / 2);
         let by_halves = |[a, b]: [L::Vector; 2]| l.select(first_half, l.div_first_half(a, b), l.div(a, b));
         self.compare(l, "div_first_half", special, by_halves, |[a, b]| a.quotient(b));
         let model = |[a, b, c]: [T; 3]| mul_add(isa, a, b, c);
@@ -233,7 +233,7 @@ impl Operations {
             let past: Vec<T> =
                 (lowest - digits - 3..=highest + 3).map(|n| T::from_f64(f64::from(n))).collect();
             let model = |[n]: [T; 1]| T::from_f64(times_exp2(a.to_f64(), n.to_f64() as i32));
-            self.compare(l, "scale", &past, |[n]| l.scale(l.splat(a), n), model);
+            self.compare(l, "ldexp", &past, |[n]| l.ldexp(l.splat(a), n), model);
         }
         self.eighths(l, Exponents { smallest: lowest - digits - 3, lowest, highest });
     }
@@ -259,8 +259,8 @@ impl Operations {
         self.compare(l, "eighths", &[-3.0, -0.25, 0.5, 7.75].map(T::from_f64), by_factor, model);
         let table = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5];
         let model = |[x]: [T; 1]| T::from_f64((8.0 * x.to_f64()).rem_euclid(8.0) + 0.5);
-        let of_table = |[x]: [L::Vector; 1]| l.by_eighth(&l.eighths(x, 1.0), &table);
-        self.compare(l, "by_eighth", &in_eighths(smallest, highest, 0.0), of_table, model);
+        let of_table = |[x]: [L::Vector; 1]| l.lookup8(&l.eighths(x, 1.0), &table);
+        self.compare(l, "lookup8", &in_eighths(smallest, highest, 0.0), of_table, model);
         let model = |[x]: [T; 1]| T::from_f64(2_f64.powi(x.to_f64().floor() as i32));
         let power = |[x]: [L::Vector; 1]| l.exp2_floor(&l.eighths(x, 1.0));
         self.compare(l, "exp2_floor", &in_eighths(lowest, highest, 0.0), power, model);
@@ -325,17 +325,17 @@ impl Across {
                     #[inline(always)]
                     || {
                         let (a, b) = (l.load(&a), l.load(&b));
-                        (sum, wide, max) = (l.sum(a), l.sum_f64(a), l.max_lane(a));
+                        (sum, wide, max) = (l.reduce_sum(a), l.reduce_sum_f64(a), l.reduce_max(a));
                         let (first, second) = l.interleave(a, b);
                         l.store(&mut interleaved[0], first);
                         l.store(&mut interleaved[1], second);
                     },
                 );
                 let what = format!("{special} in lane {lane} on {isa}");
-                assert_eq!(sum.bits(), halved(&values[..lanes]).bits(), "sum, {what}");
+                assert_eq!(sum.bits(), halved(&values[..lanes]).bits(), "reduce_sum, {what}");
                 let as_f64: Vec<f64> = values[..lanes].iter().map(|x| x.to_f64()).collect();
-                assert_eq!(wide.bits(), halved(&as_f64).bits(), "sum_f64, {what}");
-                assert_eq!(max.bits(), largest(&values[..lanes]).bits(), "max_lane, {what}");
+                assert_eq!(wide.bits(), halved(&as_f64).bits(), "reduce_sum_f64, {what}");
+                assert_eq!(max.bits(), largest(&values[..lanes]).bits(), "reduce_max, {what}");
                 for (i, found) in interleaved.iter().flat_map(|line| line.as_slice()).enumerate() {
                     assert_eq!(found.bits(), values[i / 2 + lanes * (i % 2)].bits(), "interleave, {what}");
                 }
@@ -353,7 +353,7 @@ impl Across {
                 l.vectorize(
                     #[inline(always)]
                     || {
-                        let sums = l.sums([0, 1, 2, 3].map(
+                        let sums = l.reduce_sum4([0, 1, 2, 3].map(
                             #[inline(always)]
                             |i| l.load(&lines[i]),
                         ));
@@ -414,7 +414,7 @@ impl Across {
                     l.store_slice(&mut stored[1..1 + slice.len()], l.load(&full));
                     l.store(&mut loaded_few, l.load_few(slice));
                     l.store_few(&mut stored_few[1..1 + slice.len()], l.load(&full));
-                    let mask = l.first(len);
+                    let mask = l.first_lanes(len);
                     l.store(&mut masked, l.select(mask, l.load(&full), l.splat(marker)));
                 },
             );
@@ -580,10 +580,10 @@ impl<T: Scalar> Check<T> for Interleaving {
             let table = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5];
             same_interleaved! { l, isa, [exponents(0), exponents(1)],
                 l(a => l.eighths(a, 1.0).value);
-                l(a => l.by_eighth(&l.eighths(a, 1.0), &table));
+                l(a => l.lookup8(&l.eighths(a, 1.0), &table));
                 l(a => l.exp2_floor(&l.eighths(a, 1.0)));
                 l(a, b => l.scale_by_floor(b, &l.eighths(a, 1.0)));
-                l(a, b => l.scale(b, l.round(a)));
+                l(a, b => l.ldexp(b, l.round(a)));
                 l(a => l.exp2i(l.round(a)));
             }
         }

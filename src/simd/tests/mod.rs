@@ -13,12 +13,11 @@ use crate::simd::lanes::Lanes;
 /// # Panics
 /// If there is none, or if the one in `FUSEPROP_REQUIRE_ISA` is missing.
 pub(crate) fn available() -> Vec<Isa> {
-    let all = [Isa::Portable, Isa::Avx2, Isa::Avx512];
-    let is_tested = |&isa: &Isa| isa.is_available() && is_wanted(isa);
-    for isa in all.into_iter().filter(|isa| !is_tested(isa)) {
+    let is_tested = |isa: Isa| isa.is_available() && is_wanted(isa);
+    let (found, missing): (Vec<_>, Vec<_>) = Isa::ALL.iter().copied().partition(|&isa| is_tested(isa));
+    for isa in missing {
         println!("not tested: {isa}");
     }
-    let found: Vec<_> = all.into_iter().filter(is_tested).collect();
     assert!(!found.is_empty(), "the requested instruction set is not available");
     if let Ok(required) = std::env::var("FUSEPROP_REQUIRE_ISA") {
         assert!(
@@ -39,26 +38,31 @@ pub(crate) trait Check<T> {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa);
 }
 
+/// Runs a check on the lanes of one instruction set.
+///
+/// # Panics
+/// If it is not available.
+pub(crate) fn run<T, L: Lanes<Element = T>>(check: &mut impl Check<T>, l: Option<&L>, isa: Isa) {
+    check.run(*l.expect("only available instruction sets are tested"), isa);
+}
+
 /// Runs a check on the lanes of every available instruction set, and binds it to a variable.
 macro_rules! on_every_isa {
     ($element:ty, $start:expr => $check:ident) => {
         let mut $check = $start;
-        if let Some(&l) = $crate::simd::portable::Portable::<$element>::detect()
-            && $crate::simd::tests::is_wanted($crate::simd::isa::Isa::Portable)
-        {
-            $crate::simd::tests::Check::<$element>::run(&mut $check, l, $crate::simd::isa::Isa::Portable);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if let Some(&l) = $crate::simd::avx2::Avx2::<$element>::detect()
-            && $crate::simd::tests::is_wanted($crate::simd::isa::Isa::Avx2)
-        {
-            $crate::simd::tests::Check::<$element>::run(&mut $check, l, $crate::simd::isa::Isa::Avx2);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if let Some(&l) = $crate::simd::avx512::Avx512::<$element>::detect()
-            && $crate::simd::tests::is_wanted($crate::simd::isa::Isa::Avx512)
-        {
-            $crate::simd::tests::Check::<$element>::run(&mut $check, l, $crate::simd::isa::Isa::Avx512);
+        for isa in $crate::simd::tests::available() {
+            use $crate::simd::{isa::Isa, tests::run};
+            match isa {
+                Isa::Portable => {
+                    run(&mut $check, $crate::simd::portable::Portable::<$element>::detect(), isa)
+                }
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => run(&mut $check, $crate::simd::avx2::Avx2::<$element>::detect(), isa),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => run(&mut $check, $crate::simd::avx512::Avx512::<$element>::detect(), isa),
+                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx2 | Isa::Avx512 => unreachable!("this build does not support it"),
+            }
         }
     };
 }

@@ -1,27 +1,10 @@
 //! Random networks with a batch, and what the reference makes of them.
 
+use super::every::HIDDEN;
 use fuseprop::{
     Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Scaler, Targets, Trainer,
     reference,
 };
-
-pub(crate) const HIDDEN: [Activation; 15] = [
-    Activation::Identity,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Relu,
-    Activation::LeakyRelu { slope: 0.1 },
-    Activation::Elu { alpha: 0.7 },
-    Activation::Selu,
-    Activation::Gelu,
-    Activation::GeluTanh,
-    Activation::Silu,
-    Activation::Softplus,
-    Activation::HardSigmoid,
-    Activation::HardTanh { min: -0.6, max: 1.5 },
-    Activation::SquaredClippedRelu,
-    Activation::Sine { frequency: 2.0 },
-];
 
 pub(crate) const LOSSES: [Loss; 6] = [
     Loss::MeanSquaredError,

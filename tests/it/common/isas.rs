@@ -6,8 +6,8 @@ use fuseprop::Isa;
 /// requires must be there.
 pub(crate) fn isas() -> Vec<Isa> {
     let found: Vec<Isa> = Isa::available().collect();
-    for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
-        if !found.contains(&isa) {
+    for isa in Isa::ALL {
+        if !found.contains(isa) {
             println!("not tested here: {isa}");
         }
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bounds;
 pub(crate) mod case;
+pub(crate) mod every;
 mod isas;
 mod numbers;
 #[cfg(feature = "files")]

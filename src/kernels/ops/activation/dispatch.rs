@@ -1,31 +1,39 @@
 //! The table of activations: from a variant of the enum to its formula, and from a name to its variant.
 
-use crate::kernels::ops::activation::Activation;
-use crate::kernels::ops::activation::identity::{Identity, Softmax};
-use crate::kernels::ops::activation::periodic::Sine;
+pub(super) use crate::kernels::ops::activation::identity::{Identity, Softmax};
+pub(super) use crate::kernels::ops::activation::periodic::Sine;
+#[cfg(feature = "files")]
 use crate::kernels::ops::activation::pointwise::Pointwise;
-use crate::kernels::ops::activation::rectifiers::{Elu, LeakyRelu, Relu, Selu, SquaredClippedRelu};
-use crate::kernels::ops::activation::sigmoids::{HardSigmoid, HardTanh, Sigmoid, Tanh};
-use crate::kernels::ops::activation::smooth_rectifiers::{Gelu, GeluTanh, Silu, Softplus};
+pub(super) use crate::kernels::ops::activation::rectifiers::{
+    Elu, LeakyRelu, Relu, Selu, SquaredClippedRelu,
+};
+pub(super) use crate::kernels::ops::activation::sigmoids::{HardSigmoid, HardTanh, Sigmoid, Tanh};
+pub(super) use crate::kernels::ops::activation::smooth_rectifiers::{Gelu, GeluTanh, Silu, Softplus};
+use crate::kernels::ops::activation::{Activation, Constants};
 
-/// What is done with an activation whose formula is known when it is compiled: one copy of it for each
-/// formula.
-pub(super) trait Visitor {
-    type Output;
-
-    /// `#[inline(always)]` where it computes.
-    fn visit<F: Pointwise>(self, f: F) -> Self::Output;
-}
-
-/// Each line is a formula and its settings, with the names of the variant and its fields.
+/// Each line is a formula and its settings, with the names of the variant and its fields, each with a value
+/// for the crate's tests. The `$` before them is for the macro that is made of them.
 macro_rules! formulas {
-    ($($formula:ident { $($setting:ident),* })+) => {
+    ($d:tt $($formula:ident { $($setting:ident = $example:literal),* })+) => {
+        /// The value of an expression of the variant's [`Pointwise`].
+        macro_rules! with_formula {
+            ($d activation:expr, $d f:ident => $d value:expr) => {
+                match $d activation {
+                    $(Activation::$formula { $($setting),* } => {
+                        let $d f = $crate::kernels::ops::activation::dispatch::$formula { $($setting),* };
+                        $d value
+                    })+
+                }
+            };
+        }
+        pub(super) use with_formula;
+
         impl Activation {
-            /// Hands the variant's formula to a visitor.
+            /// The constants of the variant's formula.
             #[inline(always)]
-            pub(super) fn visit<V: Visitor>(self, visitor: V) -> V::Output {
+            pub(super) fn constants(self) -> Constants {
                 match self {
-                    $(Self::$formula { $($setting),* } => visitor.visit($formula { $($setting),* }),)+
+                    $(Self::$formula { .. } => Constants::of::<$formula>(),)+
                 }
             }
 
@@ -45,25 +53,30 @@ macro_rules! formulas {
                     _ => None,
                 }
             }
+
+            /// Every variant, softmax last.
+            #[cfg(test)]
+            pub(crate) const EVERY: &[Self] = &[$(Self::$formula { $($setting: $example),* }),+];
         }
     };
 }
 
 formulas! {
+    $
     Identity {}
     Sigmoid {}
     Tanh {}
     Relu {}
-    LeakyRelu { slope }
-    Elu { alpha }
+    LeakyRelu { slope = 0.1 }
+    Elu { alpha = 0.7 }
     Selu {}
     Gelu {}
     GeluTanh {}
     Silu {}
     Softplus {}
     HardSigmoid {}
-    HardTanh { min, max }
+    HardTanh { min = -0.6, max = 1.5 }
     SquaredClippedRelu {}
-    Sine { frequency }
+    Sine { frequency = 1.0 }
     Softmax {}
 }

@@ -6,20 +6,20 @@ mod dispatch;
 mod identity;
 mod periodic;
 mod pointwise;
-pub(crate) mod rectifiers;
+mod rectifiers;
 mod sigmoids;
 mod smooth_rectifiers;
 
 pub(crate) use pointwise::Pointwise;
+pub(crate) use rectifiers::Relu;
 
 use crate::error::Error;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
-use crate::kernels::ops::activation::dispatch::Visitor;
+use crate::kernels::ops::activation::dispatch::with_formula;
 use crate::kernels::ops::softmax::softmax;
 use crate::simd::interleaved::Interleaved;
 use crate::simd::lanes::{Arithmetic, Lanes, LineOf};
 use crate::simd::scalar::Element;
-use core::marker::PhantomData;
 
 /// Activation function of a layer: `y = f(z)`, element by element, of its pre-activations `z = x W^T + b`.
 ///
@@ -110,54 +110,60 @@ impl Activation {
     /// # Errors
     /// [`Error::Setting`] for a setting that is out of range, or infinite in `T`.
     pub(crate) fn check<T: Element>(self) -> Result<(), Error> {
-        self.visit(Check::<T>(PhantomData))
+        with_formula!(self, f => f.check::<T>())
     }
 
     /// Whether the function is about 0 on one side and `z` on the other, for which He's initialisation is
     /// made.
     pub(crate) fn is_rectifier(self) -> bool {
-        self.visit(Describe).rectifies
+        self.constants().rectifies
     }
 
     /// Whether the derivative is a function of the pre-activation, because the output does not tell it.
     #[inline(always)]
     pub(crate) fn needs_pre_activation(self) -> bool {
-        self.visit(Describe).needs_pre_activation
+        self.constants().needs_pre_activation
+    }
+
+    /// Whether [`activate`] and [`multiply_derivative`] have anything to do.
+    #[inline(always)]
+    pub(crate) fn needs_pass(self) -> bool {
+        self.constants().needs_pass
     }
 
     /// The name in files.
     #[cfg(feature = "files")]
     pub(crate) fn name(self) -> &'static str {
-        self.visit(Describe).name
+        self.constants().name
     }
 }
 
-struct Check<T>(PhantomData<T>);
-
-impl<T: Element> Visitor for Check<T> {
-    type Output = Result<(), Error>;
-
-    fn visit<F: Pointwise>(self, f: F) -> Self::Output {
-        f.check::<T>()
+#[cfg(test)]
+impl Activation {
+    /// Every variant that may stand anywhere in a network: all but softmax.
+    pub(crate) fn hidden() -> impl Iterator<Item = Self> + Clone {
+        Self::EVERY.iter().copied().filter(|&activation| activation != Self::Softmax)
     }
 }
-
-struct Describe;
 
 /// The constants of a [`Pointwise`].
-struct Description {
+struct Constants {
     #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "only files hold names"))]
     name: &'static str,
     rectifies: bool,
     needs_pre_activation: bool,
+    needs_pass: bool,
 }
 
-impl Visitor for Describe {
-    type Output = Description;
-
+impl Constants {
     #[inline(always)]
-    fn visit<F: Pointwise>(self, _: F) -> Description {
-        Description { name: F::NAME, rectifies: F::RECTIFIES, needs_pre_activation: F::NEEDS_PRE_ACTIVATION }
+    const fn of<F: Pointwise>() -> Self {
+        Self {
+            name: F::NAME,
+            rectifies: F::RECTIFIES,
+            needs_pre_activation: F::NEEDS_PRE_ACTIVATION,
+            needs_pass: F::NEEDS_PASS,
+        }
     }
 }
 
@@ -165,36 +171,34 @@ impl Visitor for Describe {
 const INTERLEAVED_LINES: usize = 4;
 
 /// `y = f(y)`, element by element. Softmax, which needs whole rows, is left to [`activate_rows`].
-#[inline(always)]
 pub(crate) fn activate<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
-    activation.visit(Activate { l, y });
+    l.vectorize(
+        #[inline(always)]
+        || activate_lines(l, y, activation),
+    );
 }
 
-struct Activate<'a, L: Lanes> {
-    l: L,
-    y: &'a mut [LineOf<L>],
+/// [`activate`] beneath a crossing.
+#[inline(always)]
+pub(crate) fn activate_lines<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Activation) {
+    with_formula!(activation, f => activate_by(l, y, f));
 }
 
-impl<L: Lanes> Visitor for Activate<'_, L> {
-    type Output = ();
-
-    #[inline(always)]
-    fn visit<F: Pointwise>(self, f: F) {
-        let Self { l, y } = self;
-        if !F::NEEDS_PASS {
-            return;
-        }
-        let (groups, rest) =
-            if L::INTERLEAVES && F::LONG_VALUE { y.as_chunks_mut() } else { (&mut [][..], y) };
-        let interleaved = Interleaved::<L, INTERLEAVED_LINES>(l);
-        for group in groups {
-            let value = f.value(interleaved, interleaved.load(group));
-            interleaved.store(group, value);
-        }
-        for line in rest {
-            let value = f.value(l, l.load(line));
-            l.store(line, value);
-        }
+/// [`activate_lines`] by one formula.
+#[inline(always)]
+fn activate_by<L: Lanes, F: Pointwise>(l: L, y: &mut [LineOf<L>], f: F) {
+    if !F::NEEDS_PASS {
+        return;
+    }
+    let (groups, rest) = if L::INTERLEAVES && F::LONG_VALUE { y.as_chunks_mut() } else { (&mut [][..], y) };
+    let interleaved = Interleaved::<L, INTERLEAVED_LINES>(l);
+    for group in groups {
+        let value = f.value(interleaved, interleaved.load(group));
+        interleaved.store(group, value);
+    }
+    for line in rest {
+        let value = f.value(l, l.load(line));
+        l.store(line, value);
     }
 }
 
@@ -218,43 +222,63 @@ pub(crate) struct Derivative<'a, T: Element> {
 ///
 /// A product that is denormal is stored as 0: else every later product that a fading gradient enters would
 /// stall.
-#[inline(always)]
 pub(crate) fn multiply_derivative<L: Lanes>(
     l: L,
     d: &mut [LineOf<L>],
     from: &[LineOf<L>],
     activation: Activation,
 ) {
-    debug_assert_eq!(d.len(), from.len(), "a line of outputs beside each of gradients");
-    activation.visit(MultiplyDerivative { l, d, from });
+    l.vectorize(
+        #[inline(always)]
+        || multiply_derivative_lines(l, d, from, activation),
+    );
 }
 
-struct MultiplyDerivative<'a, L: Lanes> {
+/// [`multiply_derivative`] beneath a crossing.
+#[inline(always)]
+pub(crate) fn multiply_derivative_lines<L: Lanes>(
     l: L,
-    d: &'a mut [LineOf<L>],
-    from: &'a [LineOf<L>],
+    d: &mut [LineOf<L>],
+    from: &[LineOf<L>],
+    activation: Activation,
+) {
+    debug_assert_eq!(d.len(), from.len(), "a line of outputs beside each of gradients");
+    with_formula!(activation, f => multiply_derivative_by(l, d, from, f));
 }
 
-impl<L: Lanes> Visitor for MultiplyDerivative<'_, L> {
-    type Output = ();
+/// [`multiply_derivative_lines`] by one formula.
+#[inline(always)]
+fn multiply_derivative_by<L: Lanes, F: Pointwise>(l: L, d: &mut [LineOf<L>], from: &[LineOf<L>], f: F) {
+    if !F::NEEDS_PASS {
+        return;
+    }
+    let is_interleaved = L::INTERLEAVES && F::LONG_DERIVATIVE;
+    let (groups, rest) = if is_interleaved { d.as_chunks_mut() } else { (&mut [][..], d) };
+    let (from_groups, from_rest) = if is_interleaved { from.as_chunks() } else { (&[][..], from) };
+    let interleaved = Interleaved::<L, INTERLEAVED_LINES>(l);
+    for (group, from) in groups.iter_mut().zip(from_groups) {
+        let product = f.derivative(interleaved, interleaved.load(group), interleaved.load(from));
+        interleaved.store(group, interleaved.flushed(product));
+    }
+    for (line, from) in rest.iter_mut().zip(from_rest) {
+        let product = f.derivative(l, l.load(line), l.load(from));
+        l.store(line, l.flushed(product));
+    }
+}
 
-    #[inline(always)]
-    fn visit<F: Pointwise>(self, f: F) {
-        let Self { l, d, from } = self;
-        if !F::NEEDS_PASS {
-            return;
-        }
-        let is_interleaved = L::INTERLEAVES && F::LONG_DERIVATIVE;
-        let (groups, rest) = if is_interleaved { d.as_chunks_mut() } else { (&mut [][..], d) };
-        let (from_groups, from_rest) = if is_interleaved { from.as_chunks() } else { (&[][..], from) };
-        let interleaved = Interleaved::<L, INTERLEAVED_LINES>(l);
-        for (group, from) in groups.iter_mut().zip(from_groups) {
-            let product = f.derivative(interleaved, interleaved.load(group), interleaved.load(from));
-            interleaved.store(group, interleaved.flushed(product));
-        }
-        for (line, from) in rest.iter_mut().zip(from_rest) {
-            let product = f.derivative(l, l.load(line), l.load(from));
-            l.store(line, l.flushed(product));
+#[cfg(test)]
+mod tests {
+    use super::Activation;
+    use std::fs;
+
+    #[test]
+    fn the_sweeps_of_the_integration_tests_have_every_activation() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/common/every.rs");
+        let list = fs::read_to_string(path).unwrap();
+        for activation in Activation::EVERY {
+            let name = format!("{activation:?}");
+            let variant = name.split(' ').next().unwrap();
+            assert!(list.contains(&format!("Activation::{variant}")), "{variant} is not in {path}");
         }
     }
 }

@@ -29,7 +29,7 @@ impl Pointwise for Relu {
 
 /// `z` for `z > 0`, else `slope z`.
 #[derive(Clone, Copy)]
-pub(crate) struct LeakyRelu {
+pub(super) struct LeakyRelu {
     pub slope: f64,
 }
 
@@ -55,7 +55,7 @@ impl Pointwise for LeakyRelu {
 
 /// `z` for `z > 0`, else `alpha (e^z - 1)`.
 #[derive(Clone, Copy)]
-pub(crate) struct Elu {
+pub(super) struct Elu {
     pub alpha: f64,
 }
 
@@ -82,7 +82,7 @@ impl Pointwise for Elu {
 
 /// The ELU that keeps mean 0 and variance 1. No rectifier for the initialisation: LeCun's is made for it.
 #[derive(Clone, Copy)]
-pub(crate) struct Selu;
+pub(super) struct Selu;
 
 impl Selu {
     /// Klambauer et al. 2017, with the digits of PyTorch's source.
@@ -129,7 +129,7 @@ impl ScaledElu {
 
 /// `min(max(z, 0), 1)^2`.
 #[derive(Clone, Copy)]
-pub(crate) struct SquaredClippedRelu;
+pub(super) struct SquaredClippedRelu;
 
 impl Pointwise for SquaredClippedRelu {
     const NAME: &'static str = "squared_clipped_relu";

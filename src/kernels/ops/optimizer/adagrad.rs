@@ -93,15 +93,6 @@ common_settings! {
 }
 
 impl Rule for Adagrad {
-    #[inline(always)]
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn common_mut(&mut self) -> &mut Common {
-        &mut self.common
-    }
-
     fn check<T: Element>(&self) -> Result<(), Error> {
         let Self { learning_rate_decay, initial_accumulator, epsilon, .. } = *self;
         check_setting::<T>(Argument::LearningRateDecay, learning_rate_decay, learning_rate_decay >= 0.0)?;

@@ -85,9 +85,9 @@ impl AdamW {
     }
 }
 
-/// Builder methods of [`Estimates`].
-macro_rules! estimate_settings {
-    ($rule:ident) => {
+/// Builder methods of [`Estimates`], and the rule.
+macro_rules! rule_of_estimates {
+    ($rule:ident, $decay:expr) => {
         impl $rule {
             /// The decay of the running means of the gradient and of its square, each at least 0 and below 1;
             /// 0.9 and 0.999 by default.
@@ -129,11 +129,45 @@ macro_rules! estimate_settings {
                 self
             }
         }
+
+        impl Rule for $rule {
+            fn check<T: Element>(&self) -> Result<(), Error> {
+                self.estimates.check::<T>()
+            }
+
+            fn moments(&self) -> Moments {
+                self.estimates.moments()
+            }
+
+            #[inline(always)]
+            fn gradient_decay(&self) -> f64 {
+                match $decay {
+                    Decay::InGradient => self.common.weight_decay,
+                    Decay::Decoupled => 0.0,
+                }
+            }
+
+            #[inline(always)]
+            fn update<L: Lanes>(&self, l: L, pass: Pass<'_, L>) {
+                let Common { learning_rate, weight_decay, .. } = self.common;
+                let keep = match $decay {
+                    Decay::InGradient => None,
+                    Decay::Decoupled => Some(1.0 - learning_rate * weight_decay),
+                };
+                self.estimates.update(l, pass, learning_rate, keep);
+            }
+        }
     };
 }
 
-estimate_settings!(Adam);
-estimate_settings!(AdamW);
+rule_of_estimates!(Adam, Decay::InGradient);
+rule_of_estimates!(AdamW, Decay::Decoupled);
+
+/// Where the weight decay enters.
+enum Decay {
+    InGradient,
+    Decoupled,
+}
 
 common_settings! {
     Adam,
@@ -145,60 +179,6 @@ common_settings! {
     AdamW,
     /// Subtracts `learning_rate weight_decay w` from each parameter, apart from its gradient. At least 0;
     /// 0.01 by default.
-}
-
-impl Rule for Adam {
-    #[inline(always)]
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn common_mut(&mut self) -> &mut Common {
-        &mut self.common
-    }
-
-    fn check<T: Element>(&self) -> Result<(), Error> {
-        self.estimates.check::<T>()
-    }
-
-    fn moments(&self) -> Moments {
-        self.estimates.moments()
-    }
-
-    #[inline(always)]
-    fn update<L: Lanes>(&self, l: L, pass: Pass<'_, L>) {
-        self.estimates.update(l, pass, self.common.learning_rate, None);
-    }
-}
-
-impl Rule for AdamW {
-    #[inline(always)]
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn common_mut(&mut self) -> &mut Common {
-        &mut self.common
-    }
-
-    fn check<T: Element>(&self) -> Result<(), Error> {
-        self.estimates.check::<T>()
-    }
-
-    fn moments(&self) -> Moments {
-        self.estimates.moments()
-    }
-
-    #[inline(always)]
-    fn gradient_decay(&self) -> f64 {
-        0.0
-    }
-
-    #[inline(always)]
-    fn update<L: Lanes>(&self, l: L, pass: Pass<'_, L>) {
-        let Common { learning_rate, weight_decay, .. } = self.common;
-        self.estimates.update(l, pass, learning_rate, Some(1.0 - learning_rate * weight_decay));
-    }
 }
 
 /// Running means of the gradient and of its square: what both rules have in common.
@@ -230,7 +210,7 @@ impl Estimates {
         let Pass { step, lines, moments: [first, second, largest] } = pass;
         let rate = l.constant(learning_rate / (1.0 - power(self.beta1, step)));
         let root = l.constant(1.0 / (1.0 - power(self.beta2, step)).sqrt());
-        let (enters1, enters2) = (l.constant(1.0 - self.beta1), l.constant(1.0 - self.beta2));
+        let (one_minus_beta1, one_minus_beta2) = (l.constant(1.0 - self.beta1), l.constant(1.0 - self.beta2));
         let (beta2, epsilon) = (l.constant(self.beta2), l.constant(self.epsilon));
         let factor = l.constant(keep.unwrap_or(1.0));
         lines.replace(
@@ -238,8 +218,8 @@ impl Estimates {
             #[inline(always)]
             |i, w, g| {
                 let m = l.load(&first[i]);
-                let m = store_flushed(l, &mut first[i], l.mul_add(enters1, l.sub(g, m), m));
-                let v = l.mul_add(beta2, l.load(&second[i]), l.mul(l.mul(enters2, g), g));
+                let m = store_flushed(l, &mut first[i], l.mul_add(one_minus_beta1, l.sub(g, m), m));
+                let v = l.mul_add(beta2, l.load(&second[i]), l.mul(l.mul(one_minus_beta2, g), g));
                 let mut v = store_flushed(l, &mut second[i], v);
                 if self.amsgrad {
                     let larger = l.max(l.load(&largest[i]), v);

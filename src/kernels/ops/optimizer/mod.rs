@@ -17,7 +17,7 @@ pub use sgd::Sgd;
 
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{GradientTerms, Lines, Pass};
-use crate::kernels::ops::optimizer::rule::Rule;
+use crate::kernels::ops::optimizer::rule::{CommonSettings, Rule};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::Element;
@@ -80,7 +80,7 @@ macro_rules! dispatch {
     };
 }
 
-/// Most moments that a rule keeps beside each parameter.
+/// Maximum number of moments that a rule keeps beside each parameter.
 pub(crate) const MAX_MOMENTS: usize = 3;
 
 impl Optimizer {
@@ -254,4 +254,47 @@ pub(crate) fn update_lines<L: Lanes>(
     let lines = Lines { parameters, gradients, terms: update.gradient_terms() };
     let pass = Pass { step: update.step, lines, moments };
     dispatch!(&update.optimizer, rule => rule.update(l, pass));
+}
+
+#[cfg(test)]
+impl Optimizer {
+    /// Every rule, with all moments that it can keep and without those that it can do without.
+    pub(crate) fn every() -> Vec<Self> {
+        let every = vec![
+            Self::sgd(0.1),
+            Sgd::new(0.1).momentum(0.9).dampening(0.5).into(),
+            Sgd::new(0.1).momentum(0.9).nesterov(true).into(),
+            Self::adam(0.1),
+            Adam::new(0.1).amsgrad(true).into(),
+            AdamW::new(0.1).amsgrad(true).into(),
+            Self::rms_prop(0.1),
+            RmsProp::new(0.1).momentum(0.9).centered(true).into(),
+            Self::adagrad(0.1),
+            Adagrad::new(0.1).initial_accumulator(0.1).into(),
+        ];
+        // A reminder for the compiler: a new rule has a line above too.
+        for optimizer in &every {
+            match optimizer {
+                Self::Sgd(_) | Self::Adam(_) | Self::AdamW(_) | Self::RmsProp(_) | Self::Adagrad(_) => {}
+            }
+        }
+        every
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Optimizer;
+    use std::fs;
+
+    #[test]
+    fn the_sweeps_of_the_integration_tests_have_every_rule() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/common/every.rs");
+        let list = fs::read_to_string(path).unwrap();
+        for optimizer in Optimizer::every() {
+            let name = format!("{optimizer:?}");
+            let rule = name.split('(').next().unwrap();
+            assert!(list.contains(&format!("{rule}::new")), "{rule} is not in {path}");
+        }
+    }
 }

@@ -3,12 +3,12 @@
 use crate::kernels::ops::optimizer::MAX_MOMENTS;
 use crate::simd::lanes::{Lanes, LineOf};
 
-/// What a rule updates.
+/// The operands of one step of a rule.
 pub(super) struct Pass<'a, L: Lanes> {
     /// 1 for the first.
     pub step: u64,
     pub lines: Lines<'a, L>,
-    /// Those that the rule does not keep are empty.
+    /// One slice a moment; empty past the moments that the rule keeps.
     pub moments: [&'a mut [LineOf<L>]; MAX_MOMENTS],
 }
 
@@ -19,7 +19,7 @@ pub(super) struct Lines<'a, L: Lanes> {
     pub terms: GradientTerms,
 }
 
-/// What a gradient `g` of a parameter `w` becomes before a rule takes it:
+/// The terms of the gradient that a rule takes, from the gradient `g` of a parameter `w`:
 /// `min(max(scale g, -limit), limit) + decay w + l1 sign(w)`.
 #[derive(Clone, Copy)]
 pub(super) struct GradientTerms {
@@ -30,7 +30,7 @@ pub(super) struct GradientTerms {
 }
 
 impl GradientTerms {
-    /// Whether it stays as it is.
+    /// Whether the rule takes `g` itself.
     #[inline(always)]
     pub(super) fn is_identity(&self) -> bool {
         self.scale == 1.0 && self.limit == f64::INFINITY && self.decay == 0.0 && self.l1 == 0.0

@@ -111,15 +111,6 @@ common_settings! {
 }
 
 impl Rule for RmsProp {
-    #[inline(always)]
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn common_mut(&mut self) -> &mut Common {
-        &mut self.common
-    }
-
     fn check<T: Element>(&self) -> Result<(), Error> {
         check_setting::<T>(Argument::Alpha, self.alpha, (0.0..1.0).contains(&self.alpha))?;
         check_setting::<T>(Argument::Epsilon, self.epsilon, self.epsilon >= MIN_EPSILON)?;
@@ -136,18 +127,18 @@ impl Rule for RmsProp {
     fn update<L: Lanes>(&self, l: L, pass: Pass<'_, L>) {
         let Pass { lines, moments: [square, second, third], .. } = pass;
         let (mean, buffer) = if self.centered { (second, third) } else { (third, second) };
-        let (rate, enters) = (l.constant(self.common.learning_rate), l.constant(1.0 - self.alpha));
+        let (rate, one_minus_alpha) = (l.constant(self.common.learning_rate), l.constant(1.0 - self.alpha));
         let (alpha, epsilon) = (l.constant(self.alpha), l.constant(self.epsilon));
         let momentum = l.constant(self.momentum);
         lines.replace(
             l,
             #[inline(always)]
             |i, w, g| {
-                let v = l.mul_add(alpha, l.load(&square[i]), l.mul(l.mul(enters, g), g));
+                let v = l.mul_add(alpha, l.load(&square[i]), l.mul(l.mul(one_minus_alpha, g), g));
                 let mut v = store_flushed(l, &mut square[i], v);
                 if self.centered {
                     let a = l.load(&mean[i]);
-                    let a = store_flushed(l, &mut mean[i], l.mul_add(enters, l.sub(g, a), a));
+                    let a = store_flushed(l, &mut mean[i], l.mul_add(one_minus_alpha, l.sub(g, a), a));
                     // Rounding may take it below 0.
                     v = l.max(l.zero(), l.neg_mul_add(a, a, v));
                 }

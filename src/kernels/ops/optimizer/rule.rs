@@ -5,11 +5,14 @@ use crate::kernels::ops::optimizer::pass::Pass;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 
-/// An optimizer's rule.
-pub(super) trait Rule: Copy {
+/// The way to the settings that every rule has. [`common_settings!`] implements it.
+pub(super) trait CommonSettings {
     fn common(&self) -> &Common;
     fn common_mut(&mut self) -> &mut Common;
+}
 
+/// An optimizer's rule.
+pub(super) trait Rule: CommonSettings + Copy {
     /// # Errors
     /// [`Error::Setting`] for a setting of the rule's own that is out of range, or not finite in `T`;
     /// [`Error::Unused`] for one without effect.
@@ -18,7 +21,7 @@ pub(super) trait Rule: Copy {
     /// The moments that are kept beside each parameter.
     fn moments(&self) -> Moments;
 
-    /// What times the parameter is added to its gradient.
+    /// The coefficient of the parameter in its gradient: the weight decay, unless that is decoupled.
     #[inline(always)]
     fn gradient_decay(&self) -> f64 {
         self.common().weight_decay
@@ -51,7 +54,7 @@ pub(super) struct Moments {
 /// Smallest `epsilon`: a normal number in `f32`, so that nothing is divided by 0.
 pub(super) const MIN_EPSILON: f64 = 1e-30;
 
-/// Builder methods of the [`Common`] settings, and the way into an `Optimizer`.
+/// Builder methods of the [`Common`] settings, the way to them, and the one into an `Optimizer`.
 macro_rules! common_settings {
     ($rule:ident, $(#[doc = $decay:literal])+) => {
         impl $rule {
@@ -79,6 +82,17 @@ macro_rules! common_settings {
             pub fn l1(mut self, l1: f64) -> Self {
                 self.common.l1 = l1;
                 self
+            }
+        }
+
+        impl $crate::kernels::ops::optimizer::rule::CommonSettings for $rule {
+            #[inline(always)]
+            fn common(&self) -> &Common {
+                &self.common
+            }
+
+            fn common_mut(&mut self) -> &mut Common {
+                &mut self.common
             }
         }
 

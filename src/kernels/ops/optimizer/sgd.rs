@@ -102,16 +102,22 @@ impl Sgd {
         );
     }
 
-    /// `b = m b + enters g`, `w = w - learning_rate b`.
+    /// `b = m b + gradient_scale g`, `w = w - learning_rate b`.
     #[inline(always)]
-    fn descend_with_momentum<L: Lanes>(&self, l: L, lines: Lines<'_, L>, enters: f64, b: &mut [LineOf<L>]) {
+    fn descend_with_momentum<L: Lanes>(
+        &self,
+        l: L,
+        lines: Lines<'_, L>,
+        gradient_scale: f64,
+        b: &mut [LineOf<L>],
+    ) {
         let rate = l.constant(self.common.learning_rate);
-        let (momentum, enters) = (l.constant(self.momentum), l.constant(enters));
+        let (momentum, gradient_scale) = (l.constant(self.momentum), l.constant(gradient_scale));
         lines.replace(
             l,
             #[inline(always)]
             |i, w, g| {
-                let kept = l.mul_add(momentum, l.load(&b[i]), l.mul(enters, g));
+                let kept = l.mul_add(momentum, l.load(&b[i]), l.mul(gradient_scale, g));
                 store_flushed(l, &mut b[i], kept);
                 let direction = if self.nesterov { l.mul_add(momentum, kept, g) } else { kept };
                 sgd::step(l, w, direction, rate)
@@ -127,15 +133,6 @@ common_settings! {
 }
 
 impl Rule for Sgd {
-    #[inline(always)]
-    fn common(&self) -> &Common {
-        &self.common
-    }
-
-    fn common_mut(&mut self) -> &mut Common {
-        &mut self.common
-    }
-
     fn check<T: Element>(&self) -> Result<(), Error> {
         if self.nesterov && (self.momentum <= 0.0 || self.dampening != 0.0) {
             return Err(Error::Unused { argument: Argument::Nesterov, with: Argument::PlainSgd });
@@ -155,8 +152,8 @@ impl Rule for Sgd {
         if self.is_plain() {
             self.descend(l, lines);
         } else {
-            let enters = if step == 1 { 1.0 } else { 1.0 - self.dampening };
-            self.descend_with_momentum(l, lines, enters, b);
+            let gradient_scale = if step == 1 { 1.0 } else { 1.0 - self.dampening };
+            self.descend_with_momentum(l, lines, gradient_scale, b);
         }
     }
 }

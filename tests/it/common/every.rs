@@ -1,0 +1,36 @@
+//! Every activation and every optimizer: one line here takes a new one into all sweeps.
+
+use fuseprop::{Activation, Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd};
+
+/// All but [`Activation::Softmax`], which only the last layer may have.
+pub(crate) const HIDDEN: [Activation; 15] = [
+    Activation::Identity,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Relu,
+    Activation::LeakyRelu { slope: 0.1 },
+    Activation::Elu { alpha: 0.7 },
+    Activation::Selu,
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Silu,
+    Activation::Softplus,
+    Activation::HardSigmoid,
+    Activation::HardTanh { min: -0.6, max: 1.5 },
+    Activation::SquaredClippedRelu,
+    Activation::Sine { frequency: 2.0 },
+];
+
+/// Every rule, with all moments that it can keep and without those that it can do without.
+pub(crate) fn optimizers() -> [Optimizer; 8] {
+    [
+        Sgd::new(0.05).into(),
+        Sgd::new(0.05).momentum(0.9).nesterov(true).weight_decay(0.01).into(),
+        Sgd::new(0.05).momentum(0.9).dampening(0.5).into(),
+        Adam::new(0.01).into(),
+        AdamW::new(0.01).amsgrad(true).into(),
+        RmsProp::new(0.01).momentum(0.5).centered(true).l1(0.001).into(),
+        Adagrad::new(0.05).into(),
+        Adagrad::new(0.05).initial_accumulator(0.1).into(),
+    ]
+}
