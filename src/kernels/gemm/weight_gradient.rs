@@ -14,7 +14,6 @@ use crate::kernels::gemm::register_tile::{
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, clear_padding};
 use crate::kernels::matrix::transpose::{store_columns, transpose_block};
-use crate::kernels::ops::sgd;
 use crate::simd::lanes::Lanes;
 use crate::simd::lanes::LineOf;
 use crate::simd::scalar::Element;
@@ -85,7 +84,7 @@ impl<T: Element> FusedSgd<'_, T> {
         for p in 0..NP {
             let lines = &mut self.parameters[p * origin.panel + origin.row..][..MR];
             for m in 0..MR {
-                let w = sgd::step(l, l.load(&lines[m]), sums[m][p], rate);
+                let w = l.neg_mul_add(rate, sums[m][p], l.load(&lines[m]));
                 l.store(&mut lines[m], l.flushed(w));
             }
         }
