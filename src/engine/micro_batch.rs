@@ -237,10 +237,9 @@ impl<T: Element> MicroBatch<T> {
         let y: Panels<'_, T> = Panels::new(&self.layers[i].y, self.rows, network.layers[i].outputs());
         let square = |y: &T| y.to_f64() * y.to_f64();
         let panel_sum = |p: usize| {
-            let used = T::LANES.min(y.cols - p * T::LANES);
             let is_read = |row: usize| !unread.is_some_and(|unread| unread.contains(row));
             let lines = y.panel(p).iter().enumerate().filter(|&(row, _)| is_read(row));
-            lines.flat_map(|(_, line)| &line.as_slice()[..used]).map(square).sum::<f64>()
+            lines.flat_map(|(_, line)| &line.as_slice()[..y.width(p)]).map(square).sum::<f64>()
         };
         (0..y.panels()).map(panel_sum).sum()
     }

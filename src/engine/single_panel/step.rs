@@ -7,7 +7,7 @@ use crate::engine::single_panel::arrangement::{
 use crate::engine::single_panel::buffers::{BLOCKS, LayerBlocks, SinglePanelBuffers};
 use crate::engine::single_panel::forward::{ForwardPass, forward};
 use crate::kernels::matrix::Beta;
-use crate::kernels::matrix::transpose::{transpose_panel_inline, transposed_stride};
+use crate::kernels::matrix::transpose::{transpose_panel, transposed_stride};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::loss::{ClassWeights, Objective, UnreadRows};
 use crate::kernels::ops::optimizer;
@@ -132,7 +132,7 @@ impl<T: Element> SinglePanelStep<'_, T> {
             let blocks;
             (blocks, transposed) = transposed.split_at_mut(one_panel_transposed::<T>());
             let weights = &self.parameters[layer.first_line + 1..][..layer.inputs()];
-            transpose_panel_inline(l, blocks, weights, layer.outputs());
+            transpose_panel(l, blocks, weights, layer.outputs());
         }
     }
 }

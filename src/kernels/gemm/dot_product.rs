@@ -94,7 +94,7 @@ impl<T: Element> Block<'_, T> {
     ) {
         for (columns, s) in columns.iter_mut().zip(self.segments.clone()) {
             let lines = &self.b.lines[s * self.b.segment..];
-            let lines = &lines[..T::LANES.min(self.a.cols - s * T::LANES)];
+            let lines = &lines[..self.a.width(s)];
             let transposed = l.columns(lines, self.first);
             for i in 0..NC {
                 l.store(&mut columns[i], transposed[i]);

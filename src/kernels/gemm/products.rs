@@ -472,7 +472,7 @@ impl<T: Element> PanelGroup<'_, '_, T> {
             || {
                 let (panel, Range { start, end }) = (self.a.rows, self.block.clone());
                 let a = &self.a.lines[start * panel..];
-                let last = T::LANES.min(self.a.cols - (end - 1) * T::LANES);
+                let last = self.a.width(end - 1);
                 let strides = Strides { a: panel * T::LANES, b: self.b.segment };
                 let segments = Segments::several::<T>(end - start, last, strides);
                 let (mut m, mut prefetched) = (tiles.rows.start, tiles.done * PREFETCH_LINES);

@@ -149,7 +149,7 @@ impl<T: Element> GradientPanels<'_, '_, T> {
         let x = self.x;
         for s in 0..x.panels() {
             let column = elements::<T>(x.panel(s));
-            let width = T::LANES.min(x.cols - s * T::LANES);
+            let width = x.width(s);
             let mut i = 0;
             while i < width {
                 let rows = next_rows(width - i, mr);
