@@ -127,7 +127,7 @@ pub(crate) struct LayerGradient<'a, T: Element> {
     /// Panels of `[1 + inputs, outputs]`, biases first.
     pub(crate) d_w: &'a mut [T::Line],
     /// Whether `d_w` is overwritten or added to.
-    pub(crate) start: Beta,
+    pub(crate) beta: Beta,
 }
 
 impl<T: Element> MicroBatch<T> {
@@ -340,7 +340,7 @@ impl<T: Element> MicroBatch<T> {
         gradient: LayerGradient<'_, T>,
         fused_sgd: Option<FusedSgd<'_, T>>,
     ) {
-        let LayerGradient { layer: i, first_panel, d_w, start } = gradient;
+        let LayerGradient { layer: i, first_panel, d_w, beta } = gradient;
         let layer = layers[i];
         let x = match i {
             0 => &self.x[..],
@@ -351,12 +351,12 @@ impl<T: Element> MicroBatch<T> {
         let d_z = Panels::new(d_z, self.rows, layer.outputs());
         match layer.kind() {
             LayerKind::Dense => {
-                let gradient = WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, start };
+                let gradient = WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, beta };
                 weight_gradient::weight_gradient(l, gradient, fused_sgd);
             }
             LayerKind::LayerNorm => layer_norm::weight_gradient(
                 l,
-                LayerNormGradient { d_w: &mut *d_w, x, d_z, statistics, first_panel, start },
+                LayerNormGradient { d_w: &mut *d_w, x, d_z, statistics, first_panel, start: beta },
             ),
         }
         if !layer.has_bias() {

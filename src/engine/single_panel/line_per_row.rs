@@ -58,9 +58,9 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
 
     #[inline(always)]
     fn weight_gradient(l: L, layer: LayerWeightGradient<'_, L::Element>) {
-        let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, start } = layer;
+        let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, beta } = layer;
         let (x, d_z) = (Panels { lines: x, rows, cols: inputs }, Panels { lines: d_z, rows, cols: outputs });
-        let gradient = WeightGradient { d_w, x, d_z, first_panel: 0, start };
+        let gradient = WeightGradient { d_w, x, d_z, first_panel: 0, beta };
         if rows < TILED_ROWS {
             weight_gradient::single_panel_weight_gradient(l, gradient);
         } else {

@@ -22,15 +22,15 @@ use crate::simd::scalar::{Line, elements};
 
 /// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, for some panels of outputs.
 ///
-/// Overwrites `d_w` or adds to it, as `start` says, and takes a step by the result if there is a `descent`.
+/// Overwrites `d_w` or adds to it, as `beta` says, and takes a step by the result if there is a `fused_sgd`.
 /// Padding lanes become 0, even of inputs that are not finite, which 0 in `d_z` would make NaN.
 pub(crate) fn weight_gradient<L: Lanes>(
     l: L,
     gradient: WeightGradient<'_, L::Element>,
-    descent: Option<FusedSgd<'_, L::Element>>,
+    fused_sgd: Option<FusedSgd<'_, L::Element>>,
 ) {
     let WeightGradient { d_w, x, .. } = &gradient;
-    if x.panels() == 1 && d_w.len() == 1 + x.cols && x.rows < TILED_ROWS && descent.is_none() {
+    if x.panels() == 1 && d_w.len() == 1 + x.cols && x.rows < TILED_ROWS && fused_sgd.is_none() {
         return l.vectorize(
             #[inline(always)]
             || single_panel_weight_gradient(l, gradient),
@@ -38,7 +38,7 @@ pub(crate) fn weight_gradient<L: Lanes>(
     }
     l.vectorize(
         #[inline(always)]
-        || tiled_weight_gradient(l, gradient, descent),
+        || tiled_weight_gradient(l, gradient, fused_sgd),
     );
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct WeightGradient<'a, T: Element> {
     /// The panel of `d_z` that the first of `d_w` belongs to.
     pub first_panel: usize,
     /// Whether `d_w` is overwritten or added to.
-    pub start: Beta,
+    pub beta: Beta,
 }
 
 /// Plain gradient descent, `w -= rate d_w`, by the lines of a gradient while they are in registers: a pass
@@ -96,9 +96,9 @@ impl<T: Element> FusedSgd<'_, T> {
 fn tiled_weight_gradient<L: Lanes>(
     l: L,
     gradient: WeightGradient<'_, L::Element>,
-    mut descent: Option<FusedSgd<'_, L::Element>>,
+    mut fused_sgd: Option<FusedSgd<'_, L::Element>>,
 ) {
-    let WeightGradient { d_w, x, d_z, first_panel: first, start } = gradient;
+    let WeightGradient { d_w, x, d_z, first_panel: first, beta } = gradient;
     let stride = 1 + x.cols;
     let owned = d_w.len() / stride;
     let has_last = owned > 0 && first + owned == d_z.panels();
@@ -110,8 +110,8 @@ fn tiled_weight_gradient<L: Lanes>(
         let np = panels_per_gradient_tile(outer - p, L::ACCUMULATORS);
         let lines = p * stride..(p + np) * stride;
         let c = &mut d_w[lines.clone()];
-        let descent = descent.as_mut().map(|descent| descent.part(lines));
-        let mut panels = GradientPanels { c, x, d_z, first: first + p, start, descent };
+        let fused_sgd = fused_sgd.as_mut().map(|fused_sgd| fused_sgd.part(lines));
+        let mut panels = GradientPanels { c, x, d_z, first: first + p, beta, fused_sgd };
         with_const!(
             np,
             NP if rows_per_gradient_tile(NP, L::ACCUMULATORS) > 0 => panels.run::<L, NP>(l),
@@ -122,7 +122,7 @@ fn tiled_weight_gradient<L: Lanes>(
     if has_last {
         let lines = &mut d_w[(owned - 1) * stride..];
         if transposes {
-            transposed_gradient(l, lines, x, d_z, start);
+            transposed_gradient(l, lines, x, d_z, beta);
         } else {
             clear_padding(l, PanelsMut { lines, rows: stride, cols: d_z.last_cols() });
         }
@@ -136,8 +136,8 @@ struct GradientPanels<'c, 'a, T: Element> {
     d_z: Panels<'a, T>,
     /// The first panel of `d_z`.
     first: usize,
-    start: Beta,
-    descent: Option<FusedSgd<'c, T>>,
+    beta: Beta,
+    fused_sgd: Option<FusedSgd<'c, T>>,
 }
 
 impl<T: Element> GradientPanels<'_, '_, T> {
@@ -231,7 +231,7 @@ impl<T: Element> GradientPanels<'_, '_, T> {
                 let panel = 1 + self.x.cols;
                 let (weights, biases) = (TileOrigin { row: line, panel }, TileOrigin { row: 0, panel });
                 let mut tile = Tile::<L, MR, ONES, NP>::zero(l);
-                if self.start == Beta::One {
+                if self.beta == Beta::One {
                     load_sums(l, &mut tile.rows, self.c, weights);
                     load_sums(l, &mut tile.ones, self.c, biases);
                 }
@@ -239,9 +239,9 @@ impl<T: Element> GradientPanels<'_, '_, T> {
                 tile.accumulate_split::<W, SPLIT>(l, operands, self.d_z.rows);
                 store_sums(l, self.c, weights, &tile.rows);
                 store_sums(l, self.c, biases, &tile.ones);
-                if let Some(descent) = &mut self.descent {
-                    descent.step(l, &tile.rows, weights);
-                    descent.step(l, &tile.ones, biases);
+                if let Some(fused_sgd) = &mut self.fused_sgd {
+                    fused_sgd.step(l, &tile.rows, weights);
+                    fused_sgd.step(l, &tile.ones, biases);
                 }
             },
         );
@@ -270,15 +270,15 @@ fn transposed_gradient<L: Lanes>(
     c: &mut [LineOf<L>],
     x: Panels<'_, L::Element>,
     d_z: Panels<'_, L::Element>,
-    start: Beta,
+    beta: Beta,
 ) {
     let last = d_z.panels() - 1;
     let (biases, weights) = c.split_at_mut(1);
     let cols = d_z.last_cols();
     let sum = match cols {
-        1 => bias_sum::<L, { accumulators_of(1) }>(l, &biases[0], d_z.panel(last), start),
-        2 => bias_sum::<L, { accumulators_of(2) }>(l, &biases[0], d_z.panel(last), start),
-        _ => bias_sum::<L, 1>(l, &biases[0], d_z.panel(last), start),
+        1 => bias_sum::<L, { accumulators_of(1) }>(l, &biases[0], d_z.panel(last), beta),
+        2 => bias_sum::<L, { accumulators_of(2) }>(l, &biases[0], d_z.panel(last), beta),
+        _ => bias_sum::<L, 1>(l, &biases[0], d_z.panel(last), beta),
     };
     l.store(&mut biases[0], l.select(l.first(cols), sum, l.zero()));
     let outputs = elements::<L::Element>(d_z.panel(last));
@@ -292,7 +292,7 @@ fn transposed_gradient<L: Lanes>(
             MR if MR <= EDGE_COLUMNS => with_const!(
                 np,
                 NP if NP <= transposed_panels(MR, L::ACCUMULATORS) =>
-                    transposed_tile::<L, MR, NP, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
+                    transposed_tile::<L, MR, NP, { accumulators_of(MR) }>(l, c, outputs, x, p, beta),
                 1 2 3 4 5 6
             ),
             1 2 3 4 5 6
@@ -308,10 +308,10 @@ fn bias_sum<L: Lanes, const SPLIT: usize>(
     l: L,
     biases: &LineOf<L>,
     d_z: &[LineOf<L>],
-    start: Beta,
+    beta: Beta,
 ) -> L::Vector {
     let mut tile = Tile::<L, 0, 1, 1>::zero(l);
-    if start == Beta::One {
+    if beta == Beta::One {
         tile.ones[0][0] = l.load(biases);
     }
     tile.accumulate_split::<ColumnMajor, SPLIT>(l, Operands { a: &[], b: [d_z] }, d_z.len());
@@ -326,12 +326,12 @@ fn transposed_tile<L: Lanes, const MR: usize, const NP: usize, const SPLIT: usiz
     d_z: &[L::Element],
     x: Panels<'_, L::Element>,
     first: usize,
-    start: Beta,
+    beta: Beta,
 ) {
     let lanes = L::Element::LANES;
     // As a tile of `C` of its own lies: `NP` panels of `MR` lines.
     let mut lines = [[LineOf::<L>::ZERO; MR]; NP];
-    if start == Beta::One {
+    if beta == Beta::One {
         for (lines, c) in lines.iter_mut().zip(c.chunks(lanes)) {
             transpose_block(l, lines, c);
         }
@@ -372,13 +372,13 @@ fn sum_transposed<L: Lanes, const MR: usize, const NP: usize, const SPLIT: usize
 /// [`weight_gradient`] of a layer of one panel of inputs, for one panel of outputs, beneath a crossing.
 #[inline(always)]
 pub(crate) fn single_panel_weight_gradient<L: Lanes>(l: L, gradient: WeightGradient<'_, L::Element>) {
-    let WeightGradient { d_w, x, d_z, first_panel: first, start } = gradient;
+    let WeightGradient { d_w, x, d_z, first_panel: first, beta } = gradient;
     let (biases, weights) = d_w.split_at_mut(1);
     let one = [L::Element::from_f64(1.0)];
     let sums_of_rows = EdgePanel {
         a: &one,
         b: d_z.panel(first),
-        start: (start == Beta::Zero).then_some(l.zero()),
+        start: (beta == Beta::Zero).then_some(l.zero()),
         // The lanes that are outputs.
         mask: l.first(d_z.cols - first * L::Element::LANES),
         epilogue: Epilogue::None,
