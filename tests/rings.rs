@@ -13,7 +13,7 @@ const RINGS: [(&str, &[&str]); 13] = [
     ("error", &["simd::isa"]),
     ("kernels::matrix", &["simd"]),
     ("kernels::ops", &["simd", "kernels::matrix", "error", "rng", "float_math"]),
-    ("kernels::gemm", &["simd", "kernels::matrix", "kernels::ops::activation", "kernels::ops::sgd"]),
+    ("kernels::gemm", &["simd", "kernels::matrix", "kernels::ops::activation"]),
     (
         "network",
         &[

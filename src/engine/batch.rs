@@ -217,7 +217,7 @@ impl<T: Element> BatchRange<'_, T> {
             let PassContext { network, batch, rows_each, micro_batch_rows, .. } = self.shared;
             let mut row = self.first_row + s * rows_each;
             let end = batch.min(row + rows_each);
-            let mut start = Beta::Zero;
+            let mut beta = Beta::Zero;
             self.shards[s].loss = 0.0;
             while row < end {
                 let rows = row..end.min(row + micro_batch_rows);
@@ -227,9 +227,9 @@ impl<T: Element> BatchRange<'_, T> {
                     let (micro_batch, _) = buffers(self.shards, place);
                     micro_batch.forward(l, network, input, mode, &mut prefetcher);
                 }
-                self.finish_micro_batch(l, place, &rows, start, &mut prefetcher);
+                self.finish_micro_batch(l, place, &rows, beta, &mut prefetcher);
                 self.read_results(l, place, &rows);
-                start = Beta::One;
+                beta = Beta::One;
                 row = rows.end;
                 place.kept = place.kept.map(|number| number + 1);
             }
@@ -261,7 +261,7 @@ impl<T: Element> BatchRange<'_, T> {
         l: L,
         place: ShardPlace,
         rows: &Range<usize>,
-        start: Beta,
+        beta: Beta,
         prefetcher: &mut Prefetcher<'_, T>,
     ) {
         let PassContext { network, partition, pass, classes, .. } = self.shared;
@@ -286,7 +286,7 @@ impl<T: Element> BatchRange<'_, T> {
             for (i, layer) in network.layers.iter().enumerate().rev() {
                 prefetcher.prefetch_next();
                 let d_w = &mut gradients[layer.lines()];
-                let gradient = LayerGradient { layer: i, first_panel: 0, d_w, start };
+                let gradient = LayerGradient { layer: i, first_panel: 0, d_w, beta };
                 micro_batch.weight_gradient(l, &network.layers, gradient, None);
             }
         }

@@ -127,7 +127,7 @@ pub(crate) struct LayerGradient<'a, T: Element> {
     /// Panels of `[1 + inputs, outputs]`, biases first.
     pub(crate) d_w: &'a mut [T::Line],
     /// Whether `d_w` is overwritten or added to.
-    pub(crate) start: Beta,
+    pub(crate) beta: Beta,
 }
 
 impl<T: Element> MicroBatch<T> {
@@ -237,10 +237,9 @@ impl<T: Element> MicroBatch<T> {
         let y: Panels<'_, T> = Panels::new(&self.layers[i].y, self.rows, network.layers[i].outputs());
         let square = |y: &T| y.to_f64() * y.to_f64();
         let panel_sum = |p: usize| {
-            let used = T::LANES.min(y.cols - p * T::LANES);
             let is_read = |row: usize| !unread.is_some_and(|unread| unread.contains(row));
             let lines = y.panel(p).iter().enumerate().filter(|&(row, _)| is_read(row));
-            lines.flat_map(|(_, line)| &line.as_slice()[..used]).map(square).sum::<f64>()
+            lines.flat_map(|(_, line)| &line.as_slice()[..y.width(p)]).map(square).sum::<f64>()
         };
         (0..y.panels()).map(panel_sum).sum()
     }
@@ -341,7 +340,7 @@ impl<T: Element> MicroBatch<T> {
         gradient: LayerGradient<'_, T>,
         fused_sgd: Option<FusedSgd<'_, T>>,
     ) {
-        let LayerGradient { layer: i, first_panel, d_w, start } = gradient;
+        let LayerGradient { layer: i, first_panel, d_w, beta } = gradient;
         let layer = layers[i];
         let x = match i {
             0 => &self.x[..],
@@ -352,12 +351,12 @@ impl<T: Element> MicroBatch<T> {
         let d_z = Panels::new(d_z, self.rows, layer.outputs());
         match layer.kind() {
             LayerKind::Dense => {
-                let gradient = WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, start };
+                let gradient = WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, beta };
                 weight_gradient::weight_gradient(l, gradient, fused_sgd);
             }
             LayerKind::LayerNorm => layer_norm::weight_gradient(
                 l,
-                LayerNormGradient { d_w: &mut *d_w, x, d_z, statistics, first_panel, start },
+                LayerNormGradient { d_w: &mut *d_w, x, d_z, statistics, first_panel, start: beta },
             ),
         }
         if !layer.has_bias() {

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use crate::engine::partition::block_panels;
     use crate::engine::partition::max_block_panels;
-    use crate::kernels::matrix::transpose::parameter_lines;
+    use crate::kernels::matrix::panels::parameter_lines;
 
     #[test]
     fn blocks_have_no_more_than_a_thread_s_part() {

@@ -208,14 +208,14 @@ impl<T: Element> ParameterBlocks<'_, T> {
     fn run_block<L: Lanes<Element = T>>(self, l: L, block: &ParameterBlock, plan: &UpdatePlan) {
         let Self { parameters, gradients, moments, transposed, squares, layers, shards, .. } = self;
         let rate = fused_rate(block, layers, shards, plan);
-        if let Some(start) = plan.sum {
+        if let Some(beta) = plan.sum {
             if are_summed(shards) {
-                sum_shards(l, gradients, shards, block.first_line, start);
+                sum_shards(l, gradients, shards, block.first_line, beta);
             } else {
                 let parameters = &mut *parameters;
                 let fused_sgd = rate.map(|rate| FusedSgd { parameters, rate: T::from_f64(rate) });
                 let (layer, first_panel) = (block.layer, block.first_panel);
-                let gradient = LayerGradient { layer, first_panel, d_w: &mut *gradients, start };
+                let gradient = LayerGradient { layer, first_panel, d_w: &mut *gradients, beta };
                 sum_micro_batches(l, gradient, layers, shards, fused_sgd);
             }
         }
@@ -266,12 +266,12 @@ fn sum_micro_batches<T: Element, L: Lanes<Element = T>>(
     shards: &[GradientShard<T>],
     mut fused_sgd: Option<FusedSgd<'_, T>>,
 ) {
-    let LayerGradient { layer, first_panel, d_w, mut start } = gradient;
+    let LayerGradient { layer, first_panel, d_w, mut beta } = gradient;
     for (i, shard) in shards.iter().enumerate() {
         let fused_sgd = if i + 1 == shards.len() { fused_sgd.take() } else { None };
-        let gradient = LayerGradient { layer, first_panel, d_w: &mut *d_w, start };
+        let gradient = LayerGradient { layer, first_panel, d_w: &mut *d_w, beta };
         shard.micro_batch.weight_gradient(l, layers, gradient, fused_sgd);
-        start = Beta::One;
+        beta = Beta::One;
     }
 }
 
@@ -281,10 +281,10 @@ fn sum_shards<T: Element, L: Lanes<Element = T>>(
     to: &mut [T::Line],
     shards: &[GradientShard<T>],
     mut first: usize,
-    start: Beta,
+    beta: Beta,
 ) {
     for to in to.chunks_mut(SUM_LINES) {
-        if start == Beta::Zero {
+        if beta == Beta::Zero {
             sum_pairs(l, to, shards, first);
         } else {
             let mut sum = [T::Line::ZERO; SUM_LINES];

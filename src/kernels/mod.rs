@@ -1,7 +1,7 @@
 //! How numbers move: the operations that a network is made of, generic over the lanes of an instruction set.
 //!
-//! A function without `#[inline(always)]` crosses into the instruction set by
-//! [`Lanes::vectorize`](crate::simd::lanes::Lanes); below it everything is inlined. A kernel never sees a
+//! A function that takes lanes either is `#[inline(always)]` or crosses into the instruction set by
+//! [`Lanes::vectorize`](crate::simd::lanes::Lanes), below which everything is inlined. A kernel never sees a
 //! thread or a layer.
 
 pub(crate) mod gemm;

@@ -1,7 +1,8 @@
 //! How a network is described, checked and given its initial weights.
 
 use crate::error::{Argument, Error, MAX_BYTES};
-use crate::kernels::matrix::transpose::{parameter_lines, transposed_lines};
+use crate::kernels::matrix::panels::parameter_lines;
+use crate::kernels::matrix::transpose::transposed_lines;
 use crate::kernels::ops::activation::Activation;
 use crate::network::init::{Init, WeightShape};
 use crate::network::parameters::{panel_start, write_weights};

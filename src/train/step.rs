@@ -232,7 +232,7 @@ impl<T: Element> Trainer<T> {
             x: batch.x,
             rows: batch.rows,
             objective: batch.objective,
-            start,
+            beta: start,
             update: update.filter(|_| !clipping.measures()),
         };
         let loss = engine.step_single_panel(&mut step);

@@ -56,7 +56,7 @@ pub(crate) struct LayerWeightGradient<'a, T: Element> {
     pub(super) d_z: &'a [T::Line],
     pub(super) shape: Shape,
     /// Whether `d_w` is overwritten or added to.
-    pub(super) start: Beta,
+    pub(super) beta: Beta,
 }
 
 /// Operands of a loss, and of its gradient with respect to the last layer's pre-activation.

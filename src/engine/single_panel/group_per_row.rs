@@ -69,10 +69,10 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
 
     #[inline(always)]
     fn weight_gradient(l: L, layer: LayerWeightGradient<'_, L::Element>) {
-        let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, start } = layer;
+        let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, beta } = layer;
         let (x, d_z) =
             (Packed4 { lines: x, rows, cols: inputs }, Packed4 { lines: d_z, rows, cols: outputs });
-        packed4::weight_gradient(l, d_w, x, d_z, start);
+        packed4::weight_gradient(l, d_w, x, d_z, beta);
     }
 
     #[inline(always)]

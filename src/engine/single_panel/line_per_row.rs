@@ -5,7 +5,7 @@ use crate::engine::single_panel::arrangement::{
     Arrangement, LayerBackward, LayerForward, LayerWeightGradient, OutputLoss, Shape,
 };
 use crate::kernels::gemm::blocking::TILED_ROWS;
-use crate::kernels::gemm::products::{self, Dense, DenseBackward, SinglePanel, Sweep};
+use crate::kernels::gemm::products::{self, Dense, DenseBackward};
 use crate::kernels::gemm::weight_gradient::{self, WeightGradient};
 use crate::kernels::matrix::pack;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
@@ -42,7 +42,7 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
         let Shape { rows, inputs, outputs } = shape;
         let (y, x) = (PanelsMut { lines: y, rows, cols: outputs }, Panels { lines: x, rows, cols: inputs });
         let dense = Dense { y, pre_activation, x, weights, activation };
-        products::forward_inline::<_, SinglePanel>(l, dense, Sweep::Forward);
+        products::forward_single_panel(l, dense);
     }
 
     #[inline(always)]
@@ -54,14 +54,14 @@ impl<L: Lanes> Arrangement<L> for LinePerRow {
         let from = Panels { lines: from, rows, cols: inputs };
         let below = Some(Derivative { from, activation });
         let dense = DenseBackward { d_x, d_z, transposed, below };
-        products::backward_data_inline::<_, SinglePanel>(l, dense, Sweep::Forward);
+        products::backward_single_panel(l, dense);
     }
 
     #[inline(always)]
     fn weight_gradient(l: L, layer: LayerWeightGradient<'_, L::Element>) {
-        let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, start } = layer;
+        let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, beta } = layer;
         let (x, d_z) = (Panels { lines: x, rows, cols: inputs }, Panels { lines: d_z, rows, cols: outputs });
-        let gradient = WeightGradient { d_w, x, d_z, first_panel: 0, start };
+        let gradient = WeightGradient { d_w, x, d_z, first_panel: 0, beta };
         if rows < TILED_ROWS {
             weight_gradient::single_panel_weight_gradient(l, gradient);
         } else {

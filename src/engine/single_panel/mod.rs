@@ -112,7 +112,7 @@ mod tests {
                 x: &[0.0; 2],
                 rows: 1,
                 objective,
-                start: Beta::Zero,
+                beta: Beta::Zero,
                 update: None,
             }
             .fits_groups()

@@ -7,7 +7,7 @@ use crate::engine::single_panel::arrangement::{
 use crate::engine::single_panel::buffers::{BLOCKS, LayerBlocks, SinglePanelBuffers};
 use crate::engine::single_panel::forward::{ForwardPass, forward};
 use crate::kernels::matrix::Beta;
-use crate::kernels::matrix::transpose::{transpose_panel_inline, transposed_stride};
+use crate::kernels::matrix::transpose::{transpose_panel, transposed_stride};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::loss::{ClassWeights, Objective, UnreadRows};
 use crate::kernels::ops::optimizer;
@@ -31,7 +31,7 @@ pub(crate) struct SinglePanelStep<'a, T: Element> {
     pub(crate) rows: usize,
     pub(crate) objective: Objective<'a, T>,
     /// Whether the gradient is overwritten or added to.
-    pub(crate) start: Beta,
+    pub(crate) beta: Beta,
     /// The update by the gradient, if there is one.
     pub(crate) update: Option<&'a Update>,
 }
@@ -79,7 +79,7 @@ impl<T: Element> SinglePanelStep<'_, T> {
         size: usize,
         last: Activation,
     ) -> f64 {
-        let Self { layers, rows, start, .. } = *self;
+        let Self { layers, rows, beta, .. } = *self;
         let count = layers.len();
         let lines = &mut self.buffers.lines[..(1 + BLOCKS * count) * size];
         let (mut below, here) = lines.split_at_mut((1 + BLOCKS * (count - 1)) * size);
@@ -105,7 +105,7 @@ impl<T: Element> SinglePanelStep<'_, T> {
             let LayerBlocks { pre_activation, d_z: d_x, y } = LayerBlocks::first(here, size);
             let d_w;
             (gradients, d_w) = gradients.split_at_mut(gradients.len() - (1 + shape.inputs));
-            A::weight_gradient(l, LayerWeightGradient { d_w, x: y, d_z, shape, start });
+            A::weight_gradient(l, LayerWeightGradient { d_w, x: y, d_z, shape, beta });
             let blocks;
             (transposed, blocks) = transposed.split_at(transposed.len() - one_panel_transposed::<T>());
             let activation = layers[i - 1].activation();
@@ -115,7 +115,7 @@ impl<T: Element> SinglePanelStep<'_, T> {
             d_z = d_x;
         }
         let shape = Shape::of(&layers[0], rows);
-        A::weight_gradient(l, LayerWeightGradient { d_w: gradients, x: below, d_z, shape, start });
+        A::weight_gradient(l, LayerWeightGradient { d_w: gradients, x: below, d_z, shape, beta });
         loss
     }
 
@@ -136,7 +136,7 @@ impl<T: Element> SinglePanelStep<'_, T> {
             let blocks;
             (blocks, transposed) = transposed.split_at_mut(one_panel_transposed::<T>());
             let weights = &self.parameters[layer.first_line + 1..][..layer.inputs()];
-            transpose_panel_inline(l, blocks, weights, layer.outputs());
+            transpose_panel(l, blocks, weights, layer.outputs());
         }
     }
 }

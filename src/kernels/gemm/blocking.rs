@@ -27,18 +27,18 @@ pub(crate) fn segments_of_block<T: Element>(rows: usize, segments: usize) -> usi
 /// `A`, which of 4,096 columns does not fit in an L2.
 pub(crate) const NC_PANELS: usize = 24;
 
-/// Lines of weights of which some exceed L2: half of an L2 of 1 MiB.
+/// Lines of a `B` that does not fit in L2 beside what else is there: half of an L2 of 1 MiB.
 pub(crate) const L2_LINES: usize = 8192;
 
-/// Lines between the use of a line that exceeds L2 and its prefetch. The CPU prefetches what follows by
-/// itself, but within each panel, and not past the end of a page. One row through 784-512-512-10, eight
-/// panels at a time, on a Zen 4: without 30.7 microseconds, 8 lines ahead 30.5, 12 29.3, 16 29.7, 24 29.8, 40
-/// 32.6.
+/// Lines between the use of a line of a `B` that does not fit in L2 and its prefetch. The CPU prefetches what
+/// follows by itself, but within each panel, and not past the end of a page. One row through 784-512-512-10,
+/// eight panels at a time, on a Zen 4: without 30.7 microseconds, 8 lines ahead 30.5, 12 29.3, 16 29.7, 24
+/// 29.8, 40 32.6.
 pub(crate) const PREFETCH_DISTANCE: usize = 12;
 
-/// Lines of each segment of the next group of panels that a tile prefetches where they exceed L2: eight tiles
-/// prefetch all of them. Otherwise the first tile of a group would wait for most of its lines, which of 64
-/// rows is an eighth of the group.
+/// Lines of each segment of the next group of panels that a tile prefetches where `B` does not fit in L2:
+/// eight tiles prefetch all of them. Otherwise the first tile of a group would wait for most of its lines,
+/// which of 64 rows is an eighth of the group.
 pub(crate) const PREFETCH_LINES: usize = 2;
 
 /// Whether the last panel of a weight gradient, of `cols` columns, is summed over `rows` rows transposed:
@@ -46,8 +46,11 @@ pub(crate) const PREFETCH_LINES: usize = 2;
 /// nothing; transposed, its blocks are transposed back, which takes as long as some ten rows.
 #[inline(always)]
 pub(crate) const fn uses_transposed(cols: usize, rows: usize) -> bool {
-    cols <= EDGE_COLUMNS && rows >= 24
+    cols <= EDGE_COLUMNS && rows >= TRANSPOSED_ROWS
 }
+
+/// Rows from which on a gradient [`uses_transposed`].
+const TRANSPOSED_ROWS: usize = 24;
 
 /// Whether the last panel of a forward or backward product, of `cols` columns, is computed with the `steps`
 /// of its sums along the lanes, by [`dot_product`](super::dot_product). A row takes a multiply-add for each
@@ -67,8 +70,8 @@ pub(crate) const EDGE_COLUMNS: usize = 6;
 pub(crate) const DOT_PRODUCT_SEGMENTS: usize = 16;
 
 /// Whether some sums of the gradient of such a layer have several accumulators: those of its last inputs, or
-/// last outputs, and their biases. Not where it has one panel of inputs, whose gradient may be computed
-/// elsewhere.
+/// last outputs, and their biases. Not where it has one panel of inputs, whose gradient may be a
+/// [`single_panel_weight_gradient`](super::weight_gradient::single_panel_weight_gradient) or a packed one.
 pub(crate) fn splits_accumulators<T: Element>(inputs: usize, outputs: usize) -> bool {
     let last = |count: usize| count - (panels::<T>(count) - 1) * T::LANES;
     panels::<T>(inputs) > 1 && (accumulators_of(last(inputs)) > 1 || accumulators_of(last(outputs)) > 1)

@@ -13,23 +13,14 @@ use core::ops::Range;
 use crate::kernels::gemm::blocking::DOT_PRODUCT_SEGMENTS;
 use crate::kernels::gemm::micro_kernel::with_const;
 use crate::kernels::gemm::register_tile::dot_product_rows;
+use crate::kernels::gemm::right_operand::RightOperand;
 use crate::kernels::matrix::panels::Panels;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{GROUP, Lanes};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
-/// The right-hand side of a [`product`], and where its sums start.
-pub(crate) struct RightOperand<'a, T: Element> {
-    /// The panel, from the first line of `B` on.
-    pub lines: &'a [T::Line],
-    /// Lines from one segment of `LANES` rows to the next.
-    pub segment: usize,
-    /// A line of the first terms of every row's sums; 0 if there is none.
-    pub start: Option<&'a T::Line>,
-}
-
-/// `C = start + A B`, for a last panel `c` of `cols` columns: its padding becomes 0.
+/// `C = bias + A B`, for a last panel `c` of `cols` columns, the first of `b`: its padding becomes 0.
 #[inline(always)]
 pub(crate) fn product<L: Lanes>(
     l: L,
@@ -42,7 +33,7 @@ pub(crate) fn product<L: Lanes>(
     while s < a.panels() {
         let segments = s..a.panels().min(s + DOT_PRODUCT_SEGMENTS);
         for first in (0..cols).step_by(GROUP) {
-            let block = Block { cols, first, segments: segments.clone(), a, b: &b };
+            let block = Block { cols, first, segments: segments.clone(), a, b };
             with_const!(GROUP.min(cols - first), NC if NC <= GROUP => block.add::<L, NC>(l, c), 1 2 3 4);
         }
         s = segments.end;
@@ -55,7 +46,7 @@ struct Block<'a, T: Element> {
     first: usize,
     segments: Range<usize>,
     a: Panels<'a, T>,
-    b: &'a RightOperand<'a, T>,
+    b: RightOperand<'a, T>,
 }
 
 impl<T: Element> Block<'_, T> {
@@ -68,7 +59,8 @@ impl<T: Element> Block<'_, T> {
             || {
                 let mut columns = [[T::Line::ZERO; NC]; DOT_PRODUCT_SEGMENTS];
                 self.transpose(l, &mut columns);
-                // Each height once: after rows by fours none are left to take by fours.
+                // Each height once: after rows by fours none are left to take by fours. Literals are matched,
+                // because no expression of `L` or `NC` may be the argument of a constant parameter.
                 let mut m = with_const!(
                     const { dot_product_rows(NC, L::ACCUMULATORS) },
                     MR if MR == dot_product_rows(NC, L::ACCUMULATORS) =>
@@ -93,8 +85,7 @@ impl<T: Element> Block<'_, T> {
         columns: &mut [[T::Line; NC]; DOT_PRODUCT_SEGMENTS],
     ) {
         for (columns, s) in columns.iter_mut().zip(self.segments.clone()) {
-            let lines = &self.b.lines[s * self.b.segment..];
-            let lines = &lines[..T::LANES.min(self.a.cols - s * T::LANES)];
+            let lines = &self.b.lines[s * self.b.segment_stride..][..self.a.width(s)];
             let transposed = l.columns(lines, self.first);
             for i in 0..NC {
                 l.store(&mut columns[i], transposed[i]);
@@ -113,7 +104,7 @@ impl<T: Element> Block<'_, T> {
     ) -> usize {
         let columns = &columns[..self.segments.len()];
         let is_first = self.segments.start == 0 && self.first == 0;
-        let start = self.start(l);
+        let bias = self.bias(l);
         let (others, these) = (l.first_lanes(self.first), l.first_lanes(self.first + NC));
         while m + MR <= self.a.rows {
             let sums = self.sums::<L, MR, NC>(l, columns, m);
@@ -125,7 +116,7 @@ impl<T: Element> Block<'_, T> {
                 #[inline(always)]
                 |line, totals| {
                     if is_first {
-                        return l.store(line, l.select(l.first_lanes(NC), l.add(start, totals), start));
+                        return l.store(line, l.select(l.first_lanes(NC), l.add(bias, totals), bias));
                     }
                     let before = l.load(line);
                     let after = l.select(these, l.add(before, totals), before);
@@ -139,9 +130,9 @@ impl<T: Element> Block<'_, T> {
 
     /// The first term of every row's sums.
     #[inline(always)]
-    fn start<L: Lanes<Element = T>>(&self, l: L) -> L::Vector {
-        match self.b.start {
-            Some(start) => l.select(l.first_lanes(self.cols), l.load(start), l.zero()),
+    fn bias<L: Lanes<Element = T>>(&self, l: L) -> L::Vector {
+        match self.b.bias {
+            Some(bias) => l.select(l.first_lanes(self.cols), l.load(&bias[0]), l.zero()),
             None => l.zero(),
         }
     }
@@ -201,11 +192,8 @@ fn add_totals<L: Lanes, const MR: usize, const NC: usize>(
         for r in (0..MR).step_by(2) {
             let totals = l.reduce_sum4([sums[r][0], sums[r][1], sums[r + 1][0], sums[r + 1][1]]);
             add(&mut lines[r], totals);
-            let second = l.select(
-                l.first_lanes(first + 1),
-                l.splat_in_groups(totals, 2),
-                l.splat_in_groups(totals, 3),
-            );
+            let second =
+                l.select(l.first_lanes(first + 1), l.splat_in_groups(totals, 2), l.splat_in_groups(totals, 3));
             add(&mut lines[r + 1], second);
         }
     } else {

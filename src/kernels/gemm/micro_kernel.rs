@@ -14,7 +14,6 @@ use crate::kernels::ops::activation::Relu;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{Arithmetic, Lanes};
 use crate::simd::scalar::Element;
-use crate::simd::scalar::Scalar;
 
 /// Layout of `A` in memory.
 pub(crate) trait AccessPattern<T: Element> {
@@ -47,14 +46,6 @@ impl<T: Element, const PREFETCHES_NEXT_A: bool> AccessPattern<T> for ColumnMajor
     const PREFETCHES_NEXT_A: bool = PREFETCHES_NEXT_A;
 }
 
-/// One element for every row and step, 1: the sum of `B`'s lines.
-pub(crate) struct Ones;
-
-impl<T: Element> AccessPattern<T> for Ones {
-    const ROW: usize = 0;
-    const K: usize = 0;
-}
-
 /// Operands of a tile.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a, T: Element, const NP: usize> {
@@ -64,8 +55,8 @@ pub(crate) struct Operands<'a, T: Element, const NP: usize> {
     pub b: [&'a [T::Line]; NP],
 }
 
-/// Distances from one segment to the next.
-#[derive(Clone, Copy, Default)]
+/// Distances from one segment to another.
+#[derive(Clone, Copy)]
 pub(crate) struct Strides {
     /// Elements of `A`.
     pub a: usize,
@@ -73,16 +64,24 @@ pub(crate) struct Strides {
     pub b: usize,
 }
 
+impl Strides {
+    const ZERO: Self = Self { a: 0, b: 0 };
+}
+
 /// The values of `k` that a micro-kernel goes through: segments of `LANES` steps, of which the last may have
 /// fewer, or one of any number.
+///
+/// No segment reaches into the next, and none has more steps than `length`, the last no more than `last`.
 #[derive(Clone, Copy)]
 pub(crate) struct Segments {
     count: usize,
+    /// Steps of each but the last; of the last, if it is the only one.
+    length: usize,
     /// Steps of the last.
     last: usize,
     strides: Strides,
     /// Distances from the first segment to the last.
-    reaches: Strides,
+    last_offset: Strides,
     /// Lines of `B` from those in use to those that are prefetched, [`PREFETCH_LINES`] of each segment.
     prefetch: Option<usize>,
 }
@@ -91,20 +90,21 @@ impl Segments {
     /// A single one.
     #[inline(always)]
     pub(crate) fn one(steps: usize) -> Self {
-        let none = Strides { a: 0, b: 0 };
-        Self { count: 1, last: steps, strides: none, reaches: none, prefetch: None }
+        let (strides, last_offset) = (Strides::ZERO, Strides::ZERO);
+        Self { count: 1, length: steps, last: steps, strides, last_offset, prefetch: None }
     }
 
     /// Several, of which the last has `last` steps.
     ///
     /// # Panics
-    /// If there are none, or if one reaches into the next.
+    /// If there are none, if the last has none, or if one reaches into the next.
     #[inline(always)]
     pub(crate) fn several<T: Element>(count: usize, last: usize, strides: Strides) -> Self {
-        assert!(count > 0 && last <= T::LANES && T::LANES <= strides.b);
-        let reach = |stride: usize| (count - 1).checked_mul(stride).expect("operands lie in memory");
-        let reaches = Strides { a: reach(strides.a), b: reach(strides.b) };
-        Self { count, last, strides, reaches, prefetch: None }
+        assert!(count > 0 && 0 < last && last <= T::LANES && T::LANES <= strides.b);
+        let length = if count == 1 { last } else { T::LANES };
+        let offset = |stride: usize| (count - 1).checked_mul(stride).expect("operands lie in memory");
+        let last_offset = Strides { a: offset(strides.a), b: offset(strides.b) };
+        Self { count, length, last, strides, last_offset, prefetch: None }
     }
 
     /// The same, with lines of `B` at this distance prefetched if the tile [`prefetches_next`].
@@ -132,29 +132,29 @@ impl<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> Tile<L, MR, 
     }
 
     /// The micro-kernel: `rows[m][p] += sum over k of A[m][k] B[p][k]` and
-    /// `ones[m][p] += sum over k of B[p][k]`.
+    /// `ones[m][p] += sum over k of B[p][k]`, in the order of [`Tile::for_each_step`].
     ///
     /// # Panics
-    /// If `a` or a panel of `b` ends before the last step, or there is none.
+    /// If `a` or a panel of `b` ends before the last step.
     #[inline(always)]
-    pub(crate) fn accumulate<W: AccessPattern<L::Element>>(
+    pub(crate) fn accumulate<W: AccessPattern<L::Element>, const SPLIT: usize>(
         &mut self,
         l: L,
         operands: Operands<'_, L::Element, NP>,
         segments: Segments,
     ) {
+        const { assert!(NP > 0) };
         let Operands { a, b } = operands;
-        let Segments { count, last, strides, reaches, prefetch } = segments;
-        let most = if count == 1 { last } else { L::Element::LANES };
+        let Segments { count, length, last, strides, last_offset, prefetch } = segments;
         // Once for all segments: in each of them it would take as long as several steps. What is left of a
-        // slice is compared, so that nothing overflows.
-        assert!(last > 0 && reaches.a <= a.len());
+        // slice is compared, so that nothing overflows; `length` is no longer than a panel.
+        assert!(last_offset.a <= a.len());
         for p in 0..NP {
-            assert!(reaches.b <= b[p].len() && last <= b[p].len() - reaches.b);
+            assert!(last_offset.b <= b[p].len() && last <= b[p].len() - last_offset.b);
         }
-        assert!(MR == 0 || (MR - 1) * W::ROW + (most - 1) * W::K < a.len() - reaches.a);
+        assert!(MR == 0 || length == 0 || (MR - 1) * W::ROW + (length - 1) * W::K < a.len() - last_offset.a);
         for s in 0..count {
-            let steps = if s + 1 == count { last } else { most };
+            let steps = if s + 1 == count { last } else { length };
             let (first_a, first_b) = (s * strides.a, s * strides.b);
             if const { prefetches_next(MR) }
                 && let Some(distance) = prefetch
@@ -165,110 +165,58 @@ impl<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> Tile<L, MR, 
                     }
                 }
             }
-            for k in 0..steps {
-                if const { W::PREFETCHES_NEXT_A } {
-                    l.prefetch(a, (steps + k) * W::K);
-                }
-                if const { W::PREFETCHES_B } {
+            self.for_each_step::<SPLIT>(
+                l,
+                steps,
+                #[inline(always)]
+                |sums, k| {
+                    prefetch_next_steps::<L, W, NP>(l, operands, (steps + k) * W::K, first_b + k);
+                    let mut lines = [l.zero(); NP];
                     for p in 0..NP {
-                        l.prefetch(b[p], first_b + k + PREFETCH_DISTANCE);
+                        // SAFETY: `k < steps`, for `for_each_step` calls with no other, and `s` is a segment:
+                        // no index, here or of `a`, is above those that the assertions compared with the
+                        // lengths, of the last step of the last segment, and a segment before it ends where
+                        // the next begins or sooner.
+                        lines[p] = l.load(unsafe { b[p].get_unchecked(first_b + k) });
                     }
-                }
-                // SAFETY: `k < most` and `s` is a segment: no index is above those that the assertions
-                // compared with the lengths, of the last step of the last segment, and a segment before it
-                // ends where the next begins or sooner.
-                unsafe { self.add_step::<W>(l, operands, first_a + k * W::K, first_b + k) };
-            }
+                    for m in 0..MR {
+                        // SAFETY: as above.
+                        let a = l.splat(unsafe { *a.get_unchecked(first_a + k * W::K + m * W::ROW) });
+                        for p in 0..NP {
+                            sums.rows[m][p] = l.mul_add(a, lines[p], sums.rows[m][p]);
+                        }
+                    }
+                    for m in 0..ONES {
+                        for p in 0..NP {
+                            // Rounded as 1 times the line on top of the sum is.
+                            sums.ones[m][p] = l.add(lines[p], sums.ones[m][p]);
+                        }
+                    }
+                },
+            );
         }
     }
 
-    /// One step: from element `first` of `A` on one of each row, times line `k` of each panel.
+    /// Calls `add` once with each `k < steps`, in order, and the sums that this step goes to.
     ///
-    /// # Safety
-    /// `a` has the elements `first + m * W::ROW` for all `m < MR`, and each panel has line `k`.
+    /// These sums themselves where `SPLIT` is 1. Where they are too few to hide the latency of a
+    /// multiply-add, of each whole [`ACCUMULATOR_PERIOD`] steps every `SPLIT`th goes to the same one of
+    /// `SPLIT` accumulators, which are then added up. The steps that are left go one after the other.
     #[inline(always)]
-    unsafe fn add_step<W: AccessPattern<L::Element>>(
+    fn for_each_step<const SPLIT: usize>(
         &mut self,
         l: L,
-        operands: Operands<'_, L::Element, NP>,
-        first: usize,
-        k: usize,
-    ) {
-        let mut lines = [l.zero(); NP];
-        for p in 0..NP {
-            // SAFETY: the caller's.
-            lines[p] = l.load(unsafe { operands.b[p].get_unchecked(k) });
-        }
-        for m in 0..MR {
-            // SAFETY: the caller's.
-            let a = l.splat(unsafe { *operands.a.get_unchecked(first + m * W::ROW) });
-            for p in 0..NP {
-                self.rows[m][p] = l.mul_add(a, lines[p], self.rows[m][p]);
-            }
-        }
-        for m in 0..ONES {
-            for p in 0..NP {
-                // Rounded as 1 times the line on top of the sum is.
-                self.ones[m][p] = l.add(lines[p], self.ones[m][p]);
-            }
-        }
-    }
-
-    /// [`Tile::accumulate`] of one segment, where these sums are too few to hide the latency of a
-    /// multiply-add: of each whole [`ACCUMULATOR_PERIOD`] steps, every `SPLIT`th goes to the same one of
-    /// `SPLIT` accumulators, which are then added up. The steps that are left go one after the other, as all
-    /// do where `SPLIT` is 1.
-    ///
-    /// # Panics
-    /// As there, but for no steps.
-    #[inline(always)]
-    pub(crate) fn accumulate_split<W: AccessPattern<L::Element>, const SPLIT: usize>(
-        &mut self,
-        l: L,
-        mut operands: Operands<'_, L::Element, NP>,
         steps: usize,
+        mut add: impl FnMut(&mut Self, usize),
     ) {
-        const { assert!(NP > 0 && SPLIT.is_power_of_two() && ACCUMULATOR_PERIOD.is_multiple_of(SPLIT)) };
-        let mut done = 0;
-        if const { SPLIT > 1 } {
-            done = steps - steps % ACCUMULATOR_PERIOD;
-            self.accumulate_periods::<W, SPLIT>(l, operands, done);
-            for p in 0..NP {
-                operands.b[p] = &operands.b[p][done..];
-            }
-            if MR > 0 && done < steps {
-                operands.a = &operands.a[done * W::K..];
-            }
-        }
-        if done < steps {
-            self.accumulate::<W>(l, operands, Segments::one(steps - done));
-        }
-    }
-
-    /// [`Tile::accumulate_split`] of a multiple of [`ACCUMULATOR_PERIOD`] steps.
-    ///
-    /// # Panics
-    /// If `a` or a panel of `b` ends before the last step.
-    #[inline(always)]
-    fn accumulate_periods<W: AccessPattern<L::Element>, const SPLIT: usize>(
-        &mut self,
-        l: L,
-        operands: Operands<'_, L::Element, NP>,
-        steps: usize,
-    ) {
-        let Operands { a, b } = operands;
-        for p in 0..NP {
-            assert!(steps <= b[p].len());
-        }
-        assert!(MR == 0 || steps == 0 || (MR - 1) * W::ROW + (steps - 1) * W::K < a.len());
-        for first in (0..steps).step_by(ACCUMULATOR_PERIOD) {
+        const { assert!(SPLIT.is_power_of_two() && ACCUMULATOR_PERIOD.is_multiple_of(SPLIT)) };
+        let split = if const { SPLIT > 1 } { steps - steps % ACCUMULATOR_PERIOD } else { 0 };
+        for first in (0..split).step_by(ACCUMULATOR_PERIOD) {
             let mut accumulators = [Self::zero(l); SPLIT];
             accumulators[0] = *self;
             for k in (first..first + ACCUMULATOR_PERIOD).step_by(SPLIT) {
                 for c in 0..SPLIT {
-                    // SAFETY: `k + c < steps`, for `SPLIT` divides `ACCUMULATOR_PERIOD`; the assertions
-                    // compared it with the lengths.
-                    unsafe { accumulators[c].add_step::<W>(l, operands, (k + c) * W::K, k + c) };
+                    add(&mut accumulators[c], k + c);
                 }
             }
             // Halves first.
@@ -281,6 +229,10 @@ impl<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> Tile<L, MR, 
                 }
             }
             *self = accumulators[0];
+        }
+        // From 0 on: of a loop from another number on the compiler keeps two counters.
+        for k in 0..steps - split {
+            add(self, split + k);
         }
     }
 
@@ -298,13 +250,31 @@ impl<L: Lanes, const MR: usize, const ONES: usize, const NP: usize> Tile<L, MR, 
     }
 }
 
+/// Prefetches what an access pattern says: `A` at index `next_a`, and `B` some lines past line `k`.
+#[inline(always)]
+fn prefetch_next_steps<L: Lanes, W: AccessPattern<L::Element>, const NP: usize>(
+    l: L,
+    operands: Operands<'_, L::Element, NP>,
+    next_a: usize,
+    k: usize,
+) {
+    if const { W::PREFETCHES_NEXT_A } {
+        l.prefetch(operands.a, next_a);
+    }
+    if const { W::PREFETCHES_B } {
+        for p in 0..NP {
+            l.prefetch(operands.b[p], k + PREFETCH_DISTANCE);
+        }
+    }
+}
+
 /// Place of a tile in panels of lines.
 #[derive(Clone, Copy)]
 pub(crate) struct TileOrigin {
     /// The line of its first row in its first panel.
     pub row: usize,
     /// Lines from one panel to the next.
-    pub panel: usize,
+    pub panel_stride: usize,
 }
 
 /// Loads the sums of a tile of `C`.
@@ -316,7 +286,7 @@ pub(crate) fn load_sums<L: Lanes, const MR: usize, const NP: usize>(
     origin: TileOrigin,
 ) {
     for p in 0..NP {
-        let lines = &c[p * origin.panel + origin.row..][..MR];
+        let lines = &c[p * origin.panel_stride + origin.row..][..MR];
         for m in 0..MR {
             sums[m][p] = l.load(&lines[m]);
         }
@@ -332,7 +302,7 @@ pub(crate) fn store_sums<L: Lanes, const MR: usize, const NP: usize>(
     sums: &Sums<L, MR, NP>,
 ) {
     for p in 0..NP {
-        let lines = &mut c[p * origin.panel + origin.row..][..MR];
+        let lines = &mut c[p * origin.panel_stride + origin.row..][..MR];
         for m in 0..MR {
             l.store(&mut lines[m], sums[m][p]);
         }
@@ -343,51 +313,45 @@ pub(crate) fn store_sums<L: Lanes, const MR: usize, const NP: usize>(
 /// or two would make each of the micro-kernel's many copies long, and are left to a pass over a group of
 /// panels.
 #[derive(Clone, Copy)]
-pub(crate) enum Epilogue<'a, Line> {
+pub(crate) enum Epilogue<'a, T: Element> {
     None,
     /// ReLU.
     Rectify,
     /// ReLU's derivative, from its outputs, which lie as the sums do; 0 where that is denormal.
-    RectifyBy(&'a [Line]),
+    RectifyBy(&'a [T::Line]),
 }
 
-impl<Line> Epilogue<'_, Line> {
+impl<T: Element> Epilogue<'_, T> {
     /// The same of some lines.
     #[inline(always)]
     pub(crate) fn part(self, lines: Range<usize>) -> Self {
         match self {
             Self::RectifyBy(y) => Self::RectifyBy(&y[lines]),
-            _ => self,
+            Self::None | Self::Rectify => self,
         }
     }
 
     /// On sums that have been stored.
     #[inline(always)]
-    pub(crate) fn run_on<L>(self, l: L, sums: &mut [Line])
-    where
-        Line: Copy,
-        L: Lanes<Element: Scalar<Line = Line>>,
-    {
+    pub(crate) fn run_on<L: Lanes<Element = T>>(self, l: L, sums: &mut [T::Line]) {
         if matches!(self, Self::None) {
             return;
         }
         for i in 0..sums.len() {
             let mut sum = [[l.load(&sums[i])]];
-            self.run(l, &mut sum, TileOrigin { row: i, panel: 0 });
+            self.run(l, &mut sum, TileOrigin { row: i, panel_stride: 0 });
             l.store(&mut sums[i], sum[0][0]);
         }
     }
 
     /// On the sums of a tile.
     #[inline(always)]
-    pub(crate) fn run<L, const MR: usize, const NP: usize>(
+    pub(crate) fn run<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
         self,
         l: L,
         sums: &mut Sums<L, MR, NP>,
         origin: TileOrigin,
-    ) where
-        L: Lanes<Element: Scalar<Line = Line>>,
-    {
+    ) {
         match self {
             Self::None => {}
             Self::Rectify => {
@@ -399,7 +363,7 @@ impl<Line> Epilogue<'_, Line> {
             }
             Self::RectifyBy(y) => {
                 for p in 0..NP {
-                    let lines = &y[p * origin.panel + origin.row..][..MR];
+                    let lines = &y[p * origin.panel_stride + origin.row..][..MR];
                     for m in 0..MR {
                         let d = Relu.derivative(l, sums[m][p], l.load(&lines[m]));
                         sums[m][p] = l.flushed(d);
@@ -410,17 +374,17 @@ impl<Line> Epilogue<'_, Line> {
     }
 }
 
-/// Operands of the edge kernel: `C = start + A B` for one panel of `C` and one block of `k`.
+/// Operands of the edge kernel: `C = initial + A B` for one panel of `C` and one block of `k`.
 #[derive(Clone, Copy)]
 pub(crate) struct EdgePanel<'a, L: Lanes> {
     pub a: &'a [L::Element],
     /// A line for each step.
     pub b: &'a [LineOf<L>],
     /// The first term of every row's sums; `C` itself if there is none.
-    pub start: Option<L::Vector>,
+    pub initial: Option<L::Vector>,
     /// Lanes outside become 0.
     pub mask: L::Mask,
-    pub epilogue: Epilogue<'a, LineOf<L>>,
+    pub epilogue: Epilogue<'a, L::Element>,
 }
 
 impl<L: Lanes> EdgePanel<'_, L> {
@@ -458,14 +422,14 @@ impl<L: Lanes> EdgePanel<'_, L> {
     ) {
         let mut tile = Tile::<L, MR, 0, 1>::zero(l);
         for m in 0..MR {
-            tile.rows[m][0] = match self.start {
-                Some(start) => start,
+            tile.rows[m][0] = match self.initial {
+                Some(initial) => initial,
                 None => l.load(&c[m]),
             };
         }
         let operands = Operands { a: &self.a[first * W::ROW..], b: [self.b] };
-        tile.accumulate::<W>(l, operands, Segments::one(self.b.len()));
-        self.epilogue.run(l, &mut tile.rows, TileOrigin { row: first, panel: 0 });
+        tile.accumulate::<W, 1>(l, operands, Segments::one(self.b.len()));
+        self.epilogue.run(l, &mut tile.rows, TileOrigin { row: first, panel_stride: 0 });
         for m in 0..MR {
             l.store(&mut c[m], l.select(self.mask, tile.rows[m][0], l.zero()));
         }
@@ -486,3 +450,99 @@ macro_rules! with_const {
     };
 }
 pub(super) use with_const;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::isa::Isa;
+    use crate::simd::scalar::{Line, Scalar};
+    use crate::simd::tests::{Check, on_every_isa};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn integer<T: Element>(k: usize) -> T {
+        T::from_f64((7 * k % 11) as f64)
+    }
+
+    fn line<T: Element>(k: usize) -> T::Line {
+        let mut line = T::Line::ZERO;
+        line.as_mut_slice().fill(integer(k + 3));
+        line
+    }
+
+    /// One row of `a` elements by one panel of `b` lines, and the sum of the panel's lines.
+    fn sums<L: Lanes, const SPLIT: usize>(l: L, a: usize, b: usize, segments: Segments) -> [f64; 2] {
+        let a: Vec<L::Element> = (0..a).map(integer).collect();
+        let b: Vec<LineOf<L>> = (0..b).map(line::<L::Element>).collect();
+        let mut sums = [LineOf::<L>::ZERO; 2];
+        l.vectorize(|| {
+            let mut tile = Tile::<L, 1, 1, 1>::zero(l);
+            tile.accumulate::<RowMajor, SPLIT>(l, Operands { a: &a, b: [&b] }, segments);
+            l.store(&mut sums[0], tile.rows[0][0]);
+            l.store(&mut sums[1], tile.ones[0][0]);
+        });
+        sums.map(|line| line.as_slice()[0].to_f64())
+    }
+
+    fn plain<T: Element>(steps: impl Iterator<Item = usize> + Clone) -> [f64; 2] {
+        let b = |k: usize| integer::<T>(k + 3).to_f64();
+        [steps.clone().map(|k| integer::<T>(k).to_f64() * b(k)).sum(), steps.map(b).sum()]
+    }
+
+    struct OneSegment(usize);
+
+    impl<T: Element> Check<T> for OneSegment {
+        fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+            for steps in 0..=2 * ACCUMULATOR_PERIOD + 3 {
+                let (expected, segment) = (plain::<T>(0..steps), Segments::one(steps));
+                assert_eq!(sums::<L, 1>(l, steps, steps, segment), expected, "{isa}, {steps} steps");
+                assert_eq!(sums::<L, 2>(l, steps, steps, segment), expected, "{isa}, {steps} steps by 2");
+                assert_eq!(sums::<L, 4>(l, steps, steps, segment), expected, "{isa}, {steps} steps by 4");
+                self.0 += usize::from(expected[0] > 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_any_number_of_steps_are_exact_on_integers() {
+        on_every_isa!(f32, OneSegment(0) => single);
+        on_every_isa!(f64, OneSegment(0) => double);
+        assert!(single.0 > ACCUMULATOR_PERIOD && double.0 > ACCUMULATOR_PERIOD);
+    }
+
+    struct Several(usize);
+
+    impl<T: Element> Check<T> for Several {
+        fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
+            // Of either type: segments have the length that they were made with.
+            for (lanes, segments) in [
+                (f32::LANES, Segments::several::<f32>(3, 5, Strides { a: 40, b: 20 })),
+                (f64::LANES, Segments::several::<f64>(3, 5, Strides { a: 40, b: 20 })),
+            ] {
+                let length = |s: usize| if s == 2 { 5 } else { lanes };
+                let mut expected = [0.0; 2];
+                for s in 0..3 {
+                    for k in 0..length(s) {
+                        let b = integer::<T>(20 * s + k + 3).to_f64();
+                        expected[0] += integer::<T>(40 * s + k).to_f64() * b;
+                        expected[1] += b;
+                    }
+                }
+                // Of `A` the last segment is as long as the others.
+                let a = 80 + lanes;
+                assert_eq!(sums::<L, 1>(l, a, 45, segments), expected, "{isa}, segments of {lanes}");
+                for (a, b) in [(a - 1, 45), (a, 44)] {
+                    let short = catch_unwind(AssertUnwindSafe(|| sums::<L, 1>(l, a, b, segments)));
+                    assert!(short.is_err(), "{isa}: the last step is past the end");
+                }
+                self.0 += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn segments_are_as_long_as_they_were_made_whatever_the_lanes() {
+        on_every_isa!(f32, Several(0) => single);
+        on_every_isa!(f64, Several(0) => double);
+        assert!(single.0 > 0 && double.0 > 0);
+    }
+}

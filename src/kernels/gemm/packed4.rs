@@ -74,26 +74,26 @@ pub(crate) fn unpack<L: Lanes>(l: L, x: &mut [L::Element], from: Packed4<'_, L::
     }
 }
 
-/// `C = start + A B`: `a` and `c` are packed lines, `b` a line for each column of `A`, of which the first
-/// group counts, and so is `start`, 0 if there is none.
+/// `C = bias + A B`: `a` and `c` are packed lines, `b` is a line for each column of `A`, `bias` a line, 0 if
+/// there is none. Of the lines of `b` and `bias` only the first group is read.
 #[inline(always)]
 pub(crate) fn product<L: Lanes>(
     l: L,
     c: &mut [LineOf<L>],
     a: &[LineOf<L>],
     b: &[LineOf<L>],
-    start: Option<&LineOf<L>>,
+    bias: Option<&LineOf<L>>,
 ) {
-    let start = start.map_or(
+    let bias = bias.map_or(
         l.zero(),
         #[inline(always)]
         |line| first_group(l, line),
     );
     match b {
-        [b0] => product_of(l, c, a, [b0], start),
-        [b0, b1] => product_of(l, c, a, [b0, b1], start),
-        [b0, b1, b2] => product_of(l, c, a, [b0, b1, b2], start),
-        [b0, b1, b2, b3] => product_of(l, c, a, [b0, b1, b2, b3], start),
+        [b0] => product_of(l, c, a, [b0], bias),
+        [b0, b1] => product_of(l, c, a, [b0, b1], bias),
+        [b0, b1, b2] => product_of(l, c, a, [b0, b1, b2], bias),
+        [b0, b1, b2, b3] => product_of(l, c, a, [b0, b1, b2, b3], bias),
         _ => unreachable!("a group has four lanes"),
     }
 }
@@ -104,16 +104,17 @@ fn product_of<L: Lanes, const K: usize>(
     c: &mut [LineOf<L>],
     a: &[LineOf<L>],
     b: [&LineOf<L>; K],
-    start: L::Vector,
+    bias: L::Vector,
 ) {
-    let b = b.map(
-        #[inline(always)]
-        |b| first_group(l, b),
-    );
+    // Not by `map`, which is not inlined everywhere.
+    let mut groups = [l.zero(); K];
+    for (group, line) in groups.iter_mut().zip(b) {
+        *group = first_group(l, line);
+    }
     for (c, a) in c.iter_mut().zip(a) {
         let a = l.load(a);
-        let mut sum = start;
-        for (k, &b) in b.iter().enumerate() {
+        let mut sum = bias;
+        for (k, &b) in groups.iter().enumerate() {
             sum = l.mul_add(l.splat_in_groups(a, k), b, sum);
         }
         l.store(c, sum);
@@ -137,14 +138,14 @@ pub(crate) fn weight_gradient<L: Lanes>(
     d_w: &mut [LineOf<L>],
     x: Packed4<'_, L::Element>,
     d_z: Packed4<'_, L::Element>,
-    start: Beta,
+    beta: Beta,
 ) {
     // A line more than inputs: so the compiler knows the length of `d_w` too.
     match d_w.len() {
-        2 => weight_gradient_of::<L, 1>(l, d_w, x, d_z, start),
-        3 => weight_gradient_of::<L, 2>(l, d_w, x, d_z, start),
-        4 => weight_gradient_of::<L, 3>(l, d_w, x, d_z, start),
-        5 => weight_gradient_of::<L, 4>(l, d_w, x, d_z, start),
+        2 => weight_gradient_of::<L, 1>(l, d_w, x, d_z, beta),
+        3 => weight_gradient_of::<L, 2>(l, d_w, x, d_z, beta),
+        4 => weight_gradient_of::<L, 3>(l, d_w, x, d_z, beta),
+        5 => weight_gradient_of::<L, 4>(l, d_w, x, d_z, beta),
         _ => unreachable!("a group has four lanes"),
     }
 }
@@ -155,13 +156,13 @@ fn weight_gradient_of<L: Lanes, const I: usize>(
     d_w: &mut [LineOf<L>],
     x: Packed4<'_, L::Element>,
     d_z: Packed4<'_, L::Element>,
-    start: Beta,
+    beta: Beta,
 ) {
     let (one, mask, rows) = (l.constant(1.0), l.first_lanes(d_z.cols), d_z.rows);
     let (x, _) = elements::<L::Element>(x.lines).as_chunks::<GROUP>();
     let (d_z, _) = elements::<L::Element>(d_z.lines).as_chunks::<GROUP>();
     let (mut biases, mut weights) = (l.zero(), [l.zero(); I]);
-    if start == Beta::One {
+    if beta == Beta::One {
         biases = l.load(&d_w[0]);
         for (sum, line) in weights.iter_mut().zip(&d_w[1..]) {
             *sum = l.load(line);

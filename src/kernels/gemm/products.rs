@@ -1,10 +1,10 @@
 //! The forward and the backward product of a dense layer, and the loops around their micro-kernel.
 //!
-//! Every product is `C[m][n] = start + sum_k A[m][k] B[k][n]`, one accumulator of fused multiply-adds for
+//! Every product is `C[m][n] = initial + sum_k A[m][k] B[k][n]`, one accumulator of fused multiply-adds for
 //! each element of `C`, in the order of `k`, or a few where shapes alone say so: so its bits do not depend on
 //! tiles, blocks or neighbours.
 //!
-//! | product | `C` | `A` | `B` | start |
+//! | product | `C` | `A` | `B` | initial |
 //! |---|---|---|---|---|
 //! | [`forward`] | `y` | `x` | `W` | biases |
 //! | [`backward_data`] | `d_x` | `d_z` | `W^T` | 0 |
@@ -13,35 +13,32 @@
 //! Here `W` is `[I, O]` as it lies in memory: the transpose of what users see, with the biases as line 0 of
 //! each panel. `W^T` is read from the transposed copy, because the rows of `B` must lie along its lines.
 //!
-//! [`forward`] and [`backward_data`] loop over blocks of panels of `C`, blocks of `k`, groups of panels, rows
-//! of `C`, and go through the panels in either [`Sweep`]; [`weight_gradient`] loops over panels, then rows of
-//! `C`: its `k`, the rows of a micro-batch, is one block. Elements of last panels of few columns have `LANES`
-//! accumulators, by [`dot_product`]; those of gradients two or four where a panel has one or two inputs or
-//! outputs: [`accumulators_of`](super::register_tile::accumulators_of).
+//! [`forward`] and [`backward_data`] have the loops of BLIS, numbered as there: 5 over blocks of panels of
+//! `C`, 4 over blocks of `k`, 3 over groups of panels, 2 and 1 over rows of `C`, in runs of tiles of one
+//! height; 5 and 3 go through the panels in either [`Sweep`]. [`weight_gradient`] loops over panels, then
+//! rows of `C`: its `k`, the rows of a micro-batch, is one block. Elements of last panels of few columns have
+//! `LANES` accumulators, by [`dot_product`]; those of gradients two or four where a panel has one or two
+//! inputs or outputs: [`accumulators_of`](super::register_tile::accumulators_of).
 //!
 //! [`weight_gradient`]: super::weight_gradient::weight_gradient
 
 use core::ops::Range;
 
-use crate::kernels::gemm::blocking::{
-    L2_LINES, NC_PANELS, PREFETCH_LINES, segments_of_block, uses_dot_product,
-};
+use crate::kernels::gemm::blocking::{NC_PANELS, PREFETCH_LINES, segments_of_block, uses_dot_product};
 use crate::kernels::gemm::dot_product;
 use crate::kernels::gemm::micro_kernel::{
     EdgePanel, Epilogue, Operands, RowMajor, Segments, Strides, Tile, TileOrigin, load_sums, store_sums,
     with_const,
 };
 use crate::kernels::gemm::register_tile::{
-    next_rows, next_tiles, panels_per_tile, panels_per_tile_beyond_l2, prefetches_lines, rows_per_tile,
-    tile_exists,
+    next_rows, next_tiles, prefetches_lines, rows_per_tile, tile_exists,
 };
+use crate::kernels::gemm::right_operand::{BlockOrigin, RightOperand};
 use crate::kernels::matrix::panels::{Panels, PanelsMut, clear_padding};
 use crate::kernels::matrix::transpose::transposed_stride;
 use crate::kernels::ops::activation::{Activation, Derivative, activate, activate_rows, multiply_derivative};
-use crate::simd::lanes::Lanes;
-use crate::simd::scalar::Element;
-use crate::simd::scalar::Scalar;
-use crate::simd::scalar::elements;
+use crate::simd::lanes::{Lanes, LineOf};
+use crate::simd::scalar::{Element, Scalar, elements};
 
 /// Operands of a dense layer: `y = f(x W + b)`.
 pub(crate) struct Dense<'a, T: Element> {
@@ -76,43 +73,74 @@ pub(crate) fn forward<L: Lanes>(l: L, dense: Dense<'_, L::Element>, sweep: Sweep
     if dense.x.panels() == 1 && dense.y.panels() == 1 {
         return l.vectorize(
             #[inline(always)]
-            || forward_inline::<_, SinglePanel>(l, dense, sweep),
+            || forward_single_panel(l, dense),
         );
     }
     l.vectorize(
         #[inline(always)]
-        || forward_inline::<_, Blocked>(l, dense, sweep),
+        || {
+            let epilogue = dense.epilogue();
+            let Dense { mut y, pre_activation, x, weights, activation } = dense;
+            let (panel_stride, segment_stride) = (1 + x.cols, L::Element::LANES);
+            let b = RightOperand { lines: &weights[1..], panel_stride, segment_stride, bias: Some(weights) };
+            let product = Product { a: x, b, sweep, epilogue };
+            product.run(
+                l,
+                &mut y,
+                #[inline(always)]
+                |lines, first| finish_forward(l, lines, pre_activation, first, activation),
+            );
+            activate_rows(l, y, activation);
+        },
     );
 }
 
-/// [`forward`] of operands of one extent, beneath a crossing.
+/// [`forward`] of one panel of inputs and one of outputs, beneath a crossing. The search for blocks would
+/// take longer than the arithmetic; the order of every sum is the same.
 #[inline(always)]
-pub(crate) fn forward_inline<L: Lanes, E: Extent>(l: L, dense: Dense<'_, L::Element>, sweep: Sweep) {
-    let Dense { mut y, pre_activation, x, weights, activation } = dense;
-    let (inputs, rows) = (x.cols, x.rows);
-    let rectifies = activation == Activation::Relu && pre_activation.is_empty();
-    let takes_pass = !rectifies && activation.needs_pass();
-    let segment = L::Element::LANES;
-    let product = Product {
-        a: x,
-        b: RightOperand { lines: &weights[1..], panel: 1 + inputs, segment, start: Some(weights) },
-        sweep,
-        epilogue: if rectifies { Epilogue::Rectify } else { Epilogue::None },
+pub(crate) fn forward_single_panel<L: Lanes>(l: L, dense: Dense<'_, L::Element>) {
+    let epilogue = dense.epilogue();
+    let Dense { y, pre_activation, x, weights, activation } = dense;
+    let edge = EdgePanel {
+        a: elements::<L::Element>(x.lines),
+        b: &weights[1..][..x.cols],
+        initial: Some(l.load(&weights[0])),
+        mask: l.first_lanes(L::Element::LANES),
+        epilogue,
     };
-    product.run::<L, E>(
-        l,
-        &mut y,
-        #[inline(always)]
-        |lines, first| {
-            if !pre_activation.is_empty() {
-                pre_activation[first * rows..][..lines.len()].copy_from_slice(lines);
-            }
-            if takes_pass {
-                activate(l, lines, activation);
-            }
-        },
-    );
+    edge.run::<RowMajor>(l, y.lines);
+    finish_forward(l, y.lines, pre_activation, 0, activation);
     activate_rows(l, y, activation);
+}
+
+impl<T: Element> Dense<'_, T> {
+    /// ReLU, while the sums are in registers, if nothing needs them before.
+    #[inline(always)]
+    fn epilogue(&self) -> Epilogue<'static, T> {
+        let rectifies = self.activation == Activation::Relu && self.pre_activation.is_empty();
+        if rectifies { Epilogue::Rectify } else { Epilogue::None }
+    }
+}
+
+/// What is left to do with panels of `x W + b`, of which `lines` are those from `first` on: to keep them, and
+/// the activation, but for [`Dense::epilogue`] and for what needs whole rows. The activation by a crossing of
+/// its own: its code once, rather than at every place where panels are complete.
+#[inline(always)]
+fn finish_forward<L: Lanes>(
+    l: L,
+    lines: &mut [LineOf<L>],
+    pre_activation: &mut [LineOf<L>],
+    first: usize,
+    activation: Activation,
+) {
+    if !pre_activation.is_empty() {
+        pre_activation[first..][..lines.len()].copy_from_slice(lines);
+    } else if activation == Activation::Relu {
+        return;
+    }
+    if activation.needs_pass() {
+        activate(l, lines, activation);
+    }
 }
 
 /// `d_x = d_z W^T`, times `f'` of the layer below, if there is one. Overwrites `d_x`; padding lanes become 0.
@@ -120,48 +148,74 @@ pub(crate) fn backward_data<L: Lanes>(l: L, dense: DenseBackward<'_, L::Element>
     if dense.d_x.panels() == 1 && dense.d_z.panels() == 1 {
         return l.vectorize(
             #[inline(always)]
-            || backward_data_inline::<_, SinglePanel>(l, dense, sweep),
+            || backward_single_panel(l, dense),
         );
     }
     l.vectorize(
         #[inline(always)]
-        || backward_data_inline::<_, Blocked>(l, dense, sweep),
-    );
-}
-
-/// [`backward_data`] of operands of one extent, beneath a crossing.
-#[inline(always)]
-pub(crate) fn backward_data_inline<L: Lanes, E: Extent>(
-    l: L,
-    dense: DenseBackward<'_, L::Element>,
-    sweep: Sweep,
-) {
-    let DenseBackward { mut d_x, d_z, transposed, below } = dense;
-    let segment = transposed_stride::<L::Element>(d_x.cols);
-    let rows = d_x.rows;
-    let (epilogue, below) = match below {
-        Some(Derivative { from, activation: Activation::Relu }) => (Epilogue::RectifyBy(from.lines), None),
-        below => (Epilogue::None, below),
-    };
-    let product = Product {
-        a: d_z,
-        b: RightOperand { lines: transposed, panel: L::Element::LANES, segment, start: None },
-        sweep,
-        epilogue,
-    };
-    product.run::<L, E>(
-        l,
-        &mut d_x,
-        #[inline(always)]
-        |lines, first| {
-            if let Some(Derivative { from, activation }) = below {
-                multiply_derivative(l, lines, &from.lines[first * rows..][..lines.len()], activation);
+        || {
+            let DenseBackward { mut d_x, d_z, transposed, below } = dense;
+            let (epilogue, below) = divide_derivative(below);
+            let segment_stride = transposed_stride::<L::Element>(d_x.cols);
+            let panel_stride = L::Element::LANES;
+            let b = RightOperand { lines: transposed, panel_stride, segment_stride, bias: None };
+            let product = Product { a: d_z, b, sweep, epilogue };
+            product.run(
+                l,
+                &mut d_x,
+                #[inline(always)]
+                |lines, first| finish_backward(l, lines, below, first),
+            );
+            // The padding of a dot product is 0 until it is multiplied.
+            let is_clear = uses_dot_product::<L::Element>(d_x.as_panels().last_cols(), d_z.cols);
+            if below.is_some() || !is_clear {
+                clear_padding(l, d_x);
             }
         },
     );
-    // The padding of a dot product is 0 already.
-    if below.is_some() || !uses_dot_product::<L::Element>(d_x.as_panels().last_cols(), d_z.cols) {
-        clear_padding(l, d_x);
+}
+
+/// [`backward_data`] of one panel of inputs and one of outputs, beneath a crossing: as
+/// [`forward_single_panel`].
+#[inline(always)]
+pub(crate) fn backward_single_panel<L: Lanes>(l: L, dense: DenseBackward<'_, L::Element>) {
+    let DenseBackward { d_x, d_z, transposed, below } = dense;
+    let (epilogue, below) = divide_derivative(below);
+    let edge = EdgePanel {
+        a: elements::<L::Element>(d_z.lines),
+        b: &transposed[..d_z.cols],
+        initial: Some(l.zero()),
+        mask: l.first_lanes(L::Element::LANES),
+        epilogue,
+    };
+    edge.run::<RowMajor>(l, d_x.lines);
+    finish_backward(l, d_x.lines, below, 0);
+    clear_padding(l, d_x);
+}
+
+/// The derivative of the layer below: ReLU's while the sums are in registers, others by [`finish_backward`].
+#[inline(always)]
+fn divide_derivative<T: Element>(
+    below: Option<Derivative<'_, T>>,
+) -> (Epilogue<'_, T>, Option<Derivative<'_, T>>) {
+    match below {
+        Some(Derivative { from, activation: Activation::Relu }) => (Epilogue::RectifyBy(from.lines), None),
+        below => (Epilogue::None, below),
+    }
+}
+
+/// What is left to do with panels of `d_z W^T`, of which `lines` are those from `first` on: the derivative of
+/// the layer below, if there is one. By a crossing of its own, as in [`finish_forward`].
+#[inline(always)]
+fn finish_backward<L: Lanes>(
+    l: L,
+    lines: &mut [LineOf<L>],
+    below: Option<Derivative<'_, L::Element>>,
+    first: usize,
+) {
+    if let Some(Derivative { from, activation }) = below {
+        let from = &from.lines[first..][..lines.len()];
+        multiply_derivative(l, lines, from, activation);
     }
 }
 
@@ -203,169 +257,130 @@ impl Sweep {
     }
 }
 
-/// Extent of the operands of a product.
-pub(crate) trait Extent {
-    const IS_SINGLE_PANEL: bool;
-}
-
-/// Operands of any extent.
-pub(crate) struct Blocked;
-impl Extent for Blocked {
-    const IS_SINGLE_PANEL: bool = false;
-}
-
-/// One panel of `C` and one of `A`. The search for blocks would take longer than the arithmetic; the order of
-/// every sum is the same.
-pub(crate) struct SinglePanel;
-impl Extent for SinglePanel {
-    const IS_SINGLE_PANEL: bool = true;
-}
-
-/// The right-hand side of a product, as lines.
-#[derive(Clone, Copy)]
-struct RightOperand<'a, T: Element> {
-    /// From the first line of `B` on.
-    lines: &'a [T::Line],
-    /// Lines from one panel to the next.
-    panel: usize,
-    /// Lines from one segment of `LANES` rows to the next.
-    segment: usize,
-    /// The first term of every row's sums, one line a panel, at the panels' distance; 0 if there is none.
-    start: Option<&'a [T::Line]>,
-}
-
-/// Place of a block of `B`.
-#[derive(Clone, Copy)]
-struct BlockOrigin {
-    panel: usize,
-    segment: usize,
-}
-
-impl<T: Element> RightOperand<'_, T> {
-    /// Whether some of its lines exceed L2.
-    #[inline(always)]
-    fn exceeds_l2(&self) -> bool {
-        self.lines.len() >= L2_LINES
-    }
-
-    /// Index of the first line of a block.
-    #[inline(always)]
-    fn line(&self, origin: BlockOrigin) -> usize {
-        origin.panel * self.panel + origin.segment * self.segment
-    }
-
-    /// Lines from one block to the next; `None` if there is none, or if all lines fit in L2.
-    #[inline(always)]
-    fn prefetch_distance(&self, from: BlockOrigin, to: Option<BlockOrigin>) -> Option<usize> {
-        to.filter(|_| self.exceeds_l2()).map(|to| self.line(to).wrapping_sub(self.line(from)))
-    }
-}
-
-/// `C = start + A B`.
+/// `C = initial + A B`.
 #[derive(Clone, Copy)]
 struct Product<'a, T: Element> {
     a: Panels<'a, T>,
     b: RightOperand<'a, T>,
     sweep: Sweep,
-    epilogue: Epilogue<'a, T::Line>,
+    epilogue: Epilogue<'a, T>,
 }
 
-impl<T: Element> Product<'_, T> {
-    /// Computes `C`, and calls `finish` with each group of its panels, and the first one's index, as soon as
+/// The panels of `C` that a product still has to go through.
+struct PanelsLeft<'r> {
+    /// Of a block of panels, over the same block of `k`.
+    of_block: &'r Range<usize>,
+    /// All of that block, over the next block of `k`.
+    block: &'r Range<usize>,
+    /// After that block.
+    others: &'r Range<usize>,
+}
+
+impl<'a, T: Element> Product<'a, T> {
+    /// Computes `C`, and calls `finish` with each group of its panels, and its first line's index, as soon as
     /// it is complete.
     #[inline(always)]
-    fn run<L: Lanes<Element = T>, E: Extent>(
+    fn run<L: Lanes<Element = T>>(
         self,
         l: L,
         c: &mut PanelsMut<'_, T>,
         mut finish: impl FnMut(&mut [T::Line], usize),
     ) {
-        let Self { a, b, sweep, epilogue } = self;
-        if const { E::IS_SINGLE_PANEL } {
-            let start = b.start.map_or(l.zero(), |start| l.load(&start[0]));
-            let edge = EdgePanel {
-                a: elements::<T>(a.lines),
-                b: &b.lines[..a.cols],
-                start: Some(start),
-                mask: l.first_lanes(T::LANES),
-                epilogue,
-            };
-            edge.run::<RowMajor>(l, c.lines);
-            finish(c.lines, 0);
-        } else {
-            let takes_dot_product = uses_dot_product::<T>(c.as_panels().last_cols(), a.cols);
-            let outer = 0..c.panels() - usize::from(takes_dot_product);
-            if takes_dot_product && sweep == Sweep::Backward {
-                self.dot_product(l, c, &mut finish);
-            }
-            self.outer_products(l, c, outer, &mut finish);
-            if takes_dot_product && sweep == Sweep::Forward {
-                self.dot_product(l, c, &mut finish);
-            }
+        let Self { a, b, sweep, .. } = self;
+        let (rows, segments) = (a.rows, a.panels());
+        let max_segments = segments_of_block::<T>(rows, segments);
+        let takes_dot_product = uses_dot_product::<T>(c.as_panels().last_cols(), a.cols);
+        if takes_dot_product && sweep == Sweep::Backward {
+            self.dot_product(l, c, &mut finish);
         }
-    }
-
-    /// Some adjacent panels, block by block.
-    #[inline(always)]
-    fn outer_products<L: Lanes<Element = T>>(
-        self,
-        l: L,
-        c: &mut PanelsMut<'_, T>,
-        mut panels: Range<usize>,
-        finish: &mut impl FnMut(&mut [T::Line], usize),
-    ) {
-        let Self { a, b, sweep, epilogue } = self;
-        let rows = c.rows;
-        let segments = a.panels();
-        let most_segments = segments_of_block::<T>(a.rows, segments);
+        // Loop 5: blocks of panels of `C`.
+        let mut panels = 0..c.panels() - usize::from(takes_dot_product);
         while !panels.is_empty() {
             let count = next_rows(panels.len(), NC_PANELS);
-            let of_block = sweep.take(&mut panels, count);
+            let block = sweep.take(&mut panels, count);
+            // Loop 4: blocks of `k`.
             let mut s = 0;
             while s < segments {
-                let block = s..segments.min(s + most_segments);
-                let mut left = of_block.clone();
+                let k = s..segments.min(s + max_segments);
+                // Loop 3: groups of panels, as wide as a tile.
+                let mut left = block.clone();
                 while !left.is_empty() {
-                    let np = if b.exceeds_l2() {
-                        panels_per_tile_beyond_l2(left.len(), rows, L::ACCUMULATORS)
-                    } else {
-                        panels_per_tile(left.len(), rows, L::ACCUMULATORS)
-                    };
-                    let group = sweep.take(&mut left, np);
-                    // What is read next: of these panels, else of the next block of `k`, else of the next
-                    // panels.
-                    let next = if !left.is_empty() {
-                        Some(BlockOrigin { panel: sweep.next(&left, np), segment: s })
-                    } else if block.end < segments {
-                        Some(BlockOrigin { panel: sweep.next(&of_block, np), segment: block.end })
-                    } else if !panels.is_empty() {
-                        Some(BlockOrigin { panel: sweep.next(&panels, np), segment: 0 })
-                    } else {
-                        None
-                    };
-                    let completes = block.end == segments;
-                    let (first, lines) = (group.start, group.start * rows..group.end * rows);
-                    let c = &mut c.lines[lines.clone()];
-                    let mut group = PanelGroup {
-                        c: &mut *c,
-                        a,
-                        b,
-                        first,
-                        block: block.clone(),
-                        epilogue: if completes { epilogue.part(lines) } else { Epilogue::None },
-                        prefetch: b.prefetch_distance(BlockOrigin { panel: first, segment: s }, next),
-                    };
+                    let np = b.panels_per_tile(left.len(), rows, L::ACCUMULATORS);
+                    let taken = sweep.take(&mut left, np);
+                    let next = PanelsLeft { of_block: &left, block: &block, others: &panels };
+                    let mut group = self.group(c, taken, k.clone(), next);
                     with_const!(
                         np,
-                        NP if tile_exists(1, NP, L::ACCUMULATORS) => group.run::<L, NP>(l),
+                        NP if tile_exists(1, NP, L::ACCUMULATORS) => {
+                            let b = group.panels_of_b::<NP>();
+                            // Loop 2: tiles of one height.
+                            let mut m = 0;
+                            while m < rows {
+                                let tallest = const { rows_per_tile(NP, L::ACCUMULATORS) };
+                                let (height, count) = next_tiles(rows - m, tallest);
+                                let tiles = m..m + height * count;
+                                m = tiles.end;
+                                with_const!(
+                                    height,
+                                    MR if tile_exists(MR, NP, L::ACCUMULATORS) =>
+                                        group.tiles::<L, MR, NP>(l, b, tiles),
+                                    1 2 3 4 5 6 7 8 9 10 11 12
+                                );
+                            }
+                        },
                         1 2 3 4 8
                     );
-                    if completes {
-                        finish(c, first);
+                    if group.completes {
+                        finish(group.c, group.first * rows);
                     }
                 }
-                s = block.end;
+                s = k.end;
             }
+        }
+        if takes_dot_product && sweep == Sweep::Forward {
+            self.dot_product(l, c, &mut finish);
+        }
+    }
+    /// The block of `B` that is read after segments `k` of a group: that of `np` panels left in the block of
+    /// panels, else of the next block of `k`, else of other panels.
+    #[inline(always)]
+    fn next_block(&self, np: usize, left: PanelsLeft<'_>, k: Range<usize>) -> Option<BlockOrigin> {
+        let PanelsLeft { of_block, block, others } = left;
+        let (panels, segment) = if !of_block.is_empty() {
+            (of_block, k.start)
+        } else if k.end < self.a.panels() {
+            (block, k.end)
+        } else if !others.is_empty() {
+            (others, 0)
+        } else {
+            return None;
+        };
+        Some(BlockOrigin { panel: self.sweep.next(panels, np), segment })
+    }
+
+    /// Some adjacent panels of `c`, over segments `k`, and what is read after them.
+    #[inline(always)]
+    fn group<'c>(
+        &self,
+        c: &'c mut PanelsMut<'_, T>,
+        panels: Range<usize>,
+        k: Range<usize>,
+        next: PanelsLeft<'_>,
+    ) -> PanelGroup<'c, 'a, T> {
+        let lines = panels.start * c.rows..panels.end * c.rows;
+        let completes = k.end == self.a.panels();
+        let from = BlockOrigin { panel: panels.start, segment: k.start };
+        let next = self.next_block(panels.len(), next, k.clone());
+        PanelGroup {
+            c: &mut c.lines[lines.clone()],
+            a: self.a,
+            b: self.b,
+            first: panels.start,
+            k,
+            completes,
+            epilogue: if completes { self.epilogue.part(lines) } else { Epilogue::None },
+            prefetch: self.b.prefetch_distance(from, next),
+            prefetched: 0,
         }
     }
 
@@ -379,17 +394,11 @@ impl<T: Element> Product<'_, T> {
     ) {
         let Self { a, b, epilogue, .. } = self;
         let (last, cols) = (c.panels() - 1, c.as_panels().last_cols());
-        let first = last * b.panel;
-        let b = dot_product::RightOperand {
-            lines: &b.lines[first..],
-            segment: b.segment,
-            start: b.start.map(|start| &start[first]),
-        };
         let lines = last * c.rows..(last + 1) * c.rows;
         let c = &mut c.lines[lines.clone()];
-        dot_product::product(l, c, cols, a, b);
-        epilogue.part(lines).run_on(l, c);
-        finish(c, last);
+        dot_product::product(l, c, cols, a, b.starting_at(last));
+        epilogue.part(lines.clone()).run_on(l, c);
+        finish(c, lines.start);
     }
 }
 
@@ -401,83 +410,63 @@ struct PanelGroup<'c, 'a, T: Element> {
     /// The first panel of `B`.
     first: usize,
     /// Segments of `LANES` values of `k`.
-    block: Range<usize>,
-    epilogue: Epilogue<'a, T::Line>,
+    k: Range<usize>,
+    /// Whether it is the last block of `k`.
+    completes: bool,
+    epilogue: Epilogue<'a, T>,
     /// [`RightOperand::prefetch_distance`] to the next group.
     prefetch: Option<usize>,
+    /// Lines of each segment that tiles have prefetched: the first tiles prefetch the next group,
+    /// [`PREFETCH_LINES`] of each segment.
+    prefetched: usize,
 }
 
-/// Tiles of one height, one below the other.
-struct TileRun {
-    rows: Range<usize>,
-    /// Tiles of the group before these.
-    done: usize,
-}
-
-impl<T: Element> PanelGroup<'_, '_, T> {
-    /// Tile by tile. The first of them prefetch the next group, [`PREFETCH_LINES`] of each segment.
+impl<'a, T: Element> PanelGroup<'_, 'a, T> {
+    /// The panels of `B`, from this block of `k` on, for all tiles of the group. In a tile the compiler would
+    /// know their distance, and compute every pointer anew in each step instead of advancing one index.
     #[inline(always)]
-    fn run<L: Lanes<Element = T>, const NP: usize>(&mut self, l: L) {
-        let mr = const { rows_per_tile(NP, L::ACCUMULATORS) };
-        // Here, not in a tile: pointers of which the compiler does not know the distance take no instructions
-        // to advance.
-        let mut b = [&self.b.lines[..0]; NP];
-        for (p, b) in b.iter_mut().enumerate() {
-            let origin = BlockOrigin { panel: self.first + p, segment: self.block.start };
-            *b = &self.b.lines[self.b.line(origin)..];
-        }
-        let (mut m, mut done) = (0, 0);
-        while m < self.a.rows {
-            let (height, count) = next_tiles(self.a.rows - m, mr);
-            let tiles = TileRun { rows: m..m + height * count, done };
-            with_const!(
-                height,
-                MR if tile_exists(MR, NP, L::ACCUMULATORS) => self.tiles::<L, MR, NP>(l, b, tiles),
-                1 2 3 4 5 6 7 8 9 10 11 12
-            );
-            m += height * count;
-            done += count;
-        }
+    fn panels_of_b<const NP: usize>(&self) -> [&'a [T::Line]; NP] {
+        self.b.panels(BlockOrigin { panel: self.first, segment: self.k.start })
     }
 
-    /// Tiles of `MR` rows by `NP` panels.
+    /// Tiles of `MR` rows by `NP` panels, one below the other.
     #[inline(always)]
     fn tiles<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
         &mut self,
         l: L,
         b: [&[T::Line]; NP],
-        tiles: TileRun,
+        rows: Range<usize>,
     ) {
         l.vectorize(
             #[inline(always)]
             || {
-                let (panel, Range { start, end }) = (self.a.rows, self.block.clone());
-                let a = &self.a.lines[start * panel..];
-                let last = T::LANES.min(self.a.cols - (end - 1) * T::LANES);
-                let strides = Strides { a: panel * T::LANES, b: self.b.segment };
-                let segments = Segments::several::<T>(end - start, last, strides);
-                let (mut m, mut prefetched) = (tiles.rows.start, tiles.done * PREFETCH_LINES);
-                while m < tiles.rows.end {
+                let (panel_stride, Range { start, end }) = (self.a.rows, self.k.clone());
+                let a = &self.a.lines[start * panel_stride..];
+                let strides = Strides { a: panel_stride * T::LANES, b: self.b.segment_stride };
+                let segments = Segments::several::<T>(end - start, self.a.width(end - 1), strides);
+                // Loop 1: tiles.
+                let mut m = rows.start;
+                while m < rows.end {
                     let mut prefetch = None;
-                    if prefetched < T::LANES
+                    if self.prefetched < T::LANES
                         && let Some(distance) = self.prefetch
                     {
-                        prefetch = Some(distance.wrapping_add(prefetched));
+                        prefetch = Some(distance.wrapping_add(self.prefetched));
+                        self.prefetched += PREFETCH_LINES;
                     }
                     let segments = segments.prefetching(prefetch);
                     let mut tile = Tile::<L, MR, 0, NP>::zero(l);
-                    self.start(l, &mut tile, m);
+                    self.load_initial(l, &mut tile, m);
                     let operands = Operands { a: elements::<T>(&a[m..]), b };
                     if const { prefetches_lines(MR, NP, L::ACCUMULATORS) } && self.b.exceeds_l2() {
-                        tile.accumulate::<RowMajor<true>>(l, operands, segments);
+                        tile.accumulate::<RowMajor<true>, 1>(l, operands, segments);
                     } else {
-                        tile.accumulate::<RowMajor>(l, operands, segments);
+                        tile.accumulate::<RowMajor, 1>(l, operands, segments);
                     }
-                    let origin = TileOrigin { row: m, panel };
+                    let origin = TileOrigin { row: m, panel_stride };
                     self.epilogue.run(l, &mut tile.rows, origin);
                     store_sums(l, self.c, origin, &tile.rows);
                     m += MR;
-                    prefetched += PREFETCH_LINES;
                 }
             },
         );
@@ -486,17 +475,17 @@ impl<T: Element> PanelGroup<'_, '_, T> {
     /// Where the sums of the rows from `m` on start, of a tile of zeros: at the biases or 0, or at what the
     /// block of `k` before left in `C`.
     #[inline(always)]
-    fn start<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
+    fn load_initial<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
         &self,
         l: L,
         tile: &mut Tile<L, MR, 0, NP>,
         m: usize,
     ) {
-        if self.block.start > 0 {
-            load_sums(l, &mut tile.rows, self.c, TileOrigin { row: m, panel: self.a.rows });
-        } else if let Some(start) = self.b.start {
+        if self.k.start > 0 {
+            load_sums(l, &mut tile.rows, self.c, TileOrigin { row: m, panel_stride: self.a.rows });
+        } else if let Some(bias) = self.b.bias {
             for p in 0..NP {
-                let line = l.load(&start[(self.first + p) * self.b.panel]);
+                let line = l.load(&bias[(self.first + p) * self.b.panel_stride]);
                 for row in &mut tile.rows {
                     row[p] = line;
                 }

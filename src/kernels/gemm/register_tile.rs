@@ -51,7 +51,7 @@ pub(crate) const fn rows_per_gradient_tile(np: usize, accumulators: usize) -> us
 }
 
 /// Place of a tile in a panel of inputs of a weight gradient.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum TilePlace {
     /// Others follow within the panel.
     Inner,
@@ -93,8 +93,10 @@ impl TilePlace {
 /// Adjacent panels of the next tile, of those left, when a layer has `rows` rows to fill tiles.
 ///
 /// Few rows take many panels, so that enough independent sums are in flight to hide the latency of a fused
-/// multiply-add (4 cycles, two per cycle: eight); many rows take three panels, because an 8x3 tile loads
-/// least per multiply-add. Four panels are two pairs rather than three and one.
+/// multiply-add (4 cycles, two per cycle: eight); many rows take three panels: for 24 multiply-adds an 8x3
+/// tile loads 11 lines and elements, a 12x2 tile 14, a 6x4 tile 10, but six divide neither the rows of a
+/// micro-batch nor the inputs of a panel, which eight do. Four panels are two pairs rather than three and
+/// one.
 #[inline(always)]
 pub(crate) const fn panels_per_tile(left: usize, rows: usize, accumulators: usize) -> usize {
     let widest = if accumulators < 24 {
@@ -115,34 +117,28 @@ pub(crate) const fn panels_per_tile(left: usize, rows: usize, accumulators: usiz
     } else {
         3
     };
-    if widest <= left {
-        widest
-    } else if left >= 4 && widest > 4 {
-        4
-    } else if left >= 3 && widest >= 3 {
-        if left == 3 && accumulators >= 24 { 3 } else { 2 }
-    } else if left >= 2 && widest >= 2 {
-        2
-    } else {
-        1
+    match if widest < left { widest } else { left } {
+        5..=7 => 4,
+        3 if accumulators < 24 => 2,
+        np => np,
     }
 }
 
-/// [`panels_per_tile`] of lines that exceed L2.
+/// [`panels_per_tile`] of a `B` that does not fit in L2.
 #[inline(always)]
 pub(crate) const fn panels_per_tile_beyond_l2(left: usize, rows: usize, accumulators: usize) -> usize {
     let np = panels_per_tile(left, rows, accumulators);
     if np > L2_PANELS { L2_PANELS } else { np }
 }
 
-/// Maximum panels of a tile whose lines exceed L2. Eight hide the latency of every multiply-add, but the
-/// lines of four come sooner. On a Zen 5, eight, four and two: one row through 784-512-512-10, 2.7 MB of
+/// Maximum panels of a tile where `B` does not fit in L2. Eight hide the latency of every multiply-add, but
+/// the lines of four come sooner. On a Zen 5, eight, four and two: one row through 784-512-512-10, 2.7 MB of
 /// weights, 25.6, 24.5 and 24.7 microseconds, two rows 26.6, 23.9 and 25.5; one row through
 /// 1024-4096-4096-1024 2.57, 2.37 and 2.59 milliseconds.
 pub(crate) const L2_PANELS: usize = 4;
 
-/// Whether a tile does so little with each line that it waits for them where they exceed L2. With as few
-/// registers as AVX2 has, a prefetch makes it slower (32.4 to 34.7 microseconds for one row through
+/// Whether a tile does so little with each line that it waits for them where `B` does not fit in L2. With as
+/// few registers as AVX2 has, a prefetch makes it slower (32.4 to 34.7 microseconds for one row through
 /// 784-512-512-10).
 #[inline(always)]
 pub(crate) const fn prefetches_lines(mr: usize, np: usize, accumulators: usize) -> bool {

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use crate::kernels::gemm::blocking::{EDGE_COLUMNS, TILED_ROWS, uses_transposed};
 use crate::kernels::gemm::micro_kernel::{
-    AccessPattern, ColumnMajor, EdgePanel, Epilogue, Ones, Operands, Sums, Tile, TileOrigin, load_sums,
+    AccessPattern, ColumnMajor, EdgePanel, Epilogue, Operands, Segments, Sums, Tile, TileOrigin, load_sums,
     store_sums, with_const,
 };
 use crate::kernels::gemm::register_tile::{
@@ -14,24 +14,21 @@ use crate::kernels::gemm::register_tile::{
 use crate::kernels::matrix::Beta;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, clear_padding};
 use crate::kernels::matrix::transpose::{store_columns, transpose_block};
-use crate::kernels::ops::sgd;
-use crate::simd::lanes::Lanes;
-use crate::simd::lanes::LineOf;
-use crate::simd::scalar::Element;
-use crate::simd::scalar::Scalar;
-use crate::simd::scalar::{Line, elements};
+use crate::simd::lanes::{Lanes, LineOf};
+use crate::simd::scalar::{Element, Line, Scalar, elements};
 
 /// `d_W (+)= x^T d_z` and `d_b (+)= sum of rows of d_z`, for some panels of outputs.
 ///
-/// Overwrites `d_w` or adds to it, as `start` says, and takes a step by the result if there is a `descent`.
-/// Padding lanes become 0, even of inputs that are not finite, which 0 in `d_z` would make NaN.
+/// Overwrites `d_w` or adds to it, as `beta` says, and takes a step by the result if there is a `fused_sgd`,
+/// of whole panels only: no sum of a last panel of few columns is in registers as its parameters lie. Padding
+/// lanes become 0, even of inputs that are not finite, which 0 in `d_z` would make NaN.
 pub(crate) fn weight_gradient<L: Lanes>(
     l: L,
     gradient: WeightGradient<'_, L::Element>,
-    descent: Option<FusedSgd<'_, L::Element>>,
+    fused_sgd: Option<FusedSgd<'_, L::Element>>,
 ) {
     let WeightGradient { d_w, x, .. } = &gradient;
-    if x.panels() == 1 && d_w.len() == 1 + x.cols && x.rows < TILED_ROWS && descent.is_none() {
+    if x.panels() == 1 && d_w.len() == 1 + x.cols && x.rows < TILED_ROWS && fused_sgd.is_none() {
         return l.vectorize(
             #[inline(always)]
             || single_panel_weight_gradient(l, gradient),
@@ -39,7 +36,7 @@ pub(crate) fn weight_gradient<L: Lanes>(
     }
     l.vectorize(
         #[inline(always)]
-        || tiled_weight_gradient(l, gradient, descent),
+        || tiled_weight_gradient(l, gradient, fused_sgd),
     );
 }
 
@@ -54,7 +51,7 @@ pub(crate) struct WeightGradient<'a, T: Element> {
     /// The panel of `d_z` that the first of `d_w` belongs to.
     pub first_panel: usize,
     /// Whether `d_w` is overwritten or added to.
-    pub start: Beta,
+    pub beta: Beta,
 }
 
 /// Plain gradient descent, `w -= rate d_w`, by the lines of a gradient while they are in registers: a pass
@@ -83,9 +80,9 @@ impl<T: Element> FusedSgd<'_, T> {
     ) {
         let rate = l.splat(self.rate);
         for p in 0..NP {
-            let lines = &mut self.parameters[p * origin.panel + origin.row..][..MR];
+            let lines = &mut self.parameters[p * origin.panel_stride + origin.row..][..MR];
             for m in 0..MR {
-                let w = sgd::step(l, l.load(&lines[m]), sums[m][p], rate);
+                let w = l.neg_mul_add(rate, sums[m][p], l.load(&lines[m]));
                 l.store(&mut lines[m], l.flushed(w));
             }
         }
@@ -97,9 +94,9 @@ impl<T: Element> FusedSgd<'_, T> {
 fn tiled_weight_gradient<L: Lanes>(
     l: L,
     gradient: WeightGradient<'_, L::Element>,
-    mut descent: Option<FusedSgd<'_, L::Element>>,
+    mut fused_sgd: Option<FusedSgd<'_, L::Element>>,
 ) {
-    let WeightGradient { d_w, x, d_z, first_panel: first, start } = gradient;
+    let WeightGradient { d_w, x, d_z, first_panel: first, beta } = gradient;
     let stride = 1 + x.cols;
     let owned = d_w.len() / stride;
     let has_last = owned > 0 && first + owned == d_z.panels();
@@ -111,8 +108,9 @@ fn tiled_weight_gradient<L: Lanes>(
         let np = panels_per_gradient_tile(outer - p, L::ACCUMULATORS);
         let lines = p * stride..(p + np) * stride;
         let c = &mut d_w[lines.clone()];
-        let descent = descent.as_mut().map(|descent| descent.part(lines));
-        let mut panels = GradientPanels { c, x, d_z, first: first + p, start, descent };
+        let fused_sgd = fused_sgd.as_mut().map(|sgd| sgd.part(lines));
+        let gradient = WeightGradient { d_w: c, x, d_z, first_panel: first + p, beta };
+        let mut panels = GradientPanels { gradient, fused_sgd };
         with_const!(
             np,
             NP if rows_per_gradient_tile(NP, L::ACCUMULATORS) > 0 => panels.run::<L, NP>(l),
@@ -123,34 +121,30 @@ fn tiled_weight_gradient<L: Lanes>(
     if has_last {
         let lines = &mut d_w[(owned - 1) * stride..];
         if transposes {
-            transposed_gradient(l, lines, x, d_z, start);
+            debug_assert!(fused_sgd.is_none(), "a fused step is of whole panels");
+            transposed_gradient(l, lines, x, d_z, beta);
         } else {
             clear_padding(l, PanelsMut { lines, rows: stride, cols: d_z.last_cols() });
         }
     }
 }
 
-/// Some adjacent panels of a weight gradient.
-struct GradientPanels<'c, 'a, T: Element> {
-    c: &'c mut [T::Line],
-    x: Panels<'a, T>,
-    d_z: Panels<'a, T>,
-    /// The first panel of `d_z`.
-    first: usize,
-    start: Beta,
-    descent: Option<FusedSgd<'c, T>>,
+/// Some adjacent panels of a weight gradient, and the step by it.
+struct GradientPanels<'a, T: Element> {
+    gradient: WeightGradient<'a, T>,
+    fused_sgd: Option<FusedSgd<'a, T>>,
 }
 
-impl<T: Element> GradientPanels<'_, '_, T> {
+impl<T: Element> GradientPanels<'_, T> {
     /// `NP` panels: blocks of inputs within each panel of `x`, and the biases, in the last block if it has
     /// registers left: by themselves, one sum for each panel, they would mostly wait.
     #[inline(always)]
     fn run<L: Lanes<Element = T>, const NP: usize>(&mut self, l: L) {
         let mr = const { rows_per_gradient_tile(NP, L::ACCUMULATORS) };
-        let x = self.x;
+        let x = self.gradient.x;
         for s in 0..x.panels() {
             let column = elements::<T>(x.panel(s));
-            let width = T::LANES.min(x.cols - s * T::LANES);
+            let width = x.width(s);
             let mut i = 0;
             while i < width {
                 let rows = next_rows(width - i, mr);
@@ -180,12 +174,14 @@ impl<T: Element> GradientPanels<'_, '_, T> {
     /// The last `rows` inputs, from that of a line on, and the biases.
     #[inline(always)]
     fn last<L: Lanes<Element = T>, const NP: usize>(&mut self, l: L, a: &[T], line: usize, rows: usize) {
-        // Not of one panel of inputs: its gradient may be computed elsewhere, with one accumulator.
+        // Not of one panel of inputs: its gradient may be a `single_panel_weight_gradient`, or a packed one,
+        // with one accumulator.
+        let x = self.gradient.x;
         match rows {
-            1 if self.x.cols > T::LANES && self.x.last_cols() == 1 => {
+            1 if x.panels() > 1 && x.last_cols() == 1 => {
                 self.with_biases::<L, 1, NP, { accumulators_of(1) }>(l, a, line);
             }
-            2 if self.x.cols > T::LANES && self.x.last_cols() == 2 => {
+            2 if x.panels() > 1 && x.last_cols() == 2 => {
                 self.with_biases::<L, 2, NP, { accumulators_of(2) }>(l, a, line);
             }
             _ => with_const!(
@@ -211,7 +207,7 @@ impl<T: Element> GradientPanels<'_, '_, T> {
             self.tile::<L, ColumnMajor, MR, 1, NP, SPLIT>(l, a, line);
         } else {
             self.tile::<L, ColumnMajor, MR, 0, NP, SPLIT>(l, a, line);
-            self.tile::<L, Ones, 1, 0, NP, SPLIT>(l, &[T::from_f64(1.0)], 0);
+            self.tile::<L, ColumnMajor, 0, 1, NP, SPLIT>(l, &[], line);
         }
     }
 
@@ -229,20 +225,22 @@ impl<T: Element> GradientPanels<'_, '_, T> {
         l.vectorize(
             #[inline(always)]
             || {
-                let panel = 1 + self.x.cols;
-                let (weights, biases) = (TileOrigin { row: line, panel }, TileOrigin { row: 0, panel });
+                let WeightGradient { d_w, x, d_z, first_panel, beta } = &mut self.gradient;
+                let panel_stride = 1 + x.cols;
+                let weights = TileOrigin { row: line, panel_stride };
+                let biases = TileOrigin { row: 0, panel_stride };
                 let mut tile = Tile::<L, MR, ONES, NP>::zero(l);
-                if self.start == Beta::One {
-                    load_sums(l, &mut tile.rows, self.c, weights);
-                    load_sums(l, &mut tile.ones, self.c, biases);
+                if *beta == Beta::One {
+                    load_sums(l, &mut tile.rows, d_w, weights);
+                    load_sums(l, &mut tile.ones, d_w, biases);
                 }
-                let operands = Operands { a, b: some_panels(self.d_z, self.first) };
-                tile.accumulate_split::<W, SPLIT>(l, operands, self.d_z.rows);
-                store_sums(l, self.c, weights, &tile.rows);
-                store_sums(l, self.c, biases, &tile.ones);
-                if let Some(descent) = &mut self.descent {
-                    descent.step(l, &tile.rows, weights);
-                    descent.step(l, &tile.ones, biases);
+                let operands = Operands { a, b: some_panels(*d_z, *first_panel) };
+                tile.accumulate::<W, SPLIT>(l, operands, Segments::one(d_z.rows));
+                store_sums(l, d_w, weights, &tile.rows);
+                store_sums(l, d_w, biases, &tile.ones);
+                if let Some(sgd) = &mut self.fused_sgd {
+                    sgd.step(l, &tile.rows, weights);
+                    sgd.step(l, &tile.ones, biases);
                 }
             },
         );
@@ -271,15 +269,15 @@ fn transposed_gradient<L: Lanes>(
     c: &mut [LineOf<L>],
     x: Panels<'_, L::Element>,
     d_z: Panels<'_, L::Element>,
-    start: Beta,
+    beta: Beta,
 ) {
     let last = d_z.panels() - 1;
     let (biases, weights) = c.split_at_mut(1);
     let cols = d_z.last_cols();
     let sum = match cols {
-        1 => bias_sum::<L, { accumulators_of(1) }>(l, &biases[0], d_z.panel(last), start),
-        2 => bias_sum::<L, { accumulators_of(2) }>(l, &biases[0], d_z.panel(last), start),
-        _ => bias_sum::<L, 1>(l, &biases[0], d_z.panel(last), start),
+        1 => bias_sum::<L, { accumulators_of(1) }>(l, &biases[0], d_z.panel(last), beta),
+        2 => bias_sum::<L, { accumulators_of(2) }>(l, &biases[0], d_z.panel(last), beta),
+        _ => bias_sum::<L, 1>(l, &biases[0], d_z.panel(last), beta),
     };
     l.store(&mut biases[0], l.select(l.first_lanes(cols), sum, l.zero()));
     let outputs = elements::<L::Element>(d_z.panel(last));
@@ -293,7 +291,7 @@ fn transposed_gradient<L: Lanes>(
             MR if MR <= EDGE_COLUMNS => with_const!(
                 np,
                 NP if NP <= transposed_panels(MR, L::ACCUMULATORS) =>
-                    transposed_tile::<L, MR, NP, { accumulators_of(MR) }>(l, c, outputs, x, p, start),
+                    transposed_tile::<L, MR, NP, { accumulators_of(MR) }>(l, c, outputs, x, p, beta),
                 1 2 3 4 5 6
             ),
             1 2 3 4 5 6
@@ -302,20 +300,21 @@ fn transposed_gradient<L: Lanes>(
     }
 }
 
-/// The biases of a [`transposed_gradient`]: sums of lines alone, without products with 1, which take as long
+/// The biases of a panel by themselves: sums of lines alone, without products with 1, which take as long
 /// again.
 #[inline(always)]
 fn bias_sum<L: Lanes, const SPLIT: usize>(
     l: L,
     biases: &LineOf<L>,
     d_z: &[LineOf<L>],
-    start: Beta,
+    beta: Beta,
 ) -> L::Vector {
     let mut tile = Tile::<L, 0, 1, 1>::zero(l);
-    if start == Beta::One {
+    if beta == Beta::One {
         tile.ones[0][0] = l.load(biases);
     }
-    tile.accumulate_split::<ColumnMajor, SPLIT>(l, Operands { a: &[], b: [d_z] }, d_z.len());
+    let operands = Operands { a: &[], b: [d_z] };
+    tile.accumulate::<ColumnMajor, SPLIT>(l, operands, Segments::one(d_z.len()));
     tile.ones[0][0]
 }
 
@@ -327,12 +326,12 @@ fn transposed_tile<L: Lanes, const MR: usize, const NP: usize, const SPLIT: usiz
     d_z: &[L::Element],
     x: Panels<'_, L::Element>,
     first: usize,
-    start: Beta,
+    beta: Beta,
 ) {
     let lanes = L::Element::LANES;
     // As a tile of `C` of its own lies: `NP` panels of `MR` lines.
     let mut lines = [[LineOf::<L>::ZERO; MR]; NP];
-    if start == Beta::One {
+    if beta == Beta::One {
         for (lines, c) in lines.iter_mut().zip(c.chunks(lanes)) {
             transpose_block(l, lines, c);
         }
@@ -360,11 +359,11 @@ fn sum_transposed<L: Lanes, const MR: usize, const NP: usize, const SPLIT: usize
     l.vectorize(
         #[inline(always)]
         || {
-            let origin = TileOrigin { row: 0, panel: MR };
+            let origin = TileOrigin { row: 0, panel_stride: MR };
             let mut tile = Tile::<L, MR, 0, NP>::zero(l);
             load_sums(l, &mut tile.rows, lines.as_flattened(), origin);
             let operands = Operands { a: d_z, b: some_panels(x, first) };
-            tile.accumulate_split::<ColumnMajor, SPLIT>(l, operands, x.rows);
+            tile.accumulate::<ColumnMajor, SPLIT>(l, operands, Segments::one(x.rows));
             store_sums(l, lines.as_flattened_mut(), origin, &tile.rows);
         },
     );
@@ -373,17 +372,38 @@ fn sum_transposed<L: Lanes, const MR: usize, const NP: usize, const SPLIT: usize
 /// [`weight_gradient`] of a layer of one panel of inputs, for one panel of outputs, beneath a crossing.
 #[inline(always)]
 pub(crate) fn single_panel_weight_gradient<L: Lanes>(l: L, gradient: WeightGradient<'_, L::Element>) {
-    let WeightGradient { d_w, x, d_z, first_panel: first, start } = gradient;
+    let WeightGradient { d_w, x, d_z, first_panel: first, beta } = gradient;
     let (biases, weights) = d_w.split_at_mut(1);
-    let one = [L::Element::from_f64(1.0)];
-    let sums_of_rows = EdgePanel {
-        a: &one,
-        b: d_z.panel(first),
-        start: (start == Beta::Zero).then_some(l.zero()),
-        // The lanes that are outputs.
-        mask: l.first_lanes(d_z.cols - first * L::Element::LANES),
+    let d_z_panel = d_z.panel(first);
+    // The lanes that are outputs.
+    let mask = l.first_lanes(d_z.cols - first * L::Element::LANES);
+    let sum = bias_sum::<L, 1>(l, &biases[0], d_z_panel, beta);
+    l.store(&mut biases[0], l.select(mask, sum, l.zero()));
+    let edge = EdgePanel {
+        a: elements::<L::Element>(x.lines),
+        b: d_z_panel,
+        initial: (beta == Beta::Zero).then_some(l.zero()),
+        mask,
         epilogue: Epilogue::None,
     };
-    sums_of_rows.run::<Ones>(l, biases);
-    EdgePanel { a: elements::<L::Element>(x.lines), ..sums_of_rows }.run::<ColumnMajor>(l, weights);
+    edge.run::<ColumnMajor>(l, weights);
+}
+
+#[cfg(test)]
+#[cfg(debug_assertions)]
+mod tests {
+    use super::*;
+    use crate::simd::portable::Portable;
+
+    #[test]
+    #[should_panic(expected = "a fused step is of whole panels")]
+    fn a_fused_step_of_a_transposed_panel_is_a_bug() {
+        let l = *Portable::<f32>::detect().unwrap();
+        let line = LineOf::<Portable<f32>>::ZERO;
+        let (x, d_z) = ([line; 2 * 64], [line; 64]);
+        let (mut d_w, mut parameters) = ([line; 33], [line; 33]);
+        let (x, d_z) = (Panels::new(&x, 64, 32), Panels::new(&d_z, 64, 1));
+        let gradient = WeightGradient { d_w: &mut d_w, x, d_z, first_panel: 0, beta: Beta::Zero };
+        weight_gradient(l, gradient, Some(FusedSgd { parameters: &mut parameters, rate: 1.0 }));
+    }
 }

@@ -3,8 +3,8 @@
 //! A matrix `[rows, cols]` is stored as `[cols / LANES][rows][LANES]`: panels one cache line wide, each
 //! a dense run of lines, one per row; the last panel is padded. (oneDNN calls such layouts blocked, BLIS
 //! packed.) Weights, activations and gradients all have it, so a micro-kernel reads aligned, contiguous
-//! streams whatever the shapes: no stride is a power of two, no row falls into another's cache set, and
-//! the output of one product is an operand of the next without packing.
+//! streams whatever the shapes: the rows of a panel follow one another, whatever the columns of the matrix,
+//! so they do not share cache sets, and the output of one product is an operand of the next without packing.
 
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
@@ -16,20 +16,18 @@ pub(crate) fn panels<T: Element>(features: usize) -> usize {
     features.div_ceil(T::LANES)
 }
 
+/// Number of lines of a layer's parameters: a line of biases and `inputs` lines of weights in each panel.
+pub(crate) fn parameter_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
+    inputs.checked_add(1)?.checked_mul(panels::<T>(outputs))
+}
+
 /// A matrix in panels, to read.
+#[derive(Clone, Copy)]
 pub(crate) struct Panels<'a, T: Element> {
     pub lines: &'a [T::Line],
     pub rows: usize,
     pub cols: usize,
 }
-
-impl<T: Element> Clone for Panels<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T: Element> Copy for Panels<'_, T> {}
 
 impl<'a, T: Element> Panels<'a, T> {
     /// Takes the first `rows * panels(cols)` lines.
@@ -40,6 +38,12 @@ impl<'a, T: Element> Panels<'a, T> {
     #[inline(always)]
     pub(crate) fn panels(&self) -> usize {
         panels::<T>(self.cols)
+    }
+
+    /// Columns of a panel: `LANES`, but for the last.
+    #[inline(always)]
+    pub(crate) fn width(&self, p: usize) -> usize {
+        T::LANES.min(self.cols - p * T::LANES)
     }
 
     /// Columns of the last panel.

@@ -5,11 +5,6 @@ use crate::simd::lanes::{GROUP, Lanes, LineOf};
 use crate::simd::scalar::Scalar;
 use crate::simd::scalar::{Element, Line, elements};
 
-/// Number of lines of a layer's parameters: a line of biases and `inputs` lines of weights in each panel.
-pub(crate) fn parameter_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
-    inputs.checked_add(1)?.checked_mul(panels::<T>(outputs))
-}
-
 /// Number of lines of a layer's transposed weights.
 pub(crate) fn transposed_lines<T: Element>(inputs: usize, outputs: usize) -> Option<usize> {
     panels::<T>(outputs).checked_mul(transposed_stride::<T>(inputs))
@@ -32,21 +27,8 @@ pub(crate) fn transposed_stride<T: Element>(inputs: usize) -> usize {
 /// past the end are 0; lines of outputs past the end are left as they are, for no product reads them.
 ///
 /// The blocks of one panel are contiguous, so whoever owns a panel of outputs owns its transpose too.
-pub(crate) fn transpose_panel<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[LineOf<L>], outputs: usize) {
-    l.vectorize(
-        #[inline(always)]
-        || transpose_panel_inline(l, to, weights, outputs),
-    );
-}
-
-/// [`transpose_panel`] beneath a crossing.
 #[inline(always)]
-pub(crate) fn transpose_panel_inline<L: Lanes>(
-    l: L,
-    to: &mut [LineOf<L>],
-    weights: &[LineOf<L>],
-    outputs: usize,
-) {
+pub(crate) fn transpose_panel<L: Lanes>(l: L, to: &mut [LineOf<L>], weights: &[LineOf<L>], outputs: usize) {
     let lanes = L::Element::LANES;
     let outputs = outputs.min(lanes);
     for (block, rows) in to.chunks_exact_mut(lanes).zip(weights.chunks(lanes)) {

@@ -9,6 +9,5 @@ pub(crate) mod layer_norm;
 pub(crate) mod loss;
 pub(crate) mod optimizer;
 pub(crate) mod setting;
-pub(crate) mod sgd;
 pub(crate) mod softmax;
 pub(crate) mod targets;

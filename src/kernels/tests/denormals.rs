@@ -141,11 +141,11 @@ fn descend<T: Element>() {
         let smallest = T::MIN_NORMAL.to_f64();
         let (x, d_z) = ([line(1.0)], [line(smallest)]);
         let (mut d_w, mut parameters) = ([T::Line::ZERO; 2], [line(1.5 * smallest); 2]);
-        let descent = FusedSgd { parameters: &mut parameters, rate: T::from_f64(1.0) };
+        let fused_sgd = FusedSgd { parameters: &mut parameters, rate: T::from_f64(1.0) };
         let (x, d_z) = (Panels::new(&x, 1, 1), Panels::new(&d_z, 1, T::LANES));
         kernels.weight_gradient(
-            WeightGradient { d_w: &mut d_w, x, d_z, first_panel: 0, start: Beta::Zero },
-            Some(descent),
+            WeightGradient { d_w: &mut d_w, x, d_z, first_panel: 0, beta: Beta::Zero },
+            Some(fused_sgd),
         );
         assert!(elements::<T>(&d_w).iter().all(|g| g.to_f64() == smallest), "{isa}");
         assert!(elements::<T>(&parameters).iter().all(|&w| w == T::ZERO), "{isa}: {parameters:?}");

@@ -133,9 +133,9 @@ impl Case<'_> {
             let d = PanelsMut::new(sums, rows, outputs);
             kernels.output_gradient(d, Panels::new(y, rows, outputs), activation);
         }
-        for start in [Beta::Zero, Beta::One] {
+        for beta in [Beta::Zero, Beta::One] {
             let (x, d_z) = (Panels::new(x, rows, inputs), Panels::new(y, rows, outputs));
-            kernels.weight_gradient(WeightGradient { d_w: weights, x, d_z, first_panel: 0, start }, None);
+            kernels.weight_gradient(WeightGradient { d_w: weights, x, d_z, first_panel: 0, beta }, None);
         }
         let stride = transposed_stride::<T>(inputs);
         let transposed = e.lines::<T>(po * stride, side);
@@ -173,8 +173,8 @@ impl Case<'_> {
         let operands = NormOperands { x, d_z, statistics };
         let to = PanelsMut::new(d_x, rows, inputs);
         kernels.norm_backward_data(to, operands, weights, below);
-        for start in [Beta::Zero, Beta::One] {
-            kernels.norm_weight_gradient(weights, operands, 0, start);
+        for beta in [Beta::Zero, Beta::One] {
+            kernels.norm_weight_gradient(weights, operands, 0, beta);
         }
     }
 

@@ -68,14 +68,14 @@ fn check<T: Element>() {
             let operands = NormOperands { x: of_x, d_z: of_d, statistics: &statistics };
             kernels.norm_backward_data(d_to, operands, &parameters, None);
             assert_close::<T>(&unpacked::<T>(&to, rows, cols), &d_x, &what);
-            for (start, before) in [(Beta::Zero, f64::NAN), (Beta::One, 3.0)] {
-                let from = if start == Beta::Zero { 0.0 } else { before };
+            for (beta, before) in [(Beta::Zero, f64::NAN), (Beta::One, 3.0)] {
+                let from = if beta == Beta::Zero { 0.0 } else { before };
                 let expected: Vec<f64> = d_b.iter().chain(&d_w).map(|d| from + d).collect();
                 let mut gradient = packed::<T>(&vec![before; 2 * cols], cols, 0.0);
                 // As two blocks of parameters: the first panel, then the others.
                 let (first, others) = gradient.split_at_mut(2);
-                kernels.norm_weight_gradient(first, operands, 0, start);
-                kernels.norm_weight_gradient(others, operands, 1, start);
+                kernels.norm_weight_gradient(first, operands, 0, beta);
+                kernels.norm_weight_gradient(others, operands, 1, beta);
                 assert_close::<T>(&unpacked::<T>(&gradient, 2, cols), &expected, &what);
             }
         }

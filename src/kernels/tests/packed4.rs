@@ -131,23 +131,23 @@ impl Products {
         let d_z: Vec<L::Element> = (0..rows * n).map(|i| integer(i + 4)).collect();
         let (x_lines, d_lines) = (packed(&x, rows, k), packed(&d_z, rows, n));
         let before = |i: usize, j: usize| integer::<L::Element>(i + 2 * j);
-        for start in [Beta::Zero, Beta::One] {
+        for beta in [Beta::Zero, Beta::One] {
             let mut d_w = not_numbers::<L::Element>(1 + k);
-            if start == Beta::One {
+            if beta == Beta::One {
                 d_w = (0..=k).map(|i| first_lanes((0..n).map(|j| before(i, j)))).collect();
             }
             let x_packed = Packed4 { lines: &x_lines, rows, cols: k };
             let d_packed = Packed4 { lines: &d_lines, rows, cols: n };
-            l.vectorize(|| packed4::weight_gradient(l, &mut d_w, x_packed, d_packed, start));
+            l.vectorize(|| packed4::weight_gradient(l, &mut d_w, x_packed, d_packed, beta));
             for (i, line) in d_w.iter().enumerate() {
                 for (j, &found) in line.as_slice().iter().enumerate() {
                     let along = |r: usize| if i == 0 { 1.0 } else { x[r * k + i - 1].to_f64() };
                     let mut right = 0.0;
                     if j < n {
                         right = (0..rows).map(|r| along(r) * d_z[r * n + j].to_f64()).sum();
-                        right += if start == Beta::One { before(i, j).to_f64() } else { 0.0 };
+                        right += if beta == Beta::One { before(i, j).to_f64() } else { 0.0 };
                     }
-                    assert_eq!(found.to_f64(), right, "{isa}, {start:?}, [{rows}, {n}, {k}] at [{i}, {j}]");
+                    assert_eq!(found.to_f64(), right, "{isa}, {beta:?}, [{rows}, {n}, {k}] at [{i}, {j}]");
                 }
             }
             self.0 += 1;

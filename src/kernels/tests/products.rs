@@ -382,35 +382,36 @@ fn assert_padding_is_zero<T: Element>(lines: &[T::Line], rows: usize, cols: usiz
     }
 }
 
-/// A descent by the whole panels leaves the same gradient, and takes the step that the optimizer takes by it.
+/// A fused step by the whole panels leaves the same gradient, and takes the step that the optimizer takes by
+/// it.
 #[track_caller]
 fn assert_descends<T: Element>(
     kernels: &dyn Kernels<T>,
     operands: WeightGradient<'_, T>,
     gradient: &[T::Line],
 ) {
-    let WeightGradient { d_w, x, d_z, first_panel, start } = operands;
+    let WeightGradient { d_w, x, d_z, first_panel, beta } = operands;
     let mut descended = nan_lines::<T>(d_w.len());
     for (i, line) in descended.iter_mut().enumerate() {
         line.as_mut_slice().fill(T::from_f64(i as f64));
     }
     let mut updated = descended.clone();
-    let descent = FusedSgd { parameters: &mut descended, rate: T::from_f64(0.3) };
-    kernels.weight_gradient(WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, start }, Some(descent));
-    assert_eq!(bits::<T>(d_w), bits::<T>(gradient), "a descent changes the gradient");
+    let fused_sgd = FusedSgd { parameters: &mut descended, rate: T::from_f64(0.3) };
+    kernels.weight_gradient(WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, beta }, Some(fused_sgd));
+    assert_eq!(bits::<T>(d_w), bits::<T>(gradient), "a fused step changes the gradient");
     let update = Update { optimizer: Optimizer::sgd(0.3), step: 1, scale: 1.0, limit: f64::INFINITY };
     kernels.update(&mut updated, d_w, [&mut [], &mut [], &mut []], &update);
-    assert_eq!(bits::<T>(&descended), bits::<T>(&updated), "a descent is another step");
+    assert_eq!(bits::<T>(&descended), bits::<T>(&updated), "a fused step is another step");
 }
 
-fn check_weight_gradient<T: Element>(numbers: Numbers, start: Beta, largest: usize) -> Tally {
+fn check_weight_gradient<T: Element>(numbers: Numbers, beta: Beta, largest: usize) -> Tally {
     let mut tally = Tally::default();
     let mut random = Random(3);
     let mut nonzero = 0;
     for (m, n, k) in shapes(largest) {
         let (x, d_z) = (numbers.draw(&mut random, k * m), numbers.draw(&mut random, k * n));
         // The bias is the row of an input that is always 1.
-        let before = match start {
+        let before = match beta {
             Beta::Zero => vec![0.0; (1 + m) * n],
             Beta::One => numbers.draw(&mut random, (1 + m) * n),
         };
@@ -421,15 +422,15 @@ fn check_weight_gradient<T: Element>(numbers: Numbers, start: Beta, largest: usi
         let (rows, gradients) = (packed::<T>(&x, m, f64::NAN), packed::<T>(&d_z, n, 0.0));
         let mut same = SameBits::default();
         for (isa, kernels) in available::<T>() {
-            let mut d_w = match start {
+            let mut d_w = match beta {
                 Beta::Zero => nan_lines::<T>((1 + m) * panels::<T>(n)),
                 Beta::One => packed::<T>(&before, n, 0.0),
             };
             // As two blocks of parameters: the first panel, then the others.
             let (one, others) = d_w.split_at_mut(1 + m);
             let (x, d_z) = (Panels::new(&rows, k, m), Panels::new(&gradients, k, n));
-            kernels.weight_gradient(WeightGradient { d_w: one, x, d_z, first_panel: 0, start }, None);
-            kernels.weight_gradient(WeightGradient { d_w: others, x, d_z, first_panel: 1, start }, None);
+            kernels.weight_gradient(WeightGradient { d_w: one, x, d_z, first_panel: 0, beta }, None);
+            kernels.weight_gradient(WeightGradient { d_w: others, x, d_z, first_panel: 1, beta }, None);
             for (i, &expected) in expected.iter().enumerate() {
                 let found = at::<T>(&d_w, 1 + m, Cell::of(i, n));
                 assert_sum::<T>(found, expected, SumCase { isa, numbers, k }, &mut tally);
@@ -439,18 +440,18 @@ fn check_weight_gradient<T: Element>(numbers: Numbers, start: Beta, largest: usi
             tally.products += 1;
             same.check::<T>(isa, &d_w);
             // One block of all panels has the same bits.
-            let mut whole = match start {
+            let mut whole = match beta {
                 Beta::Zero => nan_lines::<T>((1 + m) * panels::<T>(n)),
                 Beta::One => packed::<T>(&before, n, 0.0),
             };
-            kernels.weight_gradient(WeightGradient { d_w: &mut whole, x, d_z, first_panel: 0, start }, None);
+            kernels.weight_gradient(WeightGradient { d_w: &mut whole, x, d_z, first_panel: 0, beta }, None);
             assert_eq!(bits::<T>(&whole), bits::<T>(&d_w), "{isa}: panels depend on their owner");
             let owned = (1 + m) * (n / T::LANES);
-            let mut d_w_before = match start {
+            let mut d_w_before = match beta {
                 Beta::Zero => nan_lines::<T>(owned),
                 Beta::One => packed::<T>(&before, n, 0.0)[..owned].to_vec(),
             };
-            let operands = WeightGradient { d_w: &mut d_w_before, x, d_z, first_panel: 0, start };
+            let operands = WeightGradient { d_w: &mut d_w_before, x, d_z, first_panel: 0, beta };
             assert_descends(kernels, operands, &d_w[..owned]);
         }
     }
@@ -472,9 +473,9 @@ fn backward_data(numbers: Numbers, largest: usize) -> Tally {
 
 fn weight_gradients(numbers: Numbers, largest: usize) -> Tally {
     let mut tally = Tally::default();
-    for start in [Beta::Zero, Beta::One] {
-        tally.add(check_weight_gradient::<f32>(numbers, start, largest));
-        tally.add(check_weight_gradient::<f64>(numbers, start, largest));
+    for beta in [Beta::Zero, Beta::One] {
+        tally.add(check_weight_gradient::<f32>(numbers, beta, largest));
+        tally.add(check_weight_gradient::<f64>(numbers, beta, largest));
     }
     tally
 }
@@ -692,7 +693,7 @@ fn check_gradient_in_parts<T: Element>() {
                 // Several micro-batches, of which all but the last have `rows` rows.
                 let gradient = |rows: usize| -> Vec<u64> {
                     let mut d_w = nan_lines::<T>((1 + k) * panels::<T>(n));
-                    let mut start = Beta::Zero;
+                    let mut beta = Beta::Zero;
                     for first in (0..m).step_by(rows) {
                         let rows = rows.min(m - first);
                         let part = |values: &[f64], cols| {
@@ -701,10 +702,10 @@ fn check_gradient_in_parts<T: Element>() {
                         let (x, d_z) = (part(&x, k), part(&d_z, n));
                         let (x, d_z) = (Panels::new(&x, rows, k), Panels::new(&d_z, rows, n));
                         kernels.weight_gradient(
-                            WeightGradient { d_w: &mut d_w, x, d_z, first_panel: 0, start },
+                            WeightGradient { d_w: &mut d_w, x, d_z, first_panel: 0, beta },
                             None,
                         );
-                        start = Beta::One;
+                        beta = Beta::One;
                     }
                     let cells = (0..(1 + k) * n).map(|i| at::<T>(&d_w, 1 + k, Cell::of(i, n)).to_bits());
                     cells.collect()

@@ -316,7 +316,7 @@ fn check_gradients<T: Scalar>() -> usize {
     let ordinary = |count: usize, step: usize| -> Vec<T> {
         (0..count).map(|i| T::from_f64(((i * step) % 17) as f64 / 8.0 - 1.0)).collect()
     };
-    for (special, start) in T::SPECIAL.into_iter().flat_map(|x| [(x, Beta::Zero), (x, Beta::One)]) {
+    for (special, beta) in T::SPECIAL.into_iter().flat_map(|x| [(x, Beta::Zero), (x, Beta::One)]) {
         for place in 0..k * (m + n) {
             let (mut x, mut d_z) = (ordinary(k * m, 5), ordinary(k * n, 7));
             match place.checked_sub(x.len()) {
@@ -326,20 +326,20 @@ fn check_gradients<T: Scalar>() -> usize {
             for (isa, kernels) in available::<T>() {
                 let (of_x, of_d) = (packed(&x, m), packed(&d_z, n));
                 // What was there counts only where it is added to.
-                let before = if start == Beta::Zero { T::SPECIAL[11] } else { special };
+                let before = if beta == Beta::Zero { T::SPECIAL[11] } else { special };
                 let mut d_w = packed(&vec![before; (1 + m) * n], n);
                 let (x_panels, d_panels) = (Panels::new(&of_x, k, m), Panels::new(&of_d, k, n));
                 kernels.weight_gradient(
-                    WeightGradient { d_w: &mut d_w, x: x_panels, d_z: d_panels, first_panel: 0, start },
+                    WeightGradient { d_w: &mut d_w, x: x_panels, d_z: d_panels, first_panel: 0, beta },
                     None,
                 );
                 let found = unpacked(kernels, &d_w, 1 + m, n);
                 for (i, found) in found.iter().enumerate() {
                     let (line, c) = (i / n, i % n);
                     let input = |r: usize| if line == 0 { T::from_f64(1.0) } else { x[r * m + line - 1] };
-                    let from = if start == Beta::Zero { T::ZERO } else { before };
+                    let from = if beta == Beta::Zero { T::ZERO } else { before };
                     let expected = plain_sum(isa, from, (0..k).map(|r| (input(r), d_z[r * n + c])));
-                    let what = format!("{special} at {place}, gradient {i}, {start:?} on {isa}");
+                    let what = format!("{special} at {place}, gradient {i}, {beta:?} on {isa}");
                     assert_eq!(found.bits(), expected.bits(), "{what}: {found}, not {expected}");
                     checked += 1;
                 }
@@ -392,7 +392,7 @@ fn check_split_sums<T: Scalar>(rows: usize) -> usize {
                         x: x_panels,
                         d_z: d_panels,
                         first_panel: 0,
-                        start: Beta::One,
+                        beta: Beta::One,
                     },
                     None,
                 );

@@ -15,8 +15,9 @@ use crate::kernels::gemm::products::Sweep;
 use crate::kernels::gemm::register_tile::L2_PANELS;
 use crate::kernels::gemm::weight_gradient::WeightGradient;
 use crate::kernels::matrix::Beta;
+use crate::kernels::matrix::panels::parameter_lines;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
-use crate::kernels::matrix::transpose::{parameter_lines, transposed_lines};
+use crate::kernels::matrix::transpose::transposed_lines;
 use crate::kernels::ops::activation::{Activation, activate};
 use crate::kernels::tests::table::Activated;
 use crate::kernels::tests::{Check, available, on_every_isa};
@@ -138,12 +139,12 @@ fn rates<T: Element>(kernels: &dyn Kernels<T>, m: usize, n: usize, k: usize) -> 
             let owned;
             let count = block_panels(panels::<T>(n) - first, usize::MAX);
             (owned, rest) = rest.split_at_mut(count * (1 + k));
-            let mut start = Beta::Zero;
+            let mut beta = Beta::Zero;
             for (x, y) in x.iter().zip(&y) {
                 let (x, d_z) = (Panels::new(x, rows, k), Panels::new(y, rows, n));
                 kernels
-                    .weight_gradient(WeightGradient { d_w: owned, x, d_z, first_panel: first, start }, None);
-                start = Beta::One;
+                    .weight_gradient(WeightGradient { d_w: owned, x, d_z, first_panel: first, beta }, None);
+                beta = Beta::One;
             }
             first += count;
         }
@@ -494,15 +495,15 @@ impl Step {
 
     /// The gradient of some panels, over all tiles.
     fn gradient(&self, kernels: &dyn Kernels<f32>, tiles: &[MicroBatch], owned: &mut OwnedPanels<'_>) {
-        let mut start = Beta::Zero;
+        let mut beta = Beta::Zero;
         for [y, d] in tiles {
             let x = Panels::new(&y[owned.layer], self.rows, self.sizes[owned.layer]);
             let d_z = Panels::new(&d[owned.layer + 1], self.rows, self.sizes[owned.layer + 1]);
             kernels.weight_gradient(
-                WeightGradient { d_w: owned.lines, x, d_z, first_panel: owned.first, start },
+                WeightGradient { d_w: owned.lines, x, d_z, first_panel: owned.first, beta },
                 None,
             );
-            start = Beta::One;
+            beta = Beta::One;
         }
     }
 }

@@ -63,7 +63,7 @@ pub(super) trait Kernels<T: Element>: Send + Sync {
         below: Option<Derivative<'_, T>>,
         sweep: Sweep,
     );
-    fn weight_gradient(&self, gradient: WeightGradient<'_, T>, descent: Option<FusedSgd<'_, T>>);
+    fn weight_gradient(&self, gradient: WeightGradient<'_, T>, fused_sgd: Option<FusedSgd<'_, T>>);
     fn norm_forward(
         &self,
         y: PanelsMut<'_, T>,
@@ -84,7 +84,7 @@ pub(super) trait Kernels<T: Element>: Send + Sync {
         d_w: &mut [T::Line],
         operands: NormOperands<'_, T>,
         first_panel: usize,
-        start: Beta,
+        beta: Beta,
     );
     fn dropout(&self, y: PanelsMut<'_, T>, mask: Mask);
     fn output_gradient(&self, d: PanelsMut<'_, T>, y: Panels<'_, T>, activation: Activation);
@@ -150,9 +150,9 @@ impl<L: Lanes> Kernels<L::Element> for L {
     fn weight_gradient(
         &self,
         gradient: WeightGradient<'_, L::Element>,
-        descent: Option<FusedSgd<'_, L::Element>>,
+        fused_sgd: Option<FusedSgd<'_, L::Element>>,
     ) {
-        weight_gradient::weight_gradient(*self, gradient, descent);
+        weight_gradient::weight_gradient(*self, gradient, fused_sgd);
     }
 
     fn output_gradient(
@@ -193,10 +193,10 @@ impl<L: Lanes> Kernels<L::Element> for L {
         d_w: &mut [LineOf<L>],
         operands: NormOperands<'_, L::Element>,
         first_panel: usize,
-        start: Beta,
+        beta: Beta,
     ) {
         let NormOperands { x, d_z, statistics } = operands;
-        let gradient = LayerNormGradient { d_w, x, d_z, statistics, first_panel, start };
+        let gradient = LayerNormGradient { d_w, x, d_z, statistics, first_panel, start: beta };
         layer_norm::weight_gradient(*self, gradient);
     }
 

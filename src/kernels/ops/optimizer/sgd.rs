@@ -4,7 +4,6 @@ use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Lines, Pass, store_flushed};
 use crate::kernels::ops::optimizer::rule::{Common, Moments, Rule, common_settings};
 use crate::kernels::ops::setting::check_setting;
-use crate::kernels::ops::sgd;
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::Element;
 
@@ -98,7 +97,7 @@ impl Sgd {
         lines.replace(
             l,
             #[inline(always)]
-            |_, w, g| sgd::step(l, w, g, rate),
+            |_, w, g| l.neg_mul_add(rate, g, w),
         );
     }
 
@@ -120,7 +119,7 @@ impl Sgd {
                 let kept = l.mul_add(momentum, l.load(&b[i]), l.mul(gradient_scale, g));
                 store_flushed(l, &mut b[i], kept);
                 let direction = if self.nesterov { l.mul_add(momentum, kept, g) } else { kept };
-                sgd::step(l, w, direction, rate)
+                l.neg_mul_add(rate, direction, w)
             },
         );
     }
