@@ -95,7 +95,8 @@ impl Split {
 #[derive(Clone, Debug)]
 pub(crate) struct Threads {
     parallelism: Parallelism,
-    /// Floating-point operations below which the calling thread does all pieces.
+    /// Floating-point operations below which the calling thread does all pieces; `usize::MAX` if it always
+    /// does.
     threshold: usize,
     #[cfg(feature = "rayon")]
     pool: Option<std::sync::Arc<rayon::ThreadPool>>,
@@ -126,7 +127,7 @@ impl Threads {
     /// Calls `f` in the pool, if `flop` operations are worth it, otherwise on the calling thread.
     #[cfg(feature = "rayon")]
     pub(crate) fn enter<R: Send>(&self, flop: usize, f: impl FnOnce(Split) -> R + Send) -> R {
-        if self.parallelism == Parallelism::Serial || flop < self.threshold {
+        if !self.are_worth(flop) {
             return f(Split::Whole);
         }
         match &self.pool {
@@ -144,11 +145,16 @@ impl Threads {
         f(Split::Whole)
     }
 
+    /// Whether `flop` operations are worth more threads than one.
+    fn are_worth(&self, flop: usize) -> bool {
+        self.parallelism != Parallelism::Serial && self.threshold != usize::MAX && flop >= self.threshold
+    }
+
     /// The number of threads that would share `flop` operations, if called from this thread.
     pub(crate) fn sharing(&self, flop: usize) -> usize {
         match self.parallelism {
+            _ if !self.are_worth(flop) => 1,
             Parallelism::Serial => 1,
-            _ if flop < self.threshold => 1,
             #[cfg(feature = "rayon")]
             Parallelism::Auto => rayon::current_num_threads(),
             #[cfg(feature = "rayon")]
@@ -268,6 +274,9 @@ pub(crate) mod tests {
             assert_eq!(enter(99), alone, "{parallelism:?} in {around}");
             assert_eq!(enter(100), shared.unwrap_or(alone), "{parallelism:?} in {around}");
             assert_eq!(enter(usize::MAX), shared.unwrap_or(alone), "{parallelism:?} in {around}");
+            let never = threads.clone().with_threshold(usize::MAX);
+            assert_eq!(never.enter(usize::MAX, |split| split), Split::Whole, "{parallelism:?} in {around}");
+            assert_eq!(never.sharing(usize::MAX), 1, "{parallelism:?} in {around}");
         }
     }
 

@@ -211,6 +211,11 @@ pub(crate) fn step_flop(batch: usize, weights: usize) -> usize {
     batch.saturating_mul(weights).saturating_mul(6)
 }
 
+/// Floating-point operations of a forward pass.
+pub(crate) fn forward_flop(batch: usize, weights: usize) -> usize {
+    batch.saturating_mul(weights).saturating_mul(2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

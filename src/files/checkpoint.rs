@@ -35,7 +35,7 @@ use crate::network::{Network, read_canonical, write_canonical};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 use crate::train::evaluate::Evaluation;
-use crate::train::fit::{EpochReport, FitReport, Progress};
+use crate::train::fit::{EpochReport, FitReport, FitState};
 use crate::train::schedule::ReduceOnPlateau;
 use crate::train::state::TrainState;
 use crate::train::trainer::Trainer;
@@ -126,12 +126,21 @@ fn checkpoint<T: Element>(network: &Network<T>, state: &TrainState<T>) -> Result
     let mut text = header::write(network);
     text += &format!("steps {steps}\npasses {passes}\nepochs {epochs}\nseed {seed}\n");
     text += &format!("optimizer {}\nlearning_rate {learning_rate}\n", rule(*optimizer));
-    if let Some(Progress { first, data, outcome: Some(outcome), kept, plateau, factor, .. }) = fit {
-        add("best", kept);
+    if let Some(FitState {
+        first,
+        data,
+        report: Some(report),
+        best_parameters,
+        plateau,
+        plateau_factor,
+        ..
+    }) = fit
+    {
+        add("best", best_parameters);
         text += &format!("fit {first} {data}\n");
-        text += &format!("last {}\nbest {}\n", write_epoch(&outcome.last), write_epoch(&outcome.best));
+        text += &format!("last {}\nbest {}\n", write_epoch(&report.last), write_epoch(&report.best));
         if let Some(ReduceOnPlateau { factor: each, patience, lowest, waited }) = plateau {
-            text += &format!("plateau {each} {patience} {lowest} {waited} {factor}\n");
+            text += &format!("plateau {each} {patience} {lowest} {waited} {plateau_factor}\n");
         }
     }
     writer.finish(text)
@@ -190,7 +199,7 @@ fn read_fit<T: Element>(
     header: &Header<'_>,
     learning_rate: f64,
     epochs: usize,
-) -> Result<Option<Progress<T>>, Error> {
+) -> Result<Option<FitState<T>>, Error> {
     let Some(words) = header.find("fit") else { return Ok(None) };
     let malformed = |what: &str| Error::Format { what: what.to_owned() };
     let (first, data) = words.split_once(' ').ok_or_else(|| malformed("a fit has a start and a mark"))?;
@@ -200,10 +209,10 @@ fn read_fit<T: Element>(
         return Err(malformed("the epochs of the fit are not in order"));
     }
     last.is_best = last.number == best.number;
-    let (plateau, factor) = header.find("plateau").map_or(Ok((None, 1.0)), read_plateau)?;
-    let kept = if tensors.has("best") { tensors.lines("best")? } else { Vec::new() };
-    let outcome = Some(FitReport { last, best });
-    Ok(Some(Progress { first, data, learning_rate, outcome, kept, plateau, factor }))
+    let (plateau, plateau_factor) = header.find("plateau").map_or(Ok((None, 1.0)), read_plateau)?;
+    let best_parameters = if tensors.has("best") { tensors.lines("best")? } else { Vec::new() };
+    let report = Some(FitReport { last, best });
+    Ok(Some(FitState { first, data, learning_rate, report, best_parameters, plateau, plateau_factor }))
 }
 
 /// An optimizer without its learning rate, which may change.
@@ -213,7 +222,7 @@ fn rule(optimizer: Optimizer) -> String {
 }
 
 fn write_epoch(epoch: &EpochReport) -> String {
-    let EpochReport { number, of, loss, validation, learning_rate, .. } = epoch;
+    let EpochReport { number, epochs, loss, validation, learning_rate, .. } = epoch;
     let validation = match validation {
         Some(Evaluation { loss, accuracy, mean_absolute_error, r2 }) => {
             [Some(*loss), *accuracy, *mean_absolute_error, *r2]
@@ -221,12 +230,13 @@ fn write_epoch(epoch: &EpochReport) -> String {
         None => [None; 4],
     };
     let words = validation.map(|value| value.map_or("-".to_owned(), |value| value.to_string()));
-    format!("{number} {of} {loss} {} {learning_rate}", words.join(" "))
+    format!("{number} {epochs} {loss} {} {learning_rate}", words.join(" "))
 }
 
 fn read_epoch(words: &str) -> Result<EpochReport, Error> {
     let words: Vec<&str> = words.split(' ').collect();
-    let &[number, of, loss, validation, accuracy, mean_absolute_error, r2, learning_rate] = &words[..] else {
+    let &[number, epochs, loss, validation, accuracy, mean_absolute_error, r2, learning_rate] = &words[..]
+    else {
         return Err(Error::Format { what: format!("{words:?} is not an epoch") });
     };
     let optional = |word| if word == "-" { Ok(None) } else { parse_word(word).map(Some) };
@@ -241,7 +251,7 @@ fn read_epoch(words: &str) -> Result<EpochReport, Error> {
     };
     Ok(EpochReport {
         number: counter(number)? as usize,
-        of: counter(of)? as usize,
+        epochs: counter(epochs)? as usize,
         loss: parse_word(loss)?,
         validation,
         learning_rate: parse_word(learning_rate)?,
@@ -269,8 +279,9 @@ fn read_plateau(words: &str) -> Result<(Option<ReduceOnPlateau>, f64), Error> {
         waited: counter(waited)? as usize,
     };
     let so_far = parse_word(factor)?;
-    match plateau.check()? {
-        plateau if (0.0..=1.0).contains(&so_far) => Ok((Some(plateau), so_far)),
-        _ => Err(Error::Setting { argument: Argument::PlateauProduct, value: so_far }),
+    plateau.check()?;
+    match (0.0..=1.0).contains(&so_far) {
+        true => Ok((Some(plateau), so_far)),
+        false => Err(Error::Setting { argument: Argument::PlateauProduct, value: so_far }),
     }
 }

@@ -131,7 +131,8 @@ impl<T: Element> Trainer<T> {
         self.state.optimizer
     }
 
-    /// Changes the learning rate from the next update on.
+    /// Changes the learning rate from the next update on. Within a fit, or after one that an error has ended,
+    /// it is the base rate of its schedule from the next epoch on.
     ///
     /// # Errors
     /// [`Error::Setting`] unless it is finite and at least 0.
@@ -147,6 +148,9 @@ impl<T: Element> Trainer<T> {
     /// ```
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
         self.state.optimizer = self.state.optimizer.with_learning_rate::<T>(learning_rate)?;
+        if let Some(fit) = &mut self.state.fit {
+            fit.learning_rate = learning_rate;
+        }
         Ok(())
     }
 

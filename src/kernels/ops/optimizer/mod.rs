@@ -168,10 +168,18 @@ impl Optimizer {
         dispatch!(self, rule => rule.common().learning_rate)
     }
 
-    /// The same rule with another step size.
-    pub(crate) fn with_learning_rate<T: Element>(mut self, learning_rate: f64) -> Result<Self, Error> {
+    /// The same rule with another step size, that is checked.
+    ///
+    /// # Errors
+    /// As [`Optimizer::checked`].
+    pub(crate) fn with_learning_rate<T: Element>(self, learning_rate: f64) -> Result<Self, Error> {
+        self.at_rate(learning_rate).checked::<T>()
+    }
+
+    /// The same rule with another step size, that is known to be in range.
+    pub(crate) fn at_rate(mut self, learning_rate: f64) -> Self {
         dispatch!(&mut self, rule => rule.common_mut()).learning_rate = learning_rate;
-        self.checked::<T>()
+        self
     }
 
     /// # Errors
