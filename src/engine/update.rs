@@ -248,7 +248,7 @@ fn fused_rate<T: Element>(
     let by_micro_batches = plan.sum.is_some() && !are_summed(shards) && !shards.is_empty();
     let is_dense = layers[block.layer].kind() == LayerKind::Dense;
     let whole_panels = block.outputs / T::LANES >= block.lines / (1 + block.columns);
-    plan.update.as_ref()?.plain_descent().filter(|_| by_micro_batches && is_dense && whole_panels)
+    plan.update.as_ref()?.fused_rate().filter(|_| by_micro_batches && is_dense && whole_panels)
 }
 
 /// Whether each shard has summed the gradient of its rows.

@@ -97,7 +97,6 @@ arguments! {
     Parameters: "the parameters",
     PlainSgd: "SGD without momentum or with dampening",
     PlateauFactor: "the factor of a plateau",
-    PlateauProduct: "the product of a plateau's factors",
     RandomSeed: "random seed",
     RowWeight: "a row weight",
     RowWeights: "the row weights",

@@ -200,6 +200,22 @@ impl<T: Element> Trainer<T> {
         self.state.steps
     }
 
+    /// The seed of dropout, and of the order of rows in [`Trainer::fit`]: the one of
+    /// [`TrainerBuilder::seed`], or [`Network::seed`] without one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(7).build()?;
+    /// assert_eq!(Trainer::builder(network.clone()).build()?.seed(), 7);
+    /// assert_eq!(Trainer::builder(network).seed(8).build()?.seed(), 8);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.state.seed
+    }
+
     /// The Euclidean norm of [`Trainer::gradients`], summed in `f64`.
     ///
     /// # Examples

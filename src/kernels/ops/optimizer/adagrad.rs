@@ -2,6 +2,8 @@
 
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
+#[cfg(feature = "files")]
+use crate::kernels::ops::optimizer::rule::Setting;
 use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
@@ -93,6 +95,8 @@ common_settings! {
 }
 
 impl Rule for Adagrad {
+    const NAME: &'static str = "adagrad";
+
     #[inline(always)]
     fn common(&self) -> &Common {
         &self.common
@@ -100,6 +104,16 @@ impl Rule for Adagrad {
 
     fn common_mut(&mut self) -> &mut Common {
         &mut self.common
+    }
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        let Self { common, learning_rate_decay, initial_accumulator, epsilon } = self;
+        common.settings_mut([
+            ("learning_rate_decay", Setting::Number(learning_rate_decay)),
+            ("initial_accumulator", Setting::Number(initial_accumulator)),
+            ("epsilon", Setting::Number(epsilon)),
+        ])
     }
 
     fn check<T: Element>(&self) -> Result<(), Error> {

@@ -3,6 +3,8 @@
 use crate::error::{Argument, Error};
 use crate::float_math::power;
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
+#[cfg(feature = "files")]
+use crate::kernels::ops::optimizer::rule::Setting;
 use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
@@ -148,6 +150,8 @@ common_settings! {
 }
 
 impl Rule for Adam {
+    const NAME: &'static str = "adam";
+
     #[inline(always)]
     fn common(&self) -> &Common {
         &self.common
@@ -155,6 +159,11 @@ impl Rule for Adam {
 
     fn common_mut(&mut self) -> &mut Common {
         &mut self.common
+    }
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        self.common.settings_mut(self.estimates.settings_mut())
     }
 
     fn check<T: Element>(&self) -> Result<(), Error> {
@@ -172,6 +181,8 @@ impl Rule for Adam {
 }
 
 impl Rule for AdamW {
+    const NAME: &'static str = "adamw";
+
     #[inline(always)]
     fn common(&self) -> &Common {
         &self.common
@@ -179,6 +190,11 @@ impl Rule for AdamW {
 
     fn common_mut(&mut self) -> &mut Common {
         &mut self.common
+    }
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        self.common.settings_mut(self.estimates.settings_mut())
     }
 
     fn check<T: Element>(&self) -> Result<(), Error> {
@@ -217,6 +233,17 @@ impl Estimates {
         check_setting::<T>(Argument::Beta1, self.beta1, (0.0..1.0).contains(&self.beta1))?;
         check_setting::<T>(Argument::Beta2, self.beta2, (0.0..1.0).contains(&self.beta2))?;
         check_setting::<T>(Argument::Epsilon, self.epsilon, self.epsilon >= MIN_EPSILON)
+    }
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> [(&'static str, Setting<'_>); 4] {
+        let Self { beta1, beta2, epsilon, amsgrad } = self;
+        [
+            ("beta1", Setting::Number(beta1)),
+            ("beta2", Setting::Number(beta2)),
+            ("epsilon", Setting::Number(epsilon)),
+            ("amsgrad", Setting::Flag(amsgrad)),
+        ]
     }
 
     /// `m`, `v`, and the largest `v`.

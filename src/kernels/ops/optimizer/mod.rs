@@ -18,6 +18,8 @@ pub use sgd::Sgd;
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{GradientTerms, Lines, Pass};
 use crate::kernels::ops::optimizer::rule::Rule;
+#[cfg(feature = "files")]
+pub(crate) use crate::kernels::ops::optimizer::rule::Setting;
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::Element;
@@ -205,6 +207,34 @@ impl Optimizer {
     }
 }
 
+#[cfg(feature = "files")]
+impl Optimizer {
+    /// The rule of a name in files, with its defaults and a learning rate of 0.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        let rules: [Self; 5] = [
+            Sgd::new(0.0).into(),
+            Adam::new(0.0).into(),
+            AdamW::new(0.0).into(),
+            RmsProp::new(0.0).into(),
+            Adagrad::new(0.0).into(),
+        ];
+        rules.into_iter().find(|rule| rule.name() == name)
+    }
+
+    /// The rule's name in files.
+    pub(crate) fn name(&self) -> &'static str {
+        fn name<R: Rule>(_: &R) -> &'static str {
+            R::NAME
+        }
+        dispatch!(self, rule => name(rule))
+    }
+
+    /// Each setting but the learning rate, with its name in files.
+    pub(crate) fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        dispatch!(self, rule => rule.settings_mut())
+    }
+}
+
 /// One step of an optimizer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Update {
@@ -218,8 +248,9 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    /// The learning rate, if the update is that times the gradient and nothing else.
-    pub(crate) fn plain_descent(&self) -> Option<f64> {
+    /// The learning rate, if the update is that times the gradient and nothing else: a product can take it
+    /// with its last sum.
+    pub(crate) fn fused_rate(&self) -> Option<f64> {
         match &self.optimizer {
             Optimizer::Sgd(sgd) if sgd.is_plain() && self.gradient_terms().is_identity() => {
                 Some(self.optimizer.learning_rate())

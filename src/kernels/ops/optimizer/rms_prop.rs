@@ -2,6 +2,8 @@
 
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
+#[cfg(feature = "files")]
+use crate::kernels::ops::optimizer::rule::Setting;
 use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
@@ -111,6 +113,8 @@ common_settings! {
 }
 
 impl Rule for RmsProp {
+    const NAME: &'static str = "rms_prop";
+
     #[inline(always)]
     fn common(&self) -> &Common {
         &self.common
@@ -118,6 +122,17 @@ impl Rule for RmsProp {
 
     fn common_mut(&mut self) -> &mut Common {
         &mut self.common
+    }
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        let Self { common, alpha, epsilon, momentum, centered } = self;
+        common.settings_mut([
+            ("alpha", Setting::Number(alpha)),
+            ("epsilon", Setting::Number(epsilon)),
+            ("momentum", Setting::Number(momentum)),
+            ("centered", Setting::Flag(centered)),
+        ])
     }
 
     fn check<T: Element>(&self) -> Result<(), Error> {

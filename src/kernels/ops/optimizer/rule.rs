@@ -7,8 +7,16 @@ use crate::simd::scalar::Element;
 
 /// An optimizer's rule.
 pub(super) trait Rule: Copy {
+    /// The name in files.
+    #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "only files hold names"))]
+    const NAME: &'static str;
+
     fn common(&self) -> &Common;
     fn common_mut(&mut self) -> &mut Common;
+
+    /// Each setting but the learning rate, with its name in files.
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)>;
 
     /// # Errors
     /// [`Error::Setting`] for a setting of the rule's own that is out of range, or not finite in `T`;
@@ -40,6 +48,24 @@ impl Common {
     pub(super) fn new(learning_rate: f64) -> Self {
         Self { learning_rate, weight_decay: 0.0, l1: 0.0 }
     }
+
+    /// [`Rule::settings_mut`] of these, before others.
+    #[cfg(feature = "files")]
+    pub(super) fn settings_mut<'a, const N: usize>(
+        &'a mut self,
+        others: [(&'static str, Setting<'a>); N],
+    ) -> Vec<(&'static str, Setting<'a>)> {
+        let Self { learning_rate: _, weight_decay, l1 } = self;
+        let common = [("weight_decay", Setting::Number(weight_decay)), ("l1", Setting::Number(l1))];
+        common.into_iter().chain(others).collect()
+    }
+}
+
+/// A setting of a rule, to be read or overwritten.
+#[cfg(feature = "files")]
+pub(crate) enum Setting<'a> {
+    Number(&'a mut f64),
+    Flag(&'a mut bool),
 }
 
 /// Moments of a rule, at most [`MAX_MOMENTS`](super::MAX_MOMENTS), and what their elements start from.

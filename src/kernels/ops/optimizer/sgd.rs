@@ -2,6 +2,8 @@
 
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Lines, Pass, store_flushed};
+#[cfg(feature = "files")]
+use crate::kernels::ops::optimizer::rule::Setting;
 use crate::kernels::ops::optimizer::rule::{Common, Moments, Rule, common_settings};
 use crate::kernels::ops::setting::check_setting;
 use crate::kernels::ops::sgd;
@@ -127,6 +129,8 @@ common_settings! {
 }
 
 impl Rule for Sgd {
+    const NAME: &'static str = "sgd";
+
     #[inline(always)]
     fn common(&self) -> &Common {
         &self.common
@@ -134,6 +138,16 @@ impl Rule for Sgd {
 
     fn common_mut(&mut self) -> &mut Common {
         &mut self.common
+    }
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        let Self { common, momentum, dampening, nesterov } = self;
+        common.settings_mut([
+            ("momentum", Setting::Number(momentum)),
+            ("dampening", Setting::Number(dampening)),
+            ("nesterov", Setting::Flag(nesterov)),
+        ])
     }
 
     fn check<T: Element>(&self) -> Result<(), Error> {
