@@ -10,7 +10,25 @@
 use crate::error::{Argument, Error};
 
 /// The threads that a step or a prediction may use. The result has the same bits on all of them.
+///
+/// # Examples
+/// ```
+/// use fuseprop::{Activation, Network, Parallelism, Trainer};
+///
+/// let train = |parallelism| {
+///     let network = Network::<f32>::builder(2).dense(8, Activation::Tanh).dense(1, Activation::Identity);
+///     let builder = Trainer::builder(network.seed(1).build()?).parallelism(parallelism);
+///     let mut trainer = builder.parallel_threshold(0).build()?; // threads share whatever the size
+///     trainer.step(&[0.5, 1.0], &[1.0])?;
+///     trainer.network().predict(&[0.5, 1.0])
+/// };
+/// let serial = train(Parallelism::Serial)?;
+/// assert_eq!(train(Parallelism::Auto)?, serial);
+/// assert_eq!(train(Parallelism::Threads(2))?, serial);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Parallelism {
     /// The calling thread alone.
     Serial,
@@ -151,7 +169,7 @@ impl Threads {
     }
 
     /// The number of threads that would share `flop` operations, if called from this thread.
-    pub(crate) fn sharing(&self, flop: usize) -> usize {
+    pub(crate) fn count(&self, flop: usize) -> usize {
         match self.parallelism {
             _ if !self.are_worth(flop) => 1,
             Parallelism::Serial => 1,
@@ -276,7 +294,7 @@ pub(crate) mod tests {
             assert_eq!(enter(usize::MAX), shared.unwrap_or(alone), "{parallelism:?} in {around}");
             let never = threads.clone().with_threshold(usize::MAX);
             assert_eq!(never.enter(usize::MAX, |split| split), Split::Whole, "{parallelism:?} in {around}");
-            assert_eq!(never.sharing(usize::MAX), 1, "{parallelism:?} in {around}");
+            assert_eq!(never.count(usize::MAX), 1, "{parallelism:?} in {around}");
         }
     }
 

@@ -106,6 +106,7 @@ arguments! {
     ScheduledLearningRate: "the learning rate of an epoch",
     SineFrequency: "the frequency of a sine",
     SoftmaxCrossEntropy: "the cross-entropy",
+    SquaredGradient: "the running sum of the squared gradient",
     Std: "the standard deviation of a feature",
     Stds: "the standard deviations",
     StepEpochs: "the epochs of a step decay",

@@ -74,6 +74,7 @@ impl<T: Element> Trainer<T> {
     /// Takes up training where a checkpoint was written, in a trainer built as that one was: the same layers,
     /// the same optimizer but for its learning rate. From then on all bits are as in the training that
     /// never stopped, if data and settings are the same too; the seeds and the scaler are the checkpoint's.
+    /// [`Trainer::gradients`] is 0 afterwards, and there is no gradient to apply until the next is computed.
     ///
     /// If the checkpoint was written within a fit, the next [`Trainer::fit`] goes on after the epoch of the
     /// checkpoint, with the plateau of the checkpoint in the state that it was in.
@@ -128,6 +129,7 @@ impl<T: Element> Trainer<T> {
         self.network.scaling = saved.scaling;
         self.network.seed = saved.seed;
         self.restore(&saved.parameters);
+        self.executor.clear_gradients();
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use crate::kernels::ops::loss::Reduction;
 use crate::simd::scalar::Element;
 use crate::train::dataset::{Dataset, GatheredBatch, shuffle};
 use crate::train::evaluate::Evaluation;
+use crate::train::executor::GradientSource;
 use crate::train::schedule::{ReduceOnPlateau, Schedule};
 use crate::train::state::TrainState;
 use crate::train::trainer::Trainer;
@@ -39,8 +40,9 @@ pub struct FitOptions<'a, T> {
 }
 
 impl<'a, T: Element> FitOptions<'a, T> {
-    /// Passes over all rows, shuffled, in batches of `batch` rows, the last and shorter one too. `batch` must
-    /// not be above [`TrainerBuilder::max_batch`](crate::TrainerBuilder::max_batch).
+    /// `epochs` passes over all rows, at least 1, shuffled, in batches of `batch` rows, the last and shorter
+    /// one too: at least 1, and at most [`TrainerBuilder::max_batch`](crate::TrainerBuilder::max_batch).
+    /// [`Trainer::fit`] refuses other numbers.
     ///
     /// # Examples
     /// ```
@@ -64,8 +66,8 @@ impl<'a, T: Element> FitOptions<'a, T> {
         }
     }
 
-    /// The seed of the order of the rows, which the number of the epoch decides with it; that of the trainer
-    /// by default: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed).
+    /// The seed of the order of the rows, which the number of the epoch decides with it; the trainer's by
+    /// default: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed).
     ///
     /// # Examples
     /// ```
@@ -94,7 +96,7 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// The learning rate of each epoch, from that of the optimizer; constant by default.
+    /// The learning rate of each epoch, from the optimizer's; constant by default.
     ///
     /// # Examples
     /// ```
@@ -108,8 +110,8 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// Lowers the learning rate, on top of the schedule, when the loss no longer falls: that of the
-    /// validation set if there is one. Never by default.
+    /// Lowers the learning rate, on top of the schedule, when [`EpochReport::monitored_loss`] no longer
+    /// falls. Never by default.
     ///
     /// # Examples
     /// ```
@@ -123,9 +125,10 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// Writes a checkpoint after every so many epochs, and after the last, before its callback. See
-    /// [`Trainer::save_checkpoint`]; a trainer that [resumes](Trainer::load_checkpoint) it goes on with the
-    /// epoch after.
+    /// Writes a checkpoint after each epoch whose number is a multiple of `every`, and after the last, before
+    /// its callback. Epochs are counted over all fits of the trainer; [`Trainer::fit`] refuses an `every`
+    /// of 0. See [`Trainer::save_checkpoint`]; a trainer that [resumes](Trainer::load_checkpoint) it goes
+    /// on with the epoch after.
     ///
     /// # Examples
     /// ```
@@ -154,9 +157,9 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// Stops after so many epochs in a row (0 counts as 1) without a lower loss, of the validation set if
-    /// there is one (Prechelt 1998). However the fit ends, but for an error, the parameters are those of the
-    /// lowest afterwards.
+    /// Stops after `patience` epochs in a row (0 counts as 1) without a lower
+    /// [`EpochReport::monitored_loss`] (Prechelt 1998). However the fit ends, but for an error, the
+    /// parameters are those of the lowest afterwards.
     ///
     /// # Examples
     /// ```
@@ -198,24 +201,49 @@ pub struct EpochReport {
     pub loss: f64,
     /// Of the validation set, after the epoch.
     pub validation: Option<Evaluation>,
-    /// That of the epoch.
+    /// The epoch's.
     pub learning_rate: f64,
     /// Whether the monitored loss is the lowest so far.
     pub is_best: bool,
 }
 
 impl EpochReport {
-    /// The loss that early stopping monitors.
+    /// The loss that early stopping monitors: the validation set's, or [`EpochReport::loss`] without one.
     ///
     /// # Examples
-    /// See [`EpochReport`].
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use fuseprop::{Activation, Dataset, FitOptions, Network, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// let how = FitOptions::new(1, 1).validation(Dataset::new(&[2.0], &[2.0]));
+    /// let report = trainer.fit(Dataset::new(&[0.5], &[1.0]), &how, |_, _| ControlFlow::Continue(()))?;
+    /// assert_eq!(report.last.monitored_loss(), report.last.validation.unwrap().loss);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn monitored_loss(&self) -> f64 {
         self.validation.map_or(self.loss, |validation| validation.loss)
     }
 }
 
-/// How a fit ended.
+/// The result of [`Trainer::fit`].
+///
+/// # Examples
+/// ```
+/// use std::ops::ControlFlow;
+/// use fuseprop::{Activation, Dataset, FitOptions, Network, Optimizer, Trainer};
+///
+/// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build()?;
+/// // A rate at which the loss grows from the first epoch on.
+/// let mut trainer = Trainer::builder(network).optimizer(Optimizer::sgd(3.0)).build()?;
+/// let data = Dataset::new(&[1.0], &[1.0]);
+/// let how = FitOptions::new(9, 1).early_stopping(2);
+/// let report = trainer.fit(data, &how, |_, _| ControlFlow::Continue(()))?;
+/// assert_eq!((report.best.number, report.last.number), (1, 3)); // the parameters are those of the first
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FitReport {
@@ -513,7 +541,10 @@ impl<T: Element> Trainer<T> {
             batch.gather(data, rows);
             let loss = self.step(&batch.x, batch.targets(&data.targets))?;
             // What the batch's mean has divided by.
-            let weight = self.executor.gradient_weight.filter(|_| is_mean).unwrap_or(1.0);
+            let weight = match self.executor.gradient_source {
+                GradientSource::Rows(weight) if is_mean => weight,
+                _ => 1.0,
+            };
             sum += weight * loss;
             total += weight;
         }

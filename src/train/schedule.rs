@@ -6,7 +6,7 @@ use crate::error::{Argument, Error};
 use crate::float_math::{power, sin_cos};
 use crate::simd::scalar::Element;
 
-/// The learning rate of each epoch, from a base rate. Formulas are those of `torch.optim.lr_scheduler`.
+/// The learning rate of each epoch, from a base rate. Formulas are as in `torch.optim.lr_scheduler`.
 ///
 /// # Examples
 /// ```
@@ -56,7 +56,7 @@ impl Schedule {
     /// Times `factor`, finite and at least 0, at intervals of `every` epochs, at least 1:
     /// `base factor^floor(epoch / every)`. `StepLR`.
     ///
-    /// [`Trainer::fit`](crate::Trainer::fit) refuses other settings, as it does those of each schedule.
+    /// [`Trainer::fit`](crate::Trainer::fit) refuses other settings, of every schedule.
     ///
     /// # Examples
     /// ```

@@ -9,7 +9,7 @@ use crate::kernels::ops::optimizer::Optimizer;
 use crate::network::Network;
 use crate::simd::scalar::{Element, elements, elements_mut};
 use crate::train::builder::TrainerBuilder;
-use crate::train::executor::Executor;
+use crate::train::executor::{Executor, GradientSource};
 use crate::train::state::TrainState;
 
 /// Trains a network, batch by batch, in buffers that are allocated once.
@@ -250,7 +250,9 @@ impl<T: Element> Trainer<T> {
     }
 
     /// As [`Trainer::gradients`], to be scaled, clipped or reduced before [`Trainer::apply_gradients`].
-    /// Padding that is left 0 stays 0.
+    ///
+    /// Padding is no part of the gradient: what is written there enters [`Trainer::gradient_norm`] until
+    /// [`Trainer::apply_gradients`] makes it 0.
     ///
     /// # Examples
     /// ```
@@ -263,10 +265,16 @@ impl<T: Element> Trainer<T> {
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     pub fn gradients_mut(&mut self) -> &mut [T] {
+        if self.executor.gradient_source == GradientSource::Nothing {
+            self.executor.gradient_source = GradientSource::Caller;
+        }
         elements_mut::<T>(&mut self.executor.gradients)
     }
 
-    /// The gradient of the loss with respect to the inputs of the last batch, `[batch, inputs]`.
+    /// The gradient of the loss with respect to the inputs of the last batch, `[batch, inputs]`. After
+    /// [`Trainer::accumulate_gradients`] it is the gradient of the mean over all parts so far with respect to
+    /// the inputs of the last part: with [`Reduction::Mean`] each row is divided by the weight of all
+    /// parts.
     ///
     /// # Errors
     /// [`Error::NoInputGradients`] unless [`TrainerBuilder::input_gradients`] requested them.

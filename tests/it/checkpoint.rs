@@ -156,6 +156,32 @@ fn steps_go_on_in_the_same_bits() {
 }
 
 #[test]
+fn a_loaded_checkpoint_leaves_no_gradient_of_before_and_has_the_seeds_that_were_saved() {
+    let path = TemporaryFile::new("gradient");
+    let build = |seed| {
+        let network = Network::<f32>::builder(2).dense(1, Activation::Identity).seed(seed).build().unwrap();
+        Trainer::builder(network).max_batch(2).layer_stats().input_gradients().build().unwrap()
+    };
+    let (x, y) = ([0.5, 1.0], [1.0]);
+    build(1).save_checkpoint(&path.0).unwrap();
+    let (mut resumed, mut right) = (build(2), build(1));
+    resumed.step(&x, &y).unwrap();
+    resumed.load_checkpoint(&path.0).unwrap();
+    assert!(resumed.gradients().iter().all(|&g| g == 0.0));
+    assert_eq!(resumed.gradient_norm(), 0.0);
+    assert!(resumed.input_gradients().unwrap().is_empty());
+    let stats: Vec<_> = resumed.layer_stats().unwrap().collect();
+    assert_eq!(stats, right.layer_stats().unwrap().collect::<Vec<_>>());
+    assert_eq!(resumed.apply_gradients(), Err(Error::NoGradient));
+    assert_eq!((resumed.seed(), resumed.network().seed()), (1, 1));
+    // The first part of a batch has nothing to be added to.
+    resumed.accumulate_gradients(&x, &y).unwrap();
+    right.compute_gradients(&x, &y).unwrap();
+    assert_eq!(resumed.gradients(), right.gradients());
+    assert_eq!(Network::<f32>::load(&path.0).unwrap().seed(), 1);
+}
+
+#[test]
 fn a_checkpoint_of_another_training_is_refused_and_nothing_changes() {
     let path = TemporaryFile::new("refused");
     let (x, classes) = rows::<f32>(32);

@@ -308,7 +308,14 @@ fn work_is_shared_out_from_so_many_operations_on() {
         ),
         ("forward", |trainer, _| trainer.forward(&X).map(drop), 2 * ROWS * each),
         ("evaluate", |trainer, _| trainer.evaluate(&X, &TARGETS).map(drop), 2 * ROWS * each),
-        ("apply_gradients", |trainer, _| trainer.apply_gradients(), 32 * each),
+        (
+            "apply_gradients",
+            |trainer, _| {
+                trainer.gradients_mut().fill(0.0);
+                trainer.apply_gradients()
+            },
+            32 * each,
+        ),
         (
             "predict_into",
             |trainer, space| trainer.network().predict_into(&X, &mut [0.0; ROWS * 2], space),

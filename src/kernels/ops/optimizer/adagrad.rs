@@ -4,7 +4,9 @@ use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
 #[cfg(feature = "files")]
 use crate::kernels::ops::optimizer::rule::Setting;
-use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
+use crate::kernels::ops::optimizer::rule::{
+    Common, MIN_EPSILON, Moments, Rule, RunningSquares, common_settings,
+};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
@@ -114,6 +116,11 @@ impl Rule for Adagrad {
             ("initial_accumulator", Setting::Number(initial_accumulator)),
             ("epsilon", Setting::Number(epsilon)),
         ])
+    }
+
+    /// `s`.
+    fn squares(&self) -> Option<RunningSquares> {
+        Some(RunningSquares { moment: 0, keeps: 1.0, enters: 1.0 })
     }
 
     fn check<T: Element>(&self) -> Result<(), Error> {

@@ -5,7 +5,9 @@ use crate::float_math::power;
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
 #[cfg(feature = "files")]
 use crate::kernels::ops::optimizer::rule::Setting;
-use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
+use crate::kernels::ops::optimizer::rule::{
+    Common, MIN_EPSILON, Moments, Rule, RunningSquares, common_settings,
+};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
@@ -166,6 +168,10 @@ impl Rule for Adam {
         self.common.settings_mut(self.estimates.settings_mut())
     }
 
+    fn squares(&self) -> Option<RunningSquares> {
+        Some(self.estimates.squares())
+    }
+
     fn check<T: Element>(&self) -> Result<(), Error> {
         self.estimates.check::<T>()
     }
@@ -195,6 +201,10 @@ impl Rule for AdamW {
     #[cfg(feature = "files")]
     fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
         self.common.settings_mut(self.estimates.settings_mut())
+    }
+
+    fn squares(&self) -> Option<RunningSquares> {
+        Some(self.estimates.squares())
     }
 
     fn check<T: Element>(&self) -> Result<(), Error> {
@@ -244,6 +254,11 @@ impl Estimates {
             ("epsilon", Setting::Number(epsilon)),
             ("amsgrad", Setting::Flag(amsgrad)),
         ]
+    }
+
+    /// `v`.
+    fn squares(&self) -> RunningSquares {
+        RunningSquares { moment: 1, keeps: self.beta2, enters: 1.0 - self.beta2 }
     }
 
     /// `m`, `v`, and the largest `v`.

@@ -18,6 +18,7 @@ pub use sgd::Sgd;
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{GradientTerms, Lines, Pass};
 use crate::kernels::ops::optimizer::rule::Rule;
+pub(crate) use crate::kernels::ops::optimizer::rule::RunningSquares;
 #[cfg(feature = "files")]
 pub(crate) use crate::kernels::ops::optimizer::rule::Setting;
 use crate::kernels::ops::setting::check_setting;
@@ -198,6 +199,11 @@ impl Optimizer {
         }
         dispatch!(&self, rule => rule.check::<T>())?;
         Ok(self)
+    }
+
+    /// The rule's running sum of squared gradients, if it keeps one.
+    pub(crate) fn squares(&self) -> Option<RunningSquares> {
+        dispatch!(self, rule => rule.squares())
     }
 
     /// What each moment starts from; as many as the rule keeps.

@@ -4,7 +4,9 @@ use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
 #[cfg(feature = "files")]
 use crate::kernels::ops::optimizer::rule::Setting;
-use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
+use crate::kernels::ops::optimizer::rule::{
+    Common, MIN_EPSILON, Moments, Rule, RunningSquares, common_settings,
+};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
@@ -133,6 +135,11 @@ impl Rule for RmsProp {
             ("momentum", Setting::Number(momentum)),
             ("centered", Setting::Flag(centered)),
         ])
+    }
+
+    /// `v`.
+    fn squares(&self) -> Option<RunningSquares> {
+        Some(RunningSquares { moment: 0, keeps: self.alpha, enters: 1.0 - self.alpha })
     }
 
     fn check<T: Element>(&self) -> Result<(), Error> {

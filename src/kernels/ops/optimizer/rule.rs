@@ -26,6 +26,9 @@ pub(super) trait Rule: Copy {
     /// The moments that are kept beside each parameter.
     fn moments(&self) -> Moments;
 
+    /// Its running sum of squared gradients, if it keeps one.
+    fn squares(&self) -> Option<RunningSquares>;
+
     /// What times the parameter is added to its gradient.
     #[inline(always)]
     fn gradient_decay(&self) -> f64 {
@@ -59,6 +62,15 @@ impl Common {
         let common = [("weight_decay", Setting::Number(weight_decay)), ("l1", Setting::Number(l1))];
         common.into_iter().chain(others).collect()
     }
+}
+
+/// The running sum `v = keeps v + enters g^2` that a rule keeps of squared gradients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RunningSquares {
+    /// The number of the moment.
+    pub moment: usize,
+    pub keeps: f64,
+    pub enters: f64,
 }
 
 /// A setting of a rule, to be read or overwritten.

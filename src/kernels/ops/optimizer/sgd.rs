@@ -4,7 +4,7 @@ use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Lines, Pass, store_flushed};
 #[cfg(feature = "files")]
 use crate::kernels::ops::optimizer::rule::Setting;
-use crate::kernels::ops::optimizer::rule::{Common, Moments, Rule, common_settings};
+use crate::kernels::ops::optimizer::rule::{Common, Moments, Rule, RunningSquares, common_settings};
 use crate::kernels::ops::setting::check_setting;
 use crate::kernels::ops::sgd;
 use crate::simd::lanes::{Lanes, LineOf};
@@ -148,6 +148,10 @@ impl Rule for Sgd {
             ("dampening", Setting::Number(dampening)),
             ("nesterov", Setting::Flag(nesterov)),
         ])
+    }
+
+    fn squares(&self) -> Option<RunningSquares> {
+        None
     }
 
     fn check<T: Element>(&self) -> Result<(), Error> {
