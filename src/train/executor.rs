@@ -18,7 +18,8 @@ use crate::simd::scalar::{Element, Line, elements_mut};
 /// How a trainer's passes and updates run: the engine, the plan, the threads, and every buffer that is no
 /// state.
 ///
-/// The plan and the buffers change no result, but for [`Executor::gradients`], which an update reads.
+/// A checkpoint saves nothing of it: between two calls only [`Executor::gradients`] and what goes with it,
+/// and the activations of a forward pass, are more than room to compute in.
 #[derive(Clone)]
 pub(crate) struct Executor<T: Element> {
     pub(crate) engine: &'static dyn Engine<T>,
