@@ -59,11 +59,10 @@ pub(crate) struct MicroBatchRows {
 
 impl MicroBatchRows {
     /// [`micro_batch_rows`] without a number of threads, and where a sum depends on the rows: gradients that
-    /// are summed in shards, and gradients of a layer that
-    /// [`splits_accumulators`](crate::kernels::gemm::blocking::splits_accumulators). Otherwise [`halved`]
-    /// for more threads, or twice as many where no thread has more rows for it. With twice as many each
-    /// weight is read half as often, and the sums of its gradient are loaded and stored half as often:
-    /// measured, a step of 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two.
+    /// are summed in shards, and gradients of a layer that [`splits_accumulators`]. Otherwise [`halved`] for
+    /// more threads, or twice as many where no thread has more rows for it. With twice as many each weight is
+    /// read half as often, and the sums of its gradient are loaded and stored half as often: measured, a step
+    /// of 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two.
     pub(crate) fn choose<T: Element>(
         max_batch: usize,
         weights: usize,
