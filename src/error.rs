@@ -42,10 +42,14 @@ pub enum Error {
     Dropout { layers: usize },
     /// A layer index is not below the number of layers.
     Layer { layer: usize, layers: usize },
-    /// A loss or a gradient is infinite or NaN, at a step counted from 1. Parameters, the optimizer's running
-    /// sums and the number of steps are those before it; what
-    /// [`Trainer::gradients`](crate::Trainer::gradients) holds is not.
+    /// A loss, a gradient, or a running sum of its squares would be infinite or NaN. Steps count from 1.
+    /// Parameters, the optimizer's running sums, the number of steps and the elements that dropout leaves out
+    /// next are as before the call. [`Trainer::gradients`](crate::Trainer::gradients),
+    /// [`Trainer::input_gradients`](crate::Trainer::input_gradients) and
+    /// [`Trainer::layer_stats`](crate::Trainer::layer_stats) are those of the refused batch.
     NonFinite { argument: Argument, step: u64, layer: Option<usize> },
+    /// No gradient has been computed or written yet.
+    NoGradient,
     /// `backward` was called without a `forward` before it.
     NoForward,
     /// Input gradients were not asked for when the trainer was built.
@@ -101,6 +105,7 @@ impl fmt::Display for Error {
                 write!(f, "dropout must stand before a layer, not after the last of {layers}")
             }
             Self::Layer { layer, layers } => write!(f, "there is no layer {layer}: the network has {layers}"),
+            Self::NoGradient => write!(f, "there is no gradient yet: compute or write one"),
             Self::NoForward => write!(f, "backward needs a forward pass of the same batch before it"),
             Self::NoInputGradients => {
                 write!(f, "there are no input gradients: request them by TrainerBuilder::input_gradients")

@@ -42,8 +42,9 @@
 //! # What is promised
 //!
 //! * **Speed from a plain `cargo add`.** The instruction set is chosen at run time: [`Isa::detect`].
-//! * **No allocation, lock or system call after construction**, in a step, a prediction, and a
-//!   [`Trainer::fit`] after its first epoch.
+//! * **No allocation, lock or system call after construction**, on one thread or on a thread of the pool, in
+//!   a step, a prediction, and a [`Trainer::fit`] after its first epoch. A first [`Trainer::evaluate`] or
+//!   [`Trainer::forward`] allocates its buffers, and a caller outside the pool pays for entering it.
 //! * **The same bits** for any number of threads, any position in a batch, and on AVX2 and AVX-512.
 //! * **Your data stays yours**: slices in, slices out, row-major `[batch, features]`.
 //! * **A call that cannot be meant returns an [`Error`]**, and nothing has changed.

@@ -3,8 +3,6 @@
 use crate::engine::dispatch::Engine;
 use crate::engine::dispatch::engine;
 use crate::engine::prediction::PredictionRange;
-use crate::engine::prediction::check_max_batch;
-use crate::engine::prediction::shares;
 use crate::error::Argument;
 use crate::simd::isa::Isa;
 use core::fmt;
@@ -13,7 +11,9 @@ use std::sync::Arc;
 use crate::engine::micro_batch::{MicroBatch, Purpose};
 use crate::engine::parallel::{PARALLEL_FLOP, counted_rows};
 use crate::engine::parallel::{Parallelism, Split, Threads};
-use crate::engine::plan::{MAX_SHARDS, micro_batch_rows, prediction_rows, shard_grain};
+use crate::engine::plan::{
+    MAX_SHARDS, check_max_batch, micro_batch_rows, prediction_rows, shard_grain, shard_rows,
+};
 use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelPrediction};
 use crate::error::{Error, check_batch, check_length};
 use crate::network::{Layer, LayerKind, Network};
@@ -103,7 +103,7 @@ impl<T: Element> Workspace<T> {
     /// With micro-batches of as many rows as suit the threads.
     fn with_micro_batches(mut self) -> Self {
         let parameters = self.layers.iter().map(Layer::parameter_count).fold(0, usize::saturating_add);
-        let threads = self.threads.sharing(self.max_batch.saturating_mul(2 * parameters));
+        let threads = self.threads.count(self.max_batch.saturating_mul(2 * parameters));
         let widest = self.layers.iter().map(Layer::outputs).max().unwrap_or(0);
         let micro_batch_rows = prediction_rows::<T>(self.max_batch, parameters, widest, threads);
         if micro_batch_rows != self.micro_batch_rows {
@@ -233,7 +233,7 @@ impl<T: Element> Network<T> {
     #[inline(never)]
     fn predict_micro_batches(&self, x: &[T], y: &mut [T], batch: usize, workspace: &mut Workspace<T>) {
         let Workspace { engine, micro_batches, micro_batch_rows, threads, .. } = workspace;
-        let (rows_each, used) = shares(batch, *micro_batch_rows, micro_batches.len());
+        let (rows_each, used) = shard_rows(batch, *micro_batch_rows, micro_batches.len());
         let micro_batches = &mut micro_batches[..used];
         let predict = |split: Split| {
             let micro_batch_rows = *micro_batch_rows;

@@ -157,7 +157,7 @@ fn steps_of_every_kind(isa: Isa) -> usize {
             let mut trainer = builder
                 .clip_grad_norm(1.0)
                 .clip_grad_value(0.1)
-                .check_finite(true)
+                .check_finite()
                 .layer_stats()
                 .build()
                 .unwrap();

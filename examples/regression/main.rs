@@ -100,8 +100,8 @@ fn fit(hidden: &[usize], (train, valid): (&Table, &Table), seed: u64) -> Result<
     let mut losses = [Vec::new(), Vec::new()];
     let outcome = trainer.fit(Dataset::new(&train.x, &y), &how, |_, epoch: &EpochReport| {
         losses[0].push((epoch.number as f64, epoch.loss));
-        losses[1].push((epoch.number as f64, epoch.watched_loss()));
-        bar.set_message(format!("validation {:.4}", epoch.watched_loss()));
+        losses[1].push((epoch.number as f64, epoch.monitored_loss()));
+        bar.set_message(format!("validation {:.4}", epoch.monitored_loss()));
         bar.inc(1);
         ControlFlow::Continue(())
     })?;

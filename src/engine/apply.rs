@@ -10,7 +10,7 @@ impl Activation {
     /// Replaces every value `z` by `f(z)`, with the fastest available instruction set.
     /// [`Activation::Softmax`] takes the values as one row.
     ///
-    /// The bits are those of a network's layer.
+    /// The bits are the same as in a network's layer.
     ///
     /// # Errors
     /// [`Error::Setting`] for a setting out of range. The values are unchanged then.

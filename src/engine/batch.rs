@@ -9,8 +9,9 @@ use core::ops::Range;
 use crate::engine::micro_batch::{ForwardMode, Input, LayerGradient, MicroBatch, OutputGradient};
 use crate::engine::parallel::{Divide, Split, split_point_pow2};
 use crate::engine::partition::ParameterPartition;
-use crate::engine::plan::Plan;
+use crate::engine::plan::{Plan, forward_flop, step_flop};
 use crate::engine::prefetcher::Prefetcher;
+use crate::engine::squared_norm::SquaredNorm;
 use crate::kernels::matrix::Beta;
 use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::elementwise;
@@ -26,16 +27,16 @@ pub(crate) struct GradientShard<T: Element> {
     pub(crate) micro_batch: MicroBatch<T>,
     /// One for each micro-batch of the shard, for a depth-first pass forward that a pass backward follows.
     /// Empty until one is requested, and in the two-phase schedule, where the shard's only micro-batch
-    /// keeps its activations.
-    pub(crate) kept: Vec<MicroBatch<T>>,
+    /// caches its activations.
+    pub(crate) forward_cache: Vec<MicroBatch<T>>,
     /// The gradient of the rows of `summed` shards, from this one on. Empty in the two-phase schedule.
     pub(crate) gradients: Vec<T::Line>,
     /// 0 where the gradient of another shard includes this one's rows.
     pub(crate) summed: usize,
     /// The sum of the rows' losses, without the scale.
     pub(crate) loss: f64,
-    /// For each layer the sum of the squares of its outputs. Empty without layer statistics.
-    pub(crate) squares: Vec<f64>,
+    /// For each layer the squared norm of its outputs. Empty without layer statistics.
+    pub(crate) squares: Vec<SquaredNorm>,
 }
 
 /// The kind of a pass over the rows of a batch.
@@ -48,7 +49,7 @@ pub(crate) enum PassKind<'a, T: Element> {
     /// Forward, a loss, backward.
     Train(Objective<'a, T>),
     /// Backward from the gradient of the outputs, `[batch, outputs]`, through the activations that the last
-    /// [`PassKind::Forward`] kept.
+    /// [`PassKind::Forward`] cached.
     Backward(&'a [T]),
 }
 
@@ -66,9 +67,22 @@ impl<T: Element> PassKind<'_, T> {
         matches!(self, Self::Train(_) | Self::Backward(_))
     }
 
-    /// Whether every micro-batch of the batch keeps its activations after the pass, or has kept them before
-    /// it.
-    fn keeps(self) -> bool {
+    /// Whether the pass draws the elements that dropout leaves out, if it has dropout.
+    pub(crate) fn draws_dropout(self) -> bool {
+        matches!(self, Self::Forward | Self::Train(_))
+    }
+
+    /// Floating-point operations of the pass: two for each multiply-add of its products.
+    pub(crate) fn flop(self, rows: usize, parameters: usize) -> usize {
+        match self {
+            Self::Forward | Self::Evaluate(_) => forward_flop(rows, parameters),
+            Self::Backward(_) => forward_flop(rows, parameters).saturating_mul(2),
+            Self::Train(_) => step_flop(rows, parameters),
+        }
+    }
+
+    /// Whether the activations of every micro-batch of the batch are cached, by this pass or before it.
+    fn uses_forward_cache(self) -> bool {
         matches!(self, Self::Forward | Self::Backward(_))
     }
 }
@@ -127,8 +141,8 @@ impl<'a, T: Element> PassContext<'a, T> {
         Some(ForwardMode { output_activation, dropout_rng, split_outputs: Split::Whole })
     }
 
-    /// The rows of the micro-batch that starts at row `end`, if there is one and the weights are few: many
-    /// weights leave no room for rows in L2.
+    /// The rows of the micro-batch that starts at row `end`, if there is one and the schedule is depth-first:
+    /// in the two-phase schedule weights and activations leave no room for them in L2.
     fn prefetcher(&self, end: usize) -> Prefetcher<'a, T> {
         let rows = end..self.batch.min(end + self.micro_batch_rows);
         if self.plan == Plan::TwoPhase || rows.is_empty() {
@@ -204,8 +218,8 @@ struct ShardPlace {
     shard: usize,
     micro_batch: usize,
     gradients: usize,
-    /// The micro-batch of the shard's own that takes the rows, if each of them keeps its activations.
-    kept: Option<usize>,
+    /// The micro-batch of the shard's forward cache that takes the rows, if it is used.
+    forward_cache: Option<usize>,
 }
 
 impl<T: Element> BatchRange<'_, T> {
@@ -231,7 +245,7 @@ impl<T: Element> BatchRange<'_, T> {
                 self.read_results(l, place, &rows);
                 beta = Beta::One;
                 row = rows.end;
-                place.kept = place.kept.map(|number| number + 1);
+                place.forward_cache = place.forward_cache.map(|number| number + 1);
             }
             if self.shared.sums_shards() {
                 self.sum_shards(l, s);
@@ -244,11 +258,12 @@ impl<T: Element> BatchRange<'_, T> {
     /// [`BatchRange::sum_shards`]: so they stay in the cache, where a buffer for each would come from memory.
     #[inline(always)]
     fn place(&self, s: usize) -> ShardPlace {
-        let kept = (self.shared.pass.keeps() && !self.shards[s].kept.is_empty()).then_some(0);
+        let is_cached = self.shared.pass.uses_forward_cache() && !self.shards[s].forward_cache.is_empty();
+        let forward_cache = is_cached.then_some(0);
         match self.shared.plan {
-            Plan::TwoPhase => ShardPlace { shard: s, micro_batch: s, gradients: s, kept },
+            Plan::TwoPhase => ShardPlace { shard: s, micro_batch: s, gradients: s, forward_cache },
             Plan::DepthFirst { .. } => {
-                ShardPlace { shard: s, micro_batch: 0, gradients: s.count_ones() as usize, kept }
+                ShardPlace { shard: s, micro_batch: 0, gradients: s.count_ones() as usize, forward_cache }
             }
         }
     }
@@ -320,8 +335,9 @@ impl<T: Element> BatchRange<'_, T> {
             let unread = self.shared.unread(rows);
             for i in 0..self.shards[place.shard].squares.len() {
                 let (micro_batch, _) = buffers(self.shards, place);
-                let squares = micro_batch.sum_of_squares(network, i, unread);
-                self.shards[place.shard].squares[i] += squares;
+                let square = micro_batch.squared_norm(network, i, unread);
+                let squares = &mut self.shards[place.shard].squares;
+                squares[i] = squares[i].plus(square);
             }
         }
     }
@@ -350,13 +366,13 @@ fn buffers<T: Element>(
     shards: &mut [GradientShard<T>],
     place: ShardPlace,
 ) -> (&mut MicroBatch<T>, &mut [T::Line]) {
-    if let Some(number) = place.kept {
+    if let Some(number) = place.forward_cache {
         if place.shard == place.gradients {
-            let GradientShard { kept, gradients, .. } = &mut shards[place.shard];
-            return (&mut kept[number], gradients);
+            let GradientShard { forward_cache, gradients, .. } = &mut shards[place.shard];
+            return (&mut forward_cache[number], gradients);
         }
         let (first, second) = shards.split_at_mut(place.shard);
-        return (&mut second[0].kept[number], &mut first[place.gradients].gradients);
+        return (&mut second[0].forward_cache[number], &mut first[place.gradients].gradients);
     }
     if place.micro_batch == place.gradients {
         let GradientShard { micro_batch, gradients, .. } = &mut shards[place.micro_batch];
@@ -384,26 +400,42 @@ mod tests {
     use crate::train::executor::Executor;
     use crate::{Activation, Trainer};
 
+    /// A pass over rows in shards of `rows_each`.
+    fn context<'a>(
+        trainer: &'a Trainer<f32>,
+        x: &'a [f32],
+        batch: usize,
+        pass: PassKind<'a, f32>,
+        rows_each: usize,
+    ) -> PassContext<'a, f32> {
+        let Trainer { network, executor, criterion, .. } = trainer;
+        PassContext {
+            network,
+            partition: &executor.partition,
+            x,
+            batch,
+            pass,
+            classes: &criterion.classes,
+            rows_each,
+            micro_batch_rows: 64,
+            plan: executor.plan,
+            dropout_rng: None,
+        }
+    }
+
+    fn trainer(max_batch: usize) -> Trainer<f32> {
+        let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
+        Trainer::builder(network).max_batch(max_batch).build().unwrap()
+    }
+
     #[test]
     fn a_batch_is_shared_out_shard_by_shard() {
-        let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
-        let builder = Trainer::builder(network).max_batch(150);
-        let Trainer { network, executor, criterion, .. } = builder.build().unwrap();
-        let Executor { partition, mut shards, plan, micro_batch_rows, .. } = executor;
+        let trainer = trainer(150);
+        let Executor { plan, micro_batch_rows, .. } = trainer.executor;
+        let mut shards = trainer.executor.shards.clone();
         assert_eq!((plan, micro_batch_rows.most, shards.len()), (Plan::TwoPhase, 64, 3));
         let (x, mut outputs) = ([0.0; 150 * 3], [0.0; 150 * 2]);
-        let shared = PassContext {
-            network: &network,
-            partition: &partition,
-            x: &x,
-            batch: 150,
-            pass: PassKind::Forward,
-            classes: &criterion.classes,
-            rows_each: 64,
-            micro_batch_rows: 64,
-            plan,
-            dropout_rng: None,
-        };
+        let shared = context(&trainer, &x, 150, PassKind::Forward, 64);
         let (shards, outputs) = (&mut shards[..], &mut outputs[..]);
         let rows = BatchRange { shards, first_row: 0, outputs, input_gradients: &mut [], shared, grain: 1 };
         let of_part = |rows: &BatchRange<'_, f32>| (rows.first_row, rows.shards.len(), rows.outputs.len());
@@ -415,23 +447,10 @@ mod tests {
     fn shards_are_split_so_that_pairs_stay_together() {
         assert_eq!([2, 3, 4, 5, 29, 32, 64].map(split_point_pow2), [1, 2, 2, 4, 16, 16, 32]);
         // Runs of up to three of 29 shards.
-        let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
-        let builder = Trainer::builder(network).max_batch(35 * 2 * 64);
-        let Trainer { network, executor, criterion, .. } = builder.build().unwrap();
-        let Executor { partition, mut shards, plan, .. } = executor;
-        assert_eq!((plan, shards.len()), (Plan::DepthFirst { shards: 35 }, 35));
-        let shared = PassContext {
-            network: &network,
-            partition: &partition,
-            x: &[],
-            batch: 29 * 320,
-            pass: PassKind::Backward(&[]),
-            classes: &criterion.classes,
-            rows_each: 320,
-            micro_batch_rows: 64,
-            dropout_rng: None,
-            plan,
-        };
+        let trainer = trainer(35 * 2 * 64);
+        let mut shards = trainer.executor.shards.clone();
+        assert_eq!((trainer.executor.plan, shards.len()), (Plan::DepthFirst { shards: 35 }, 35));
+        let shared = context(&trainer, &[], 29 * 320, PassKind::Backward(&[]), 320);
         let (shards, outputs) = (&mut shards[..29], &mut [0.0; 29 * 320 * 2][..]);
         let rows = BatchRange { shards, first_row: 0, outputs, input_gradients: &mut [], shared, grain: 3 };
         let of_part = |rows: &BatchRange<'_, f32>| (rows.first_row / 320, rows.shards.len());

@@ -4,6 +4,7 @@ use crate::engine::column_parallel::{self, ColumnParallel};
 use crate::engine::parallel::Split;
 use crate::engine::partition::ParameterPartition;
 use crate::engine::prefetcher::Prefetcher;
+use crate::engine::squared_norm::SquaredNorm;
 use crate::kernels::gemm::products::{self, Dense, DenseBackward, Sweep};
 use crate::kernels::gemm::weight_gradient::{self, FusedSgd, WeightGradient};
 use crate::kernels::matrix::Beta;
@@ -73,8 +74,8 @@ impl<T: Element> LayerBuffers<T> {
     }
 
     /// The input of the next layer.
-    fn output(&self, drops: bool) -> &[T::Line] {
-        if drops && !self.dropped.is_empty() { &self.dropped } else { &self.y }
+    fn output(&self, has_dropout: bool) -> &[T::Line] {
+        if has_dropout && !self.dropped.is_empty() { &self.dropped } else { &self.y }
     }
 }
 
@@ -99,7 +100,7 @@ pub(crate) struct Input<'a, T: Element> {
     pub(crate) unread: Option<UnreadRows<'a, T>>,
 }
 
-/// How a forward pass differs from that of a plain prediction.
+/// How a forward pass differs from a plain prediction's.
 #[derive(Clone, Copy)]
 pub(crate) struct ForwardMode {
     /// The last layer's activation: identity for a loss that takes logits.
@@ -227,21 +228,23 @@ impl<T: Element> MicroBatch<T> {
         }
     }
 
-    /// The sum of the squares of a layer's outputs, in `f64`, over the rows that are read.
-    pub(crate) fn sum_of_squares(
+    /// The squared norm of a layer's outputs, over the rows that are read.
+    pub(crate) fn squared_norm(
         &self,
         network: &Network<T>,
         i: usize,
         unread: Option<UnreadRows<'_, T>>,
-    ) -> f64 {
+    ) -> SquaredNorm {
         let y: Panels<'_, T> = Panels::new(&self.layers[i].y, self.rows, network.layers[i].outputs());
-        let square = |y: &T| y.to_f64() * y.to_f64();
-        let panel_sum = |p: usize| {
-            let is_read = |row: usize| !unread.is_some_and(|unread| unread.contains(row));
-            let lines = y.panel(p).iter().enumerate().filter(|&(row, _)| is_read(row));
-            lines.flat_map(|(_, line)| &line.as_slice()[..y.width(p)]).map(square).sum::<f64>()
+        let is_read = |row: usize| !unread.is_some_and(|unread| unread.contains(row));
+        let elements = |p: usize| {
+            let used = y.width(p);
+            let lines = y.panel(p).iter().enumerate().filter(move |&(row, _)| is_read(row));
+            lines.flat_map(move |(_, line)| &line.as_slice()[..used]).copied()
         };
-        (0..y.panels()).map(panel_sum).sum()
+        let square = |y: T| y.to_f64() * y.to_f64();
+        let sum = (0..y.panels()).map(|p| elements(p).map(square).sum::<f64>()).sum();
+        SquaredNorm::new(sum, || (0..y.panels()).flat_map(elements))
     }
 
     /// Copies the gradient with respect to the inputs to `to` `[rows, inputs]`.

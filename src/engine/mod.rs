@@ -12,10 +12,12 @@
 //! | `prefetcher.rs` | the next micro-batch's rows, prefetched during this one |
 //! | `partition.rs` | blocks of parameters, and the transposed copy of weights |
 //! | `update.rs` | gradients to parameters, block by block |
+//! | `squared_norm.rs` | sums of squares that neither overflow nor vanish |
 //! | `single_panel/` | whole steps and predictions of small networks in one crossing |
 //! | `apply.rs` | activations without a network |
 //!
-//! A step is `plan`, `parallel`, `dispatch`, `batch`, `micro_batch`, then `parallel`, `dispatch`, `update`.
+//! A step is `parallel`, `dispatch`, `batch`, `micro_batch`, then `parallel`, `dispatch`, `update`, by the
+//! `plan` that its trainer was built with.
 
 mod apply;
 pub(crate) mod batch;
@@ -28,4 +30,5 @@ pub(crate) mod plan;
 pub(crate) mod prediction;
 pub(crate) mod prefetcher;
 pub(crate) mod single_panel;
+pub(crate) mod squared_norm;
 pub(crate) mod update;

@@ -10,7 +10,25 @@
 use crate::error::{Argument, Error};
 
 /// The threads that a step or a prediction may use. The result has the same bits on all of them.
+///
+/// # Examples
+/// ```
+/// use fuseprop::{Activation, Network, Parallelism, Trainer};
+///
+/// let train = |parallelism| {
+///     let network = Network::<f32>::builder(2).dense(8, Activation::Tanh).dense(1, Activation::Identity);
+///     let builder = Trainer::builder(network.seed(1).build()?).parallelism(parallelism);
+///     let mut trainer = builder.parallel_threshold(0).build()?; // threads share whatever the size
+///     trainer.step(&[0.5, 1.0], &[1.0])?;
+///     trainer.network().predict(&[0.5, 1.0])
+/// };
+/// let serial = train(Parallelism::Serial)?;
+/// assert_eq!(train(Parallelism::Auto)?, serial);
+/// assert_eq!(train(Parallelism::Threads(2))?, serial);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Parallelism {
     /// The calling thread alone.
     Serial,
@@ -95,7 +113,8 @@ impl Split {
 #[derive(Clone, Debug)]
 pub(crate) struct Threads {
     parallelism: Parallelism,
-    /// Floating-point operations below which the calling thread does all pieces.
+    /// Floating-point operations below which the calling thread does all pieces; `usize::MAX` if it always
+    /// does.
     threshold: usize,
     #[cfg(feature = "rayon")]
     pool: Option<std::sync::Arc<rayon::ThreadPool>>,
@@ -126,7 +145,7 @@ impl Threads {
     /// Calls `f` in the pool, if `flop` operations are worth it, otherwise on the calling thread.
     #[cfg(feature = "rayon")]
     pub(crate) fn enter<R: Send>(&self, flop: usize, f: impl FnOnce(Split) -> R + Send) -> R {
-        if self.parallelism == Parallelism::Serial || flop < self.threshold {
+        if !self.are_worth(flop) {
             return f(Split::Whole);
         }
         match &self.pool {
@@ -144,11 +163,16 @@ impl Threads {
         f(Split::Whole)
     }
 
+    /// Whether `flop` operations are worth more threads than one.
+    fn are_worth(&self, flop: usize) -> bool {
+        self.parallelism != Parallelism::Serial && self.threshold != usize::MAX && flop >= self.threshold
+    }
+
     /// The number of threads that would share `flop` operations, if called from this thread.
-    pub(crate) fn sharing(&self, flop: usize) -> usize {
+    pub(crate) fn count(&self, flop: usize) -> usize {
         match self.parallelism {
+            _ if !self.are_worth(flop) => 1,
             Parallelism::Serial => 1,
-            _ if flop < self.threshold => 1,
             #[cfg(feature = "rayon")]
             Parallelism::Auto => rayon::current_num_threads(),
             #[cfg(feature = "rayon")]
@@ -268,6 +292,9 @@ pub(crate) mod tests {
             assert_eq!(enter(99), alone, "{parallelism:?} in {around}");
             assert_eq!(enter(100), shared.unwrap_or(alone), "{parallelism:?} in {around}");
             assert_eq!(enter(usize::MAX), shared.unwrap_or(alone), "{parallelism:?} in {around}");
+            let never = threads.clone().with_threshold(usize::MAX);
+            assert_eq!(never.enter(usize::MAX, |split| split), Split::Whole, "{parallelism:?} in {around}");
+            assert_eq!(never.count(usize::MAX), 1, "{parallelism:?} in {around}");
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) struct ParameterBlock {
     pub(crate) transposed: usize,
     /// Lines of weights in each panel.
     pub(crate) columns: usize,
-    /// Outputs of the layer from the block's first on, including those of later blocks.
+    /// Outputs of the layer from the block's first on, including later blocks'.
     pub(crate) outputs: usize,
 }
 
@@ -125,8 +125,8 @@ pub(crate) fn refresh_transposed<T: Element, L: Lanes<Element = T>>(
     }
 }
 
-/// Panels of the next block, of those of a layer that are left: as many as a register tile has, so that the
-/// inputs are read once for all of them. The last eight are four and four, so that two threads have equal
+/// Panels of the next block, of the panels of a layer that are left: as many as a register tile has, so that
+/// the inputs are read once for all of them. The last eight are four and four, so that two threads have equal
 /// work, and four are not three and one.
 ///
 /// At most `most`, see [`max_block_panels`]: to read the inputs more often is better than to wait for another

@@ -4,9 +4,10 @@
 
 use crate::engine::column_parallel::GRAIN_PANELS;
 use crate::engine::parallel::PARALLEL_FLOP;
+use crate::error::{Argument, Error, MAX_BYTES};
 use crate::kernels::gemm::blocking::{ACCUMULATOR_PERIOD, splits_accumulators};
 use crate::kernels::matrix::panels::panels;
-use crate::network::Layer;
+use crate::network::{Layer, Network};
 use crate::simd::scalar::Element;
 
 /// Rows of a micro-batch: the part of a batch that goes through the layers together.
@@ -57,11 +58,11 @@ pub(crate) struct MicroBatchRows {
 }
 
 impl MicroBatchRows {
-    /// [`micro_batch_rows`] for no number of threads, and where sums depend on them, as those of a layer that
-    /// [`splits_accumulators`](crate::kernels::gemm::blocking::splits_accumulators) do. Otherwise [`halved`]
-    /// for more threads, or in pairs where no thread has more rows for it. In pairs each weight is read half
-    /// as often, and the sums of its gradient are loaded and stored half as often: measured, a step of
-    /// 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two.
+    /// [`micro_batch_rows`] without a number of threads, and where a sum depends on the rows: gradients that
+    /// are summed in shards, and gradients of a layer that [`splits_accumulators`]. Otherwise [`halved`] for
+    /// more threads, or twice as many where no thread has more rows for it. With twice as many each weight is
+    /// read half as often, and the sums of its gradient are loaded and stored half as often: measured, a step
+    /// of 784-512-512-10 at batch 256 takes 2 % less time on one thread, 3 to 6 on two.
     pub(crate) fn choose<T: Element>(
         max_batch: usize,
         weights: usize,
@@ -86,8 +87,9 @@ impl MicroBatchRows {
     pub(crate) fn of_layers<T: Element>(max_batch: usize, layers: &[Layer], threads: Option<usize>) -> Self {
         let weights = layers.iter().map(Layer::parameter_count).sum();
         let lines = layers.iter().map(|layer| layer.lines().len()).sum();
-        let is_chained = layers.iter().any(|layer| splits_accumulators::<T>(layer.inputs(), layer.outputs()));
-        Self::choose::<T>(max_batch, weights, lines, is_chained, threads)
+        let splits_accumulators =
+            layers.iter().any(|layer| splits_accumulators::<T>(layer.inputs(), layer.outputs()));
+        Self::choose::<T>(max_batch, weights, lines, splits_accumulators, threads)
     }
 
     /// Rows of the micro-batches of one batch: `least` if there are shards for all.
@@ -134,6 +136,35 @@ fn halved(rows: usize, max_batch: usize, threads: usize) -> usize {
 /// Minimum rows of a micro-batch that is halved for more threads: a multiple of [`ACCUMULATOR_PERIOD`], so
 /// that no sum changes.
 const MIN_SHARED_ROWS: usize = ACCUMULATOR_PERIOD;
+
+/// Splits a batch into at most `shards` shards of whole micro-batches: the rows of each, and the number of
+/// shards.
+pub(crate) fn shard_rows(batch: usize, micro_batch_rows: usize, shards: usize) -> (usize, usize) {
+    if batch <= micro_batch_rows {
+        return (micro_batch_rows, batch.min(1));
+    }
+    let rows_each = batch.div_ceil(micro_batch_rows).div_ceil(shards) * micro_batch_rows;
+    (rows_each, batch.div_ceil(rows_each))
+}
+
+/// Refuses batches whose buffers would not fit in the address space.
+pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize) -> Result<(), Error> {
+    if max_batch == 0 {
+        return Err(Error::Zero { argument: Argument::MaxBatch });
+    }
+    let features = network.layers.iter().try_fold(network.inputs() + T::LANES, |sum, layer| {
+        sum.checked_add(layer.outputs().checked_add(T::LANES)?)
+    });
+    // Outputs, pre-activations, their gradients and outputs after dropout, of every layer, and as much for
+    // the caller's rows. Micro-batches round the rows up by less than a batch or 64.
+    let bytes = features
+        .and_then(|features| features.checked_mul(6 * size_of::<T>()))
+        .and_then(|bytes| bytes.checked_mul(max_batch.checked_add(64)?));
+    match bytes {
+        Some(bytes) if bytes <= MAX_BYTES => Ok(()),
+        _ => Err(Error::Overflow { argument: Argument::Buffers }),
+    }
+}
 
 /// Maximum shards that the gradient of a batch is summed in, and so the maximum threads of a depth-first
 /// step. Each shard is a copy of the parameters.
@@ -209,6 +240,11 @@ pub(crate) fn fits_in_l2<T: Element>(parameter_lines: usize) -> bool {
 /// Floating-point operations of a training step: two per multiply-add of the three products.
 pub(crate) fn step_flop(batch: usize, weights: usize) -> usize {
     batch.saturating_mul(weights).saturating_mul(6)
+}
+
+/// Floating-point operations of a forward pass.
+pub(crate) fn forward_flop(batch: usize, weights: usize) -> usize {
+    batch.saturating_mul(weights).saturating_mul(2)
 }
 
 #[cfg(test)]

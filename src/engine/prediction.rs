@@ -4,40 +4,10 @@ use crate::engine::micro_batch::{ForwardMode, Input, MicroBatch};
 use crate::engine::parallel::{Divide, Split};
 use crate::engine::plan::fits_in_l2;
 use crate::engine::prefetcher::Prefetcher;
-use crate::error::{Argument, Error, MAX_BYTES};
 use crate::kernels::ops::targets::Targets;
 use crate::network::Network;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
-
-/// Splits a batch into at most `shards` shards of whole micro-batches: the rows of each, and the number of
-/// shards.
-pub(crate) fn shares(batch: usize, micro_batch_rows: usize, shards: usize) -> (usize, usize) {
-    if batch <= micro_batch_rows {
-        return (micro_batch_rows, batch.min(1));
-    }
-    let rows_each = batch.div_ceil(micro_batch_rows).div_ceil(shards) * micro_batch_rows;
-    (rows_each, batch.div_ceil(rows_each))
-}
-
-/// Refuses batches whose buffers would not fit in the address space.
-pub(crate) fn check_max_batch<T: Element>(network: &Network<T>, max_batch: usize) -> Result<(), Error> {
-    if max_batch == 0 {
-        return Err(Error::Zero { argument: Argument::MaxBatch });
-    }
-    let features = network.layers.iter().try_fold(network.inputs() + T::LANES, |sum, layer| {
-        sum.checked_add(layer.outputs().checked_add(T::LANES)?)
-    });
-    // Outputs, pre-activations, their gradients and outputs after dropout, of every layer, and as much for
-    // the caller's rows. Micro-batches round the rows up by less than a batch or 64.
-    let bytes = features
-        .and_then(|features| features.checked_mul(6 * size_of::<T>()))
-        .and_then(|bytes| bytes.checked_mul(max_batch.checked_add(64)?));
-    match bytes {
-        Some(bytes) if bytes <= MAX_BYTES => Ok(()),
-        _ => Err(Error::Overflow { argument: Argument::Buffers }),
-    }
-}
 
 /// Rows of a prediction, and a micro-batch for every `rows_each` of them, so that each thread has one.
 pub(crate) struct PredictionRange<'a, T: Element> {

@@ -9,15 +9,15 @@ use crate::engine::dispatch::Engine;
 use crate::engine::micro_batch::LayerGradient;
 use crate::engine::parallel::{Divide, Split, split_point_of, split_point_pow2};
 use crate::engine::partition::{ParameterBlock, refresh_transposed};
+use crate::engine::squared_norm::SquaredNorm;
 use crate::error::{Argument, Error};
 use crate::kernels::gemm::weight_gradient::FusedSgd;
 pub(crate) use crate::kernels::matrix::Beta;
-use crate::kernels::ops::optimizer::{MAX_MOMENTS, Update};
+use crate::kernels::ops::optimizer::{MAX_MOMENTS, RunningSquares, Update};
 use crate::kernels::ops::{elementwise, optimizer};
 use crate::network::{Layer, LayerKind, clear_biases};
 use crate::simd::lanes::Lanes;
-use crate::simd::scalar::Element;
-use crate::simd::scalar::Line;
+use crate::simd::scalar::{Element, Line, elements};
 
 /// What is done with every block of parameters, in the order of the fields.
 #[derive(Clone, Copy)]
@@ -37,19 +37,28 @@ impl UpdatePlan {
         Self { sum: None, measure: false, clipping: GradientClipping::NONE, update: None };
 }
 
-/// The limits of a gradient before its update.
+/// More than the quotient of a number and half a unit in its last place.
+const NEGLIGIBLE: f64 = (1_u64 << 54) as f64;
+
+/// The squared norm of some lines, of which the plain sum of squares is known.
+#[inline(always)]
+pub(crate) fn squared_norm<T: Element>(sum: f64, lines: &[T::Line]) -> SquaredNorm {
+    SquaredNorm::new(sum, || elements::<T>(lines).iter().copied())
+}
+
+/// The condition of an update, and the limits of its gradient.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GradientClipping {
     /// Maximum norm of the gradient.
     pub(crate) norm: f64,
     /// Maximum magnitude of an element.
     pub(crate) value: f64,
-    /// Whether the gradient and the loss must be finite.
-    pub(crate) finite: bool,
+    /// Whether the loss, the gradient and the optimizer's sums of its squares must be finite.
+    pub(crate) check_finite: bool,
 }
 
 impl GradientClipping {
-    pub(crate) const NONE: Self = Self { norm: f64::INFINITY, value: f64::INFINITY, finite: false };
+    pub(crate) const NONE: Self = Self { norm: f64::INFINITY, value: f64::INFINITY, check_finite: false };
 
     pub(crate) fn check(self) -> Result<Self, Error> {
         let limits = [(Argument::GradientNormLimit, self.norm), (Argument::GradientValueLimit, self.value)];
@@ -61,16 +70,15 @@ impl GradientClipping {
 
     /// Whether the norm must be known before the update.
     pub(crate) fn measures(self) -> bool {
-        self.finite || self.norm < f64::INFINITY
+        self.check_finite || self.norm < f64::INFINITY
     }
 
-    /// The factor of a gradient whose panels have these squared norms: PyTorch's quotient, `1e-6` against a
-    /// division by 0.
-    fn scale(self, squares: &[f64]) -> f64 {
+    /// The factor of a gradient whose panels have these squared norms.
+    fn scale(self, squares: &[SquaredNorm]) -> f64 {
         if self.norm == f64::INFINITY {
             return 1.0;
         }
-        let quotient = self.norm / (squares.iter().sum::<f64>().sqrt() + 1e-6);
+        let quotient = SquaredNorm::sum(squares.iter().copied()).clip_quotient(self.norm);
         // A norm that is NaN does not leave the gradient as it is.
         if quotient >= 1.0 { 1.0 } else { quotient }
     }
@@ -85,7 +93,7 @@ pub(crate) struct ParameterBlocks<'a, T: Element> {
     pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
     pub(crate) transposed: &'a mut [T::Line],
     /// The squared norm of each panel's gradient: whatever the blocks, they are added up in one order.
-    pub(crate) squares: &'a mut [f64],
+    pub(crate) squares: &'a mut [SquaredNorm],
     /// Read only, all layers of the network.
     pub(crate) layers: &'a [Layer],
     /// Read only, all shards of the batch.
@@ -97,7 +105,7 @@ impl<T: Element> Divide for ParameterBlocks<'_, T> {
         self.blocks.len()
     }
 
-    /// By lines: blocks of one layer are longer than those of another.
+    /// By lines: blocks of one layer are longer than blocks of another.
     fn split_point(&self) -> usize {
         split_point_of(self.blocks.iter().map(|block| block.lines))
     }
@@ -131,7 +139,8 @@ impl<T: Element> ParameterBlocks<'_, T> {
     /// `step` the number of the update.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] if a loss or a gradient must be finite and is not, with the parameters as before.
+    /// [`Error::NonFinite`] if a loss, a gradient or a sum of its squares must be finite and is not, with the
+    /// parameters as before.
     pub(crate) fn complete(
         mut self,
         engine: &dyn Engine<T>,
@@ -145,22 +154,25 @@ impl<T: Element> ParameterBlocks<'_, T> {
             return Ok(());
         }
         // A norm, or an error, follows from all blocks: none is updated before all are summed.
-        let needs_all = clipping.measures() && update.is_some() || clipping.finite && sum.is_some();
+        let needs_all = clipping.measures() && update.is_some() || clipping.check_finite && sum.is_some();
         if !needs_all {
             split.for_each(self, &|blocks| engine.update_blocks(blocks, plan));
             return Ok(());
         }
-        if clipping.finite && !loss.is_finite() {
+        if clipping.check_finite && !loss.is_finite() {
             return Err(Error::NonFinite { argument: Argument::Loss, step, layer: None });
         }
         let sums = UpdatePlan { measure: true, update: None, ..*plan };
         split.for_each(self.reborrow(), &|blocks| engine.update_blocks(blocks, &sums));
-        if clipping.finite {
+        if clipping.check_finite {
             self.check_gradient(step)?;
         }
         if let &Some(update) = update {
-            let update = Some(Update { scale: clipping.scale(self.squares), ..update });
-            let updates = UpdatePlan { update, ..UpdatePlan::NOTHING };
+            let update = Update { scale: clipping.scale(self.squares), ..update };
+            if clipping.check_finite {
+                self.check_running_squares(&update)?;
+            }
+            let updates = UpdatePlan { update: Some(update), ..UpdatePlan::NOTHING };
             split.for_each(self, &|blocks| engine.update_blocks(blocks, &updates));
         }
         Ok(())
@@ -186,6 +198,36 @@ impl<T: Element> ParameterBlocks<'_, T> {
             if !squares.iter().all(|square| square.is_finite()) {
                 let layer = Some(block.layer);
                 return Err(Error::NonFinite { argument: Argument::Gradient, step, layer });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a measured gradient that is finite, but whose square would take a running sum of the optimizer
+    /// past the element type's range. The sum would stay infinite, and its parameter where it is.
+    fn check_running_squares(&self, update: &Update) -> Result<(), Error> {
+        let &Update { optimizer, step, scale, limit } = update;
+        let Some(RunningSquares { moment, keeps, enters }) = optimizer.squares() else { return Ok(()) };
+        let (mut squares, mut gradients, mut sums) =
+            (&*self.squares, &*self.gradients, &*self.moments[moment]);
+        for block in self.blocks {
+            let (of_block, lines, block_sums);
+            (of_block, squares) = squares.split_at(block.panels);
+            (lines, gradients) = gradients.split_at(block.lines);
+            (block_sums, sums) = sums.split_at(block.lines);
+            // A square that adds less than half a unit in the last place takes no sum past the range.
+            let largest = scale * SquaredNorm::sum(of_block.iter().copied()).norm();
+            if T::holds(enters * largest * largest * NEGLIGIBLE) {
+                continue;
+            }
+            let grows_too_large = |g: &T, sum: &T| {
+                let g = (scale * g.to_f64()).clamp(-limit, limit);
+                !T::holds(keeps * sum.to_f64() + enters * g * g)
+            };
+            let mut pairs = elements::<T>(lines).iter().zip(elements::<T>(block_sums));
+            if pairs.any(|(g, sum)| grows_too_large(g, sum)) {
+                let layer = Some(block.layer);
+                return Err(Error::NonFinite { argument: Argument::SquaredGradient, step, layer });
             }
         }
         Ok(())
@@ -221,7 +263,7 @@ impl<T: Element> ParameterBlocks<'_, T> {
         }
         if plan.measure {
             for (panel, square) in gradients.chunks_exact(1 + block.columns).zip(squares) {
-                *square = elementwise::sum_of_squares(l, panel);
+                *square = squared_norm::<T>(elementwise::sum_of_squares(l, panel), panel);
             }
         }
         if let Some(update) = &plan.update {
@@ -248,7 +290,7 @@ fn fused_rate<T: Element>(
     let by_micro_batches = plan.sum.is_some() && !are_summed(shards) && !shards.is_empty();
     let is_dense = layers[block.layer].kind() == LayerKind::Dense;
     let whole_panels = block.outputs / T::LANES >= block.lines / (1 + block.columns);
-    plan.update.as_ref()?.plain_descent().filter(|_| by_micro_batches && is_dense && whole_panels)
+    plan.update.as_ref()?.fused_rate().filter(|_| by_micro_batches && is_dense && whole_panels)
 }
 
 /// Whether each shard has summed the gradient of its rows.
@@ -334,7 +376,7 @@ mod tests {
         let mut network = builder.seed(1).build().unwrap();
         let mut partition = ParameterPartition::new(&network, engine(network.isa()).unwrap(), 1, 1);
         let mut gradients = network.parameters.clone();
-        let mut squares = vec![0.0; partition.panels()];
+        let mut squares = vec![SquaredNorm::ZERO; partition.panels()];
         let blocks = ParameterBlocks {
             blocks: &partition.blocks,
             parameters: &mut network.parameters,

@@ -25,7 +25,7 @@ trait Disk {
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
-/// That of the operating system.
+/// The operating system's.
 struct System;
 
 impl Disk for System {
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes at most so many bytes at a time, as a disk that is nearly full may.
+    /// Writes at most this number of bytes at a time, as a disk that is nearly full may.
     const SHORT: usize = 7;
 
     /// The system's disk, of which one operation fails.

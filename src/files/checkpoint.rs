@@ -1,14 +1,14 @@
 //! Training that goes on where it stopped: everything a trainer holds, in one file.
 //!
-//! The file is that of the network with more tensors, `state.moment.N.` and `state.best.` before the names of
+//! The file is the network's with more tensors, `state.moment.N.` and `state.best.` before the names of
 //! the layers, and more lines in its header:
 //!
 //! ```text
 //! steps 1200
 //! passes 1200
 //! epochs 12
-//! seed 7
-//! optimizer Adam(Adam { .. })
+//! training_seed 7
+//! optimizer adam weight_decay=0 l1=0 beta1=0.9 beta2=0.999 epsilon=0.00000001 amsgrad=false
 //! learning_rate 0.001
 //! fit 0 1234567890
 //! last 12 100 0.31 0.35 0.91 - - 0.001
@@ -16,33 +16,32 @@
 //! plateau 0.1 10 0.34 3 0.1
 //! ```
 //!
-//! `epochs` are those of all fits. `fit` is there within a fit: the epochs before it, and the mark of its
-//! data. `last` and `best` are epochs of it: number, of how many, loss, the validation set's loss, accuracy,
-//! mean absolute error and R2, learning rate. `plateau` is a fit's: factor, patience, lowest loss, epochs
-//! waited, and the product of the factors so far.
+//! `epochs` are counted over all fits. `fit` is there within a fit: the epochs before it, and the mark of its
+//! data. `last` and `best` are epochs of it: its number, the number of the last, loss, the validation set's
+//! loss, accuracy, mean absolute error and R2, learning rate. `plateau` is a fit's: factor, patience, lowest
+//! loss, epochs waited, and the product of the factors so far.
 
 use std::path::Path;
 
 use safetensors::SafeTensors;
 
-use crate::error::{Argument, Error};
+use crate::error::Error;
 use crate::files::header;
-use crate::files::header::{Header, parse_word};
+use crate::files::header::{Header, malformed, parse_count, parse_word, read_optimizer, write_optimizer};
 use crate::files::tensors::{Writer, read_parameters};
 use crate::files::{STATE, canonical, header_text, names, parse, read};
-use crate::kernels::ops::optimizer::Optimizer;
 use crate::network::{Network, read_canonical, write_canonical};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 use crate::train::evaluate::Evaluation;
-use crate::train::fit::{EpochReport, FitReport, Progress};
+use crate::train::fit::{EpochReport, FitReport, FitState};
 use crate::train::schedule::ReduceOnPlateau;
 use crate::train::state::TrainState;
 use crate::train::trainer::Trainer;
 
 impl<T: Element> Trainer<T> {
     /// Writes all that training has come to: the network, the optimizer's running sums, the learning rate,
-    /// the seed, the numbers of updates, passes and epochs, and the progress of a fit. [`Network::load`]
+    /// the seeds, the numbers of updates, passes and epochs, and the progress of a fit. [`Network::load`]
     /// reads it too.
     ///
     /// The file is replaced as a whole, as by [`Network::save`].
@@ -73,18 +72,46 @@ impl<T: Element> Trainer<T> {
     }
 
     /// Takes up training where a checkpoint was written, in a trainer built as that one was: the same layers,
-    /// the same optimizer but for its learning rate. From then on all bits are those of the training that
-    /// never stopped, if data and settings are the same too; the seed is the checkpoint's.
+    /// the same optimizer but for its learning rate. From then on all bits are as in the training that
+    /// never stopped, if data and settings are the same too; the seeds and the scaler are the checkpoint's.
+    /// [`Trainer::gradients`] is 0 afterwards, and there is no gradient to apply until the next is computed.
     ///
     /// If the checkpoint was written within a fit, the next [`Trainer::fit`] goes on after the epoch of the
     /// checkpoint, with the plateau of the checkpoint in the state that it was in.
     ///
     /// # Errors
-    /// [`Error::File`], [`Error::Format`] or [`Error::Tensors`] for a file that cannot be read or is that of
-    /// another training. Nothing has changed then.
+    /// [`Error::File`] if the file cannot be read; [`Error::Format`] if it is not a checkpoint of the same
+    /// layers and the same optimizer, or holds a number out of range; [`Error::Tensors`] if tensors are
+    /// missing or of other shapes. Nothing has changed then.
     ///
     /// # Examples
-    /// See [`Trainer::save_checkpoint`].
+    /// ```
+    /// use fuseprop::{Activation, Dataset, FitOptions, Network, Trainer};
+    /// use std::ops::ControlFlow;
+    ///
+    /// let build = || {
+    ///     let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build()?;
+    ///     Trainer::builder(network).build()
+    /// };
+    /// let path = std::env::temp_dir().join(format!("fuseprop-resumed-{}", std::process::id()));
+    /// let how = FitOptions::new(6, 1).checkpoint(&path, 2);
+    /// let data = Dataset::new(&[0.5, 1.0], &[1.0, 2.0]);
+    /// let mut stopped = build()?;
+    /// stopped.fit(data, &how, |_, epoch| match epoch.number {
+    ///     4 => ControlFlow::Break(()),
+    ///     _ => ControlFlow::Continue(()),
+    /// })?;
+    /// let mut resumed = build()?;
+    /// resumed.load_checkpoint(&path)?;
+    /// let mut numbers = Vec::new();
+    /// resumed.fit(data, &how, |_, epoch| {
+    ///     numbers.push(epoch.number);
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert_eq!(numbers, [5, 6]);
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn load_checkpoint(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let bytes = read(path.as_ref())?;
         let saved = Network::<T>::from_bytes(&bytes)?;
@@ -100,7 +127,9 @@ impl<T: Element> Trainer<T> {
         // Nothing can fail from here on.
         self.state = state;
         self.network.scaling = saved.scaling;
+        self.network.seed = saved.seed;
         self.restore(&saved.parameters);
+        self.executor.clear_gradients();
         Ok(())
     }
 }
@@ -124,14 +153,23 @@ fn checkpoint<T: Element>(network: &Network<T>, state: &TrainState<T>) -> Result
     // Within a fit that from which its schedule starts.
     let learning_rate = fit.as_ref().map_or(optimizer.learning_rate(), |fit| fit.learning_rate);
     let mut text = header::write(network);
-    text += &format!("steps {steps}\npasses {passes}\nepochs {epochs}\nseed {seed}\n");
-    text += &format!("optimizer {}\nlearning_rate {learning_rate}\n", rule(*optimizer));
-    if let Some(Progress { first, data, outcome: Some(outcome), kept, plateau, factor, .. }) = fit {
-        add("best", kept);
+    text += &format!("steps {steps}\npasses {passes}\nepochs {epochs}\ntraining_seed {seed}\n");
+    text += &format!("optimizer {}\nlearning_rate {learning_rate}\n", write_optimizer(*optimizer));
+    if let Some(FitState {
+        first,
+        data,
+        report: Some(report),
+        best_parameters,
+        plateau,
+        plateau_factor,
+        ..
+    }) = fit
+    {
+        add("best", best_parameters);
         text += &format!("fit {first} {data}\n");
-        text += &format!("last {}\nbest {}\n", write_epoch(&outcome.last), write_epoch(&outcome.best));
+        text += &format!("last {}\nbest {}\n", write_epoch(&report.last), write_epoch(&report.best));
         if let Some(ReduceOnPlateau { factor: each, patience, lowest, waited }) = plateau {
-            text += &format!("plateau {each} {patience} {lowest} {waited} {factor}\n");
+            text += &format!("plateau {each} {patience} {lowest} {waited} {plateau_factor}\n");
         }
     }
     writer.finish(text)
@@ -166,54 +204,48 @@ fn read_state<T: Element>(
     header: &Header<'_>,
     like: &TrainState<T>,
 ) -> Result<TrainState<T>, Error> {
-    if header.get("optimizer")? != rule(like.optimizer) {
+    if read_optimizer(header.get("optimizer")?)? != like.optimizer.at_rate(0.0) {
         return Err(Error::Format { what: "the checkpoint is of another optimizer".to_owned() });
     }
     let learning_rate = header.number("learning_rate")?;
-    let optimizer = like.optimizer.with_learning_rate::<T>(learning_rate)?;
-    let mut state = TrainState::new(optimizer, 0, parse_word(header.get("seed")?)?);
+    let optimizer = like.optimizer.with_learning_rate::<T>(learning_rate).map_err(malformed)?;
+    let mut state = TrainState::new(optimizer, 0, header.number("training_seed")?);
     for (n, (moment, like)) in state.moments.iter_mut().zip(&like.moments).enumerate() {
         if !like.is_empty() {
             *moment = tensors.lines(&format!("moment.{n}"))?;
         }
     }
-    state.steps = counter(header.get("steps")?)?;
-    state.passes = counter(header.get("passes")?)?;
-    state.epochs = counter(header.get("epochs")?)? as usize;
+    state.steps = header.count("steps")?;
+    state.passes = header.count("passes")?;
+    state.epochs = header.count("epochs")?;
     state.fit = read_fit(tensors, header, learning_rate, state.epochs)?;
     Ok(state)
 }
 
-/// The fit that a checkpoint was written in, if it was, after so many epochs of all fits.
+/// The fit that a checkpoint was written in, if it was, after `epochs` epochs of all fits.
 fn read_fit<T: Element>(
     tensors: &StateTensors<'_, T>,
     header: &Header<'_>,
     learning_rate: f64,
     epochs: usize,
-) -> Result<Option<Progress<T>>, Error> {
+) -> Result<Option<FitState<T>>, Error> {
     let Some(words) = header.find("fit") else { return Ok(None) };
     let malformed = |what: &str| Error::Format { what: what.to_owned() };
     let (first, data) = words.split_once(' ').ok_or_else(|| malformed("a fit has a start and a mark"))?;
-    let (first, data) = (counter(first)? as usize, parse_word(data)?);
+    let (first, data) = (parse_count(first)?, parse_word(data)?);
     let (mut last, best) = (read_epoch(header.get("last")?)?, read_epoch(header.get("best")?)?);
     if !(first < best.number && best.number <= last.number && last.number <= epochs) {
         return Err(malformed("the epochs of the fit are not in order"));
     }
     last.is_best = last.number == best.number;
-    let (plateau, factor) = header.find("plateau").map_or(Ok((None, 1.0)), read_plateau)?;
-    let kept = if tensors.has("best") { tensors.lines("best")? } else { Vec::new() };
-    let outcome = Some(FitReport { last, best });
-    Ok(Some(Progress { first, data, learning_rate, outcome, kept, plateau, factor }))
-}
-
-/// An optimizer without its learning rate, which may change.
-fn rule(optimizer: Optimizer) -> String {
-    let rule = optimizer.with_learning_rate::<f64>(0.0);
-    rule.map_or_else(|error| error.to_string(), |rule| format!("{rule:?}"))
+    let (plateau, plateau_factor) = header.find("plateau").map_or(Ok((None, 1.0)), read_plateau)?;
+    let best_parameters = if tensors.has("best") { tensors.lines("best")? } else { Vec::new() };
+    let report = Some(FitReport { last, best });
+    Ok(Some(FitState { first, data, learning_rate, report, best_parameters, plateau, plateau_factor }))
 }
 
 fn write_epoch(epoch: &EpochReport) -> String {
-    let EpochReport { number, of, loss, validation, learning_rate, .. } = epoch;
+    let EpochReport { number, epochs, loss, validation, learning_rate, .. } = epoch;
     let validation = match validation {
         Some(Evaluation { loss, accuracy, mean_absolute_error, r2 }) => {
             [Some(*loss), *accuracy, *mean_absolute_error, *r2]
@@ -221,12 +253,13 @@ fn write_epoch(epoch: &EpochReport) -> String {
         None => [None; 4],
     };
     let words = validation.map(|value| value.map_or("-".to_owned(), |value| value.to_string()));
-    format!("{number} {of} {loss} {} {learning_rate}", words.join(" "))
+    format!("{number} {epochs} {loss} {} {learning_rate}", words.join(" "))
 }
 
 fn read_epoch(words: &str) -> Result<EpochReport, Error> {
     let words: Vec<&str> = words.split(' ').collect();
-    let &[number, of, loss, validation, accuracy, mean_absolute_error, r2, learning_rate] = &words[..] else {
+    let &[number, epochs, loss, validation, accuracy, mean_absolute_error, r2, learning_rate] = &words[..]
+    else {
         return Err(Error::Format { what: format!("{words:?} is not an epoch") });
     };
     let optional = |word| if word == "-" { Ok(None) } else { parse_word(word).map(Some) };
@@ -240,21 +273,13 @@ fn read_epoch(words: &str) -> Result<EpochReport, Error> {
         None => None,
     };
     Ok(EpochReport {
-        number: counter(number)? as usize,
-        of: counter(of)? as usize,
+        number: parse_count(number)?,
+        epochs: parse_count(epochs)?,
         loss: parse_word(loss)?,
         validation,
         learning_rate: parse_word(learning_rate)?,
         is_best: true,
     })
-}
-
-/// A number that can be counted on from.
-fn counter(word: &str) -> Result<u64, Error> {
-    match parse_word(word)? {
-        number if number <= u64::from(u32::MAX) << 16 => Ok(number),
-        number => Err(Error::Format { what: format!("{number} is no count") }),
-    }
 }
 
 fn read_plateau(words: &str) -> Result<(Option<ReduceOnPlateau>, f64), Error> {
@@ -266,11 +291,12 @@ fn read_plateau(words: &str) -> Result<(Option<ReduceOnPlateau>, f64), Error> {
         factor: parse_word(each)?,
         patience: parse_word(patience)?,
         lowest: parse_word(lowest)?,
-        waited: counter(waited)? as usize,
+        waited: parse_count(waited)?,
     };
     let so_far = parse_word(factor)?;
-    match plateau.check()? {
-        plateau if (0.0..=1.0).contains(&so_far) => Ok((Some(plateau), so_far)),
-        _ => Err(Error::Setting { argument: Argument::PlateauProduct, value: so_far }),
+    plateau.check().map_err(malformed)?;
+    match (0.0..=1.0).contains(&so_far) {
+        true => Ok((Some(plateau), so_far)),
+        false => Err(Error::Format { what: format!("a plateau's factors cannot multiply to {so_far}") }),
     }
 }

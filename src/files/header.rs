@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! version 1
+//! seed 7
 //! input_dropout 0.1
 //! layer dense hard_tanh(-1,1) 0.5 no_bias
 //! layer layer_norm identity 0 epsilon=0.001
 //! means 0.5 2
-//! deviations 1 10
+//! stds 1 10
 //! ```
 //!
-//! A layer has its kind, its activation and its dropout; what is not as by default follows. Dropout of the
-//! inputs is there if it is above 0, means and deviations if the network has a scaler. A checkpoint has more.
+//! The seed is the one of the initial weights, and of trainings of the network without a seed of their own. A
+//! layer has its kind, its activation and its dropout; what is not as by default follows. Dropout of the
+//! inputs is there if it is above 0, means and stds if the network has a scaler. A checkpoint has more.
 //! It is one entry of the file's metadata, whose entries have no order.
 
 use crate::error::Error;
 use crate::kernels::ops::activation::Activation;
+use crate::kernels::ops::optimizer::{Optimizer, Setting};
 use crate::network::scaler::Scaler;
 use crate::network::{DEFAULT_EPSILON, Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
@@ -39,7 +42,7 @@ pub(super) struct LayerLine {
 
 /// The lines of a network.
 pub(super) fn write<T: Element>(network: &Network<T>) -> String {
-    let mut text = format!("version {VERSION}\n");
+    let mut text = format!("version {VERSION}\nseed {}\n", network.seed());
     if network.input_dropout() > 0.0 {
         text += &format!("input_dropout {}\n", network.input_dropout());
     }
@@ -51,7 +54,7 @@ pub(super) fn write<T: Element>(network: &Network<T>) -> String {
         let words = |values: &[T]| {
             values.iter().map(|value| value.to_f64().to_string()).collect::<Vec<_>>().join(" ")
         };
-        text += &format!("means {}\ndeviations {}\n", words(scaler.means()), words(scaler.stds()));
+        text += &format!("means {}\nstds {}\n", words(scaler.means()), words(scaler.stds()));
     }
     text
 }
@@ -87,6 +90,11 @@ impl<'a> Header<'a> {
         parse_word(self.get(key)?)
     }
 
+    /// A number that can be counted on from.
+    pub(super) fn count<N: TryFrom<u64>>(&self, key: &str) -> Result<N, Error> {
+        parse_count(self.get(key)?)
+    }
+
     pub(super) fn layers(&self) -> Result<Vec<LayerLine>, Error> {
         self.0.iter().filter(|(key, _)| *key == "layer").map(|(_, words)| read_layer(words)).collect()
     }
@@ -100,10 +108,12 @@ impl<'a> Header<'a> {
             let values = words.split(' ').map(parse_word::<f64>);
             values.map(|value| value.map(T::from_f64)).collect::<Result<Vec<T>, _>>()
         };
-        match (self.find("means"), self.find("deviations")) {
-            (Some(means), Some(deviations)) => Scaler::new(numbers(means)?, numbers(deviations)?).map(Some),
+        match (self.find("means"), self.find("stds")) {
+            (Some(means), Some(stds)) => {
+                Scaler::new(numbers(means)?, numbers(stds)?).map(Some).map_err(malformed)
+            }
             (None, None) => Ok(None),
-            _ => Err(Error::Format { what: "means without deviations, or the other way round".to_owned() }),
+            _ => Err(Error::Format { what: "means without stds, or the other way round".to_owned() }),
         }
     }
 }
@@ -111,6 +121,21 @@ impl<'a> Header<'a> {
 /// A word as a number.
 pub(super) fn parse_word<N: core::str::FromStr>(word: &str) -> Result<N, Error> {
     word.parse().map_err(|_| Error::Format { what: format!("{word:?} is not the number it should be") })
+}
+
+/// A word as a number that can be counted on from.
+pub(super) fn parse_count<N: TryFrom<u64>>(word: &str) -> Result<N, Error> {
+    let number = parse_word(word)?;
+    let in_range = (number <= u64::from(u32::MAX) << 16).then(|| N::try_from(number).ok()).flatten();
+    in_range.ok_or_else(|| Error::Format { what: format!("{number} is no count") })
+}
+
+/// What a setting of the file is refused with.
+pub(super) fn malformed(error: Error) -> Error {
+    match error {
+        Error::Format { .. } | Error::Tensors { .. } => error,
+        _ => Error::Format { what: format!("in its metadata, {error}") },
+    }
 }
 
 fn write_layer(layer: &Layer) -> String {
@@ -179,4 +204,80 @@ fn read_activation(word: &str) -> Option<Activation> {
     let words = settings.split(',').filter(|word| !word.is_empty());
     let settings = words.map(str::parse).collect::<Result<Vec<f64>, _>>().ok()?;
     Activation::from_name(name, &settings)
+}
+
+/// An optimizer without its learning rate as words: `adam weight_decay=0 l1=0 beta1=0.9 ..`. Settings have as
+/// many digits as give the same number back.
+pub(super) fn write_optimizer(mut optimizer: Optimizer) -> String {
+    let mut text = optimizer.name().to_owned();
+    for (name, setting) in optimizer.settings_mut() {
+        text += &match setting {
+            Setting::Number(value) => format!(" {name}={value}"),
+            Setting::Flag(value) => format!(" {name}={value}"),
+        };
+    }
+    text
+}
+
+/// What [`write_optimizer`] wrote, with a learning rate of 0. Each setting of the rule must be there, and
+/// nothing else.
+pub(super) fn read_optimizer(words: &str) -> Result<Optimizer, Error> {
+    let unknown = || Error::Format { what: format!("{words:?} is not an optimizer") };
+    let mut words = words.split(' ');
+    let mut optimizer = words.next().and_then(Optimizer::from_name).ok_or_else(unknown)?;
+    for (name, setting) in optimizer.settings_mut() {
+        let word = words.next().and_then(|word| word.split_once('=')).ok_or_else(unknown)?;
+        match (word, setting) {
+            ((key, value), Setting::Number(to)) if key == name => *to = parse_word(value)?,
+            ((key, value), Setting::Flag(to)) if key == name => *to = parse_word(value)?,
+            _ => return Err(unknown()),
+        }
+    }
+    match words.next() {
+        None => Ok(optimizer),
+        Some(_) => Err(unknown()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Adagrad, Adam, AdamW, RmsProp, Sgd};
+
+    #[test]
+    fn optimizers_are_words_that_are_read_back() {
+        let optimizers: [(Optimizer, &str); 6] = [
+            (Sgd::new(0.5).into(), "sgd weight_decay=0 l1=0 momentum=0 dampening=0 nesterov=false"),
+            (
+                Sgd::new(0.5).momentum(0.9).nesterov(true).l1(1e-5).into(),
+                "sgd weight_decay=0 l1=0.00001 momentum=0.9 dampening=0 nesterov=true",
+            ),
+            (
+                Adam::new(0.5).betas(0.8, 0.99).into(),
+                "adam weight_decay=0 l1=0 beta1=0.8 beta2=0.99 epsilon=0.00000001 amsgrad=false",
+            ),
+            (
+                AdamW::new(0.5).amsgrad(true).into(),
+                "adamw weight_decay=0.01 l1=0 beta1=0.9 beta2=0.999 epsilon=0.00000001 amsgrad=true",
+            ),
+            (
+                RmsProp::new(0.5).momentum(0.25).centered(true).into(),
+                "rms_prop weight_decay=0 l1=0 alpha=0.99 epsilon=0.00000001 momentum=0.25 centered=true",
+            ),
+            (
+                Adagrad::new(0.5).initial_accumulator(0.1).weight_decay(0.125).into(),
+                "adagrad weight_decay=0.125 l1=0 learning_rate_decay=0 initial_accumulator=0.1 \
+                 epsilon=0.0000000001",
+            ),
+        ];
+        for (optimizer, words) in optimizers {
+            assert_eq!(write_optimizer(optimizer), words);
+            assert_eq!(read_optimizer(words).unwrap(), optimizer.at_rate(0.0), "{words}");
+            let (shorter, _) = words.rsplit_once(' ').unwrap();
+            let others = [shorter.to_owned(), format!("{words} l1=0"), words.replace("l1", "l2")];
+            for other in others.into_iter().chain([words.replace("l1=0", "l1=x"), format!("x{words}")]) {
+                assert!(matches!(read_optimizer(&other), Err(Error::Format { .. })), "{other}");
+            }
+        }
+    }
 }

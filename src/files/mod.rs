@@ -15,7 +15,7 @@ use crate::error::{Argument, Error, FileOperation};
 use crate::network::init::Init;
 use crate::network::{LayerKind, Network, NetworkBuilder};
 use crate::simd::scalar::Element;
-use header::{Header, LayerLine};
+use header::{Header, LayerLine, malformed as malformed_header};
 pub use names::TensorNames;
 use tensors::{Writer, describe, is_read, read_parameters};
 
@@ -27,9 +27,9 @@ impl<T: Element> Network<T> {
     ///
     /// For each layer `i.weight` `[outputs, inputs]` and, if it has biases, `i.bias` `[outputs]`, where `i`
     /// counts modules as `torch.nn.Sequential` does: a layer is one, an activation but the identity is one,
-    /// and a dropout is one, that of the inputs too. In PyTorch,
-    /// `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout and the scaler are in
-    /// the file's metadata.
+    /// and a dropout is one, also of the inputs. In PyTorch,
+    /// `model.load_state_dict(safetensors.torch.load_file(path))`. Activations, dropout, the scaler and
+    /// [`Network::seed`] are in the file's metadata.
     ///
     /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written,
     /// synced and renamed, and the folder synced.
@@ -54,7 +54,7 @@ impl<T: Element> Network<T> {
         atomic::write(path.as_ref(), &self.to_bytes()?)
     }
 
-    /// Reads a network that [`Network::save`] wrote, of either element type, or that of a
+    /// Reads a network that [`Network::save`] wrote, of either element type, or the network of a
     /// [checkpoint](crate::Trainer::save_checkpoint).
     ///
     /// # Errors
@@ -63,7 +63,17 @@ impl<T: Element> Network<T> {
     ///
     /// # Examples
     ///
-    /// See [`Network::save`].
+    /// ```
+    /// use fuseprop::{Activation, Error, Network};
+    ///
+    /// let network = Network::<f32>::builder(4).dense(3, Activation::Tanh).build()?;
+    /// let path = std::env::temp_dir().join(format!("fuseprop-load-{}.safetensors", std::process::id()));
+    /// network.save(&path)?;
+    /// assert_eq!(Network::<f32>::load(&path)?.predict(&[0.5; 4])?, network.predict(&[0.5; 4])?);
+    /// # std::fs::remove_file(&path).unwrap();
+    /// assert!(matches!(Network::<f32>::load(&path), Err(Error::File { .. }))); // it is removed
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::from_bytes(&read(path.as_ref())?)
     }
@@ -92,13 +102,21 @@ impl<T: Element> Network<T> {
     /// Builds the network that [`Network::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`Error::Format`] for bytes that are no safetensors file or lack this crate's metadata,
-    /// [`Error::Tensors`] for other tensors than the metadata tells, and those of
-    /// [`NetworkBuilder::build`](crate::NetworkBuilder::build).
+    /// [`Error::Format`] for bytes that are no safetensors file, lack this crate's metadata or hold settings
+    /// there that no network has; [`Error::Tensors`] for other tensors than the metadata tells.
     ///
     /// # Examples
     ///
-    /// See [`Network::to_bytes`].
+    /// ```
+    /// use fuseprop::{Activation, Error, Network};
+    ///
+    /// let network = Network::<f32>::builder(4).dense(3, Activation::Tanh).seed(7).build()?;
+    /// let bytes = network.to_bytes()?;
+    /// let loaded = Network::<f64>::from_bytes(&bytes)?; // of the other element type
+    /// assert_eq!((loaded.layer(0), loaded.seed()), (network.layer(0), 7));
+    /// assert!(matches!(Network::<f32>::from_bytes(&bytes[1..]), Err(Error::Format { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let file = parse(bytes)?;
         let text = header_text(bytes)?;
@@ -107,13 +125,13 @@ impl<T: Element> Network<T> {
         let names = names::sequential(&network, "");
         let parameters = read_parameters(&file, &network.layers, &names, |name| !name.starts_with(STATE))?;
         network.write_parameters(&parameters)?;
-        network.set_scaler(header.scaler()?)?;
+        network.set_scaler(header.scaler()?).map_err(malformed_header)?;
         Ok(network)
     }
 
-    /// Overwrites all parameters by those of a safetensors file such as PyTorch writes: weights `[outputs,
-    /// inputs]`, row-major, and biases `[outputs]`, of a layer norm both `[features]`, in `F64`, `F32`, `F16`
-    /// or `BF16`, each rounded once to the element type. Activations, dropout and scaler stay.
+    /// Overwrites all parameters from a safetensors file such as PyTorch writes: weights
+    /// `[outputs, inputs]`, row-major, and biases `[outputs]`, of a layer norm both `[features]`, in `F64`,
+    /// `F32`, `F16` or `BF16`, each rounded once to the element type. Activations, dropout and scaler stay.
     ///
     /// JAX and Keras keep weights as `[inputs, outputs]`: transpose them before they are written. From
     /// PyTorch:
@@ -124,7 +142,7 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::File`] if the file cannot be read, [`Error::Format`] if it is not safetensors or the tensors
-    /// are those of a batch norm, or [`Error::Tensors`] with what was expected and what was found. Nothing
+    /// belong to a batch norm, or [`Error::Tensors`] with what was expected and what was found. Nothing
     /// has changed then.
     ///
     /// # Examples
@@ -181,7 +199,7 @@ impl<T: Element> Network<T> {
 
 /// A network of the shapes in a file, with weights to be written.
 fn skeleton<T: Element>(file: &SafeTensors<'_>, header: &Header<'_>) -> Result<Network<T>, Error> {
-    let dropout = header.input_dropout()?;
+    let (seed, dropout) = (header.number("seed")?, header.input_dropout()?);
     let (mut index, mut below) = (names::input_modules(dropout), None);
     let mut builder = None;
     for line in header.layers()? {
@@ -202,11 +220,12 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, header: &Header<'_>) -> Result<N
             return Err(missing_weights(file, &name, below));
         }
         below = Some(outputs);
-        let start = || Network::<T>::builder(inputs).init(Init::Zeros).dropout(dropout);
+        let start = || Network::<T>::builder(inputs).init(Init::Zeros).dropout(dropout).seed(seed);
         builder = Some(append(builder.unwrap_or_else(start), outputs, line));
         index += names::modules(line.activation, line.dropout);
     }
-    builder.map_or(Err(Error::Zero { argument: Argument::LayerCount }), |builder| builder.build())
+    let no_layers = Error::Zero { argument: Argument::LayerCount };
+    builder.ok_or(no_layers).and_then(NetworkBuilder::build).map_err(malformed_header)
 }
 
 fn append<T: Element>(builder: NetworkBuilder<T>, outputs: usize, line: LayerLine) -> NetworkBuilder<T> {

@@ -11,7 +11,23 @@ use crate::simd::scalar::Element;
 ///
 /// # Examples
 ///
-/// See [`Network::import`](crate::Network::import).
+/// ```
+/// use fuseprop::{Activation, Network, TensorNames};
+///
+/// let build = |seed| {
+///     let builder = Network::<f32>::builder(4).dense(3, Activation::Relu).dense(2, Activation::Identity);
+///     builder.seed(seed).build()
+/// };
+/// let bytes = build(1)?.to_bytes()?; // with the names of Linear, ReLU, Linear
+/// let names = [("0.weight", "0.bias"), ("2.weight", "2.bias")];
+/// for names in [TensorNames::Sequential, TensorNames::List(&names), TensorNames::Discover] {
+///     let mut network = build(2)?;
+///     network.import_bytes(&bytes, names)?;
+///     assert_eq!(network.predict(&[0.5; 4])?, build(1)?.predict(&[0.5; 4])?);
+/// }
+/// assert!(build(2)?.import_bytes(&bytes, TensorNames::Prefix("model.")).is_err()); // none is of it
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TensorNames<'a> {

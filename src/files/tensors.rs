@@ -56,7 +56,7 @@ impl Writer {
 /// Both cannot go through a map, whose entries have another order in each process: the same network gives the
 /// same bytes.
 fn name_format(bytes: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
-    /// That of the file format.
+    /// The file format's.
     const LONGEST_HEADER: usize = 100_000_000;
     let Some((&length, rest)) = bytes.split_first_chunk() else { return Ok(bytes) };
     let (header, data) = rest.split_at(u64::from_le_bytes(length) as usize);

@@ -153,8 +153,9 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// What the layer norm before adds to the variance of a row, 1e-5 by default. The `eps` of
-    /// `torch.nn.LayerNorm`.
+    /// What the layer norm before adds to the variance of a row: a normal number of the element type, above
+    /// 0; 1e-5 by default. The `eps` of `torch.nn.LayerNorm`. [`NetworkBuilder::build`] refuses other
+    /// numbers.
     ///
     /// # Examples
     ///
@@ -176,8 +177,8 @@ impl<T: Element> NetworkBuilder<T> {
     }
 
     /// Lets training leave out each output of the layer before, or each input if there is none, with this
-    /// probability, and divide the others by `1 - rate`, so that predictions need no change (Srivastava et
-    /// al. 2014). `torch.nn.Dropout`.
+    /// probability, at least 0 and below 1, and divide the others by `1 - rate`, so that predictions need no
+    /// change (Srivastava et al. 2014). `torch.nn.Dropout`. [`NetworkBuilder::build`] refuses other rates.
     ///
     /// Which are left out follows from [`TrainerBuilder::seed`](crate::TrainerBuilder::seed), the number of
     /// the pass, the layer and the element alone. Another layer must follow.

@@ -44,9 +44,13 @@ pub enum LayerKind {
 /// assert_eq!((layer.inputs(), layer.outputs(), layer.parameter_count()), (3, 4, 3 * 4));
 /// assert_eq!((layer.activation(), layer.dropout()), (Activation::Tanh, 0.1));
 /// assert_eq!((layer.has_bias(), layer.epsilon()), (false, None));
+/// // Layers of one description are equal, wherever they are.
+/// let builder = Network::<f32>::builder(2).dense(2, Activation::Tanh).dense(2, Activation::Tanh);
+/// let network = builder.build()?;
+/// assert_eq!(network.layer(0), network.layer(1));
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Layer {
     pub(super) kind: LayerKind,
     pub(super) inputs: usize,
@@ -58,6 +62,16 @@ pub struct Layer {
     /// Where the layer's lines start among the network's.
     pub(crate) first_line: usize,
     pub(super) lines: usize,
+}
+
+/// Equal if all that is described is: two layers of one kind, shape and settings, wherever they are.
+impl PartialEq for Layer {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { kind, inputs, outputs, activation, dropout, has_bias, .. } = *self;
+        (kind, inputs, outputs) == (other.kind, other.inputs, other.outputs)
+            && (activation, dropout, has_bias) == (other.activation, other.dropout, other.has_bias)
+            && self.epsilon() == other.epsilon()
+    }
 }
 
 impl Layer {

@@ -160,6 +160,26 @@ impl<T: Element> Network<T> {
         self.isa
     }
 
+    /// The seed of the initial weights: the one of the builder, or what came from the system without one. A
+    /// trainer without a seed of its own takes it too, so that it fixes a whole training. Files hold it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// // Trained from the same weights again, without a seed that was chosen.
+    /// let builder = Network::<f32>::builder(3).dense(1, Activation::Identity);
+    /// let network = builder.clone().build()?;
+    /// let again = builder.seed(network.seed()).build()?;
+    /// assert_eq!(again.predict(&[0.5; 3])?, network.predict(&[0.5; 3])?);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// The number of parameters: weights and biases of all layers.
     ///
     /// # Examples

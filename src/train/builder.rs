@@ -3,8 +3,7 @@
 use crate::engine::dispatch::engine;
 use crate::engine::micro_batch::Purpose;
 use crate::engine::parallel::{PARALLEL_FLOP, Parallelism, Threads};
-use crate::engine::plan::step_flop;
-use crate::engine::prediction::check_max_batch;
+use crate::engine::plan::{check_max_batch, step_flop};
 use crate::engine::update::GradientClipping;
 use crate::error::Error;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Reduction};
@@ -104,8 +103,9 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
-    /// The part of every target that is spread evenly over the classes, from 0 to 1, for
-    /// [`Loss::SoftmaxCrossEntropy`]; 0 by default (Szegedy et al. 2016).
+    /// The part `e` of every target that is spread evenly over the classes, from 0 to 1, for
+    /// [`Loss::SoftmaxCrossEntropy`]: a target `t` becomes `(1 - e) t + e / outputs`. 0 by default (Szegedy
+    /// et al. 2016).
     ///
     /// # Examples
     /// ```
@@ -116,8 +116,8 @@ impl<T: Element> TrainerBuilder<T> {
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     #[must_use]
-    pub fn label_smoothing(mut self, share: f64) -> Self {
-        self.label_smoothing = share;
+    pub fn label_smoothing(mut self, smoothing: f64) -> Self {
+        self.label_smoothing = smoothing;
         self
     }
 
@@ -152,8 +152,8 @@ impl<T: Element> TrainerBuilder<T> {
     }
 
     /// Clips the gradient's norm over all parameters, as `torch.nn.utils.clip_grad_norm_` does (Pascanu,
-    /// Mikolov and Bengio 2013): a larger gradient is scaled down to it. [`Trainer::gradients`] still holds
-    /// the gradient as it was.
+    /// Mikolov and Bengio 2013): the update takes `g min(1, max_norm / (|g| + 1e-6))`. [`Trainer::gradients`]
+    /// still holds `g`. `max_norm` is above 0; infinity, the default, clips nothing.
     ///
     /// # Examples
     /// ```
@@ -163,13 +163,14 @@ impl<T: Element> TrainerBuilder<T> {
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     #[must_use]
-    pub fn clip_grad_norm(mut self, largest: f64) -> Self {
-        self.clipping.norm = largest;
+    pub fn clip_grad_norm(mut self, max_norm: f64) -> Self {
+        self.clipping.norm = max_norm;
         self
     }
 
-    /// Clips each element of the gradient, after its norm, to a magnitude, as
-    /// `torch.nn.utils.clip_grad_value_` does. [`Trainer::gradients`] still holds the gradient as it was.
+    /// Clips each element of the gradient, after its norm, as `torch.nn.utils.clip_grad_value_` does: the
+    /// update takes `min(max(g, -clip_value), clip_value)`. [`Trainer::gradients`] still holds `g`.
+    /// `clip_value` is above 0; infinity, the default, clips nothing.
     ///
     /// # Examples
     /// ```
@@ -179,25 +180,29 @@ impl<T: Element> TrainerBuilder<T> {
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     #[must_use]
-    pub fn clip_grad_value(mut self, largest: f64) -> Self {
-        self.clipping.value = largest;
+    pub fn clip_grad_value(mut self, clip_value: f64) -> Self {
+        self.clipping.value = clip_value;
         self
     }
 
     /// Refuses a loss or a gradient that is not finite with [`Error::NonFinite`], and keeps the parameters of
-    /// the step before. Costs a pass over the gradient. False by default.
+    /// the step before. Costs a pass over the gradient. Without it nothing is refused.
+    ///
+    /// Refuses a gradient too whose square would take an optimizer's running sum of squares past the element
+    /// type's range, above some 1.8e19 in `f32`: the sum would be infinite from then on, and each of its
+    /// steps 0.
     ///
     /// # Examples
     /// ```
     /// # use fuseprop::*;
     /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
-    /// let mut trainer = Trainer::builder(network).check_finite(true).build()?;
+    /// let mut trainer = Trainer::builder(network).check_finite().build()?;
     /// assert!(trainer.step(&[f32::NAN, 0.0], &[0.0, 0.0]).is_err());
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     #[must_use]
-    pub fn check_finite(mut self, check: bool) -> Self {
-        self.clipping.finite = check;
+    pub fn check_finite(mut self) -> Self {
+        self.clipping.check_finite = true;
         self
     }
 
@@ -254,7 +259,7 @@ impl<T: Element> TrainerBuilder<T> {
     }
 
     /// The seed of which elements dropout leaves out, and of the order of rows in [`Trainer::fit`] unless
-    /// [`FitOptions::seed`](crate::FitOptions::seed) gives another; that of the network by default.
+    /// [`FitOptions::seed`](crate::FitOptions::seed) gives another; [`Network::seed`] by default.
     ///
     /// So one seed on the network fixes a whole training, and without any all come from the system.
     ///
@@ -331,12 +336,21 @@ impl<T: Element> TrainerBuilder<T> {
     ///
     /// # Errors
     /// [`Error::Zero`] for a batch or a pool of 0, [`Error::Overflow`] for buffers past the address space,
-    /// [`Error::Setting`] for a setting of the loss or the optimizer out of range, [`Error::Length`] for
-    /// class weights of another number, [`Error::Unused`] for a setting that the loss or the optimizer has no
-    /// use for, [`Error::System`] if the system gives no threads.
+    /// [`Error::Setting`] for a setting of the loss, the optimizer or the clipping out of range,
+    /// [`Error::Length`] for class weights of another number, [`Error::Unused`] for a setting that the loss
+    /// or the optimizer has no use for, [`Error::Isa`] if this CPU or build does not support the
+    /// network's instruction set, [`Error::System`] if the system gives no threads.
     ///
     /// # Examples
-    /// See [`TrainerBuilder`].
+    /// ```
+    /// use fuseprop::{Activation, Argument, Error, Network, Optimizer, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// assert_eq!(Trainer::builder(network.clone()).build()?.max_batch(), 256);
+    /// let refused = Trainer::builder(network).optimizer(Optimizer::adam(-1.0)).build();
+    /// assert_eq!(refused.unwrap_err(), Error::Setting { argument: Argument::LearningRate, value: -1.0 });
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn build(self) -> Result<Trainer<T>, Error> {
         let Self { network, max_batch, .. } = self;
         check_max_batch(&network, max_batch)?;
@@ -350,7 +364,7 @@ impl<T: Element> TrainerBuilder<T> {
         let isa = network.isa();
         let engine = engine(isa).ok_or(Error::Isa { isa })?;
         let spec = ExecutorSpec {
-            sharing: threads.sharing(step_flop(max_batch, network.parameter_count())),
+            thread_count: threads.count(step_flop(max_batch, network.parameter_count())),
             threads,
             max_batch,
             clipping,
@@ -359,7 +373,7 @@ impl<T: Element> TrainerBuilder<T> {
         };
         let mut executor = Executor::new(&network, engine, spec);
         if self.custom_loss {
-            executor.allocate_kept(&network);
+            executor.allocate_forward_cache(&network);
         }
         let state = TrainState::new(optimizer, network.parameters.len(), self.seed.unwrap_or(network.seed));
         Ok(Trainer { network, state, executor, criterion })

@@ -4,7 +4,8 @@ use crate::engine::batch::PassKind;
 use crate::engine::update::{Beta, UpdatePlan};
 use crate::error::{Argument, Error, check_batch, check_length};
 use crate::simd::scalar::Element;
-use crate::train::executor::Work;
+use crate::train::executor::{Executor, GradientSource};
+use crate::train::step::PassRequest;
 use crate::train::trainer::Trainer;
 
 impl<T: Element> Trainer<T> {
@@ -12,34 +13,39 @@ impl<T: Element> Trainer<T> {
     /// dropout leave elements out, as in a step; [`Network::predict_into`](crate::Network::predict_into) does
     /// not.
     ///
-    /// The first call allocates what is kept: the outputs, and the activations of a long batch, which a step
-    /// does not keep as a whole. [`TrainerBuilder::custom_loss`](crate::TrainerBuilder::custom_loss)
+    /// The first call allocates the buffers for it: the outputs, and the activations of a long batch, which a
+    /// step does not keep as a whole. [`TrainerBuilder::custom_loss`](crate::TrainerBuilder::custom_loss)
     /// allocates it when the trainer is built instead.
     ///
     /// # Errors
     /// [`Error::Rows`] or [`Error::Batch`], as [`Trainer::step`].
     ///
     /// # Examples
-    /// See [`Trainer::backward`].
+    /// ```
+    /// use fuseprop::{Activation, Network, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(2).dense(1, Activation::Tanh).seed(1).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// let x = [0.1, 0.2, 0.3, 0.4];
+    /// // Without dropout it is a prediction.
+    /// assert_eq!(trainer.forward(&x)?.to_vec(), trainer.network().predict(&x)?);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn forward(&mut self, x: &[T]) -> Result<&[T], Error> {
-        let Self { network, state, executor, criterion } = self;
-        let rows = check_batch(Argument::Inputs, x.len(), network.inputs(), executor.max_batch)?;
-        executor.allocate_kept(network);
-        executor.start_layer_stats(rows, None);
-        state.passes += 1;
-        let flop = rows.saturating_mul(2 * network.parameter_count());
-        let (pass, finish) = (Some(PassKind::Forward), UpdatePlan::NOTHING);
-        executor.run(network, state, Work { x, rows, pass, classes: &criterion.classes, finish, flop })?;
-        executor.forward_rows = rows;
-        Ok(&executor.outputs[..rows * network.outputs()])
+        let rows = check_batch(Argument::Inputs, x.len(), self.network.inputs(), self.executor.max_batch)?;
+        self.executor.allocate_forward_cache(&self.network);
+        self.run(PassRequest { x, rows, pass: Some(PassKind::Forward), finish: UpdatePlan::NOTHING })?;
+        self.executor.forward_rows = rows;
+        Ok(&self.executor.outputs[..rows * self.network.outputs()])
     }
 
     /// The gradient of a loss of your own, from its gradient with respect to the outputs of the last
     /// [`Trainer::forward`], `[batch, outputs]`, to [`Trainer::gradients`].
     ///
     /// # Errors
-    /// [`Error::NoForward`] unless [`Trainer::forward`] was the last call that ran the network;
-    /// [`Error::Length`] for another batch than its.
+    /// [`Error::NoForward`] unless [`Trainer::forward`] was the last call that ran the network or changed its
+    /// parameters or its scaler; [`Error::Length`] unless there is a number for each of its outputs. Whether
+    /// the gradient is finite is not checked here, but by [`Trainer::apply_gradients`].
     ///
     /// # Examples
     /// ```
@@ -55,20 +61,15 @@ impl<T: Element> Trainer<T> {
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     pub fn backward(&mut self, d_outputs: &[T]) -> Result<(), Error> {
-        let Self { network, state, executor, criterion } = self;
-        let rows = executor.forward_rows;
+        let Executor { forward_rows: rows, keeps_layer_stats: measure, .. } = self.executor;
         if rows == 0 {
             return Err(Error::NoForward);
         }
-        check_length(Argument::OutputGradients, rows * network.outputs(), d_outputs.len())?;
-        // Of the two products of a pass backward.
-        let flop = rows.saturating_mul(4 * network.parameter_count());
-        let finish =
-            UpdatePlan { sum: Some(Beta::Zero), measure: executor.keeps_layer_stats, ..UpdatePlan::NOTHING };
+        check_length(Argument::OutputGradients, rows * self.network.outputs(), d_outputs.len())?;
+        let finish = UpdatePlan { sum: Some(Beta::Zero), measure, ..UpdatePlan::NOTHING };
         let pass = Some(PassKind::Backward(d_outputs));
-        let work = Work { x: &[], rows, pass, classes: &criterion.classes, finish, flop };
-        executor.gradient_weight = None;
-        executor.run(network, state, work).map(drop)
+        self.executor.gradient_source = GradientSource::Caller;
+        self.run(PassRequest { x: &[], rows, pass, finish }).map(drop)
     }
 }
 

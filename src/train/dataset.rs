@@ -26,12 +26,24 @@ impl<'a, T: Element> Dataset<'a, T> {
     /// Rows `x` `[rows, inputs]`; targets, weights and a mask as for [`Trainer::step`](crate::Trainer::step).
     ///
     /// # Examples
-    /// See [`Dataset`].
+    /// ```
+    /// use fuseprop::{Activation, Dataset, FitOptions, Network, Trainer};
+    /// use std::ops::ControlFlow;
+    ///
+    /// let network = Network::<f32>::builder(2).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// let x = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]; // three rows
+    /// let data = Dataset::new(&x, &[1.0, 0.0, 1.0]);
+    /// trainer.fit(data, &FitOptions::new(1, 2), |_, _| ControlFlow::Continue(()))?;
+    /// assert_eq!(trainer.steps(), 2); // of two rows and of one
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn new(x: &'a [T], targets: impl Into<Targets<'a, T>>) -> Self {
         Self { x, targets: targets.into() }
     }
 
-    /// A number that other data have not, but once in 2^64: by it a fit knows the data that it went through.
+    /// A number that other data do not have, but for one case in 2^64: by it a fit knows the data that it
+    /// went through.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hash = Fingerprint(self.x.len() as u64);
         hash.add(self.x.iter().map(bits));

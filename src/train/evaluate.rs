@@ -1,18 +1,40 @@
 //! What a trainer's network is worth on a set of rows.
 
+use crate::engine::batch::PassKind;
+use crate::engine::update::UpdatePlan;
 use crate::error::{Argument, Error};
+use crate::kernels::ops::loss::Objective;
 use crate::kernels::ops::targets::{Labels, Targets};
-use crate::metrics;
+use crate::metrics::{self, Distances};
 use crate::simd::scalar::Element;
+use crate::train::executor::Executor;
+use crate::train::step::PassRequest;
 use crate::train::trainer::{Criterion, Trainer};
 
-/// What a set of rows gives.
+/// The result of [`Trainer::evaluate`]. Where all rows, or all elements, have a weight of 0, the loss is 0
+/// and every other number is NaN.
+///
+/// # Examples
+/// ```
+/// use fuseprop::{Activation, Loss, Network, Targets, Trainer};
+///
+/// let mut network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+/// network.write_parameters(&[1.0, 0.0, 0.0, 1.0, 0.0, 0.0])?; // the identity
+/// let mut trainer = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy).build()?;
+/// let x = [3.0, 0.0, 0.0, 3.0];
+/// let found = trainer.evaluate(&x, &[0, 0])?;
+/// assert_eq!((found.accuracy, found.mean_absolute_error, found.r2), (Some(0.5), None, None));
+/// let nothing = trainer.evaluate(&x, Targets::from(&[0, 0]).weights(&[0.0, 0.0]))?;
+/// assert_eq!(nothing.loss, 0.0);
+/// assert!(nothing.accuracy.is_some_and(f64::is_nan));
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Evaluation {
     /// Reduced over the whole set as over one batch.
     pub loss: f64,
-    /// The share of rows whose largest output is that of their class, for class targets.
+    /// The fraction of rows whose class has the largest output, for class targets.
     pub accuracy: Option<f64>,
     /// The mean of `|y - t|`, for values, with `y` as the loss takes it.
     pub mean_absolute_error: Option<f64>,
@@ -24,8 +46,8 @@ impl<T: Element> Trainer<T> {
     /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute
     /// error and R2 for values. Nothing is trained, and dropout leaves nothing out.
     ///
-    /// All are means over rows and elements by their weights, as the loss is. The first call allocates a
-    /// batch of outputs.
+    /// All are means over rows and elements by their weights, as the loss is; NaN, but for the loss, where
+    /// all weights are 0. The first call allocates a batch of outputs.
     ///
     /// # Errors
     /// As [`Trainer::step`], but for the number of rows.
@@ -46,19 +68,22 @@ impl<T: Element> Trainer<T> {
         let targets = targets.into();
         let rows = self.check_data(x, &targets)?;
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
+        self.executor.forward_rows = 0;
+        self.executor.allocate_outputs(&self.network);
         let Criterion { loss, ref classes, reduction } = self.criterion;
         let scale = reduction.scale(loss.total_weight(&targets, classes, rows, outputs));
-        let distances = core::mem::take(&mut self.executor.distances);
-        let (mut sum, mut metrics) = (0.0, Metrics::new(&targets, outputs, distances));
+        let (mut sum, mut metrics) = (0.0, Metrics::default());
+        measure_targets(&mut self.executor.distances, &targets, outputs);
         for first in (0..rows).step_by(self.max_batch()) {
             let of_batch = first..rows.min(first + self.max_batch());
             let targets = targets.rows(of_batch.clone(), outputs);
-            sum += self.loss_of(&x[of_batch.start * inputs..of_batch.end * inputs], targets, scale)?;
-            metrics.add(self.last_outputs(of_batch.len()), &targets, outputs);
+            let pass = Some(PassKind::Evaluate(Objective { loss, scale, targets }));
+            let (x, rows) = (&x[of_batch.start * inputs..of_batch.end * inputs], of_batch.len());
+            sum += self.run(PassRequest { x, rows, pass, finish: UpdatePlan::NOTHING })?;
+            let Executor { outputs: y, distances, .. } = &mut self.executor;
+            metrics.add(distances, &y[..rows * outputs], &targets, outputs);
         }
-        let evaluation = metrics.evaluation(sum);
-        self.executor.distances = metrics.distances;
-        Ok(evaluation)
+        Ok(metrics.evaluation(sum, &self.executor.distances))
     }
 
     /// The number of rows, at least 1, of data that fit the network and the loss.
@@ -74,40 +99,40 @@ impl<T: Element> Trainer<T> {
 }
 
 /// What an evaluation measures besides the loss, batch by batch.
+#[derive(Default)]
 struct Metrics {
     /// The weight of the rows, and of those whose class is found, if targets are classes.
     rows: f64,
     hits: f64,
-    /// Of each output, if targets are values.
-    distances: Vec<metrics::Distances>,
+}
+
+/// Starts the distances of each output from all its targets; none if targets are classes.
+fn measure_targets<T: Element>(to: &mut Vec<Distances>, targets: &Targets<'_, T>, outputs: usize) {
+    to.clear();
+    if let Some(values) = targets.values() {
+        let of_output = |output: usize| {
+            let values = values.iter().skip(output).step_by(outputs).enumerate();
+            let weighed = values.map(|(r, t)| (t.to_f64(), targets.element_weight(r, outputs, output)));
+            Distances::new(weighed)
+        };
+        to.extend((0..outputs).map(of_output));
+    }
 }
 
 impl Metrics {
-    /// For targets of which these are all, in a buffer of an evaluation before it.
-    fn new<T: Element>(
+    /// Takes in the outputs `y` of some rows.
+    fn add<T: Element>(
+        &mut self,
+        distances: &mut [Distances],
+        y: &[T],
         targets: &Targets<'_, T>,
         outputs: usize,
-        mut distances: Vec<metrics::Distances>,
-    ) -> Self {
-        distances.clear();
-        if let Some(values) = targets.values() {
-            let of_output = |output: usize| {
-                let values = values.iter().skip(output).step_by(outputs).enumerate();
-                let weighed = values.map(|(r, t)| (t.to_f64(), targets.element_weight(r, outputs, output)));
-                metrics::Distances::new(weighed)
-            };
-            distances.extend((0..outputs).map(of_output));
-        }
-        Self { rows: 0.0, hits: 0.0, distances }
-    }
-
-    /// Takes in the outputs of some rows.
-    fn add<T: Element>(&mut self, y: &[T], targets: &Targets<'_, T>, outputs: usize) {
+    ) {
         match targets.labels {
             Labels::Values(values) => {
                 for (i, (y, t)) in y.iter().zip(values).enumerate() {
                     let weight = targets.element_weight(i / outputs, outputs, i % outputs);
-                    self.distances[i % outputs].add(y.to_f64(), t.to_f64(), weight);
+                    distances[i % outputs].add(y.to_f64(), t.to_f64(), weight);
                 }
             }
             Labels::Classes(classes) => {
@@ -122,16 +147,16 @@ impl Metrics {
         }
     }
 
-    fn evaluation(&self, loss: f64) -> Evaluation {
-        if self.distances.is_empty() {
+    fn evaluation(&self, loss: f64, distances: &[Distances]) -> Evaluation {
+        if distances.is_empty() {
             let accuracy = Some(self.hits / self.rows);
             return Evaluation { loss, accuracy, mean_absolute_error: None, r2: None };
         }
         Evaluation {
             loss,
             accuracy: None,
-            mean_absolute_error: Some(metrics::Distances::mean_of(&self.distances)),
-            r2: Some(metrics::average_r2(self.distances.iter().copied())),
+            mean_absolute_error: Some(Distances::mean_of(distances)),
+            r2: Some(metrics::average_r2(distances.iter().copied())),
         }
     }
 }

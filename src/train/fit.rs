@@ -2,13 +2,15 @@
 
 use core::ops::ControlFlow;
 
+use crate::engine::plan::{forward_flop, step_flop};
 use crate::error::{Argument, Error};
 use crate::kernels::ops::loss::Reduction;
-use crate::kernels::ops::optimizer::Optimizer;
 use crate::simd::scalar::Element;
 use crate::train::dataset::{Dataset, GatheredBatch, shuffle};
 use crate::train::evaluate::Evaluation;
+use crate::train::executor::GradientSource;
 use crate::train::schedule::{ReduceOnPlateau, Schedule};
+use crate::train::state::TrainState;
 use crate::train::trainer::Trainer;
 
 /// The settings of [`Trainer::fit`]: epochs, batches, schedule, validation, early stopping.
@@ -38,8 +40,9 @@ pub struct FitOptions<'a, T> {
 }
 
 impl<'a, T: Element> FitOptions<'a, T> {
-    /// Passes over all rows, shuffled, in batches of `batch` rows, the last and shorter one too. `batch` must
-    /// not be above [`TrainerBuilder::max_batch`](crate::TrainerBuilder::max_batch).
+    /// `epochs` passes over all rows, at least 1, shuffled, in batches of `batch` rows, the last and shorter
+    /// one too: at least 1, and at most [`TrainerBuilder::max_batch`](crate::TrainerBuilder::max_batch).
+    /// [`Trainer::fit`] refuses other numbers.
     ///
     /// # Examples
     /// ```
@@ -63,8 +66,8 @@ impl<'a, T: Element> FitOptions<'a, T> {
         }
     }
 
-    /// The seed of the order of the rows, which the number of the epoch decides with it; that of the trainer
-    /// by default: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed).
+    /// The seed of the order of the rows, which the number of the epoch decides with it; the trainer's by
+    /// default: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed).
     ///
     /// # Examples
     /// ```
@@ -93,7 +96,7 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// The learning rate of each epoch, from that of the optimizer; constant by default.
+    /// The learning rate of each epoch, from the optimizer's; constant by default.
     ///
     /// # Examples
     /// ```
@@ -107,8 +110,8 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// Lowers the learning rate, on top of the schedule, when the loss no longer falls: that of the
-    /// validation set if there is one. Never by default.
+    /// Lowers the learning rate, on top of the schedule, when [`EpochReport::monitored_loss`] no longer
+    /// falls. Never by default.
     ///
     /// # Examples
     /// ```
@@ -122,9 +125,10 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// Writes a checkpoint after every so many epochs, and after the last, before its callback. See
-    /// [`Trainer::save_checkpoint`]; a trainer that [resumes](Trainer::load_checkpoint) it goes on with the
-    /// epoch after.
+    /// Writes a checkpoint after each epoch whose number is a multiple of `every`, and after the last, before
+    /// its callback. Epochs are counted over all fits of the trainer; [`Trainer::fit`] refuses an `every`
+    /// of 0. See [`Trainer::save_checkpoint`]; a trainer that [resumes](Trainer::load_checkpoint) it goes
+    /// on with the epoch after.
     ///
     /// # Examples
     /// ```
@@ -153,9 +157,9 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// Stops after so many epochs in a row (0 counts as 1) without a lower loss, of the validation set if
-    /// there is one (Prechelt 1998). However the fit ends, but for an error, the parameters are those of the
-    /// lowest afterwards.
+    /// Stops after `patience` epochs in a row (0 counts as 1) without a lower
+    /// [`EpochReport::monitored_loss`] (Prechelt 1998). However the fit ends, but for an error, the
+    /// parameters are those of the lowest afterwards.
     ///
     /// # Examples
     /// ```
@@ -180,7 +184,7 @@ impl<'a, T: Element> FitOptions<'a, T> {
 /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
 /// let mut trainer = Trainer::builder(network).build()?;
 /// trainer.fit(Dataset::new(&[0.5], &[1.0]), &FitOptions::new(3, 1), |_, epoch| {
-///     println!("epoch {} of {}: {}", epoch.number, epoch.of, epoch.watched_loss());
+///     println!("epoch {} of {}: {}", epoch.number, epoch.epochs, epoch.monitored_loss());
 ///     ControlFlow::Continue(())
 /// })?;
 /// # Ok::<(), fuseprop::Error>(())
@@ -191,112 +195,126 @@ pub struct EpochReport {
     /// Counted from 1, over all fits of the trainer.
     pub number: usize,
     /// The number of the last one, if none ends the fit before.
-    pub of: usize,
+    pub epochs: usize,
     /// The losses of all rows, each before its batch's update, reduced as over one batch: their sum, or
     /// their mean by what the rows, elements and classes weigh.
     pub loss: f64,
     /// Of the validation set, after the epoch.
     pub validation: Option<Evaluation>,
-    /// That of the epoch.
+    /// The epoch's.
     pub learning_rate: f64,
-    /// Whether the watched loss is the lowest so far.
+    /// Whether the monitored loss is the lowest so far.
     pub is_best: bool,
 }
 
 impl EpochReport {
-    /// The loss that early stopping watches.
+    /// The loss that early stopping monitors: the validation set's, or [`EpochReport::loss`] without one.
     ///
     /// # Examples
-    /// See [`EpochReport`].
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use fuseprop::{Activation, Dataset, FitOptions, Network, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// let how = FitOptions::new(1, 1).validation(Dataset::new(&[2.0], &[2.0]));
+    /// let report = trainer.fit(Dataset::new(&[0.5], &[1.0]), &how, |_, _| ControlFlow::Continue(()))?;
+    /// assert_eq!(report.last.monitored_loss(), report.last.validation.unwrap().loss);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
-    pub fn watched_loss(&self) -> f64 {
+    pub fn monitored_loss(&self) -> f64 {
         self.validation.map_or(self.loss, |validation| validation.loss)
     }
 }
 
-/// How a fit ended.
+/// The result of [`Trainer::fit`].
+///
+/// # Examples
+/// ```
+/// use std::ops::ControlFlow;
+/// use fuseprop::{Activation, Dataset, FitOptions, Network, Optimizer, Trainer};
+///
+/// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build()?;
+/// // A rate at which the loss grows from the first epoch on.
+/// let mut trainer = Trainer::builder(network).optimizer(Optimizer::sgd(3.0)).build()?;
+/// let data = Dataset::new(&[1.0], &[1.0]);
+/// let how = FitOptions::new(9, 1).early_stopping(2);
+/// let report = trainer.fit(data, &how, |_, _| ControlFlow::Continue(()))?;
+/// assert_eq!((report.best.number, report.last.number), (1, 3)); // the parameters are those of the first
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FitReport {
     /// The last epoch.
     pub last: EpochReport,
-    /// The epoch of the lowest watched loss, whose parameters early stopping returns to.
+    /// The epoch of the lowest monitored loss, whose parameters early stopping returns to.
     pub best: EpochReport,
 }
 
 /// A fit between two epochs.
 #[derive(Clone, Debug)]
-pub(crate) struct Progress<T: Element> {
+pub(crate) struct FitState<T: Element> {
     /// Epochs of the trainer before the fit.
     pub(crate) first: usize,
     /// The fingerprint of its data.
     pub(crate) data: u64,
     /// The learning rate that its schedule starts from.
     pub(crate) learning_rate: f64,
-    /// What the epochs so far have come to.
-    pub(crate) outcome: Option<FitReport>,
+    /// The result of its epochs so far.
+    pub(crate) report: Option<FitReport>,
     /// The parameters of the best epoch, if early stopping will return to them.
-    pub(crate) kept: Vec<T::Line>,
+    pub(crate) best_parameters: Vec<T::Line>,
     pub(crate) plateau: Option<ReduceOnPlateau>,
-    /// By which plateaus have lowered the learning rate.
-    pub(crate) factor: f64,
+    /// The product of the factors by which plateaus have lowered the learning rate.
+    pub(crate) plateau_factor: f64,
 }
 
-impl<T: Element> Progress<T> {
+impl<T: Element> FitState<T> {
     fn new(first: usize, plateau: Option<ReduceOnPlateau>) -> Self {
-        let (data, learning_rate) = (0, 0.0);
-        Self { first, data, learning_rate, outcome: None, kept: Vec::new(), plateau, factor: 1.0 }
+        let (data, learning_rate, best_parameters) = (0, 0.0, Vec::new());
+        Self { first, data, learning_rate, report: None, best_parameters, plateau, plateau_factor: 1.0 }
     }
 
-    /// Takes in an epoch, of which all but its rank is known; the same with its rank.
-    fn add(&mut self, mut last: EpochReport) -> EpochReport {
-        let watched = last.watched_loss();
-        let best = match self.outcome {
+    /// Takes in an epoch, of which all but its rank is known.
+    fn add(&mut self, mut last: EpochReport) -> FitReport {
+        let monitored = last.monitored_loss();
+        let best = match self.report {
             // A loss that is not a number is never the best of several.
-            Some(FitReport { best, .. }) if watched >= best.watched_loss() || watched.is_nan() => best,
+            Some(FitReport { best, .. }) if monitored >= best.monitored_loss() || monitored.is_nan() => best,
             _ => last,
         };
         last.is_best = best.number == last.number;
-        self.outcome = Some(FitReport { last, best: EpochReport { is_best: true, ..best } });
-        self.factor *= self.plateau.as_mut().map_or(1.0, |plateau| plateau.factor(watched));
-        last
+        let report = FitReport { last, best: EpochReport { is_best: true, ..best } };
+        self.report = Some(report);
+        self.plateau_factor *= self.plateau.as_mut().map_or(1.0, |plateau| plateau.step(monitored));
+        report
     }
 
-    /// Keeps parameters to return to. If there were none, those of an earlier best epoch are not known: the
-    /// last stands for it.
-    fn keep(&mut self, parameters: &[T::Line]) {
-        if self.kept.is_empty() {
-            self.outcome = self.outcome.map(|FitReport { last, .. }| {
+    /// Copies parameters to return to. If there were none, the parameters of an earlier best epoch are not
+    /// known: the last epoch stands for it.
+    fn store_best(&mut self, parameters: &[T::Line]) {
+        if self.best_parameters.is_empty() {
+            self.report = self.report.map(|FitReport { last, .. }| {
                 let last = EpochReport { is_best: true, ..last };
                 FitReport { last, best: last }
             });
         }
-        self.kept.clear();
-        self.kept.extend_from_slice(parameters);
+        self.best_parameters.clear();
+        self.best_parameters.extend_from_slice(parameters);
     }
 
     /// The number of the next epoch, counted over all fits.
     fn next_number(&self) -> usize {
-        self.outcome.map_or(self.first, |outcome| outcome.last.number) + 1
+        self.report.map_or(self.first, |report| report.last.number) + 1
     }
 
-    /// Whether no epoch is left of so many, or there were too many without a lower loss.
-    fn is_over(&self, epochs: usize, patience: Option<usize>) -> bool {
-        let waited = self.outcome.map_or(0, |FitReport { last, best }| last.number - best.number);
-        self.next_number() > self.first.saturating_add(epochs)
-            || patience.is_some_and(|patience| waited >= patience.max(1))
-    }
-}
-
-/// Gives a trainer its learning rate back, when a fit ends and when its callback panics.
-struct BaseRate<'a, T: Element> {
-    trainer: &'a mut Trainer<T>,
-    optimizer: Optimizer,
-}
-
-impl<T: Element> Drop for BaseRate<'_, T> {
-    fn drop(&mut self) {
-        self.trainer.state.optimizer = self.optimizer;
+    /// Whether no epoch is left, or there were too many without a lower loss.
+    fn is_over<D>(&self, how: &FitOptions<'_, D>) -> bool {
+        let waited = self.report.map_or(0, |FitReport { last, best }| last.number - best.number);
+        self.next_number() > self.first.saturating_add(how.epochs)
+            || how.patience.is_some_and(|patience| waited >= patience.max(1))
     }
 }
 
@@ -309,22 +327,23 @@ impl<T: Element> Trainer<T> {
     /// epoch alone. The learning rate is the optimizer's again afterwards.
     ///
     /// `each` may evaluate, save a checkpoint, read and write parameters; a learning rate that it sets is
-    /// what the schedule starts from in later epochs. A fit that it calls, or a checkpoint that it loads,
-    /// takes the place of this one.
+    /// the base rate of the schedule from the next epoch on. A fit that it calls, or a checkpoint that it
+    /// loads, takes the place of this one.
     ///
     /// After `Trainer::load_checkpoint` the fit that the checkpoint was written in goes on with the epoch
-    /// after, up to as many as `how` says from its first one on. If none is left, and the data are those that
-    /// it went through, it ends as it did; other data start another fit. After an error the next fit goes on
-    /// in the same way.
+    /// after, up to the number of epochs that `how` says, counted from its first one. If none is left, and
+    /// the data are those that it went through, it ends as it did; other data start another fit. After an
+    /// error the next fit goes on in the same way.
     ///
     /// Buffers are allocated at its start; nothing is allocated after its first epoch, but for checkpoints.
     /// The data are read once more at the start, for the mark by which a checkpoint knows them.
     ///
     /// # Errors
     /// [`Error::Zero`] for no epochs or a batch of 0, [`Error::Batch`] for a batch past `max_batch`,
-    /// [`Error::Setting`] for a schedule out of range, and the errors of [`Trainer::step`] for either set:
-    /// nothing has changed then. [`Error::File`] if a checkpoint cannot be written. [`Error::NonFinite`] if
-    /// the trainer checks for it, with the parameters of the step before.
+    /// [`Error::Setting`] for a schedule out of range or one that has a learning rate in any epoch that is
+    /// not finite in `T`, and the errors of [`Trainer::step`] for either set: nothing has changed then.
+    /// [`Error::File`] if a checkpoint cannot be written. [`Error::NonFinite`] if the trainer checks for it,
+    /// with the parameters of the step before.
     ///
     /// # Examples
     /// ```
@@ -339,11 +358,11 @@ impl<T: Element> Trainer<T> {
     /// let mut trainer = Trainer::builder(network).optimizer(Optimizer::adam(0.01)).build()?;
     /// let x: Vec<f32> = (0..200).map(|i| i as f32 / 100.0 - 1.0).collect();
     /// let y: Vec<f32> = x.iter().map(|x| (3.0 * x).sin()).collect();
-    /// let outcome = trainer.fit(Dataset::new(&x, &y), &FitOptions::new(100, 20), |trainer, epoch| {
+    /// let report = trainer.fit(Dataset::new(&x, &y), &FitOptions::new(100, 20), |trainer, epoch| {
     ///     assert!(trainer.steps() == 10 * epoch.number as u64);
     ///     if epoch.loss < 1e-3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     /// })?;
-    /// assert!(outcome.last.loss < 0.01);
+    /// assert!(report.last.loss < 0.01);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     pub fn fit(
@@ -353,27 +372,27 @@ impl<T: Element> Trainer<T> {
         each: impl FnMut(&mut Self, &EpochReport) -> ControlFlow<()>,
     ) -> Result<FitReport, Error> {
         self.check_options(data, how)?;
-        let (mark, base) = (data.fingerprint(), self.state.optimizer.learning_rate());
-        let goes_on = |fit: &&Progress<T>| {
-            fit.outcome.is_some() && (fit.data == mark || !fit.is_over(how.epochs, how.patience))
-        };
-        let before = self.state.fit.as_ref().filter(goes_on);
-        let first = before.map_or(self.state.epochs, |fit| fit.first);
-        // No schedule rises and falls again: if the last rate is one, all are.
-        let value = how.schedule.rate(base, first.saturating_add(how.epochs - 1));
-        if !T::holds(value) {
-            return Err(Error::Setting { argument: Argument::LastLearningRate, value });
-        }
-        if before.is_none() {
-            self.state.fit = None;
-        }
-        let fit = self.state.fit.get_or_insert_with(|| Progress::new(first, how.plateau));
+        let mark = data.fingerprint();
+        let goes_on = |fit: &FitState<T>| fit.report.is_some() && (fit.data == mark || !fit.is_over(how));
+        let before = self.state.fit.as_ref();
+        // Within a callback the optimizer has the rate of an epoch.
+        let base = before.map_or(self.state.optimizer.learning_rate(), |fit| fit.learning_rate);
+        let first = before.filter(|&fit| goes_on(fit)).map_or(self.state.epochs, |fit| fit.first);
+        how.schedule.check_rates::<T>(base, first..first.saturating_add(how.epochs))?;
+        // Nothing is refused from here on.
+        let before = self.state.fit.take().filter(goes_on);
+        let mut fit = before.unwrap_or_else(|| FitState::new(first, how.plateau));
         (fit.data, fit.learning_rate) = (mark, base);
-        if how.patience.is_some() && fit.kept.is_empty() {
-            fit.keep(&self.network.parameters);
+        if how.patience.is_some() && fit.best_parameters.is_empty() {
+            fit.store_best(&self.network.parameters);
         }
-        let mut rate = BaseRate { optimizer: self.optimizer(), trainer: self };
-        rate.fit_epochs(data, how, each)
+        match fit.report.filter(|_| fit.is_over(how)) {
+            Some(report) => {
+                self.end_fit(fit, how);
+                Ok(report)
+            }
+            None => RestoreRate { trainer: self }.fit_epochs(fit, data, how, each),
+        }
     }
 
     /// Refuses options, or data, that do not fit the trainer.
@@ -387,7 +406,7 @@ impl<T: Element> Trainer<T> {
             return Err(Error::Batch { max: self.max_batch(), found: how.batch });
         }
         how.schedule.check()?;
-        how.plateau.map(ReduceOnPlateau::check).transpose()?;
+        how.plateau.map_or(Ok(()), ReduceOnPlateau::check)?;
         #[cfg(feature = "files")]
         if how.checkpoint.is_some_and(|(_, every)| every == 0) {
             return Err(Error::Zero { argument: Argument::CheckpointInterval });
@@ -396,92 +415,108 @@ impl<T: Element> Trainer<T> {
         how.validation.map_or(Ok(0), |data| self.check_data(data.x, &data.targets))?;
         Ok(())
     }
+
+    /// Leaves the trainer as after the last epoch of a fit, or after the best.
+    fn end_fit(&mut self, fit: FitState<T>, how: &FitOptions<'_, T>) {
+        self.state.optimizer = self.state.optimizer.at_rate(fit.learning_rate);
+        if how.patience.is_some() && !fit.best_parameters.is_empty() {
+            self.restore(&fit.best_parameters);
+        }
+    }
 }
 
-impl<T: Element> BaseRate<'_, T> {
-    /// The epochs that are left of the trainer's fit.
+/// Gives a trainer the base rate of its fit back, when an error ends the fit and when its callback panics.
+struct RestoreRate<'a, T: Element> {
+    trainer: &'a mut Trainer<T>,
+}
+
+impl<T: Element> Drop for RestoreRate<'_, T> {
+    fn drop(&mut self) {
+        let TrainState { optimizer, fit, .. } = &mut self.trainer.state;
+        if let Some(fit) = fit {
+            *optimizer = optimizer.at_rate(fit.learning_rate);
+        }
+    }
+}
+
+impl<T: Element> RestoreRate<'_, T> {
+    /// The epochs that are left of a fit, at least one.
     fn fit_epochs(
         &mut self,
+        mut fit: FitState<T>,
         data: Dataset<'_, T>,
         how: &FitOptions<'_, T>,
         mut each: impl FnMut(&mut Trainer<T>, &EpochReport) -> ControlFlow<()>,
     ) -> Result<FitReport, Error> {
-        let network = &self.trainer.network;
-        let mut order: Vec<usize> = (0..data.x.len() / network.inputs()).collect();
-        let mut batch = GatheredBatch::new(network, data, how.batch.min(order.len()));
-        let mut outcome = self.trainer.state.fit.as_ref().and_then(|fit| fit.outcome);
-        // The callback may have put another fit in its place, or none.
-        while let Some(fit) = self.trainer.state.fit.as_ref()
-            && !fit.is_over(how.epochs, how.patience)
-        {
-            let number = fit.next_number();
-            let learning_rate = how.schedule.rate(self.optimizer.learning_rate(), number - 1) * fit.factor;
+        let trainer = &mut *self.trainer;
+        let rows = data.x.len() / trainer.network.inputs();
+        let mut order: Vec<usize> = (0..rows).collect();
+        let mut batch = GatheredBatch::new(&trainer.network, data, how.batch.min(rows));
+        loop {
             if how.shuffle {
-                shuffle(&mut order, how.seed.unwrap_or(self.trainer.state.seed), number as u64);
+                shuffle(&mut order, how.seed.unwrap_or(trainer.state.seed), fit.next_number() as u64);
             }
-            let epoch = self.trainer.epoch(data, how, &order, &mut batch, learning_rate)?;
-            outcome = self.trainer.state.fit.as_ref().and_then(|fit| fit.outcome);
-            self.trainer.write_due_checkpoint(how, &epoch)?;
-            let scheduled = self.trainer.state.optimizer;
-            let goes_on = each(self.trainer, &epoch);
-            self.keep_rate(scheduled);
-            if goes_on.is_break() {
-                break;
-            }
-        }
-        if let Some(fit) = self.trainer.state.fit.take()
-            && how.patience.is_some()
-            && !fit.kept.is_empty()
-        {
-            self.trainer.restore(&fit.kept);
-        }
-        outcome.ok_or(Error::Zero { argument: Argument::Epochs })
-    }
-
-    /// Takes over a learning rate that a callback has set, where there was another.
-    fn keep_rate(&mut self, scheduled: Optimizer) {
-        let Trainer { state, .. } = &mut *self.trainer;
-        if state.optimizer.learning_rate() != scheduled.learning_rate() {
-            self.optimizer = state.optimizer;
-            if let Some(fit) = &mut state.fit {
-                fit.learning_rate = state.optimizer.learning_rate();
+            let epoch = trainer.epoch(&mut fit, data, how, &order, &mut batch);
+            // The next fit goes on with it after an error, and the callback may save it.
+            trainer.state.fit = Some(fit);
+            let report = epoch?;
+            trainer.write_due_checkpoint(how, &report.last)?;
+            let goes_on = each(trainer, &report.last).is_continue();
+            // The callback may have put another fit in its place, or none.
+            match trainer.state.fit.take() {
+                Some(next) if goes_on && !next.is_over(how) => fit = next,
+                ended => {
+                    if let Some(fit) = ended {
+                        trainer.end_fit(fit, how);
+                    }
+                    return Ok(report);
+                }
             }
         }
     }
 }
 
 impl<T: Element> Trainer<T> {
-    /// The next epoch of the trainer's fit, with its evaluation.
+    /// The next epoch of a fit, with its evaluation.
     fn epoch(
         &mut self,
+        fit: &mut FitState<T>,
         data: Dataset<'_, T>,
         how: &FitOptions<'_, T>,
         order: &[usize],
         batch: &mut GatheredBatch<T>,
-        learning_rate: f64,
-    ) -> Result<EpochReport, Error> {
-        self.set_learning_rate(learning_rate)?;
+    ) -> Result<FitReport, Error> {
+        let number = fit.next_number();
+        let learning_rate = how.schedule.rate(fit.learning_rate, number - 1) * fit.plateau_factor;
+        self.state.optimizer = self.state.optimizer.at_rate(learning_rate);
         let threads = self.executor.threads.clone();
-        let (loss, validation) = threads.enter(usize::MAX, |_| {
+        // Entered once for all batches, if one of them is worth it.
+        let (loss, validation) = threads.enter(self.batch_flop(order.len(), how), |_| {
             let loss = self.step_through(data, order, how.batch, batch)?;
             let validation = how.validation.map(|data| self.evaluate(data.x, data.targets)).transpose()?;
             Ok::<_, Error>((loss, validation))
         })?;
-        let Self { network, state, .. } = self;
-        let Some(fit) = &mut state.fit else { return Err(Error::Zero { argument: Argument::Epochs }) };
-        let (number, of) = (fit.next_number(), fit.first.saturating_add(how.epochs));
-        let epoch = fit.add(EpochReport { number, of, loss, validation, learning_rate, is_best: true });
-        state.epochs = number;
-        if epoch.is_best && how.patience.is_some() {
-            fit.keep(&network.parameters);
+        let epochs = fit.first.saturating_add(how.epochs);
+        let report = fit.add(EpochReport { number, epochs, loss, validation, learning_rate, is_best: true });
+        self.state.epochs = number;
+        if report.last.is_best && how.patience.is_some() {
+            fit.store_best(&self.network.parameters);
         }
-        Ok(epoch)
+        Ok(report)
+    }
+
+    /// Floating-point operations of the largest batch of an epoch of `rows` rows.
+    fn batch_flop(&self, rows: usize, how: &FitOptions<'_, T>) -> usize {
+        let parameters = self.network.parameter_count();
+        let step = step_flop(how.batch.min(rows), parameters);
+        let validation = how.validation.map_or(0, |data| data.x.len() / self.network.inputs());
+        step.max(forward_flop(validation.min(self.max_batch()), parameters))
     }
 
     #[cfg(feature = "files")]
     fn write_due_checkpoint(&self, how: &FitOptions<'_, T>, epoch: &EpochReport) -> Result<(), Error> {
         let Some((path, every)) = how.checkpoint else { return Ok(()) };
-        if epoch.number.is_multiple_of(every) || epoch.number == epoch.of {
+        if epoch.number.is_multiple_of(every) || epoch.number == epoch.epochs {
             self.save_checkpoint(path)?;
         }
         Ok(())
@@ -506,7 +541,10 @@ impl<T: Element> Trainer<T> {
             batch.gather(data, rows);
             let loss = self.step(&batch.x, batch.targets(&data.targets))?;
             // What the batch's mean has divided by.
-            let weight = self.executor.gradient_weight.filter(|_| is_mean).unwrap_or(1.0);
+            let weight = match self.executor.gradient_source {
+                GradientSource::Rows(weight) if is_mean => weight,
+                _ => 1.0,
+            };
             sum += weight * loss;
             total += weight;
         }
@@ -521,7 +559,7 @@ impl<T: Element> Trainer<T> {
 mod tests {
     use super::*;
     use crate::simd::scalar::elements;
-    use crate::{Activation, Network, Targets};
+    use crate::{Activation, Network, Optimizer, Targets};
 
     /// Of rows that are no multiple of a batch.
     const ROWS: usize = 21;
@@ -588,7 +626,7 @@ mod tests {
         let of_whole = whole.fit(Dataset::new(&x, &y), &how(7), go_on).unwrap();
         for (epochs, last) in [(3, 3), (1, 4), (3, 7)] {
             let outcome = parts.fit(Dataset::new(&x, &y), &how(epochs), go_on).unwrap();
-            assert_eq!((outcome.last.number, outcome.last.of), (last, last));
+            assert_eq!((outcome.last.number, outcome.last.epochs), (last, last));
             if last == 7 {
                 assert_eq!((outcome.last.loss, outcome.last.learning_rate), {
                     (of_whole.last.loss, of_whole.last.learning_rate)
@@ -620,6 +658,105 @@ mod tests {
         assert!(outcome.is_ok());
         assert_eq!(rates, [0.05, 0.025, 0.2, 0.1]);
         assert_eq!(trainer.optimizer().learning_rate(), 0.8);
+    }
+
+    #[test]
+    fn a_learning_rate_that_is_set_to_the_scheduled_one_is_kept() {
+        let (x, y) = rows();
+        let (mut trainer, mut rates) = (trainer(), Vec::new());
+        let how = FitOptions::new(3, 8).schedule(Schedule::step(1, 0.5));
+        let report = trainer.fit(Dataset::new(&x, &y), &how, |trainer, epoch| {
+            rates.push(epoch.learning_rate);
+            if epoch.number == 2 {
+                trainer.set_learning_rate(epoch.learning_rate).unwrap();
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(report.is_ok());
+        assert_eq!(rates, [0.05, 0.025, 0.00625]);
+        assert_eq!(trainer.optimizer().learning_rate(), 0.025);
+    }
+
+    #[test]
+    fn the_schedule_of_a_fit_within_a_fit_starts_from_the_same_rate() {
+        let (x, y) = rows();
+        let (data, mut trainer, mut rates) = (Dataset::new(&x, &y), trainer(), Vec::new());
+        let how = FitOptions::new(4, 8).schedule(Schedule::step(1, 0.5));
+        let report = trainer.fit(data, &how, |trainer, epoch| {
+            rates.push(epoch.learning_rate);
+            if epoch.number == 2 {
+                let within = trainer.fit(data, &how, |_, epoch| {
+                    rates.push(epoch.learning_rate);
+                    ControlFlow::Continue(())
+                });
+                assert!(within.is_ok());
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(report.is_ok());
+        assert_eq!(rates, [0.05, 0.025, 0.0125, 0.00625]);
+        assert_eq!(trainer.optimizer().learning_rate(), 0.05);
+    }
+
+    #[test]
+    fn a_schedule_whose_rate_is_too_large_in_any_epoch_is_refused_before_the_first() {
+        let (x, y) = rows();
+        let mut trainer = trainer();
+        let before = parameters(&trainer).to_vec();
+        let steep = Schedule::exponential(1e30);
+        let schedules = [
+            Schedule::cosine(10, 0.0).warm_up(4, 1e300), // the first rate
+            Schedule::step(2, 1e40).warm_up(2, 0.5),     // one at the end
+            steep.warm_up(1, 0.0),
+            Schedule::cosine(3, 1e39), // the last, from the third epoch on
+        ];
+        for schedule in schedules {
+            let how = FitOptions::new(5, 8).early_stopping(3).schedule(schedule);
+            let refused = trainer.fit(Dataset::new(&x, &y), &how, go_on);
+            let argument = Argument::ScheduledLearningRate;
+            assert!(
+                matches!(refused, Err(Error::Setting { argument: found, .. }) if found == argument),
+                "{schedule:?}: {refused:?}"
+            );
+            assert!(trainer.state.fit.is_none());
+        }
+        assert_eq!((parameters(&trainer), trainer.steps()), (&before[..], 0));
+        assert_eq!(trainer.optimizer(), Optimizer::adam(0.05));
+        // Of the same schedule the epochs alone that the fit has.
+        trainer.fit(Dataset::new(&x, &y), &FitOptions::new(2, 8).schedule(steep), go_on).unwrap();
+    }
+
+    #[cfg(feature = "files")]
+    #[test]
+    fn a_learning_rate_set_after_a_checkpoint_within_a_fit_is_what_the_next_checkpoint_holds() {
+        let path = std::env::temp_dir().join(format!("fuseprop-rate-{}", std::process::id()));
+        let (x, y) = rows();
+        let how = FitOptions::new(4, 8).schedule(Schedule::step(1, 0.5));
+        trainer()
+            .fit(Dataset::new(&x, &y), &how.checkpoint(&path, 1), |_, epoch| match epoch.number {
+                2 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            })
+            .unwrap();
+        let mut lowered = trainer();
+        lowered.load_checkpoint(&path).unwrap();
+        assert_eq!(lowered.optimizer().learning_rate(), 0.05);
+        lowered.set_learning_rate(0.04).unwrap();
+        lowered.save_checkpoint(&path).unwrap();
+        let mut resumed = trainer();
+        resumed.load_checkpoint(&path).unwrap();
+        assert_eq!(resumed.optimizer().learning_rate(), 0.04);
+        for mut trainer in [lowered, resumed] {
+            let mut rates = Vec::new();
+            let report = trainer.fit(Dataset::new(&x, &y), &how, |_, epoch| {
+                rates.push(epoch.learning_rate);
+                ControlFlow::Continue(())
+            });
+            assert!(report.is_ok());
+            assert_eq!(rates, [0.01, 0.005]);
+            assert_eq!(trainer.optimizer().learning_rate(), 0.04);
+        }
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
@@ -662,10 +799,10 @@ mod tests {
         let steep = FitOptions::new(100, 8).schedule(Schedule::exponential(1e10));
         trainer.fit(Dataset::new(&x, &new), &steep, go_on).unwrap_err();
         let longer = trainer.fit(Dataset::new(&x, &new), &FitOptions::new(5, 8), go_on).unwrap();
-        assert_eq!((longer.last.number, longer.last.of, trainer.steps()), (5, 5, before + 6));
+        assert_eq!((longer.last.number, longer.last.epochs, trainer.steps()), (5, 5, before + 6));
         let mut trainer = resumed();
         let other = trainer.fit(Dataset::new(&x, &new), &FitOptions::new(3, 8), go_on).unwrap();
-        assert_eq!((other.last.number, other.last.of, trainer.steps()), (6, 6, 2 * before));
+        assert_eq!((other.last.number, other.last.epochs, trainer.steps()), (6, 6, 2 * before));
         std::fs::remove_file(path).unwrap();
     }
 
@@ -697,17 +834,17 @@ mod tests {
 
     #[test]
     fn the_best_epoch_is_the_first_of_the_lowest_loss_that_is_a_number() {
-        let mut progress = Progress::<f32>::new(0, None);
+        let mut fit = FitState::<f32>::new(0, None);
         // Losses, with the number of the best epoch so far.
         let losses = [(f64::NAN, 1), (3.0, 2), (3.0, 2), (4.0, 2), (2.0, 5), (f64::NAN, 5), (1.0, 7)];
         for (number, (loss, best)) in (1..).zip(losses) {
             let (validation, learning_rate) = (None, 0.1);
-            let added =
-                progress.add(EpochReport { number, of: 7, loss, validation, learning_rate, is_best: false });
-            let outcome = progress.outcome.unwrap();
-            assert_eq!((outcome.last.number, outcome.best.number), (number, best));
-            let ranks = [added.is_best, outcome.last.is_best, outcome.best.is_best];
-            assert_eq!(ranks, [number == best, number == best, true], "{number}");
+            let report =
+                fit.add(EpochReport { number, epochs: 7, loss, validation, learning_rate, is_best: false });
+            assert_eq!(fit.report.map(|report| report.last.number), Some(number));
+            assert_eq!((report.last.number, report.best.number), (number, best));
+            let ranks = [report.last.is_best, report.best.is_best];
+            assert_eq!(ranks, [number == best, true], "{number}");
         }
     }
 }

@@ -8,6 +8,24 @@ use crate::simd::scalar::Element;
 use crate::train::trainer::Trainer;
 
 /// The parameter whose gradient is furthest from the difference of the loss around it.
+///
+/// # Examples
+/// ```
+/// use fuseprop::{Activation, Network, Trainer};
+///
+/// let mut network = Network::<f64>::builder(1).dense(1, Activation::Identity).build()?;
+/// network.write_parameters(&[2.0, 0.0])?;
+/// let mut trainer = Trainer::builder(network).build()?;
+/// // The square of the output, and a gradient that lacks the factor 2.
+/// let wrong = |y: &[f64], d_y: &mut [f64]| {
+///     d_y[0] = y[0];
+///     y[0] * y[0]
+/// };
+/// let check = trainer.check_custom_gradients(&[3.0], 1e-3, wrong)?;
+/// assert_eq!((check.parameter, check.computed), (0, 18.0)); // the weight: 6 times the input
+/// assert!((check.measured - 36.0).abs() < 1e-6 && (check.error - 1.0).abs() < 1e-6);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GradientCheck {
@@ -28,12 +46,14 @@ impl<T: Element> Trainer<T> {
     /// one's own making.
     ///
     /// In `f64` and `step` about 1e-3 the error of a smooth network is below 1e-7; in `f32` and 1e-2 expect
-    /// 1e-2. Kinks, as of ReLU, between both sides of a difference show as errors of their own. Takes four
-    /// forward and backward passes for each parameter. Afterwards [`Trainer::gradients`] is another batch's;
-    /// all else is as before.
+    /// 1e-2. Kinks, as of ReLU, between both sides of a difference show as errors of their own. Takes one
+    /// forward and backward pass, and four more for each parameter. Afterwards [`Trainer::gradients`]
+    /// and all that is read with it are of moved parameters; parameters, the optimizer and dropout are as
+    /// before.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless the step is finite and above 0, and those of [`Trainer::compute_gradients`].
+    /// [`Error::Setting`] unless the step is finite and above 0, and the errors of
+    /// [`Trainer::compute_gradients`].
     ///
     /// # Examples
     /// ```
@@ -59,7 +79,7 @@ impl<T: Element> Trainer<T> {
     /// second slice, its gradient.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless the step is finite and above 0, and those of [`Trainer::forward`].
+    /// [`Error::Setting`] unless the step is finite and above 0, and the errors of [`Trainer::forward`].
     ///
     /// # Examples
     /// ```
@@ -73,10 +93,10 @@ impl<T: Element> Trainer<T> {
     ///     }
     ///     y.iter().map(|y| y.powi(4)).sum()
     /// };
-    /// assert!(trainer.check_gradients_of(&[0.1, -0.4, 0.9], 1e-3, fourth_power)?.error < 1e-7);
+    /// assert!(trainer.check_custom_gradients(&[0.1, -0.4, 0.9], 1e-3, fourth_power)?.error < 1e-7);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
-    pub fn check_gradients_of(
+    pub fn check_custom_gradients(
         &mut self,
         x: &[T],
         step: f64,
@@ -101,9 +121,9 @@ impl<T: Element> Trainer<T> {
         }
         let (layers, count) = (self.network.layers.clone(), self.network.parameter_count());
         let (mut parameters, mut gradients) = (vec![T::ZERO; count], vec![T::ZERO; count]);
-        let kept = self.network.parameters.clone();
-        read_canonical(&layers, &kept, &mut parameters);
-        let mut moved = RestoreOnDrop { passes: self.state.passes, kept, trainer: self };
+        let original = self.network.parameters.clone();
+        read_canonical(&layers, &original, &mut parameters);
+        let mut moved = RestoreOnDrop { passes: self.state.passes, parameters: original, trainer: self };
         moved.loss_at(&parameters, &mut loss)?;
         read_canonical(&layers, &moved.trainer.executor.gradients, &mut gradients);
         let measured = (0..count).map(|i| {
@@ -126,7 +146,7 @@ impl<T: Element> Trainer<T> {
 /// were.
 struct RestoreOnDrop<'t, T: Element> {
     trainer: &'t mut Trainer<T>,
-    kept: Vec<T::Line>,
+    parameters: Vec<T::Line>,
     passes: u64,
 }
 
@@ -146,7 +166,7 @@ impl<T: Element> RestoreOnDrop<'_, T> {
 
 impl<T: Element> Drop for RestoreOnDrop<'_, T> {
     fn drop(&mut self) {
-        self.trainer.restore(&self.kept);
+        self.trainer.restore(&self.parameters);
         self.trainer.state.passes = self.passes;
     }
 }

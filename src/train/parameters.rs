@@ -6,6 +6,7 @@ use crate::network::{
     Network, read_biases, read_canonical, read_weights, write_biases, write_canonical, write_weights,
 };
 use crate::simd::scalar::Element;
+use crate::train::executor::GradientSource;
 use crate::train::trainer::Trainer;
 
 impl<T: Element> Trainer<T> {
@@ -37,7 +38,16 @@ impl<T: Element> Trainer<T> {
     /// [`Error::Length`] unless `from` has [`Network::parameter_count`] elements. Nothing has changed then.
     ///
     /// # Examples
-    /// See [`Trainer::read_parameters`].
+    /// ```
+    /// use fuseprop::{Activation, Error, Network, Trainer};
+    ///
+    /// let network = Network::<f32>::builder(2).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.write_parameters(&[0.5, -0.5, 0.25])?; // two weights, then the bias
+    /// assert_eq!(trainer.network().predict(&[1.0, 2.0])?, [0.5 - 1.0 + 0.25]);
+    /// assert!(matches!(trainer.write_parameters(&[0.0; 2]), Err(Error::Length { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn write_parameters(&mut self, from: &[T]) -> Result<(), Error> {
         self.change_network(|network| network.write_parameters(from))
     }
@@ -148,7 +158,7 @@ impl<T: Element> Trainer<T> {
     pub fn write_gradients(&mut self, from: &[T]) -> Result<(), Error> {
         check_length(Argument::Gradients, self.network.parameter_count(), from.len())?;
         write_canonical(&self.network.layers, &mut self.executor.gradients, from);
-        self.executor.gradient_weight = None;
+        self.executor.gradient_source = GradientSource::Caller;
         Ok(())
     }
 
@@ -183,7 +193,16 @@ impl<T: Element> Trainer<T> {
     /// [`Error::Layer`] or [`Error::Length`].
     ///
     /// # Examples
-    /// See [`Trainer::read_weight_gradients`].
+    /// ```
+    /// # use fuseprop::{Activation, Network, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// # let mut trainer = Trainer::builder(network).build()?;
+    /// trainer.compute_gradients(&[0.0], &[1.0])?;
+    /// let mut biases = [0.0];
+    /// trainer.read_bias_gradients(0, &mut biases)?;
+    /// assert_eq!(biases, [-2.0]); // 2 (y - t), of an output of 0
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn read_bias_gradients(&self, layer: usize, to: &mut [T]) -> Result<(), Error> {
         let layer = self.network.checked_layer(layer)?;
         check_length(Argument::Gradients, layer.bias_count(), to.len())?;
@@ -213,7 +232,7 @@ impl<T: Element> Trainer<T> {
         let layer = self.network.checked_layer(layer)?;
         check_length(Argument::Gradients, layer.weight_count(), from.len())?;
         write_weights(&mut self.executor.gradients[layer.lines()], layer, from);
-        self.executor.gradient_weight = None;
+        self.executor.gradient_source = GradientSource::Caller;
         Ok(())
     }
 
@@ -223,12 +242,24 @@ impl<T: Element> Trainer<T> {
     /// [`Error::Layer`] or [`Error::Length`]. Nothing has changed then.
     ///
     /// # Examples
-    /// See [`Trainer::write_weight_gradients`].
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// # let mut trainer = Trainer::builder(network).optimizer(Optimizer::sgd(0.5)).build()?;
+    /// trainer.write_parameters(&[1.0, 1.0])?;
+    /// trainer.write_weight_gradients(0, &[0.0])?;
+    /// trainer.write_bias_gradients(0, &[4.0])?;
+    /// trainer.apply_gradients()?;
+    /// let mut parameters = [0.0; 2];
+    /// trainer.read_parameters(&mut parameters)?;
+    /// assert_eq!(parameters, [1.0, -1.0]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn write_bias_gradients(&mut self, layer: usize, from: &[T]) -> Result<(), Error> {
         let layer = self.network.checked_layer(layer)?;
         check_length(Argument::Gradients, layer.bias_count(), from.len())?;
         write_biases(&mut self.executor.gradients[layer.lines()], layer, from);
-        self.executor.gradient_weight = None;
+        self.executor.gradient_source = GradientSource::Caller;
         Ok(())
     }
 
@@ -244,7 +275,7 @@ impl<T: Element> Trainer<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{Activation, Optimizer};
 
@@ -257,13 +288,15 @@ mod tests {
     const X: [f32; 12] = [0.5, -0.25, 1.0, 0.75, 0.5, -1.0, 0.25, 0.0, 0.5, -0.5, 1.0, 0.125];
     const T: [f32; 8] = [1.0, 0.0, 0.5, -0.5, 0.25, 0.75, -1.0, 0.5];
 
-    fn parameters(trainer: &Trainer<f32>) -> Vec<f32> {
+    /// All parameters, in the order of [`Network::read_parameters`].
+    pub(crate) fn parameters(trainer: &Trainer<f32>) -> Vec<f32> {
         let mut parameters = vec![f32::NAN; trainer.network.parameter_count()];
         trainer.read_parameters(&mut parameters).unwrap();
         parameters
     }
 
-    fn gradients(trainer: &Trainer<f32>) -> Vec<f32> {
+    /// Their gradient.
+    pub(crate) fn gradients(trainer: &Trainer<f32>) -> Vec<f32> {
         let mut gradients = vec![f32::NAN; trainer.network.parameter_count()];
         trainer.read_gradients(&mut gradients).unwrap();
         gradients

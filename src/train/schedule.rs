@@ -1,9 +1,12 @@
 //! How the learning rate changes from epoch to epoch.
 
+use core::ops::Range;
+
 use crate::error::{Argument, Error};
 use crate::float_math::{power, sin_cos};
+use crate::simd::scalar::Element;
 
-/// The learning rate of each epoch, from a base rate. Formulas are those of `torch.optim.lr_scheduler`.
+/// The learning rate of each epoch, from a base rate. Formulas are as in `torch.optim.lr_scheduler`.
 ///
 /// # Examples
 /// ```
@@ -50,7 +53,10 @@ impl Schedule {
         Self::new(Decay::Constant)
     }
 
-    /// Times `factor` every so many epochs: `base factor^floor(epoch / every)`. `StepLR`.
+    /// Times `factor`, finite and at least 0, at intervals of `every` epochs, at least 1:
+    /// `base factor^floor(epoch / every)`. `StepLR`.
+    ///
+    /// [`Trainer::fit`](crate::Trainer::fit) refuses other settings, of every schedule.
     ///
     /// # Examples
     /// ```
@@ -63,7 +69,7 @@ impl Schedule {
         Self::new(Decay::Step { every, factor })
     }
 
-    /// Times `factor` every epoch: `base factor^epoch`. `ExponentialLR`.
+    /// Times `factor`, finite and at least 0, every epoch: `base factor^epoch`. `ExponentialLR`.
     ///
     /// # Examples
     /// ```
@@ -78,6 +84,8 @@ impl Schedule {
 
     /// `lowest + (base - lowest) (1 + cos(pi epoch / epochs)) / 2`, and `lowest` from `epochs` on
     /// (Loshchilov and Hutter 2017). `CosineAnnealingLR`.
+    ///
+    /// `epochs` is at least 1, `lowest` finite and at least 0. A `lowest` above the base rate is risen to.
     ///
     /// # Examples
     /// ```
@@ -94,8 +102,12 @@ impl Schedule {
         Self { decay, warm_up: 0, start: 1.0 }
     }
 
-    /// Before all else, `epochs` epochs in which the rate grows linearly from `start` times the base rate to
-    /// the base rate; the schedule follows from its beginning. `LinearLR` in a `SequentialLR`.
+    /// Before all else, `epochs` epochs in which the rate changes linearly from `start` times the base rate
+    /// to the base rate: `base (start + (1 - start) epoch / epochs)`. The schedule follows from its
+    /// beginning. `LinearLR` in a `SequentialLR`.
+    ///
+    /// `start` is finite and at least 0. With a `start` of 0 the first epoch has a rate of 0: its steps
+    /// change the optimizer's moments and no parameter.
     ///
     /// # Examples
     /// ```
@@ -137,7 +149,7 @@ impl Schedule {
     }
 
     /// Refuses settings that give no rate.
-    pub(crate) fn check(self) -> Result<Self, Error> {
+    pub(crate) fn check(self) -> Result<(), Error> {
         let (what, value) = match self.decay {
             Decay::Step { every: 0, .. } => return Err(Error::Zero { argument: Argument::StepEpochs }),
             Decay::Cosine { epochs: 0, .. } => return Err(Error::Zero { argument: Argument::CosineEpochs }),
@@ -150,7 +162,22 @@ impl Schedule {
             .find(|&(_, value)| !(value >= 0.0 && value.is_finite()))
         {
             Some((what, value)) => Err(Error::Setting { argument: what, value }),
-            None => Ok(self),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses rates of epochs, counted from 0, that are not finite in `T`. There is at least one epoch.
+    ///
+    /// From the first epoch to the end of the warm-up, and from there to the last epoch, rates rise or fall
+    /// all the way, so that the ends tell of all. What a warm-up computes on the way is largest in its last
+    /// epoch.
+    pub(crate) fn check_rates<T: Element>(self, base: f64, epochs: Range<usize>) -> Result<(), Error> {
+        let (first, last) = (epochs.start, epochs.end - 1);
+        let ends = [first, self.warm_up.saturating_sub(1), self.warm_up, last];
+        let mut rates = ends.map(|epoch| self.rate(base, epoch.clamp(first, last))).into_iter();
+        match rates.find(|&rate| !T::holds(rate)) {
+            Some(value) => Err(Error::Setting { argument: Argument::ScheduledLearningRate, value }),
+            None => Ok(()),
         }
     }
 }
@@ -163,7 +190,7 @@ impl Schedule {
 /// use fuseprop::ReduceOnPlateau;
 ///
 /// let mut plateau = ReduceOnPlateau::new(0.1, 2);
-/// let factors: Vec<f64> = [1.0, 0.5, 0.5, 0.5, 0.5].map(|loss| plateau.factor(loss)).to_vec();
+/// let factors: Vec<f64> = [1.0, 0.5, 0.5, 0.5, 0.5].map(|loss| plateau.step(loss)).to_vec();
 /// assert_eq!(factors, [1.0, 1.0, 1.0, 1.0, 0.1]); // the third epoch without a lower loss
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -176,14 +203,33 @@ pub struct ReduceOnPlateau {
 
 impl ReduceOnPlateau {
     /// Multiplies the rate by `factor`, at least 0 and below 1, after more than `patience` epochs in a row
-    /// without a lower loss.
+    /// without a lower loss. [`Trainer::fit`](crate::Trainer::fit) refuses another factor.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::ReduceOnPlateau;
+    ///
+    /// let mut plateau = ReduceOnPlateau::new(0.5, 0); // halves the rate at once
+    /// assert_eq!([3.0, 2.0, 2.0].map(|loss| plateau.step(loss)), [1.0, 1.0, 0.5]);
+    /// ```
     #[must_use]
     pub fn new(factor: f64, patience: usize) -> Self {
         Self { factor, patience, lowest: f64::INFINITY, waited: 0 }
     }
 
-    /// What to multiply the learning rate by after an epoch with this loss: 1, or the factor.
-    pub fn factor(&mut self, loss: f64) -> f64 {
+    /// Takes in the loss of an epoch. What to multiply the learning rate by after it: 1, or the factor.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::ReduceOnPlateau;
+    ///
+    /// let (mut plateau, mut rate) = (ReduceOnPlateau::new(0.1, 1), 0.5);
+    /// for loss in [1.0, 1.0, 1.0] {
+    ///     rate *= plateau.step(loss);
+    /// }
+    /// assert_eq!(rate, 0.05); // after two epochs without a lower loss
+    /// ```
+    pub fn step(&mut self, loss: f64) -> f64 {
         if loss < self.lowest * (1.0 - 1e-4) {
             (self.lowest, self.waited) = (loss, 0);
         } else {
@@ -197,10 +243,32 @@ impl ReduceOnPlateau {
     }
 
     /// Refuses a factor that gives no rate.
-    pub(crate) fn check(self) -> Result<Self, Error> {
-        if (0.0..1.0).contains(&self.factor) {
-            return Ok(self);
+    pub(crate) fn check(self) -> Result<(), Error> {
+        match (0.0..1.0).contains(&self.factor) {
+            true => Ok(()),
+            false => Err(Error::Setting { argument: Argument::PlateauFactor, value: self.factor }),
         }
-        Err(Error::Setting { argument: Argument::PlateauFactor, value: self.factor })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_checked_in_every_epoch_of_the_fit_and_in_no_other() {
+        // Both ends of the warm-up are finite, but not what the rates between are computed from.
+        let steep = Schedule::constant().warm_up(20, 1e308);
+        assert!(steep.rate(1e-300, 0).is_finite() && steep.rate(1e-300, 20).is_finite());
+        assert!(steep.check_rates::<f64>(1e-300, 0..30).is_err());
+        assert!(steep.check_rates::<f64>(1e-300, 0..1).is_ok());
+        assert!(steep.check_rates::<f64>(1e-300, 20..30).is_ok());
+        // The highest is within: after the warm-up, before the decay.
+        let peak = Schedule::cosine(5, 0.0).warm_up(5, 0.0);
+        assert!(peak.check_rates::<f32>(1e39, 0..10).is_err());
+        assert!(peak.check_rates::<f64>(1e39, 0..10).is_ok());
+        let infinite = peak.check_rates::<f32>(1e39, 4..7);
+        let argument = Argument::ScheduledLearningRate;
+        assert_eq!(infinite, Err(Error::Setting { argument, value: peak.rate(1e39, 4) }));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, Optimizer, Update};
 use crate::simd::scalar::{Element, Line, elements_mut};
-use crate::train::fit::Progress;
+use crate::train::fit::FitState;
 
 /// What training has come to besides the network: all that a checkpoint saves.
 #[derive(Clone, Debug)]
@@ -20,11 +20,11 @@ pub(crate) struct TrainState<T: Element> {
     pub(crate) seed: u64,
     /// The fit under way, or the one that a checkpoint was written in or that an error has ended: the next
     /// goes on with it.
-    pub(crate) fit: Option<Progress<T>>,
+    pub(crate) fit: Option<FitState<T>>,
 }
 
 impl<T: Element> TrainState<T> {
-    /// The state before the first step, for so many lines of parameters.
+    /// The state before the first step, for some number of lines of parameters.
     pub(crate) fn new(optimizer: Optimizer, lines: usize, seed: u64) -> Self {
         let mut moments: [Vec<T::Line>; MAX_MOMENTS] = Default::default();
         for (moment, start) in moments.iter_mut().zip(optimizer.moments()) {

@@ -4,23 +4,24 @@
 //! for each shard of the batch, in parallel:            engine/batch.rs
 //!     for each micro-batch of its rows:                engine/micro_batch.rs
 //!         forward, loss, backward
-//!         depth-first: its share of the gradient is added to the shard's
+//!         depth-first: its part of the gradient is added to the shard's
 //! for each block of parameters, in parallel:          engine/update.rs
 //!     the gradient: summed over micro-batches (two-phase) or shards (depth-first)
 //!     the optimizer's update, and the transposed copy
 //! ```
 
-use crate::engine::batch::PassKind;
+use crate::engine::batch::{BatchRange, PassContext, PassKind, total_loss};
 use crate::engine::parallel::UPDATE_FLOP;
-use crate::engine::plan::{Plan, step_flop};
+use crate::engine::plan::{Plan, shard_rows};
 use crate::engine::single_panel::SinglePanelStep;
-use crate::engine::update::{Beta, UpdatePlan};
+use crate::engine::update::{Beta, GradientClipping, ParameterBlocks, UpdatePlan};
 use crate::error::{Argument, Error, check_batch};
+use crate::kernels::ops::dropout::DropoutRng;
 use crate::kernels::ops::loss::Objective;
 use crate::kernels::ops::optimizer::Update;
 use crate::kernels::ops::targets::Targets;
 use crate::simd::scalar::Element;
-use crate::train::executor::{Executor, Work};
+use crate::train::executor::{Executor, GradientSource};
 use crate::train::trainer::{Criterion, Trainer};
 
 /// How far a batch is taken.
@@ -41,8 +42,25 @@ struct Batch<'a, T> {
     objective: Objective<'a, T>,
 }
 
+/// A pass over rows, and what follows it. Either may be nothing.
+pub(super) struct PassRequest<'a, T: Element> {
+    /// `[rows, inputs]`, or empty for a pass that only goes back.
+    pub(super) x: &'a [T],
+    pub(super) rows: usize,
+    pub(super) pass: Option<PassKind<'a, T>>,
+    pub(super) finish: UpdatePlan,
+}
+
+impl<T: Element> PassRequest<'_, T> {
+    /// The update by the gradient that is there.
+    fn of_update(update: Update, clipping: GradientClipping) -> Self {
+        let finish = UpdatePlan { clipping, update: Some(update), ..UpdatePlan::NOTHING };
+        Self { x: &[], rows: 0, pass: None, finish }
+    }
+}
+
 impl<T: Element> Trainer<T> {
-    /// One step: forward, loss, backward, update, fused. The loss is that before the update.
+    /// One step: forward, loss, backward, update, fused. The loss is the one before the update.
     ///
     /// `x` is `[batch, inputs]`, `targets` values `[batch, outputs]` or class indices `[batch]`, with weights
     /// or a mask if wanted: see [`Targets`]. [`Trainer::gradients`] holds the step's gradient afterwards.
@@ -58,7 +76,7 @@ impl<T: Element> Trainer<T> {
     /// that do not fit; [`Error::Setting`] for weights that are negative or not finite; [`Error::Unused`] for
     /// a mask under a cross-entropy. Nothing has changed then. [`Error::NonFinite`], if
     /// [`TrainerBuilder::check_finite`](crate::TrainerBuilder::check_finite) requested the check, with the
-    /// parameters as before.
+    /// parameters and the state of the optimizer as before.
     ///
     /// # Examples
     /// ```
@@ -99,14 +117,14 @@ impl<T: Element> Trainer<T> {
     }
 
     /// Adds another batch to the gradient in [`Trainer::gradients`], for batches in several parts of which
-    /// the first goes to [`Trainer::compute_gradients`]. The loss is that of the part.
+    /// the first goes to [`Trainer::compute_gradients`]. The loss is the part's.
     ///
-    /// With [`Reduction::Mean`](crate::Reduction::Mean) the gradient is then that of the mean over all rows
-    /// since [`Trainer::compute_gradients`], as if they had been one batch: where the rows so far weigh `W`,
-    /// with gradient `g`, and the part weighs `V` (what its mean divides by), it is `g W / (W + V)` plus the
-    /// part's sum divided by `W + V`. Each call rounds every element once more than one batch would. With
-    /// [`Reduction::Sum`](crate::Reduction::Sum), and after [`Trainer::backward`], the part's own gradient is
-    /// added as it is.
+    /// With [`Reduction::Mean`](crate::Reduction::Mean) the gradient is then the gradient of the mean over
+    /// all rows since [`Trainer::compute_gradients`], as if they had been one batch: where the rows so
+    /// far weigh `W`, with gradient `g`, and the part weighs `V` (what its mean divides by), it is
+    /// `g W / (W + V)` plus the part's sum divided by `W + V`. Each call rounds every element once more than
+    /// one batch would. With [`Reduction::Sum`](crate::Reduction::Sum), and after [`Trainer::backward`], the
+    /// part's own gradient is added as it is.
     ///
     /// # Errors
     /// As [`Trainer::step`]. After [`Error::NonFinite`] the gradient is garbage.
@@ -131,10 +149,11 @@ impl<T: Element> Trainer<T> {
     }
 
     /// The second half of [`Trainer::step`]: the optimizer's update by [`Trainer::gradients`], clipped if
-    /// that was requested.
+    /// that was requested. What a caller wrote to the padding of [`Trainer::gradients_mut`] becomes 0 before.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for a gradient that is not finite, if
+    /// [`Error::NoGradient`] if no gradient has been computed or written yet, or none since
+    /// `Trainer::load_checkpoint`. [`Error::NonFinite`] for a gradient that is not finite, if
     /// [`TrainerBuilder::check_finite`](crate::TrainerBuilder::check_finite) requested the check. Nothing has
     /// changed then.
     ///
@@ -149,15 +168,14 @@ impl<T: Element> Trainer<T> {
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     pub fn apply_gradients(&mut self) -> Result<(), Error> {
-        let Self { network, state, executor, criterion } = self;
-        let clipping = executor.clipping;
-        let update = Some(state.next_update(clipping.value));
-        let finish = UpdatePlan { clipping, update, ..UpdatePlan::NOTHING };
-        let flop = UPDATE_FLOP.saturating_mul(network.parameter_count());
-        let work = Work { x: &[], rows: 0, pass: None, classes: &criterion.classes, finish, flop };
-        executor.run(network, state, work)?;
-        executor.forward_rows = 0;
-        state.steps += 1;
+        if self.executor.gradient_source == GradientSource::Nothing {
+            return Err(Error::NoGradient);
+        }
+        self.executor.clear_padding(&self.network.layers);
+        let update = self.state.next_update(self.executor.clipping.value);
+        self.run(PassRequest::of_update(update, self.executor.clipping))?;
+        self.executor.forward_rows = 0;
+        self.state.steps += 1;
         Ok(())
     }
 
@@ -175,33 +193,80 @@ impl<T: Element> Trainer<T> {
             Goal::Step => (Beta::Zero, Some(self.state.next_update(self.executor.clipping.value)), own_scale),
         };
         if start == Beta::Zero {
-            self.executor.gradient_weight = Some(weight);
+            self.executor.gradient_source = GradientSource::Rows(weight);
         }
         let batch = Batch { x, rows, objective: Objective { loss, scale, targets } };
         let loss = match self.step_single_panel(batch, start, update.as_ref())? {
             Some(loss) => loss,
-            None => self.step_micro_batches(batch, start, update)?,
+            None => {
+                let Executor { clipping, keeps_layer_stats: measure, .. } = self.executor;
+                let finish = UpdatePlan { sum: Some(start), measure, clipping, update };
+                let pass = Some(PassKind::Train(batch.objective));
+                self.run(PassRequest { x, rows, pass, finish })?
+            }
         };
         self.state.steps += u64::from(update.is_some());
         Ok(if scale == own_scale { loss } else { loss * (own_scale / scale) })
     }
 
-    /// Both halves of a step.
-    fn step_micro_batches(
-        &mut self,
-        batch: Batch<'_, T>,
-        start: Beta,
-        update: Option<Update>,
-    ) -> Result<f64, Error> {
+    /// The halves of a step: a pass over rows (`engine/batch.rs`), then the update (`engine/update.rs`). The
+    /// loss of the pass, 0 if it has none.
+    pub(super) fn run(&mut self, request: PassRequest<'_, T>) -> Result<f64, Error> {
+        let PassRequest { x, rows: batch, pass, finish } = request;
         let Self { network, state, executor, criterion } = self;
-        let Batch { x, rows, objective } = batch;
-        let flop = step_flop(rows, network.parameter_count());
-        let (measure, clipping) = (executor.keeps_layer_stats, executor.clipping);
-        let finish = UpdatePlan { sum: Some(start), measure, clipping, update };
-        executor.start_layer_stats(rows, objective.unread(&criterion.classes, network.outputs()));
-        state.passes += 1;
-        let pass = Some(PassKind::Train(objective));
-        executor.run(network, state, Work { x, rows, pass, classes: &criterion.classes, finish, flop })
+        let passes = state.passes + u64::from(pass.is_some_and(PassKind::draws_dropout));
+        let flop = match pass {
+            Some(pass) => pass.flop(batch, network.parameter_count()),
+            None => UPDATE_FLOP.saturating_mul(network.parameter_count()),
+        };
+        if let Some(pass) = pass {
+            executor.start_layer_stats(batch, pass, &criterion.classes, network.outputs());
+        }
+        if pass.is_some_and(PassKind::goes_back) && !executor.input_gradients.is_empty() {
+            executor.input_gradient_rows = batch;
+        }
+        let micro_batch_rows = executor.micro_batch_rows.of_batch(batch, executor.shards.len());
+        let (rows_each, used) = shard_rows(batch, micro_batch_rows, executor.plan.max_shards());
+        let Executor { engine, threads, plan, shards, partition, gradients, squares, .. } = executor;
+        let Executor { outputs, input_gradients, has_dropout, .. } = executor;
+        let (engine, plan, shards) = (*engine, *plan, &mut shards[..used]);
+        let dropout_rng = has_dropout.then(|| DropoutRng::new(state.seed, passes));
+        let loss = threads.enter(flop, |split| {
+            if let Some(pass) = pass {
+                let grain = plan.grain(shards.len(), split.threads());
+                let shared = PassContext {
+                    network,
+                    partition,
+                    x,
+                    batch,
+                    pass,
+                    classes: &criterion.classes,
+                    rows_each,
+                    micro_batch_rows,
+                    plan,
+                    dropout_rng,
+                };
+                let rows = BatchRange { shards, grain, first_row: 0, outputs, input_gradients, shared };
+                split.for_each(rows, &|rows| engine.run_range(rows));
+            }
+            let scale = pass.and_then(PassKind::loss_scale);
+            let loss = scale.map_or(0.0, |scale| scale * total_loss(shards, plan));
+            let step = state.steps + 1;
+            let blocks = ParameterBlocks {
+                blocks: &partition.blocks,
+                parameters: &mut network.parameters,
+                gradients,
+                moments: state.moments_mut(),
+                transposed: &mut partition.transposed,
+                squares,
+                layers: &network.layers,
+                shards,
+            };
+            blocks.complete(engine, split, &finish, loss, step)?;
+            Ok(loss)
+        })?;
+        self.state.passes = passes;
+        Ok(loss)
     }
 
     /// Both halves of a step, if the network and the batch are small. A norm to clip by must be known before
@@ -214,8 +279,8 @@ impl<T: Element> Trainer<T> {
     ) -> Result<Option<f64>, Error> {
         let Self { network, state, executor, criterion } = self;
         let (classes, clipping) = (&criterion.classes, executor.clipping);
-        let Executor { engine, single_panel, partition, gradients, plan, .. } = &mut *executor;
-        // Shards add the gradient of a batch to that of another as a whole, not row by row.
+        let Executor { engine, single_panel, partition, gradients, plan, .. } = executor;
+        // Shards add the gradient of a batch to another's as a whole, not row by row.
         let suits = *plan == Plan::TwoPhase || start == Beta::Zero;
         let Some(buffers) = single_panel.as_mut().filter(|small| suits && small.suit(network, batch.rows))
         else {
@@ -240,53 +305,22 @@ impl<T: Element> Trainer<T> {
         if clipping.measures()
             && let Some(&update) = update
         {
-            let finish = UpdatePlan { clipping, update: Some(update), ..UpdatePlan::NOTHING };
-            let work = Work { x: &[], rows: 0, pass: None, classes, finish, flop: 0 };
-            executor.run(network, state, work)?;
+            self.run(PassRequest::of_update(update, clipping))?;
         }
         Ok(Some(loss))
-    }
-
-    /// The loss of some rows times `scale`, without a gradient; their outputs are in
-    /// [`Trainer::last_outputs`].
-    pub(crate) fn loss_of(&mut self, x: &[T], targets: Targets<'_, T>, scale: f64) -> Result<f64, Error> {
-        let Self { network, state, executor, criterion } = self;
-        executor.forward_rows = 0;
-        executor.allocate_outputs(network);
-        let objective = Objective { loss: criterion.loss, scale, targets };
-        let rows = x.len() / network.inputs();
-        let flop = rows * 2 * network.parameter_count();
-        let (pass, finish) = (Some(PassKind::Evaluate(objective)), UpdatePlan::NOTHING);
-        executor.run(network, state, Work { x, rows, pass, classes: &criterion.classes, finish, flop })
-    }
-
-    /// The outputs of the last [`Trainer::loss_of`]; logits, for a loss that takes them.
-    pub(crate) fn last_outputs(&self, rows: usize) -> &[T] {
-        &self.executor.outputs[..rows * self.network.outputs()]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::parameters::tests::{gradients, parameters};
     use crate::{Activation, Isa, Loss, Network, Optimizer, TrainerBuilder};
 
     type Path = fn(TrainerBuilder<f32>) -> TrainerBuilder<f32>;
 
     /// Through the buffers of small networks, and through micro-batches.
     const PATHS: [Path; 2] = [|builder| builder, TrainerBuilder::layer_stats];
-
-    fn parameters(trainer: &Trainer<f32>) -> Vec<f32> {
-        let mut parameters = vec![f32::NAN; trainer.network.parameter_count()];
-        trainer.network.read_parameters(&mut parameters).unwrap();
-        parameters
-    }
-
-    fn gradients(trainer: &Trainer<f32>) -> Vec<f32> {
-        let mut gradients = vec![f32::NAN; trainer.network.parameter_count()];
-        trainer.read_gradients(&mut gradients).unwrap();
-        gradients
-    }
 
     /// Of dense layers, with all parameters 0.
     fn zeros(inputs: usize, outputs: usize, isa: Isa) -> Network<f32> {
@@ -380,7 +414,7 @@ mod tests {
             let loss = trainer.compute_gradients(&[1.0, f32::NAN], &[0, 1]).unwrap();
             assert!((loss - 2.0_f64.ln()).abs() < 1e-7, "{isa}: {loss}");
             assert_eq!(gradients(&trainer), [-0.5, 0.5, -0.5, 0.5], "{isa}");
-            // As one of two probabilities, of which that of weight 0 is not read.
+            // As one of two probabilities, of which the one of weight 0 is not read.
             let loss = trainer.compute_gradients(&[1.0], &[1.0, f32::NAN]).unwrap();
             assert!((loss - 2.0 * 2.0_f64.ln()).abs() < 1e-6, "{isa}: {loss}");
         }

@@ -9,7 +9,7 @@ use crate::kernels::ops::optimizer::Optimizer;
 use crate::network::Network;
 use crate::simd::scalar::{Element, elements, elements_mut};
 use crate::train::builder::TrainerBuilder;
-use crate::train::executor::Executor;
+use crate::train::executor::{Executor, GradientSource};
 use crate::train::state::TrainState;
 
 /// Trains a network, batch by batch, in buffers that are allocated once.
@@ -131,7 +131,8 @@ impl<T: Element> Trainer<T> {
         self.state.optimizer
     }
 
-    /// Changes the learning rate from the next update on.
+    /// Changes the learning rate from the next update on. Within a fit, or after one that an error has ended,
+    /// it is the base rate of its schedule from the next epoch on.
     ///
     /// # Errors
     /// [`Error::Setting`] unless it is finite and at least 0.
@@ -147,6 +148,9 @@ impl<T: Element> Trainer<T> {
     /// ```
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
         self.state.optimizer = self.state.optimizer.with_learning_rate::<T>(learning_rate)?;
+        if let Some(fit) = &mut self.state.fit {
+            fit.learning_rate = learning_rate;
+        }
         Ok(())
     }
 
@@ -196,6 +200,22 @@ impl<T: Element> Trainer<T> {
         self.state.steps
     }
 
+    /// The seed of dropout, and of the order of rows in [`Trainer::fit`]: the one of
+    /// [`TrainerBuilder::seed`], or [`Network::seed`] without one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Optimizer, Trainer};
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(7).build()?;
+    /// assert_eq!(Trainer::builder(network.clone()).build()?.seed(), 7);
+    /// assert_eq!(Trainer::builder(network).seed(8).build()?.seed(), 8);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.state.seed
+    }
+
     /// The Euclidean norm of [`Trainer::gradients`], summed in `f64`.
     ///
     /// # Examples
@@ -230,7 +250,9 @@ impl<T: Element> Trainer<T> {
     }
 
     /// As [`Trainer::gradients`], to be scaled, clipped or reduced before [`Trainer::apply_gradients`].
-    /// Padding that is left 0 stays 0.
+    ///
+    /// Padding is no part of the gradient: what is written there enters [`Trainer::gradient_norm`] until
+    /// [`Trainer::apply_gradients`] makes it 0.
     ///
     /// # Examples
     /// ```
@@ -243,10 +265,16 @@ impl<T: Element> Trainer<T> {
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     pub fn gradients_mut(&mut self) -> &mut [T] {
+        if self.executor.gradient_source == GradientSource::Nothing {
+            self.executor.gradient_source = GradientSource::Caller;
+        }
         elements_mut::<T>(&mut self.executor.gradients)
     }
 
-    /// The gradient of the loss with respect to the inputs of the last batch, `[batch, inputs]`.
+    /// The gradient of the loss with respect to the inputs of the last batch, `[batch, inputs]`. After
+    /// [`Trainer::accumulate_gradients`] it is the gradient of the mean over all parts so far with respect to
+    /// the inputs of the last part: with [`Reduction::Mean`] each row is divided by the weight of all
+    /// parts.
     ///
     /// # Errors
     /// [`Error::NoInputGradients`] unless [`TrainerBuilder::input_gradients`] requested them.

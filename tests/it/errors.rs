@@ -2,8 +2,8 @@
 
 use crate::common;
 use fuseprop::{
-    Activation, Adagrad, Adam, Argument, Error, Init, Isa, Loss, Network, Optimizer, Parallelism, RmsProp,
-    Sgd, Targets, Trainer,
+    Activation, Adagrad, Adam, Argument, Element, Error, Init, Isa, Loss, Network, Optimizer, Parallelism,
+    RmsProp, Sgd, Targets, Trainer,
 };
 
 fn network() -> Network<f32> {
@@ -341,9 +341,9 @@ fn optimizers_refuse_settings_that_do_not_fit() {
 
 #[test]
 fn what_is_not_finite_is_refused_on_request_and_nothing_has_changed() {
-    let build = |check| Trainer::builder(network()).check_finite(check).max_batch(4).build().unwrap();
+    let builder = || Trainer::builder(network()).max_batch(4);
     let (x, bad, targets) = ([0.5; 6], [0.5, 0.5, f32::NAN, 0.5, 0.5, 0.5], [1.0; 4]);
-    let mut trainer = build(true);
+    let mut trainer = builder().check_finite().build().unwrap();
     trainer.step(&x, &targets).unwrap();
     let before = parameters(trainer.network());
     let refused = trainer.step(&bad, &targets).unwrap_err();
@@ -363,6 +363,133 @@ fn what_is_not_finite_is_refused_on_request_and_nothing_has_changed() {
     trainer.step(&x, &targets).unwrap();
     assert_ne!(parameters(trainer.network()), before);
 
-    let mut unguarded = build(false);
+    let mut unguarded = builder().build().unwrap();
     assert!(unguarded.step(&bad, &targets).unwrap().is_nan());
+}
+
+/// Plain, of two inputs, with all parameters 0.
+fn zeros<T: Element>() -> Network<T> {
+    let mut network = Network::builder(2).dense(1, Activation::Identity).seed(1).build().unwrap();
+    network.write_parameters(&[T::from_f64(0.0); 3]).unwrap();
+    network
+}
+
+#[test]
+fn an_update_needs_a_gradient() {
+    let build = || Trainer::builder(zeros::<f32>()).build().unwrap();
+    let mut trainer = build();
+    assert_eq!(trainer.apply_gradients(), Err(Error::NoGradient));
+    assert_eq!(trainer.steps(), 0);
+    type Call = fn(&mut Trainer<f32>);
+    let calls: [Call; 6] = [
+        |trainer| assert!(trainer.step(&[1.0, 2.0], &[1.0]).is_ok()),
+        |trainer| assert!(trainer.compute_gradients(&[1.0, 2.0], &[1.0]).is_ok()),
+        |trainer| assert!(trainer.accumulate_gradients(&[1.0, 2.0], &[1.0]).is_ok()),
+        |trainer| {
+            trainer.forward(&[1.0, 2.0]).unwrap();
+            trainer.backward(&[1.0]).unwrap();
+        },
+        |trainer| trainer.write_gradients(&[1.0; 3]).unwrap(),
+        |trainer| trainer.gradients_mut()[0] = 1.0,
+    ];
+    for call in calls {
+        let mut trainer = build();
+        call(&mut trainer);
+        trainer.apply_gradients().unwrap();
+        assert_ne!(parameters(trainer.network()), parameters(&zeros()));
+    }
+}
+
+#[test]
+fn padding_that_a_caller_has_written_to_is_no_part_of_the_gradient() {
+    let builder = || Trainer::builder(zeros::<f32>()).optimizer(Optimizer::sgd(1.0)).clip_grad_norm(1.0);
+    let (mut written, mut right) = (builder().layer_stats().build().unwrap(), builder().build().unwrap());
+    right.write_gradients(&[3.0, 0.0, 4.0]).unwrap();
+    written.gradients_mut().fill(1e30);
+    written.write_weight_gradients(0, &[3.0, 0.0]).unwrap();
+    written.write_bias_gradients(0, &[4.0]).unwrap();
+    for trainer in [&mut written, &mut right] {
+        trainer.apply_gradients().unwrap();
+    }
+    assert_eq!(parameters(written.network()), parameters(right.network()));
+    assert_eq!(written.gradients(), right.gradients());
+    let norm = common::parameters(written.network()).iter().map(|w| w * w).sum::<f32>().sqrt();
+    assert!((norm - 1.0).abs() < 1e-6, "{norm}");
+}
+
+#[test]
+fn a_gradient_of_any_size_has_its_norm_and_is_clipped_to_another() {
+    for size in [1e160_f64, 1e300, 1e-160, 1e-300] {
+        let builder = || {
+            let builder = Trainer::builder(zeros::<f64>()).optimizer(Optimizer::sgd(0.5)).check_finite();
+            builder.clip_grad_norm(1.0).layer_stats()
+        };
+        let mut trainer = builder().build().unwrap();
+        trainer.write_gradients(&[0.0, -size, 0.0]).unwrap();
+        assert_eq!(trainer.gradient_norm(), size);
+        trainer.apply_gradients().unwrap();
+        let moved = common::parameters(trainer.network());
+        let step = 0.5 * size.min(1.0);
+        assert_eq!((moved[0], moved[2]), (0.0, 0.0));
+        assert!((moved[1] / step - 1.0).abs() < 1e-12, "{size}: {moved:?}, not {step}");
+        // By backpropagation, with the statistics of the layer: d_w = 2 (0 - t) x.
+        let mut trainer = builder().build().unwrap();
+        let root = size.sqrt();
+        trainer.compute_gradients(&[root, 0.0], &[-root / 2.0]).unwrap();
+        let stats = trainer.layer_stats().unwrap().next().unwrap();
+        let norm = size.hypot(root);
+        assert!((trainer.gradient_norm() / norm - 1.0).abs() < 1e-12, "{size}");
+        assert!((stats.gradient / norm - 1.0).abs() < 1e-12, "{size}: {stats:?}");
+        trainer.write_parameters(&[1.0, 0.0, 0.0]).unwrap();
+        trainer.forward(&[size, 0.0]).unwrap();
+        let stats = trainer.layer_stats().unwrap().next().unwrap();
+        assert!((stats.activations / size - 1.0).abs() < 1e-12, "{size}: {stats:?}");
+        trainer.write_parameters(&[size, 0.0, 0.0]).unwrap();
+        let stats = trainer.layer_stats().unwrap().next().unwrap();
+        assert!((stats.parameters / size - 1.0).abs() < 1e-12, "{size}: {stats:?}");
+    }
+}
+
+#[test]
+fn a_gradient_whose_square_is_infinite_is_refused_before_it_is_in_a_running_sum() {
+    let optimizers: [Optimizer; 4] =
+        [Adam::new(0.1).into(), Optimizer::adamw(0.1), RmsProp::new(0.1).into(), Adagrad::new(0.1).into()];
+    for optimizer in optimizers {
+        let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
+        network.write_parameters(&[0.0, 0.0]).unwrap();
+        let mut trainer = Trainer::builder(network).optimizer(optimizer).check_finite().build().unwrap();
+        let argument = Argument::SquaredGradient;
+        let refused = Err(Error::NonFinite { argument, step: 1, layer: Some(0) });
+        assert_eq!(trainer.step(&[1e11], &[1e11]), refused, "{optimizer:?}");
+        assert_eq!((common::parameters(trainer.network()), trainer.steps()), (vec![0.0, 0.0], 0));
+        for _ in 0..1000 {
+            trainer.step(&[1.0], &[0.5]).unwrap();
+        }
+        assert!((trainer.network().predict(&[1.0]).unwrap()[0] - 0.5).abs() < 0.3, "{optimizer:?}");
+    }
+    // Adagrad's sum grows by every step. Without a sum of squares there is nothing to refuse.
+    for (optimizer, accepted) in [(Optimizer::adagrad(0.1), 3), (Optimizer::sgd(0.0), 9)] {
+        let mut trainer = Trainer::builder(zeros()).optimizer(optimizer).check_finite().build().unwrap();
+        trainer.write_gradients(&[0.0, 1e19_f32, 0.0]).unwrap();
+        let steps = (0..9).take_while(|_| trainer.apply_gradients().is_ok()).count();
+        assert_eq!(steps, accepted, "{optimizer:?}");
+    }
+    // Clipped, it is as small as any other.
+    let builder = Trainer::builder(zeros::<f32>()).optimizer(Optimizer::adam(0.1)).check_finite();
+    builder.clip_grad_norm(1.0).build().unwrap().step(&[1e11, 0.0], &[1e11]).unwrap();
+}
+
+#[test]
+fn a_refused_step_draws_no_dropout() {
+    let build = || {
+        let builder = Network::<f32>::builder(2).dense(40, Activation::Tanh).dropout(0.5);
+        let network = builder.dense(1, Activation::Identity).seed(1).build().unwrap();
+        Trainer::builder(network).check_finite().build().unwrap()
+    };
+    let (mut refused, mut right) = (build(), build());
+    refused.step(&[f32::NAN, 0.0], &[1.0]).unwrap_err();
+    let step = |trainer: &mut Trainer<f32>| trainer.step(&[0.5, 1.0], &[1.0]).unwrap();
+    assert_eq!(step(&mut refused), step(&mut right));
+    assert_eq!(parameters(refused.network()), parameters(right.network()));
+    assert_ne!(step(&mut right), step(&mut build()));
 }

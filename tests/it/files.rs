@@ -43,6 +43,7 @@ fn network<T: Element + From<f32>>(activations: &[Activation]) -> Network<T> {
 fn assert_equal<T: Element + From<f32>>(a: &Network<T>, b: &Network<T>) {
     assert_eq!(a.layer_count(), b.layer_count());
     for l in 0..a.layer_count() {
+        assert_eq!(a.layer(l), b.layer(l));
         let (a, b) = (a.layer(l).unwrap(), b.layer(l).unwrap());
         let shape = |layer: fuseprop::Layer| (layer.kind(), layer.inputs(), layer.outputs());
         assert_eq!(shape(a), shape(b));
@@ -61,7 +62,9 @@ fn a_saved_network_is_loaded_as_it_was() {
         // The second save replaces the first.
         let network = network::<f64>(&activations());
         network.save(&path).unwrap();
-        assert_equal(&Network::<f64>::load(&path).unwrap(), &network);
+        let loaded = Network::<f64>::load(&path).unwrap();
+        assert_equal(&loaded, &network);
+        assert_eq!(loaded.seed(), network.seed());
     }
     let network = network::<f32>(&activations());
     network.save(&path).unwrap();
@@ -259,7 +262,7 @@ fn discovery_follows_numbers_in_names_and_passes_over_what_is_no_layer() {
 fn a_layer_whose_numbers_are_not_all_there_is_named_before_a_network_is_made() {
     let (float, integer) = (Dtype::F32, Dtype::I32);
     let load = |tensors: &[Tensor<'_>]| {
-        Network::<f32>::from_bytes(&file_of(tensors, Some("version 1\nlayer dense identity 0\n")))
+        Network::<f32>::from_bytes(&file_of(tensors, Some("version 1\nseed 1\nlayer dense identity 0\n")))
     };
     assert!(load(&[("0.weight", float, &[2, 3]), ("0.bias", float, &[2])]).is_ok());
     let cases: [&[Tensor<'_>]; 5] = [
@@ -339,7 +342,7 @@ fn layers_that_do_not_follow_each_other_are_refused_before_memory_is_asked_for()
         ("1.weight", tensor(&[million, 1])),
         ("1.bias", tensor(&[million])),
     ];
-    let text = "version 1\nlayer dense identity 0\nlayer dense identity 0\n";
+    let text = "version 1\nseed 1\nlayer dense identity 0\nlayer dense identity 0\n";
     let metadata = [("fuseprop".to_owned(), text.to_owned())].into_iter().collect();
     let file = safetensors::serialize(tensors, Some(metadata)).unwrap();
     match Network::<f32>::from_bytes(&file) {
@@ -400,7 +403,7 @@ fn biases_that_a_layer_cannot_take_are_refused() {
     }
     // By the metadata of a file.
     let load = |tensors: &[Tensor<'_>], text: &str| {
-        Network::<f32>::from_bytes(&file_of(tensors, Some(&format!("version 1\n{text}\n"))))
+        Network::<f32>::from_bytes(&file_of(tensors, Some(&format!("version 1\nseed 1\n{text}\n"))))
     };
     assert!(!load(&tensors[..1], "layer dense identity 0 no_bias").unwrap().layer(0).unwrap().has_bias());
     assert!(load(&tensors, "layer dense identity 0 no_bias").is_err());
@@ -426,6 +429,37 @@ fn saved_files_carry_pytorch_s_format() {
     let old = [("fuseprop".to_owned(), text.clone())].into_iter().collect();
     let old = safetensors::serialize(file.iter(), Some(old)).unwrap();
     assert_equal(&Network::<f32>::from_bytes(&old).unwrap(), &network);
+}
+
+#[test]
+fn settings_that_no_network_has_are_an_error_of_the_format() {
+    let tensors: [Tensor<'_>; 2] = [("0.weight", Dtype::F32, &[2, 3]), ("0.bias", Dtype::F32, &[2])];
+    let load = |lines: &str| {
+        Network::<f32>::from_bytes(&file_of(&tensors, Some(&format!("version 1\nseed 1\n{lines}\n"))))
+    };
+    let layer = "layer dense identity 0";
+    load(layer).unwrap();
+    load(&format!("{layer}\nmeans 0 0 0\nstds 1 1 1")).unwrap();
+    let wrong = [
+        "".to_owned(),
+        "layer dense identity 0.5".to_owned(),
+        "layer dense leaky_relu(NaN) 0".to_owned(),
+        format!("input_dropout 1\n{layer}"),
+        format!("{layer}\nmeans 0 0\nstds 1 1"),
+        format!("{layer}\nmeans 0 0 0\nstds 1 1"),
+        format!("{layer}\nmeans 0 0 0\nstds 1 1 0"),
+        format!("{layer}\nmeans 0 0 0\nstds 1 1 NaN"),
+    ];
+    for lines in wrong {
+        let refused = load(&lines);
+        assert!(
+            matches!(refused, Err(Error::Format { .. } | Error::Tensors { .. })),
+            "{lines:?}: {:?}",
+            refused.map(drop)
+        );
+    }
+    let without_seed = file_of(&tensors, Some(&format!("version 1\n{layer}\n")));
+    assert!(matches!(Network::<f32>::from_bytes(&without_seed), Err(Error::Format { .. })));
 }
 
 /// What an error says is not a network.

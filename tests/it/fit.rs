@@ -54,7 +54,7 @@ fn a_fit_in_order_is_its_steps() {
         // The last and shorter batch is among them.
         assert_eq!(parameters(&fitted), parameters(&stepped));
         assert!((outcome.last.loss - loss).abs() < 1e-12 * loss);
-        assert_eq!((outcome.last.number, outcome.last.of, fitted.steps()), (3, 3, 9));
+        assert_eq!((outcome.last.number, outcome.last.epochs, fitted.steps()), (3, 3, 9));
     }
 }
 
@@ -165,14 +165,14 @@ fn early_stopping_returns_to_the_best_parameters() {
     let mut seen = Vec::new();
     let how = FitOptions::new(500, 8).validation(validation).early_stopping(5);
     let outcome = trainer.fit(data, &how, |_, epoch| {
-        seen.push(epoch.watched_loss());
+        seen.push(epoch.monitored_loss());
         ControlFlow::Continue(())
     });
     let outcome = outcome.unwrap();
     assert_eq!(outcome.last.number, outcome.best.number + 5);
     assert_eq!(outcome.last.number, seen.len());
     let lowest = seen.iter().copied().fold(f64::INFINITY, f64::min);
-    assert_eq!(outcome.best.watched_loss(), lowest);
+    assert_eq!(outcome.best.monitored_loss(), lowest);
     assert_eq!(trainer.evaluate(&x[90..], &noise).unwrap().loss, lowest);
     // The trainer goes on from there, with the transposed weights that belong to them.
     let network = trainer.network().clone();
@@ -240,10 +240,10 @@ fn what_does_not_fit_is_refused_before_the_first_step() {
 fn a_plateau_waits_for_its_patience() {
     let mut plateau = ReduceOnPlateau::new(0.5, 1);
     let factors: Vec<f64> =
-        [3.0, 2.0, 2.0, 1.9999, 1.0, f64::NAN, 5.0, 0.5].map(|loss| plateau.factor(loss)).to_vec();
+        [3.0, 2.0, 2.0, 1.9999, 1.0, f64::NAN, 5.0, 0.5].map(|loss| plateau.step(loss)).to_vec();
     assert_eq!(factors, [1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.5, 1.0]);
     // A loss is lower below the threshold, not at it.
     let mut plateau = ReduceOnPlateau::new(0.5, 0);
-    let factors = [1.0, 1.0 - 1e-4, (1.0_f64 - 1e-4).next_down()].map(|loss| plateau.factor(loss));
+    let factors = [1.0, 1.0 - 1e-4, (1.0_f64 - 1e-4).next_down()].map(|loss| plateau.step(loss));
     assert_eq!(factors, [1.0, 0.5, 1.0]);
 }

@@ -129,10 +129,10 @@ fn functions() -> Vec<Function> {
             s.classifier.check_gradients(&X[..n[0]], &CLASSES[..n[1]], 1e-3).map(drop)
         }),
         function_of_rows(
-            "check_gradients_of",
+            "check_custom_gradients",
             |s, n| {
                 s.regressor
-                    .check_gradients_of(&X[..n[0]], 1e-3, |_, d| {
+                    .check_custom_gradients(&X[..n[0]], 1e-3, |_, d| {
                         d.fill(0.0);
                         0.0
                     })
@@ -297,7 +297,7 @@ fn numbers_that_cannot_be_are_refused_and_change_nothing() {
             subject.regressor.step(x, Targets::from(t).weights(&[bad as f32])).map(drop),
             subject.regressor.step(x, Targets::from(t).mask(&[bad as f32; OUTPUTS])).map(drop),
             subject.regressor.check_gradients(x, t, bad).map(drop),
-            subject.regressor.check_gradients_of(x, bad, |_, _| 0.0).map(drop),
+            subject.regressor.check_custom_gradients(x, bad, |_, _| 0.0).map(drop),
             subject.regressor.fit(Dataset::new(x, t), &schedule, go_on).map(drop),
         ];
         for (i, result) in results.iter().enumerate() {

@@ -585,13 +585,13 @@ fn a_gradient_check_finds_no_error_and_leaves_no_trace() {
         d_y.copy_from_slice(y);
         y.iter().map(|y| 0.5 * y * y).sum()
     };
-    assert!(checked.check_gradients_of(&x, 1e-3, squares).unwrap().error < 1e-7);
+    assert!(checked.check_custom_gradients(&x, 1e-3, squares).unwrap().error < 1e-7);
     // A gradient that is 1.001 times what it should be is seen.
     let wrong = |y: &[f64], d_y: &mut [f64]| {
         d_y.iter_mut().zip(y).for_each(|(d_y, y)| *d_y = 1.001 * y);
         y.iter().map(|y| 0.5 * y * y).sum()
     };
-    let error = checked.check_gradients_of(&x, 1e-3, wrong).unwrap().error;
+    let error = checked.check_custom_gradients(&x, 1e-3, wrong).unwrap().error;
     assert!((error - 0.001).abs() < 1e-4, "{error}");
     // The step is a part of a large parameter, or it would be lost in `f32`.
     let mut large = Network::<f32>::builder(1).dense(1, Activation::Identity).seed(1).build().unwrap();
@@ -601,7 +601,7 @@ fn a_gradient_check_finds_no_error_and_leaves_no_trace() {
         d_y[0] = y[0] / 1e6;
         0.5 * (f64::from(y[0]) / 1e3).powi(2)
     };
-    let check = large.check_gradients_of(&[1.0], 1e-2, square).unwrap();
+    let check = large.check_custom_gradients(&[1.0], 1e-2, square).unwrap();
     assert!(check.error < 5e-2, "{check:?}");
     for step in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(checked.check_gradients(&x, &classes, step), Err(Error::Setting { .. })));
@@ -609,7 +609,7 @@ fn a_gradient_check_finds_no_error_and_leaves_no_trace() {
     // A loss that panics while a parameter is moved.
     let mut calls = 0;
     let panics = std::panic::AssertUnwindSafe(|| {
-        checked.check_gradients_of(&x, 1e-3, |_, _| {
+        checked.check_custom_gradients(&x, 1e-3, |_, _| {
             calls += 1;
             if calls == 10 {
                 // Without the message that a hook would print.

@@ -242,7 +242,7 @@ fn learning_rates_are_those_of_pytorch() {
     let (mut plateau, mut rate) = (ReduceOnPlateau::new(0.3, 2), 0.1);
     let rates = fixture.get("schedule/losses").iter().map(|&loss| {
         let of_epoch = rate;
-        rate *= plateau.factor(loss);
+        rate *= plateau.step(loss);
         of_epoch
     });
     assert_close(&rates.collect::<Vec<_>>(), fixture.get("schedule/plateau"), "plateau");

@@ -8,7 +8,7 @@ use crate::common::TemporaryFile;
 use crate::common::{self, isas};
 use fuseprop::{Activation, AdamW, Element, Isa, Loss, Network, Optimizer, Parallelism, Trainer};
 #[cfg(feature = "rayon")]
-use fuseprop::{Error, Workspace};
+use fuseprop::{Dataset, Error, FitOptions, Workspace};
 
 /// Batches, and the widths of two layers: two-phase, depth-first in 8 and in 47 slots, of which threads take
 /// several together, and two-phase with weights so many that the rows of a tile follow from the number of
@@ -297,17 +297,34 @@ fn work_is_shared_out_from_so_many_operations_on() {
     let network = network.seed(2).build().unwrap();
     let each = network.parameter_count();
     type Call = fn(&mut Trainer<f32>, &mut Workspace<f32>) -> Result<(), Error>;
-    let calls: [(&str, Call, usize); 5] = [
+    let calls: [(&str, Call, usize); 7] = [
         ("step", |trainer, _| trainer.step(&X, &TARGETS).map(drop), 6 * ROWS * each),
+        ("fit", |trainer, _| fit(trainer, FitOptions::new(1, ROWS)), 6 * ROWS * each),
+        // The forward pass of a validation set of five rows, after steps of one.
+        (
+            "fit, validation",
+            |trainer, _| fit(trainer, FitOptions::new(1, 1).validation(Dataset::new(&X, &TARGETS))),
+            2 * ROWS * each,
+        ),
         ("forward", |trainer, _| trainer.forward(&X).map(drop), 2 * ROWS * each),
         ("evaluate", |trainer, _| trainer.evaluate(&X, &TARGETS).map(drop), 2 * ROWS * each),
-        ("apply_gradients", |trainer, _| trainer.apply_gradients(), 32 * each),
+        (
+            "apply_gradients",
+            |trainer, _| {
+                trainer.gradients_mut().fill(0.0);
+                trainer.apply_gradients()
+            },
+            32 * each,
+        ),
         (
             "predict_into",
             |trainer, space| trainer.network().predict_into(&X, &mut [0.0; ROWS * 2], space),
             2 * ROWS * each,
         ),
     ];
+    fn fit(trainer: &mut Trainer<f32>, how: FitOptions<'_, f32>) -> Result<(), Error> {
+        trainer.fit(Dataset::new(&X, &TARGETS), &how, common::go_on).map(drop)
+    }
     for (name, call, operations) in calls {
         let is_shared = |parallelism, threshold| {
             let builder = Trainer::builder(network.clone()).max_batch(ROWS).parallelism(parallelism);
@@ -318,6 +335,7 @@ fn work_is_shared_out_from_so_many_operations_on() {
         };
         assert!(is_shared(Parallelism::Threads(2), operations), "{name}");
         assert!(!is_shared(Parallelism::Threads(2), operations + 1), "{name}");
+        assert!(!is_shared(Parallelism::Threads(2), usize::MAX), "{name}");
         assert!(!is_shared(Parallelism::Serial, 0), "{name}");
     }
 }

@@ -87,7 +87,7 @@ mod tests {
         let builder = || Trainer::builder(last(network()));
         assert!(!takes_general(builder().clip_grad_value(1.0).build().unwrap()));
         assert!(!takes_general(builder().clip_grad_norm(1.0).build().unwrap()));
-        assert!(takes_general(builder().check_finite(true).build().unwrap()));
+        assert!(takes_general(builder().check_finite().build().unwrap()));
         assert!(takes_general(builder().layer_stats().build().unwrap()));
         assert!(takes_general(builder().input_gradients().build().unwrap()));
     }

@@ -563,7 +563,7 @@ fn speed_of_steps() {
         ("narrow128", &[64, 128, 128, 128, 128, 16], 32_768, 1024),
     ];
     let (isa, kernels) = available::<f32>().pop().unwrap();
-    let all = Threads::new(Parallelism::Auto).unwrap().sharing(usize::MAX);
+    let all = Threads::new(Parallelism::Auto).unwrap().count(usize::MAX);
     let counts = if all > 1 { vec![1, all] } else { vec![1] };
     for (name, sizes, max_batch, batch) in steps {
         for &threads in &counts {

@@ -2,7 +2,11 @@
 
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
-use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
+#[cfg(feature = "files")]
+use crate::kernels::ops::optimizer::rule::Setting;
+use crate::kernels::ops::optimizer::rule::{
+    Common, MIN_EPSILON, Moments, Rule, RunningSquares, common_settings,
+};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
@@ -93,6 +97,23 @@ common_settings! {
 }
 
 impl Rule for Adagrad {
+    const NAME: &'static str = "adagrad";
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        let Self { common, learning_rate_decay, initial_accumulator, epsilon } = self;
+        common.settings_mut([
+            ("learning_rate_decay", Setting::Number(learning_rate_decay)),
+            ("initial_accumulator", Setting::Number(initial_accumulator)),
+            ("epsilon", Setting::Number(epsilon)),
+        ])
+    }
+
+    /// `s`.
+    fn squares(&self) -> Option<RunningSquares> {
+        Some(RunningSquares { moment: 0, keeps: 1.0, enters: 1.0 })
+    }
+
     fn check<T: Element>(&self) -> Result<(), Error> {
         let Self { learning_rate_decay, initial_accumulator, epsilon, .. } = *self;
         check_setting::<T>(Argument::LearningRateDecay, learning_rate_decay, learning_rate_decay >= 0.0)?;

@@ -3,7 +3,11 @@
 use crate::error::{Argument, Error};
 use crate::float_math::power;
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
-use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
+#[cfg(feature = "files")]
+use crate::kernels::ops::optimizer::rule::Setting;
+use crate::kernels::ops::optimizer::rule::{
+    Common, MIN_EPSILON, Moments, Rule, RunningSquares, common_settings,
+};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
@@ -87,7 +91,7 @@ impl AdamW {
 
 /// Builder methods of [`Estimates`], and the rule.
 macro_rules! rule_of_estimates {
-    ($rule:ident, $decay:expr) => {
+    ($rule:ident, $name:literal, $decay:expr) => {
         impl $rule {
             /// The decay of the running means of the gradient and of its square, each at least 0 and below 1;
             /// 0.9 and 0.999 by default.
@@ -131,6 +135,17 @@ macro_rules! rule_of_estimates {
         }
 
         impl Rule for $rule {
+            const NAME: &'static str = $name;
+
+            #[cfg(feature = "files")]
+            fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+                self.common.settings_mut(self.estimates.settings_mut())
+            }
+
+            fn squares(&self) -> Option<RunningSquares> {
+                Some(self.estimates.squares())
+            }
+
             fn check<T: Element>(&self) -> Result<(), Error> {
                 self.estimates.check::<T>()
             }
@@ -160,8 +175,8 @@ macro_rules! rule_of_estimates {
     };
 }
 
-rule_of_estimates!(Adam, Decay::InGradient);
-rule_of_estimates!(AdamW, Decay::Decoupled);
+rule_of_estimates!(Adam, "adam", Decay::InGradient);
+rule_of_estimates!(AdamW, "adamw", Decay::Decoupled);
 
 /// Where the weight decay enters.
 enum Decay {
@@ -197,6 +212,22 @@ impl Estimates {
         check_setting::<T>(Argument::Beta1, self.beta1, (0.0..1.0).contains(&self.beta1))?;
         check_setting::<T>(Argument::Beta2, self.beta2, (0.0..1.0).contains(&self.beta2))?;
         check_setting::<T>(Argument::Epsilon, self.epsilon, self.epsilon >= MIN_EPSILON)
+    }
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> [(&'static str, Setting<'_>); 4] {
+        let Self { beta1, beta2, epsilon, amsgrad } = self;
+        [
+            ("beta1", Setting::Number(beta1)),
+            ("beta2", Setting::Number(beta2)),
+            ("epsilon", Setting::Number(epsilon)),
+            ("amsgrad", Setting::Flag(amsgrad)),
+        ]
+    }
+
+    /// `v`.
+    fn squares(&self) -> RunningSquares {
+        RunningSquares { moment: 1, keeps: self.beta2, enters: 1.0 - self.beta2 }
     }
 
     /// `m`, `v`, and the largest `v`.

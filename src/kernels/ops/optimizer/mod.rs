@@ -18,6 +18,9 @@ pub use sgd::Sgd;
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{GradientTerms, Lines, Pass};
 use crate::kernels::ops::optimizer::rule::{CommonSettings, Rule};
+pub(crate) use crate::kernels::ops::optimizer::rule::RunningSquares;
+#[cfg(feature = "files")]
+pub(crate) use crate::kernels::ops::optimizer::rule::Setting;
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::Element;
@@ -168,10 +171,18 @@ impl Optimizer {
         dispatch!(self, rule => rule.common().learning_rate)
     }
 
-    /// The same rule with another step size.
-    pub(crate) fn with_learning_rate<T: Element>(mut self, learning_rate: f64) -> Result<Self, Error> {
+    /// The same rule with another step size, that is checked.
+    ///
+    /// # Errors
+    /// As [`Optimizer::checked`].
+    pub(crate) fn with_learning_rate<T: Element>(self, learning_rate: f64) -> Result<Self, Error> {
+        self.at_rate(learning_rate).checked::<T>()
+    }
+
+    /// The same rule with another step size, that is known to be in range.
+    pub(crate) fn at_rate(mut self, learning_rate: f64) -> Self {
         dispatch!(&mut self, rule => rule.common_mut()).learning_rate = learning_rate;
-        self.checked::<T>()
+        self
     }
 
     /// # Errors
@@ -190,10 +201,43 @@ impl Optimizer {
         Ok(self)
     }
 
+    /// The rule's running sum of squared gradients, if it keeps one.
+    pub(crate) fn squares(&self) -> Option<RunningSquares> {
+        dispatch!(self, rule => rule.squares())
+    }
+
     /// What each moment starts from; as many as the rule keeps.
     pub(crate) fn moments(&self) -> impl Iterator<Item = f64> {
         let moments = dispatch!(self, rule => rule.moments());
         core::iter::repeat_n(moments.start, moments.count)
+    }
+}
+
+#[cfg(feature = "files")]
+impl Optimizer {
+    /// The rule of a name in files, with its defaults and a learning rate of 0.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        let rules: [Self; 5] = [
+            Sgd::new(0.0).into(),
+            Adam::new(0.0).into(),
+            AdamW::new(0.0).into(),
+            RmsProp::new(0.0).into(),
+            Adagrad::new(0.0).into(),
+        ];
+        rules.into_iter().find(|rule| rule.name() == name)
+    }
+
+    /// The rule's name in files.
+    pub(crate) fn name(&self) -> &'static str {
+        fn name<R: Rule>(_: &R) -> &'static str {
+            R::NAME
+        }
+        dispatch!(self, rule => name(rule))
+    }
+
+    /// Each setting but the learning rate, with its name in files.
+    pub(crate) fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        dispatch!(self, rule => rule.settings_mut())
     }
 }
 
@@ -210,8 +254,9 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    /// The learning rate, if the update is that times the gradient and nothing else.
-    pub(crate) fn plain_descent(&self) -> Option<f64> {
+    /// The learning rate, if the update is that times the gradient and nothing else: a product can take it
+    /// with its last sum.
+    pub(crate) fn fused_rate(&self) -> Option<f64> {
         match &self.optimizer {
             Optimizer::Sgd(sgd) if sgd.is_plain() && self.gradient_terms().is_identity() => {
                 Some(self.optimizer.learning_rate())

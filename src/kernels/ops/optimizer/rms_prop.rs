@@ -2,7 +2,11 @@
 
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
-use crate::kernels::ops::optimizer::rule::{Common, MIN_EPSILON, Moments, Rule, common_settings};
+#[cfg(feature = "files")]
+use crate::kernels::ops::optimizer::rule::Setting;
+use crate::kernels::ops::optimizer::rule::{
+    Common, MIN_EPSILON, Moments, Rule, RunningSquares, common_settings,
+};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
@@ -111,6 +115,24 @@ common_settings! {
 }
 
 impl Rule for RmsProp {
+    const NAME: &'static str = "rms_prop";
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        let Self { common, alpha, epsilon, momentum, centered } = self;
+        common.settings_mut([
+            ("alpha", Setting::Number(alpha)),
+            ("epsilon", Setting::Number(epsilon)),
+            ("momentum", Setting::Number(momentum)),
+            ("centered", Setting::Flag(centered)),
+        ])
+    }
+
+    /// `v`.
+    fn squares(&self) -> Option<RunningSquares> {
+        Some(RunningSquares { moment: 0, keeps: self.alpha, enters: 1.0 - self.alpha })
+    }
+
     fn check<T: Element>(&self) -> Result<(), Error> {
         check_setting::<T>(Argument::Alpha, self.alpha, (0.0..1.0).contains(&self.alpha))?;
         check_setting::<T>(Argument::Epsilon, self.epsilon, self.epsilon >= MIN_EPSILON)?;

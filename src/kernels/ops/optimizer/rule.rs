@@ -13,6 +13,14 @@ pub(super) trait CommonSettings {
 
 /// An optimizer's rule.
 pub(super) trait Rule: CommonSettings + Copy {
+    /// The name in files.
+    #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "only files hold names"))]
+    const NAME: &'static str;
+
+    /// Each setting but the learning rate, with its name in files.
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)>;
+
     /// # Errors
     /// [`Error::Setting`] for a setting of the rule's own that is out of range, or not finite in `T`;
     /// [`Error::Unused`] for one without effect.
@@ -20,6 +28,9 @@ pub(super) trait Rule: CommonSettings + Copy {
 
     /// The moments that are kept beside each parameter.
     fn moments(&self) -> Moments;
+
+    /// Its running sum of squared gradients, if it keeps one.
+    fn squares(&self) -> Option<RunningSquares>;
 
     /// The coefficient of the parameter in its gradient: the weight decay, unless that is decoupled.
     #[inline(always)]
@@ -43,6 +54,33 @@ impl Common {
     pub(super) fn new(learning_rate: f64) -> Self {
         Self { learning_rate, weight_decay: 0.0, l1: 0.0 }
     }
+
+    /// [`Rule::settings_mut`] of these, before others.
+    #[cfg(feature = "files")]
+    pub(super) fn settings_mut<'a, const N: usize>(
+        &'a mut self,
+        others: [(&'static str, Setting<'a>); N],
+    ) -> Vec<(&'static str, Setting<'a>)> {
+        let Self { learning_rate: _, weight_decay, l1 } = self;
+        let common = [("weight_decay", Setting::Number(weight_decay)), ("l1", Setting::Number(l1))];
+        common.into_iter().chain(others).collect()
+    }
+}
+
+/// The running sum `v = keeps v + enters g^2` that a rule keeps of squared gradients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RunningSquares {
+    /// The number of the moment.
+    pub moment: usize,
+    pub keeps: f64,
+    pub enters: f64,
+}
+
+/// A setting of a rule, to be read or overwritten.
+#[cfg(feature = "files")]
+pub(crate) enum Setting<'a> {
+    Number(&'a mut f64),
+    Flag(&'a mut bool),
 }
 
 /// Moments of a rule, at most [`MAX_MOMENTS`](super::MAX_MOMENTS), and what their elements start from.

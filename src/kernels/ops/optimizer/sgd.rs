@@ -2,7 +2,9 @@
 
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{Lines, Pass, store_flushed};
-use crate::kernels::ops::optimizer::rule::{Common, Moments, Rule, common_settings};
+#[cfg(feature = "files")]
+use crate::kernels::ops::optimizer::rule::Setting;
+use crate::kernels::ops::optimizer::rule::{Common, Moments, Rule, RunningSquares, common_settings};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::Element;
@@ -132,6 +134,22 @@ common_settings! {
 }
 
 impl Rule for Sgd {
+    const NAME: &'static str = "sgd";
+
+    #[cfg(feature = "files")]
+    fn settings_mut(&mut self) -> Vec<(&'static str, Setting<'_>)> {
+        let Self { common, momentum, dampening, nesterov } = self;
+        common.settings_mut([
+            ("momentum", Setting::Number(momentum)),
+            ("dampening", Setting::Number(dampening)),
+            ("nesterov", Setting::Flag(nesterov)),
+        ])
+    }
+
+    fn squares(&self) -> Option<RunningSquares> {
+        None
+    }
+
     fn check<T: Element>(&self) -> Result<(), Error> {
         if self.nesterov && (self.momentum <= 0.0 || self.dampening != 0.0) {
             return Err(Error::Unused { argument: Argument::Nesterov, with: Argument::PlainSgd });
