@@ -26,6 +26,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 
 use crate::error::{Argument, Error};
+use crate::evaluate::Evaluation;
 use crate::files::header;
 use crate::files::header::{Header, parse_word};
 use crate::files::tensors::{Writer, read_parameters};
@@ -34,7 +35,6 @@ use crate::kernels::ops::optimizer::Optimizer;
 use crate::network::{Network, read_canonical, write_canonical};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
-use crate::train::evaluate::Evaluation;
 use crate::train::fit::{EpochReport, FitReport, Progress};
 use crate::train::schedule::ReduceOnPlateau;
 use crate::train::state::TrainState;

@@ -1,24 +1,11 @@
 //! What a trainer's network is worth on a set of rows.
 
-use crate::error::{Argument, Error};
-use crate::kernels::ops::targets::{Labels, Targets};
-use crate::metrics;
+use crate::error::{Argument, Error, check_batch};
+use crate::evaluate::{Evaluation, Outcome, Summary};
+use crate::kernels::ops::loss::Objective;
+use crate::kernels::ops::targets::Targets;
 use crate::simd::scalar::Element;
 use crate::train::trainer::{Criterion, Trainer};
-
-/// What a set of rows gives.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Evaluation {
-    /// Reduced over the whole set as over one batch.
-    pub loss: f64,
-    /// The share of rows whose largest output is that of their class, for class targets.
-    pub accuracy: Option<f64>,
-    /// The mean of `|y - t|`, for values, with `y` as the loss takes it.
-    pub mean_absolute_error: Option<f64>,
-    /// The coefficient of determination averaged over outputs, as [`metrics::r2_score`], for values.
-    pub r2: Option<f64>,
-}
 
 impl<T: Element> Trainer<T> {
     /// The loss of any number of rows, in batches, with the accuracy for class targets, and the mean absolute
@@ -48,91 +35,28 @@ impl<T: Element> Trainer<T> {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let Criterion { loss, ref classes, reduction } = self.criterion;
         let scale = reduction.scale(loss.total_weight(&targets, classes, rows, outputs));
+        let objective = Objective { loss, scale, targets };
         let distances = core::mem::take(&mut self.executor.distances);
-        let (mut sum, mut metrics) = (0.0, Metrics::new(&targets, outputs, distances));
+        let mut summary = Summary::new(&objective.targets, outputs, distances);
         for first in (0..rows).step_by(self.max_batch()) {
-            let of_batch = first..rows.min(first + self.max_batch());
-            let targets = targets.rows(of_batch.clone(), outputs);
-            sum += self.loss_of(&x[of_batch.start * inputs..of_batch.end * inputs], targets, scale)?;
-            metrics.add(self.last_outputs(of_batch.len()), &targets, outputs);
+            let of_batch = first..rows.min(first.saturating_add(self.max_batch()));
+            let (x, batch) = (&x[of_batch.start * inputs..of_batch.end * inputs], of_batch.len());
+            let objective = objective.rows(of_batch, outputs);
+            let loss = self.loss_of(x, objective.targets, scale)?;
+            let (executor, classes) = (&mut self.executor, &self.criterion.classes);
+            let y = &mut executor.outputs[..batch * outputs];
+            summary.add(executor.engine, Outcome { loss, y, objective, classes });
         }
-        let evaluation = metrics.evaluation(sum);
-        self.executor.distances = metrics.distances;
+        let evaluation = summary.evaluation();
+        self.executor.distances = summary.distances;
         Ok(evaluation)
     }
 
     /// The number of rows, at least 1, of data that fit the network and the loss.
     pub(super) fn check_data(&self, x: &[T], targets: &Targets<'_, T>) -> Result<usize, Error> {
-        let inputs = self.network.inputs();
-        if x.is_empty() || !x.len().is_multiple_of(inputs) {
-            return Err(Error::Rows { argument: Argument::Inputs, row: inputs, found: x.len() });
-        }
-        let rows = x.len() / inputs;
+        let rows = check_batch(Argument::Inputs, x.len(), self.network.inputs(), usize::MAX)?;
         self.criterion.loss.check_targets(targets, rows, self.network.outputs())?;
         Ok(rows)
-    }
-}
-
-/// What an evaluation measures besides the loss, batch by batch.
-struct Metrics {
-    /// The weight of the rows, and of those whose class is found, if targets are classes.
-    rows: f64,
-    hits: f64,
-    /// Of each output, if targets are values.
-    distances: Vec<metrics::Distances>,
-}
-
-impl Metrics {
-    /// For targets of which these are all, in a buffer of an evaluation before it.
-    fn new<T: Element>(
-        targets: &Targets<'_, T>,
-        outputs: usize,
-        mut distances: Vec<metrics::Distances>,
-    ) -> Self {
-        distances.clear();
-        if let Some(values) = targets.values() {
-            let of_output = |output: usize| {
-                let values = values.iter().skip(output).step_by(outputs).enumerate();
-                let weighed = values.map(|(r, t)| (t.to_f64(), targets.element_weight(r, outputs, output)));
-                metrics::Distances::new(weighed)
-            };
-            distances.extend((0..outputs).map(of_output));
-        }
-        Self { rows: 0.0, hits: 0.0, distances }
-    }
-
-    /// Takes in the outputs of some rows.
-    fn add<T: Element>(&mut self, y: &[T], targets: &Targets<'_, T>, outputs: usize) {
-        match targets.labels {
-            Labels::Values(values) => {
-                for (i, (y, t)) in y.iter().zip(values).enumerate() {
-                    let weight = targets.element_weight(i / outputs, outputs, i % outputs);
-                    self.distances[i % outputs].add(y.to_f64(), t.to_f64(), weight);
-                }
-            }
-            Labels::Classes(classes) => {
-                for (r, (y, &class)) in y.chunks_exact(outputs).zip(classes).enumerate() {
-                    let weight = targets.row_weight(r);
-                    self.rows += weight;
-                    if weight != 0.0 && metrics::is_hit(y, class, 1) {
-                        self.hits += weight;
-                    }
-                }
-            }
-        }
-    }
-
-    fn evaluation(&self, loss: f64) -> Evaluation {
-        if self.distances.is_empty() {
-            let accuracy = Some(self.hits / self.rows);
-            return Evaluation { loss, accuracy, mean_absolute_error: None, r2: None };
-        }
-        Evaluation {
-            loss,
-            accuracy: None,
-            mean_absolute_error: Some(metrics::Distances::mean_of(&self.distances)),
-            r2: Some(metrics::average_r2(self.distances.iter().copied())),
-        }
     }
 }
 

@@ -3,11 +3,11 @@
 use core::ops::ControlFlow;
 
 use crate::error::{Argument, Error};
+use crate::evaluate::Evaluation;
 use crate::kernels::ops::loss::Reduction;
 use crate::kernels::ops::optimizer::Optimizer;
 use crate::simd::scalar::Element;
 use crate::train::dataset::{Dataset, GatheredBatch, shuffle};
-use crate::train::evaluate::Evaluation;
 use crate::train::schedule::{ReduceOnPlateau, Schedule};
 use crate::train::trainer::Trainer;
 

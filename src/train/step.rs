@@ -247,8 +247,8 @@ impl<T: Element> Trainer<T> {
         Ok(Some(loss))
     }
 
-    /// The loss of some rows times `scale`, without a gradient; their outputs are in
-    /// [`Trainer::last_outputs`].
+    /// The loss of some rows times `scale`, without a gradient. Their outputs, as the loss takes them, lie in
+    /// [`Executor::outputs`].
     pub(crate) fn loss_of(&mut self, x: &[T], targets: Targets<'_, T>, scale: f64) -> Result<f64, Error> {
         let Self { network, state, executor, criterion } = self;
         executor.forward_rows = 0;
@@ -258,11 +258,6 @@ impl<T: Element> Trainer<T> {
         let flop = rows * 2 * network.parameter_count();
         let (pass, finish) = (Some(PassKind::Evaluate(objective)), UpdatePlan::NOTHING);
         executor.run(network, state, Work { x, rows, pass, classes: &criterion.classes, finish, flop })
-    }
-
-    /// The outputs of the last [`Trainer::loss_of`]; logits, for a loss that takes them.
-    pub(crate) fn last_outputs(&self, rows: usize) -> &[T] {
-        &self.executor.outputs[..rows * self.network.outputs()]
     }
 }
 
