@@ -25,12 +25,28 @@ impl Isa {
     const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
 
     /// The fastest instruction set of this CPU.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Isa;
+    ///
+    /// assert!(Isa::detect().is_available());
+    /// ```
     #[must_use]
     pub fn detect() -> Self {
         Self::available().last().unwrap_or(Self::Portable)
     }
 
     /// Whether this CPU and this build support it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Isa;
+    ///
+    /// assert!(Isa::Portable.is_available());
+    /// ```
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
@@ -45,6 +61,15 @@ impl Isa {
     }
 
     /// Every instruction set of this CPU, the fastest last.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Isa;
+    ///
+    /// assert_eq!(Isa::available().next(), Some(Isa::Portable));
+    /// assert_eq!(Isa::available().last(), Some(Isa::detect()));
+    /// ```
     pub fn available() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|isa| isa.is_available())
     }
