@@ -1,4 +1,4 @@
-//! Everything that can be wrong with what a caller hands in.
+//! Errors of the public API.
 
 use core::fmt;
 
@@ -12,64 +12,175 @@ mod file_operation;
 
 /// Why a call was refused. Nothing has changed when one is returned, except as [`Error::NonFinite`] and
 /// [`Trainer::fit`](crate::Trainer::fit) say.
-#[allow(missing_docs, reason = "a field says what its variant names")]
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Argument, Error, Network};
+///
+/// let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).build()?;
+/// let error = network.predict(&[0.5; 4]).unwrap_err();
+/// assert_eq!(error, Error::Rows { argument: Argument::Inputs, row: 3, found: 4 });
+/// assert!(error.to_string().starts_with("the inputs must be whole rows of 3 elements"));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A slice has another length than the shapes ask for.
-    Length { argument: Argument, expected: usize, found: usize },
-    /// A slice is not a whole number of rows.
-    Rows { argument: Argument, row: usize, found: usize },
+    /// A slice has another length than the shapes give it.
+    Length {
+        /// The slice.
+        argument: Argument,
+        /// The elements that it must have.
+        expected: usize,
+        /// The elements that it has.
+        found: usize,
+    },
+    /// A slice is not a whole number of rows, or has none.
+    Rows {
+        /// The slice.
+        argument: Argument,
+        /// The elements of a row.
+        row: usize,
+        /// The elements that it has.
+        found: usize,
+    },
     /// A size that must be at least one is zero.
-    Zero { argument: Argument },
+    Zero {
+        /// The size.
+        argument: Argument,
+    },
     /// A size computed from the shapes does not fit in memory's address range.
-    Overflow { argument: Argument },
-    /// A batch has more rows than the buffers were built for.
-    Batch { max: usize, found: usize },
-    /// A class index is not below the number of outputs.
-    Class { row: usize, class: u32, classes: usize },
+    Overflow {
+        /// The size.
+        argument: Argument,
+    },
+    /// A batch has more rows than the buffers were built for:
+    /// [`TrainerBuilder::max_batch`](crate::TrainerBuilder::max_batch),
+    /// [`Network::workspace`](crate::Network::workspace).
+    Batch {
+        /// The maximum batch size.
+        max: usize,
+        /// The rows of the batch.
+        found: usize,
+    },
+    /// A class index is not below the number of classes.
+    Class {
+        /// The row of the batch, from 0.
+        row: usize,
+        /// Its class.
+        class: u32,
+        /// The number of classes.
+        classes: usize,
+    },
     /// Class indices were given to a loss that compares values.
-    Targets { loss: Argument },
-    /// A value of the data, at a row and a column counted from 0, is not finite.
-    Value { argument: Argument, row: usize, column: usize, value: f64 },
+    Targets {
+        /// The loss.
+        loss: Argument,
+    },
+    /// A value of the data is not finite.
+    Value {
+        /// The data.
+        argument: Argument,
+        /// The row of the value, from 0.
+        row: usize,
+        /// The column of the value, from 0.
+        column: usize,
+        /// The value.
+        value: f64,
+    },
     /// A setting lies outside its range.
-    Setting { argument: Argument, value: f64 },
-    /// This machine, or this build, lacks the instruction set.
-    Isa { isa: Isa },
-    /// Softmax was asked for before the last layer.
-    Softmax { layer: usize, layers: usize },
+    Setting {
+        /// The setting.
+        argument: Argument,
+        /// Its value.
+        value: f64,
+    },
+    /// This CPU or build does not support the instruction set.
+    Isa {
+        /// The instruction set.
+        isa: Isa,
+    },
+    /// Softmax was requested before the last layer.
+    Softmax {
+        /// The layer with softmax, from 0.
+        layer: usize,
+        /// The number of layers.
+        layers: usize,
+    },
     /// Dropout was requested after the last layer.
-    Dropout { layers: usize },
+    Dropout {
+        /// The number of layers.
+        layers: usize,
+    },
     /// A layer index is not below the number of layers.
-    Layer { layer: usize, layers: usize },
-    /// A loss, a gradient, or a running sum of its squares would be infinite or NaN. Steps count from 1.
-    /// Parameters, the optimizer's running sums, the number of steps and the elements that dropout leaves out
-    /// next are as before the call. [`Trainer::gradients`](crate::Trainer::gradients),
+    Layer {
+        /// The index, from 0.
+        layer: usize,
+        /// The number of layers.
+        layers: usize,
+    },
+    /// A loss, a gradient, or a running sum of its squares would be infinite or NaN. Parameters, the
+    /// optimizer's running sums, the number of steps and the elements that dropout leaves out next are as
+    /// before the call. [`Trainer::gradients`](crate::Trainer::gradients),
     /// [`Trainer::input_gradients`](crate::Trainer::input_gradients) and
     /// [`Trainer::layer_stats`](crate::Trainer::layer_stats) are those of the refused batch.
-    NonFinite { argument: Argument, step: u64, layer: Option<usize> },
+    NonFinite {
+        /// The loss or the gradient.
+        argument: Argument,
+        /// The step, from 1.
+        step: u64,
+        /// The first layer whose gradient is not finite, from 0; nothing for a loss.
+        layer: Option<usize>,
+    },
     /// No gradient has been computed or written yet.
     NoGradient,
     /// `backward` was called without a `forward` before it.
     NoForward,
-    /// Input gradients were not asked for when the trainer was built.
+    /// Input gradients were not requested when the trainer was built.
     NoInputGradients,
-    /// Reports were not asked for when the trainer was built.
+    /// Layer statistics were not requested when the trainer was built.
     NoLayerStats,
     /// The workspace was made for a network of other shapes or of another instruction set.
     Workspace,
-    /// Two networks differ in the shapes of their layers, from this one on.
-    Shapes { layer: usize },
-    /// A setting was made that has no effect with what else was chosen.
-    Unused { argument: Argument, with: Argument },
+    /// Two networks differ in the shapes of their layers.
+    Shapes {
+        /// The first layer that differs, from 0.
+        layer: usize,
+    },
+    /// A setting has no effect with what else was chosen.
+    Unused {
+        /// The setting.
+        argument: Argument,
+        /// The other choice.
+        with: Argument,
+    },
     /// A file could not be read or written.
-    File { operation: FileOperation, path: String, kind: std::io::ErrorKind },
-    /// A file is not what it should be.
-    Format { what: String },
-    /// A file holds other tensors than the network needs. Each is a name with its shape.
-    Tensors { expected: Vec<String>, found: Vec<String> },
+    File {
+        /// What failed.
+        operation: FileOperation,
+        /// The file's path.
+        path: String,
+        /// The system's reason.
+        kind: std::io::ErrorKind,
+    },
+    /// A file is no file of a network, or of a checkpoint of this training.
+    Format {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file holds other tensors than the network needs.
+    Tensors {
+        /// Name and shape of each tensor that the network needs.
+        expected: Vec<String>,
+        /// Name and shape of each tensor of the file.
+        found: Vec<String>,
+    },
     /// The system gave no random seed, or no threads.
-    System { argument: Argument },
+    System {
+        /// The seed or the threads.
+        argument: Argument,
+    },
 }
 
 impl fmt::Display for Error {
@@ -86,7 +197,11 @@ impl fmt::Display for Error {
             }
             Self::Zero { argument } => write!(f, "{argument} must be at least 1, not 0"),
             Self::Overflow { argument } => write!(f, "{argument} overflows the address space"),
-            Self::Batch { max, found } => write!(f, "the batch has {found} rows, but max_batch is {max}"),
+            Self::Batch { max, found } => write!(
+                f,
+                "the batch has {found} rows, but max_batch is {max}: TrainerBuilder::max_batch or \
+                 Network::workspace sets it"
+            ),
             Self::Class { row, class, classes } => {
                 write!(f, "row {row} has class {class}, but there are {classes} classes, counted from 0")
             }
@@ -97,14 +212,16 @@ impl fmt::Display for Error {
                 write!(f, "{argument} hold {value} at row {row}, column {column}, counted from 0")
             }
             Self::Setting { argument, value } => write!(f, "{argument} cannot be {value}"),
-            Self::Isa { isa } => write!(f, "the instruction set {isa} is not available here"),
+            Self::Isa { isa } => write!(f, "this CPU or build does not support the instruction set {isa}"),
             Self::Softmax { layer, layers } => {
-                write!(f, "softmax is for the last layer only, not layer {layer} of {layers}")
+                write!(f, "softmax is for the last layer only, not layer {layer} of {layers}, counted from 0")
             }
             Self::Dropout { layers } => {
                 write!(f, "dropout must stand before a layer, not after the last of {layers}")
             }
-            Self::Layer { layer, layers } => write!(f, "there is no layer {layer}: the network has {layers}"),
+            Self::Layer { layer, layers } => {
+                write!(f, "there is no layer {layer}, counted from 0: the network has {layers}")
+            }
             Self::NoGradient => write!(f, "there is no gradient yet: compute or write one"),
             Self::NoForward => write!(f, "backward needs a forward pass of the same batch before it"),
             Self::NoInputGradients => {
@@ -114,15 +231,10 @@ impl fmt::Display for Error {
                 write!(f, "there are no layer statistics: request them by TrainerBuilder::layer_stats")
             }
             Self::Shapes { layer } => write!(f, "the networks have other shapes from layer {layer} on"),
-            Self::Workspace => write!(
-                f,
-                "the workspace was made for a network of other shapes or of another instruction set"
-            ),
-            Self::NonFinite { argument, step, layer: Some(layer) } => {
-                write!(f, "{argument} of layer {layer} is not finite at step {step}")
-            }
-            Self::NonFinite { argument, step, layer: None } => {
-                write!(f, "{argument} is not finite at step {step}")
+            Self::Workspace => f.write_str(OTHER_WORKSPACE),
+            Self::NonFinite { argument, step, layer } => {
+                let of_layer = layer.map_or(String::new(), |layer| format!(" of layer {layer}"));
+                write!(f, "{argument}{of_layer} is not finite at step {step}")
             }
             Self::File { operation, path, kind } => write!(f, "cannot {operation} {path}: {kind}"),
             Self::Format { what } => write!(f, "not a file of a network: {what}"),
@@ -134,6 +246,9 @@ impl fmt::Display for Error {
         }
     }
 }
+
+const OTHER_WORKSPACE: &str = "the workspace was made for a network of other shapes or of another \
+                               instruction set: Network::workspace makes one";
 
 impl std::error::Error for Error {}
 

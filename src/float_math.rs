@@ -2,7 +2,7 @@
 //!
 //! The standard library leaves `f64::ln`, `sin_cos`, `powf` and `powi` to the platform's C library or to the
 //! compiler, and each rounds in its own way. These functions use `+`, `-`, `*` and `/` alone, which IEEE 754
-//! defines to the last bit. Their order is that of the source, and Rust never contracts them to fused
+//! defines to the last bit. They run in the order of the source, and Rust never contracts them to fused
 //! multiply-adds.
 //!
 //! The series are Taylor's. Minimax polynomials would save two or three terms of ten, but their coefficients

@@ -31,6 +31,7 @@
 //! |---|---|
 //! | a network | [`Network::builder`], [`Activation`], [`Init`] |
 //! | predictions | [`Network::predict_into`] with a [`Workspace`] for each thread |
+//! | loss and metrics of a network | [`Network::evaluate`], [`mod@metrics`] |
 //! | one training step at a time | [`Trainer::step`], [`Loss`], [`Optimizer`] |
 //! | a whole training, with validation and early stopping | [`Trainer::fit`], [`FitOptions`], [`Schedule`] |
 //! | a loss of your own | [`Trainer::forward`], then [`Trainer::backward`] |
@@ -63,6 +64,7 @@
 
 mod engine;
 mod error;
+mod evaluate;
 #[cfg(feature = "files")]
 mod files;
 mod float_math;
@@ -80,6 +82,7 @@ mod train;
 
 pub use engine::parallel::Parallelism;
 pub use error::{Argument, Error, FileOperation};
+pub use evaluate::Evaluation;
 #[cfg(feature = "files")]
 pub use files::TensorNames;
 pub use kernels::ops::activation::Activation;
@@ -94,7 +97,6 @@ pub use simd::isa::Isa;
 pub use simd::scalar::Element;
 pub use train::builder::TrainerBuilder;
 pub use train::dataset::Dataset;
-pub use train::evaluate::Evaluation;
 pub use train::fit::{EpochReport, FitOptions, FitReport};
 pub use train::gradient_check::GradientCheck;
 pub use train::layer_stats::LayerStats;

@@ -1,14 +1,19 @@
 //! Accuracy, confusion, distance and explained variance of outputs: measures that are not losses.
 //!
 //! Outputs `y` are row-major `[batch, outputs]`. A network for two classes may have a single output, a logit:
-//! above 0 is class 1, else class 0.
+//! above 0 is class 1, else class 0. A row whose outputs are all NaN has no predicted class: it is never a
+//! hit, and stands in no cell of a confusion matrix.
 //!
-//! # Panics
+//! These functions know no loss: of a network that ends in logits [`mean_absolute_error`] and [`r2_score`]
+//! measure logits. [`Network::evaluate`](crate::Network::evaluate) and
+//! [`Trainer::evaluate`](crate::Trainer::evaluate) measure probabilities under a loss that takes logits.
 //!
-//! Every function panics, with a sentence, if lengths do not fit each other or a class is not below the
-//! number of classes: the outputs, or two of a single output.
+//! # Errors
+//!
+//! Every function returns an [`Error`] if lengths do not fit each other or a class is not below the number of
+//! classes: the outputs, or two of a single output. None panics.
 
-use crate::Element;
+use crate::{Argument, Element, Error};
 
 /// The index of the largest output of a row: the first of equals, and 0 of an empty row. NaN is below every
 /// number.
@@ -30,28 +35,34 @@ pub fn argmax<T: Element>(row: &[T]) -> usize {
     best
 }
 
-/// The share of rows whose predicted class is the target: that of the largest output, or of a single output 1
-/// where it is above 0. NaN for no rows.
+/// The fraction of rows whose predicted class is the target. The prediction is the largest output
+/// ([`argmax`]); of a single output it is 1 where the output is above 0, else 0. Rows of NaN alone are no
+/// hits. NaN for no rows.
 ///
-/// # Panics
-/// Unless `y` is a whole number of outputs for each class, or if a class is not below the number of classes.
+/// It is the trace of the [`confusion_matrix`] divided by the number of rows.
+///
+/// # Errors
+/// [`Error::Length`] unless `y` is a whole number of outputs for each class, at least one; [`Error::Class`]
+/// for a class that is not below the number of classes.
 ///
 /// # Examples
 ///
 /// ```
 /// use fuseprop::metrics::accuracy;
 ///
-/// assert_eq!(accuracy(&[0.1_f32, 0.9, 0.8, 0.2], &[1, 1]), 0.5);
-/// assert_eq!(accuracy(&[-3.0_f32, 0.5, 2.0], &[0, 1, 0]), 2.0 / 3.0); // logits
+/// assert_eq!(accuracy(&[0.1_f32, 0.9, 0.8, 0.2], &[1, 1])?, 0.5);
+/// assert_eq!(accuracy(&[-3.0_f32, 0.5, 2.0], &[0, 1, 0])?, 2.0 / 3.0); // logits
+/// assert!(accuracy(&[0.1_f32, 0.9], &[2]).is_err());
+/// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn accuracy<T: Element>(y: &[T], classes: &[u32]) -> f64 {
+pub fn accuracy<T: Element>(y: &[T], classes: &[u32]) -> Result<f64, Error> {
     top_k_accuracy(y, classes, 1)
 }
 
-/// The share of rows in which fewer than `k` outputs are larger than that of the target class, or equal and
-/// before it. With a `k` of 1 it is [`accuracy`]. NaN for no rows.
+/// The fraction of rows in which fewer than `k` outputs are larger than the target class's, or equal and
+/// before it. With a `k` of 1 it is [`accuracy`]. A class whose output is NaN is no hit. NaN for no rows.
 ///
-/// # Panics
+/// # Errors
 /// As [`accuracy`].
 ///
 /// # Examples
@@ -59,17 +70,18 @@ pub fn accuracy<T: Element>(y: &[T], classes: &[u32]) -> f64 {
 /// ```
 /// use fuseprop::metrics::top_k_accuracy;
 ///
-/// assert_eq!(top_k_accuracy(&[0.1_f32, 0.6, 0.3, 0.2, 0.1, 0.7], &[2, 1], 2), 0.5);
+/// assert_eq!(top_k_accuracy(&[0.1_f32, 0.6, 0.3, 0.2, 0.1, 0.7], &[2, 1], 2)?, 0.5);
+/// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn top_k_accuracy<T: Element>(y: &[T], classes: &[u32], k: usize) -> f64 {
-    let hits = rows(y, classes).filter(|&(row, class)| match row {
-        &[logit] => !is_nan(logit) && (k > 1 || k == 1 && predicted(row) == class as usize),
+pub fn top_k_accuracy<T: Element>(y: &[T], classes: &[u32], k: usize) -> Result<f64, Error> {
+    let hits = rows(y, classes)?.filter(|&(row, class)| match row {
+        &[logit] => !is_nan(logit) && (k > 1 || k == 1 && predicted(row) == Some(class as usize)),
         _ => is_hit(row, class, k),
     });
-    hits.count() as f64 / classes.len() as f64
+    Ok(hits.count() as f64 / classes.len() as f64)
 }
 
-/// Whether fewer than `k` outputs of a row are larger than that of its class, or equal and before it.
+/// Whether fewer than `k` outputs of a row are larger than its class's, or equal and before it.
 pub(crate) fn is_hit<T: Element>(row: &[T], class: u32, k: usize) -> bool {
     let class = class as usize;
     let ahead = |i: usize| row[i] > row[class] || (i < class && row[i] == row[class]);
@@ -80,7 +92,10 @@ pub(crate) fn is_hit<T: Element>(row: &[T], class: u32, k: usize) -> bool {
 /// `counts[class][prediction]`: how many rows of each class are predicted to be of each. Of a single output
 /// there are two classes, of no rows none.
 ///
-/// # Panics
+/// A row whose outputs are all NaN has no prediction and is counted nowhere: the counts of a class add up to
+/// its rows without those, and the trace divided by the number of rows is the [`accuracy`].
+///
+/// # Errors
 /// As [`accuracy`].
 ///
 /// # Examples
@@ -88,39 +103,45 @@ pub(crate) fn is_hit<T: Element>(row: &[T], class: u32, k: usize) -> bool {
 /// ```
 /// use fuseprop::metrics::confusion_matrix;
 ///
-/// assert_eq!(confusion_matrix(&[0.1_f32, 0.9, 0.8, 0.2], &[1, 1]), [[0, 0], [1, 1]]);
+/// assert_eq!(confusion_matrix(&[0.1_f32, 0.9, 0.8, 0.2], &[1, 1])?, [[0, 0], [1, 1]]);
+/// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn confusion_matrix<T: Element>(y: &[T], classes: &[u32]) -> Vec<Vec<usize>> {
+pub fn confusion_matrix<T: Element>(y: &[T], classes: &[u32]) -> Result<Vec<Vec<usize>>, Error> {
     let n = if classes.is_empty() { 0 } else { class_count(y.len() / classes.len()) };
     let mut counts = vec![vec![0; n]; n];
-    for (row, class) in rows(y, classes) {
-        counts[class as usize][predicted(row)] += 1;
+    for (row, class) in rows(y, classes)? {
+        if let Some(predicted) = predicted(row) {
+            counts[class as usize][predicted] += 1;
+        }
     }
-    counts
+    Ok(counts)
 }
 
-/// The class that a row of outputs says.
-fn predicted<T: Element>(row: &[T]) -> usize {
-    match row {
+/// The predicted class of a row of outputs; none of NaN alone.
+fn predicted<T: Element>(row: &[T]) -> Option<usize> {
+    let class = match row {
         &[logit] => usize::from(logit > T::ZERO),
         _ => argmax(row),
-    }
+    };
+    row.iter().any(|&y| !is_nan(y)).then_some(class)
 }
 
 /// The mean absolute error, `mean |y - t|` over all elements. NaN for none.
 ///
-/// # Panics
-/// If the lengths differ.
+/// # Errors
+/// [`Error::Length`] if the lengths differ.
 ///
 /// # Examples
 ///
 /// ```
 /// use fuseprop::metrics::mean_absolute_error;
 ///
-/// assert_eq!(mean_absolute_error(&[1.0_f32, 2.0], &[2.0, 4.0]), 1.5);
+/// assert_eq!(mean_absolute_error(&[1.0_f32, 2.0], &[2.0, 4.0])?, 1.5);
+/// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn mean_absolute_error<T: Element>(y: &[T], targets: &[T]) -> f64 {
-    distances(y, targets, 0, 1).mean()
+pub fn mean_absolute_error<T: Element>(y: &[T], targets: &[T]) -> Result<f64, Error> {
+    check_targets(y, targets)?;
+    Ok(distances(y, targets, 0, 1).mean())
 }
 
 /// The coefficient of determination, `1 - sum (y - t)^2 / sum (t - mean t)^2`, of each output, averaged over
@@ -129,8 +150,9 @@ pub fn mean_absolute_error<T: Element>(y: &[T], targets: &[T]) -> f64 {
 /// `y` and `targets` are `[batch, outputs]`. An output whose targets are all equal has 1 if it is perfect,
 /// else 0. NaN for no rows.
 ///
-/// # Panics
-/// If the lengths differ or are not whole rows, or `outputs` is 0.
+/// # Errors
+/// [`Error::Zero`] if `outputs` is 0, [`Error::Length`] if the lengths differ, [`Error::Rows`] if they are
+/// not whole rows.
 ///
 /// # Examples
 ///
@@ -139,26 +161,47 @@ pub fn mean_absolute_error<T: Element>(y: &[T], targets: &[T]) -> f64 {
 ///
 /// // The means of two outputs explain nothing of either, but most of the difference between both.
 /// let (y, targets) = ([0.5_f32, 1000.5, 0.5, 1000.5], [0.0, 1000.0, 1.0, 1001.0]);
-/// assert_eq!(r2_score(&y, &targets, 2), 0.0);
-/// assert!(r2_score_pooled(&y, &targets) > 0.999);
+/// assert_eq!(r2_score(&y, &targets, 2)?, 0.0);
+/// assert!(r2_score_pooled(&y, &targets)? > 0.999);
+/// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn r2_score<T: Element>(y: &[T], targets: &[T], outputs: usize) -> f64 {
-    assert!(outputs > 0, "there must be at least one output");
-    assert_eq!(y.len() % outputs, 0, "y must be whole rows of {outputs} outputs");
-    average_r2((0..outputs).map(|o| distances(y, targets, o, outputs)))
+pub fn r2_score<T: Element>(y: &[T], targets: &[T], outputs: usize) -> Result<f64, Error> {
+    if outputs == 0 {
+        return Err(Error::Zero { argument: Argument::FeatureCount });
+    }
+    check_targets(y, targets)?;
+    if !y.len().is_multiple_of(outputs) {
+        return Err(Error::Rows { argument: Argument::Outputs, row: outputs, found: y.len() });
+    }
+    Ok(average_r2((0..outputs).map(|o| distances(y, targets, o, outputs))))
 }
 
 /// The coefficient of determination of all elements as one output, `1 - sum (y - t)^2 / sum (t - mean t)^2`
 /// about the mean of all targets. Of outputs of one kind, such as the pixels of a picture.
 ///
-/// # Panics
-/// If the lengths differ.
+/// # Errors
+/// [`Error::Length`] if the lengths differ.
 ///
 /// # Examples
 ///
-/// See [`r2_score`].
-pub fn r2_score_pooled<T: Element>(y: &[T], targets: &[T]) -> f64 {
-    distances(y, targets, 0, 1).r2()
+/// ```
+/// use fuseprop::metrics::r2_score_pooled;
+///
+/// // The mean of all targets is 3.
+/// assert_eq!(r2_score_pooled(&[1.0_f32, 3.0, 3.0, 3.0], &[1.0, 3.0, 3.0, 5.0])?, 1.0 - 4.0 / 8.0);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
+pub fn r2_score_pooled<T: Element>(y: &[T], targets: &[T]) -> Result<f64, Error> {
+    check_targets(y, targets)?;
+    Ok(distances(y, targets, 0, 1).r2())
+}
+
+fn check_targets<T: Element>(y: &[T], targets: &[T]) -> Result<(), Error> {
+    check_length(Argument::Targets, y.len(), targets.len())
+}
+
+fn check_length(argument: Argument, expected: usize, found: usize) -> Result<(), Error> {
+    if found == expected { Ok(()) } else { Err(Error::Length { argument, expected, found }) }
 }
 
 /// The mean of the outputs' coefficients; those without weight have none.
@@ -168,9 +211,8 @@ pub(crate) fn average_r2(outputs: impl Iterator<Item = Distances>) -> f64 {
     sum / count
 }
 
-/// Those of every `outputs`-th element from the first on.
+/// The distances of every `outputs`-th element from the first on, of as many outputs as targets.
 fn distances<T: Element>(y: &[T], targets: &[T], first: usize, outputs: usize) -> Distances {
-    assert_eq!(y.len(), targets.len(), "y and targets must have one length");
     let of_output = || targets.iter().skip(first).step_by(outputs).map(|t| t.to_f64());
     let mut distances = Distances::new(of_output().map(|t| (t, 1.0)));
     let y = y.iter().skip(first).step_by(outputs);
@@ -189,7 +231,7 @@ pub(crate) struct Distances {
 }
 
 impl Distances {
-    /// For targets of which these are all, each with its weight. Those of weight 0 are not read.
+    /// For targets of which these are all, each with its weight. Targets of weight 0 are not read.
     ///
     /// The mean is corrected by the mean of the differences from it: else equal targets would not be equal to
     /// it.
@@ -239,23 +281,24 @@ fn is_nan<T: Element>(x: T) -> bool {
     x.to_f64().is_nan()
 }
 
-/// Classes that rows of so many outputs tell apart.
+/// The number of classes that rows of outputs tell apart.
 fn class_count(outputs: usize) -> usize {
     if outputs == 1 { 2 } else { outputs }
 }
 
 /// Every row of outputs with its class; nothing for no rows.
-fn rows<'a, T: Element>(y: &'a [T], classes: &'a [u32]) -> impl Iterator<Item = (&'a [T], u32)> {
+fn rows<'a, T: Element>(
+    y: &'a [T],
+    classes: &'a [u32],
+) -> Result<impl Iterator<Item = (&'a [T], u32)>, Error> {
     let batch = classes.len();
-    assert!(batch > 0 || y.is_empty(), "{} outputs have no classes to compare with", y.len());
-    assert_eq!(y.len() % batch.max(1), 0, "y must be whole rows, one for each of {batch} classes");
-    let outputs = y.len() / batch.max(1);
-    assert!(batch == 0 || outputs > 0, "there must be outputs for each of {batch} classes");
+    let outputs = (y.len() / batch.max(1)).max(1);
+    check_length(Argument::Outputs, batch * outputs, y.len())?;
     let count = class_count(outputs);
-    y.chunks_exact(outputs.max(1)).zip(classes).enumerate().map(move |(row, (y, &class))| {
-        assert!((class as usize) < count, "row {row} has class {class}, but there are {count} classes");
-        (y, class)
-    })
+    if let Some(row) = classes.iter().position(|&class| class as usize >= count) {
+        return Err(Error::Class { row, class: classes[row], classes: count });
+    }
+    Ok(y.chunks_exact(outputs).zip(classes.iter().copied()))
 }
 
 #[cfg(test)]
@@ -272,34 +315,37 @@ mod tests {
 
     #[test]
     fn accuracy_counts_rows_and_top_k_places() {
-        assert_eq!(accuracy(&OUTPUTS, &[1, 0, 1]), 1.0);
-        assert_eq!(accuracy(&OUTPUTS, &[1, 2, 1]), 2.0 / 3.0);
-        assert_eq!(top_k_accuracy(&OUTPUTS, &[2, 2, 1], 2), 1.0);
-        assert_eq!(top_k_accuracy(&OUTPUTS, &[0, 1, 0], 2), 0.0);
-        assert_eq!(top_k_accuracy(&OUTPUTS, &[0, 1, 0], 3), 2.0 / 3.0);
+        assert_eq!(accuracy(&OUTPUTS, &[1, 0, 1]).unwrap(), 1.0);
+        assert_eq!(accuracy(&OUTPUTS, &[1, 2, 1]).unwrap(), 2.0 / 3.0);
+        assert_eq!(top_k_accuracy(&OUTPUTS, &[2, 2, 1], 2).unwrap(), 1.0);
+        assert_eq!(top_k_accuracy(&OUTPUTS, &[0, 1, 0], 2).unwrap(), 0.0);
+        assert_eq!(top_k_accuracy(&OUTPUTS, &[0, 1, 0], 3).unwrap(), 2.0 / 3.0);
     }
 
     #[test]
     fn a_confusion_matrix_has_classes_down_and_predictions_across() {
-        assert_eq!(confusion_matrix(&OUTPUTS, &[1, 2, 1]), [[0, 0, 0], [0, 2, 0], [1, 0, 0]]);
+        assert_eq!(confusion_matrix(&OUTPUTS, &[1, 2, 1]).unwrap(), [[0, 0, 0], [0, 2, 0], [1, 0, 0]]);
     }
 
     #[test]
     fn regression_is_measured_by_distance_and_by_explained_variance() {
         let (y, t) = ([1.0_f32, 2.0, 3.0, 6.0], [1.0, 2.0, 4.0, 5.0]);
-        assert_eq!(mean_absolute_error(&y, &t), 0.5);
-        assert_eq!(r2_score(&y, &t, 1), 1.0 - 2.0 / 10.0);
-        assert_eq!(r2_score_pooled(&y, &t), r2_score(&y, &t, 1));
-        assert_eq!(r2_score(&t, &t, 1), 1.0);
+        assert_eq!(mean_absolute_error(&y, &t).unwrap(), 0.5);
+        assert_eq!(r2_score(&y, &t, 1).unwrap(), 1.0 - 2.0 / 10.0);
+        assert_eq!(r2_score_pooled(&y, &t).unwrap(), r2_score(&y, &t, 1).unwrap());
+        assert_eq!(r2_score(&t, &t, 1).unwrap(), 1.0);
     }
 
     #[test]
     fn explained_variance_is_averaged_over_outputs() {
         let (means, t) = ([0.5, 1000.5, 0.5, 1000.5], [0.0, 1000.0, 1.0, 1001.0]);
-        assert_eq!(r2_score(&means, &t, 2), 0.0);
-        assert_eq!(r2_score_pooled(&means, &t), 1.0 - 1.0 / (500.5 * 500.5 * 2.0 + 499.5 * 499.5 * 2.0));
+        assert_eq!(r2_score(&means, &t, 2).unwrap(), 0.0);
+        assert_eq!(
+            r2_score_pooled(&means, &t).unwrap(),
+            1.0 - 1.0 / (500.5 * 500.5 * 2.0 + 499.5 * 499.5 * 2.0)
+        );
         // One perfect output and one that is as good as the mean.
-        assert_eq!(r2_score(&[0.0, 1000.5, 1.0, 1000.5], &t, 2), 0.5);
+        assert_eq!(r2_score(&[0.0, 1000.5, 1.0, 1000.5], &t, 2).unwrap(), 0.5);
     }
 
     #[test]
@@ -307,47 +353,63 @@ mod tests {
         // A sum of seven is rounded, and so is the mean.
         let t = [0.1; 7];
         assert_ne!(t.iter().sum::<f64>() / 7.0, 0.1);
-        assert_eq!((r2_score(&t, &t, 1), r2_score_pooled(&t, &t)), (1.0, 1.0));
-        assert_eq!(r2_score(&[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2], &t, 1), 0.0);
-        assert_eq!(r2_score(&[3.0_f32], &[3.0], 1), 1.0);
-        assert_eq!(r2_score(&[2.0_f32, 5.0, 2.0, 6.0], &[3.0, 5.0, 3.0, 6.0], 2), 0.5);
-        assert!(r2_score::<f32>(&[], &[], 2).is_nan());
+        assert_eq!((r2_score(&t, &t, 1).unwrap(), r2_score_pooled(&t, &t).unwrap()), (1.0, 1.0));
+        assert_eq!(r2_score(&[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2], &t, 1).unwrap(), 0.0);
+        assert_eq!(r2_score(&[3.0_f32], &[3.0], 1).unwrap(), 1.0);
+        assert_eq!(r2_score(&[2.0_f32, 5.0, 2.0, 6.0], &[3.0, 5.0, 3.0, 6.0], 2).unwrap(), 0.5);
+        assert!(r2_score::<f32>(&[], &[], 2).unwrap().is_nan());
     }
 
     #[test]
     fn a_single_output_is_a_logit() {
         let logits = [-1.0, 0.0, 2.0, f64::NAN];
-        assert_eq!(accuracy(&logits, &[0, 0, 1, 0]), 0.75);
-        assert_eq!(accuracy(&logits, &[1, 1, 0, 1]), 0.0);
-        assert_eq!(top_k_accuracy(&logits, &[1, 1, 0, 1], 2), 0.75);
-        assert_eq!(top_k_accuracy(&logits, &[0, 0, 1, 0], 0), 0.0);
-        assert_eq!(confusion_matrix(&logits, &[0, 1, 1, 0]), [[2, 0], [1, 1]]);
-        assert!(accuracy::<f32>(&[], &[]).is_nan());
-        assert!(confusion_matrix::<f32>(&[], &[]).is_empty());
+        assert_eq!(accuracy(&logits, &[0, 0, 1, 0]).unwrap(), 0.75);
+        assert_eq!(accuracy(&logits, &[1, 1, 0, 1]).unwrap(), 0.0);
+        assert_eq!(top_k_accuracy(&logits, &[1, 1, 0, 1], 2).unwrap(), 0.75);
+        assert_eq!(top_k_accuracy(&logits, &[0, 0, 1, 0], 0).unwrap(), 0.0);
+        // The row of NaN is in no cell, as it is no hit.
+        assert_eq!(confusion_matrix(&logits, &[0, 1, 1, 0]).unwrap(), [[1, 0], [1, 1]]);
+        assert_eq!(accuracy(&logits, &[0, 1, 1, 0]).unwrap(), 2.0 / 4.0);
+        assert!(accuracy::<f32>(&[], &[]).unwrap().is_nan());
+        assert!(confusion_matrix::<f32>(&[], &[]).unwrap().is_empty());
     }
 
     #[test]
-    fn what_does_not_fit_panics_with_a_sentence() {
-        type Call = fn() -> f64;
-        let message = |call: Call| {
-            let panic = std::panic::catch_unwind(call).unwrap_err();
-            panic.downcast_ref::<String>().cloned().unwrap_or_else(|| {
-                panic.downcast_ref::<&str>().map_or(String::new(), |text| (*text).to_owned())
-            })
+    fn the_trace_of_a_confusion_matrix_is_the_accuracy_with_nan_and_infinity_too() {
+        let values = [0.0, 1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+        let of = |mut n: usize| {
+            let mut digit = || {
+                n /= 5;
+                values[n % 5]
+            };
+            [digit(), digit(), digit()]
         };
-        let cases: [(Call, &str); 8] = [
-            (|| accuracy(&OUTPUTS, &[1, 3, 1]), "row 1 has class 3, but there are 3 classes"),
-            (|| accuracy(&[0.5, 0.5], &[0, 2]), "row 1 has class 2, but there are 2 classes"),
-            (|| confusion_matrix(&OUTPUTS, &[1, 1, 9]).len() as f64, "row 2 has class 9"),
-            (|| accuracy(&OUTPUTS, &[0, 1]), "y must be whole rows"),
-            (|| accuracy(&OUTPUTS, &[]), "9 outputs have no classes"),
-            (|| accuracy::<f32>(&[], &[0]), "there must be outputs"),
-            (|| r2_score(&[1.0], &[1.0, 2.0], 1), "one length"),
-            (|| r2_score(&OUTPUTS, &OUTPUTS, 2), "whole rows of 2 outputs"),
-        ];
-        for (call, sentence) in cases {
-            let found = message(call);
-            assert!(found.contains(sentence), "{found:?} does not say {sentence:?}");
+        let y: Vec<f64> = (0..625).flat_map(of).collect();
+        for class in 0..3 {
+            let classes = [class; 625];
+            let counts = confusion_matrix(&y, &classes).unwrap();
+            let trace: usize = (0..3).map(|i| counts[i][i]).sum();
+            assert_eq!(trace as f64 / 625.0, accuracy(&y, &classes).unwrap());
+            // All but the five rows of NaN alone.
+            assert_eq!(counts.concat().iter().sum::<usize>(), 620);
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_a_typed_error() {
+        let length = |argument, expected, found| Err(Error::Length { argument, expected, found });
+        assert_eq!(accuracy(&OUTPUTS, &[1, 3, 1]), Err(Error::Class { row: 1, class: 3, classes: 3 }));
+        assert_eq!(accuracy(&[0.5, 0.5], &[0, 2]), Err(Error::Class { row: 1, class: 2, classes: 2 }));
+        let matrix = confusion_matrix(&OUTPUTS, &[1, 1, 9]);
+        assert_eq!(matrix, Err(Error::Class { row: 2, class: 9, classes: 3 }));
+        assert_eq!(accuracy(&OUTPUTS, &[0, 1]), length(Argument::Outputs, 8, 9));
+        assert_eq!(accuracy(&OUTPUTS, &[]), length(Argument::Outputs, 0, 9));
+        assert_eq!(accuracy::<f32>(&[], &[0]), length(Argument::Outputs, 1, 0));
+        assert_eq!(mean_absolute_error(&[1.0], &[1.0, 2.0]), length(Argument::Targets, 1, 2));
+        assert_eq!(r2_score_pooled(&[1.0], &[]), length(Argument::Targets, 1, 0));
+        assert_eq!(r2_score(&[1.0], &[1.0, 2.0], 1), length(Argument::Targets, 1, 2));
+        let rows = Error::Rows { argument: Argument::Outputs, row: 2, found: 9 };
+        assert_eq!(r2_score(&OUTPUTS, &OUTPUTS, 2), Err(rows));
+        assert_eq!(r2_score(&OUTPUTS, &OUTPUTS, 0), Err(Error::Zero { argument: Argument::FeatureCount }));
     }
 }

@@ -1,9 +1,12 @@
-//! Predictions: forward passes outside training.
+//! Predictions and evaluations: forward passes outside training.
 
 use crate::engine::dispatch::Engine;
 use crate::engine::dispatch::engine;
-use crate::engine::prediction::PredictionRange;
-use crate::error::Argument;
+use crate::engine::prediction::{LossRange, PredictionRange, sum_losses};
+use crate::error::{Argument, Error, check_batch, check_length};
+use crate::evaluate::{Evaluation, EvaluationBuffers, Outcome, Summary};
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective, Reduction};
+use crate::kernels::ops::targets::Targets;
 use crate::simd::isa::Isa;
 use core::fmt;
 use std::sync::Arc;
@@ -15,7 +18,6 @@ use crate::engine::plan::{
     MAX_SHARDS, check_max_batch, micro_batch_rows, prediction_rows, shard_grain, shard_rows,
 };
 use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelPrediction};
-use crate::error::{Error, check_batch, check_length};
 use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 
@@ -47,6 +49,18 @@ pub struct Workspace<T: Element> {
     max_batch: usize,
     threshold: usize,
     threads: Threads,
+    /// Nothing until there is an evaluation.
+    evaluation: Option<EvaluationBuffers<T>>,
+}
+
+/// Rows to predict, and where their outputs go.
+struct Rows<'a, T: Element> {
+    /// `[batch, inputs]`.
+    x: &'a [T],
+    /// `[batch, outputs]`, overwritten.
+    y: &'a mut [T],
+    batch: usize,
+    losses: Option<LossRange<'a, T>>,
 }
 
 impl<T: Element> fmt::Debug for Workspace<T> {
@@ -68,7 +82,14 @@ impl<T: Element> Workspace<T> {
     ///
     /// # Examples
     ///
-    /// See [`Workspace`].
+    /// ```
+    /// use fuseprop::{Activation, Network, Parallelism};
+    ///
+    /// let network = Network::<f32>::builder(2).dense(1, Activation::Tanh).build()?;
+    /// let mut workspace = network.workspace(64)?.parallelism(Parallelism::Threads(2))?;
+    /// network.predict_into(&[0.5; 2], &mut [0.0], &mut workspace)?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn parallelism(mut self, parallelism: Parallelism) -> Result<Self, Error> {
         self.threads = Threads::new(parallelism)?.with_threshold(self.threshold);
         Ok(self.with_micro_batches())
@@ -77,11 +98,12 @@ impl<T: Element> Workspace<T> {
     /// The floating-point operations (two for each weight and row) from which on threads share a prediction;
     /// 10 million by default. The result has the same bits whatever is chosen.
     ///
-    /// Long batches are shared by rows, in at most 64 parts. Batches of one part, up to 64 rows, or up to 256
-    /// where more threads take part so, are shared by outputs, layer by layer: each thread then keeps its
-    /// weights in its caches. For a caller that is a thread of the pool itself (in `rayon::scope` or
-    /// `ThreadPool::install`) fewer than eight rows count as eight, because their weights take as long to
-    /// read. Any other caller would have to wait until a thread wakes up.
+    /// A batch of several micro-batches is shared by rows, in at most 64 parts. A batch of one micro-batch
+    /// (up to 64 rows, or up to 256 where that occupies more threads) is shared by outputs, layer by
+    /// layer: each thread keeps its weights in its caches. If the caller is a thread of the pool (in
+    /// `rayon::scope` or `ThreadPool::install`), fewer than eight rows count as eight, because their
+    /// weights take as long to read; for any other caller they count as they are, because a thread must
+    /// wake up first.
     ///
     /// # Examples
     ///
@@ -134,16 +156,24 @@ impl<T: Element> Workspace<T> {
 }
 
 impl<T: Element> Network<T> {
-    /// Buffers for predictions of up to `max_batch` rows. Their size has an end: long batches go through the
-    /// buffers of at most 64 micro-batches.
+    /// Buffers for predictions of up to `max_batch` rows: at most 64 micro-batches of up to 256 rows each,
+    /// through which longer batches go one part after the other.
     ///
     /// # Errors
-    /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in memory,
-    /// [`Error::Isa`] if this CPU or build does not support the network's instruction set.
+    /// [`Error::Zero`] if `max_batch` is 0, [`Error::Overflow`] if a batch does not fit in the address space
+    /// (whether there is memory is not checked), [`Error::Isa`] if this CPU or build does not support the
+    /// network's instruction set.
     ///
     /// # Examples
     ///
-    /// See [`Workspace`].
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(2).dense(1, Activation::Tanh).build()?;
+    /// assert_eq!(network.workspace(1_000_000)?.max_batch(), 1_000_000);
+    /// assert!(network.workspace(0).is_err());
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn workspace(&self, max_batch: usize) -> Result<Workspace<T>, Error> {
         check_max_batch(self, max_batch)?;
         let micro_batch_rows = micro_batch_rows::<T>(max_batch, self.parameter_count());
@@ -158,14 +188,15 @@ impl<T: Element> Network<T> {
             max_batch,
             threshold: PARALLEL_FLOP,
             threads: Threads::new(Parallelism::Auto)?,
+            evaluation: None,
         };
         Ok(workspace.with_micro_batches())
     }
 
     /// The outputs `[batch, outputs]` of the inputs `x` `[batch, inputs]`, both row-major.
     ///
-    /// Allocates its result and a [`Workspace`] each time: for scripts and tests. Where it matters,
-    /// [`Network::predict_into`] has the same bits without.
+    /// Allocates its result and a [`Workspace`] each time: for scripts and tests. [`Network::predict_into`]
+    /// gives the same bits and allocates nothing.
     ///
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Isa`] if this CPU or build does not
@@ -193,8 +224,8 @@ impl<T: Element> Network<T> {
     ///
     /// The bits of a row do not depend on the other rows, on its place in the batch or on the threads.
     /// Denormal inputs (below 1.2e-38 in `f32`, 2.2e-308 in `f64`) count as 0.
-    /// Allocates nothing on a worker of the pool; entered from outside, rayon allocates a block for every
-    /// 63 calls that are long enough to be shared.
+    /// Allocates nothing on a worker of the pool; called from outside, rayon allocates a block for every 63
+    /// calls that are long enough to be shared.
     ///
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than the
@@ -203,14 +234,18 @@ impl<T: Element> Network<T> {
     ///
     /// # Examples
     ///
-    /// See [`Workspace`].
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// network.write_parameters(&[2.0, 0.5])?;
+    /// let (mut y, mut workspace) = ([0.0; 3], network.workspace(64)?);
+    /// network.predict_into(&[0.0, 1.0, 2.0], &mut y, &mut workspace)?;
+    /// assert_eq!(y, [0.5, 2.5, 4.5]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     pub fn predict_into(&self, x: &[T], y: &mut [T], workspace: &mut Workspace<T>) -> Result<(), Error> {
-        if !Arc::ptr_eq(&self.layers, &workspace.layers)
-            && !shapes(&self.layers).eq(shapes(&workspace.layers))
-            || self.isa() != workspace.isa
-        {
-            return Err(Error::Workspace);
-        }
+        self.check_workspace(workspace)?;
         let batch = check_batch(Argument::Inputs, x.len(), self.inputs(), workspace.max_batch)?;
         check_length(Argument::Outputs, batch * self.outputs(), y.len())?;
         match workspace.single_panel.as_mut().filter(|buffers| buffers.suit(self, batch)) {
@@ -223,7 +258,95 @@ impl<T: Element> Network<T> {
                     rows: batch,
                 });
             }
-            None => self.predict_micro_batches(x, y, batch, workspace),
+            None => self.predict_micro_batches(Rows { x, y, batch, losses: None }, workspace),
+        }
+        Ok(())
+    }
+
+    /// The loss of any number of rows, in batches of [`Workspace::max_batch`], with the accuracy for class
+    /// targets, and the mean absolute error and R2 for values. No trainer and no gradient.
+    ///
+    /// The loss is reduced by [`Reduction::Mean`], without class weights and label smoothing: these belong to
+    /// a trainer, and to [`Trainer::evaluate`](crate::Trainer::evaluate). All are means over rows and
+    /// elements by their weights ([`Targets::weights`], [`Targets::mask`]).
+    ///
+    /// The bits equal [`Trainer::evaluate`](crate::Trainer::evaluate)'s, in `f32` and in `f64`, if the
+    /// trainer's maximum batch size is the workspace's. With another one the losses of rows are added up
+    /// in another order: the loss, a sum in `f64`, may differ in its last bits. No bit depends on the
+    /// threads.
+    ///
+    /// The first call with more rows than any before allocates a batch of outputs; the others allocate
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::Workspace`] for a workspace of a network of other shapes or of another instruction set;
+    /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Length`], [`Error::Targets`] or
+    /// [`Error::Class`] for targets, weights or a mask that do not fit; [`Error::Setting`] for a setting of
+    /// the loss out of range and for weights that are negative or not finite; [`Error::Unused`] for a
+    /// mask under a cross-entropy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Loss, Network, Targets};
+    ///
+    /// let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// network.write_parameters(&[1.0, 0.0])?; // the identity
+    /// let mut workspace = network.workspace(64)?;
+    /// let (x, targets) = ([1.0, 2.0], [1.0, 4.0]);
+    /// let found = network.evaluate(&x, &targets, Loss::MeanSquaredError, &mut workspace)?;
+    /// assert_eq!((found.loss, found.mean_absolute_error), (2.0, Some(1.0)));
+    /// // The first row counts three times.
+    /// let targets = Targets::from(&targets).weights(&[3.0, 1.0]);
+    /// assert_eq!(network.evaluate(&x, targets, Loss::MeanSquaredError, &mut workspace)?.loss, 1.0);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn evaluate<'t>(
+        &self,
+        x: &[T],
+        targets: impl Into<Targets<'t, T>>,
+        loss: Loss,
+        workspace: &mut Workspace<T>,
+    ) -> Result<Evaluation, Error> {
+        self.check_workspace(workspace)?;
+        let (inputs, outputs, targets) = (self.inputs(), self.outputs(), targets.into());
+        let rows = check_batch(Argument::Inputs, x.len(), inputs, usize::MAX)?;
+        loss.check::<T>()?;
+        loss.check_targets(&targets, rows, outputs)?;
+        let mut buffers = match workspace.evaluation.take() {
+            Some(buffers) => buffers,
+            None => EvaluationBuffers::new(ClassWeights::new(loss, outputs, None, 0.0)?),
+        };
+        let max_batch = workspace.max_batch;
+        buffers.resize(max_batch.min(rows), outputs);
+        let EvaluationBuffers { outputs: y, losses, classes, distances } = &mut buffers;
+        let scale = Reduction::Mean.scale(loss.total_weight(&targets, classes, rows, outputs));
+        let objective = Objective { loss, scale, targets };
+        let mut summary = Summary::new(&objective.targets, outputs, core::mem::take(distances));
+        for first in (0..rows).step_by(max_batch) {
+            let of_batch = first..rows.min(first.saturating_add(max_batch));
+            let (x, batch) = (&x[of_batch.start * inputs..of_batch.end * inputs], of_batch.len());
+            let (y, losses) = (&mut y[..batch * outputs], &mut losses[..batch]);
+            let objective = objective.rows(of_batch, outputs);
+            let to = LossRange { objective, classes: &*classes, losses: &mut *losses };
+            self.predict_micro_batches(Rows { x, y: &mut *y, batch, losses: Some(to) }, workspace);
+            let loss = scale * sum_losses(self, max_batch, losses);
+            summary.add(workspace.engine, Outcome { loss, y, objective, classes });
+        }
+        let evaluation = summary.evaluation();
+        *distances = summary.distances;
+        workspace.evaluation = Some(buffers);
+        Ok(evaluation)
+    }
+
+    /// Refuses a workspace of a network of other shapes or of another instruction set.
+    #[inline(always)]
+    fn check_workspace(&self, workspace: &Workspace<T>) -> Result<(), Error> {
+        if !Arc::ptr_eq(&self.layers, &workspace.layers)
+            && !shapes(&self.layers).eq(shapes(&workspace.layers))
+            || self.isa() != workspace.isa
+        {
+            return Err(Error::Workspace);
         }
         Ok(())
     }
@@ -231,7 +354,8 @@ impl<T: Element> Network<T> {
     /// [`Network::predict_into`] of a batch that is sound. A function of its own, so that small networks save
     /// no registers for it.
     #[inline(never)]
-    fn predict_micro_batches(&self, x: &[T], y: &mut [T], batch: usize, workspace: &mut Workspace<T>) {
+    fn predict_micro_batches(&self, rows: Rows<'_, T>, workspace: &mut Workspace<T>) {
+        let Rows { x, y, batch, losses } = rows;
         let Workspace { engine, micro_batches, micro_batch_rows, threads, .. } = workspace;
         let (rows_each, used) = shard_rows(batch, *micro_batch_rows, micro_batches.len());
         let micro_batches = &mut micro_batches[..used];
@@ -249,6 +373,7 @@ impl<T: Element> Network<T> {
                 y,
                 split_outputs,
                 grain: shard_grain(used, split.threads()),
+                losses,
             };
             split.for_each(rows, &|rows| engine.predict_range(rows));
         };
@@ -270,7 +395,7 @@ mod tests {
     use crate::engine::parallel::tests::parts;
 
     #[test]
-    fn one_thread_takes_the_panels_of_its_tiles_in_turns_from_either_end() {
+    fn the_sweep_alternates_from_micro_batch_to_micro_batch() {
         let network = Network::<f32>::builder(3).dense(20, Activation::Tanh).seed(1).build().unwrap();
         let mut workspace = network.workspace(150).unwrap();
         let orders = |workspace: &Workspace<f32>| {
@@ -280,7 +405,7 @@ mod tests {
         assert!(expected.windows(2).all(|pair| pair[1] == pair[0].reverse()), "{expected:?}");
         for rows in [64, 128, 150, 1] {
             network.predict_into(&vec![0.0; rows * 3], &mut vec![0.0; rows * 20], &mut workspace).unwrap();
-            // All of them in the first one's buffers.
+            // All micro-batches go through the first one's buffers.
             if rows.div_ceil(64) % 2 == 1 {
                 expected[0] = expected[0].reverse();
             }
@@ -289,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prediction_is_shared_out_tile_by_tile() {
+    fn a_prediction_is_divided_by_micro_batches() {
         let network = Network::<f32>::builder(3).dense(2, Activation::Tanh).seed(1).build().unwrap();
         let Workspace { mut micro_batches, micro_batch_rows, .. } = network.workspace(150).unwrap();
         assert_eq!((micro_batch_rows, micro_batches.len()), (64, 3));
@@ -306,6 +431,7 @@ mod tests {
                 y: &mut y,
                 split_outputs: Split::Whole,
                 grain,
+                losses: None,
             };
             let of_part = |part: &PredictionRange<'_, f32>| {
                 (part.rows, part.micro_batches.len(), part.x.len(), part.y.len())

@@ -72,7 +72,7 @@ impl SplitMix64 {
     }
 }
 
-/// The middle of one of `2^53` equal intervals, that of the upper 53 bits' number.
+/// The middle of one of `2^53` equal intervals of 0 to 1, whose number is the upper 53 bits.
 fn unit_interval(bits: u64) -> f64 {
     ((bits >> 11) as f64 + 0.5) * (1.0 / (1_u64 << 53) as f64)
 }

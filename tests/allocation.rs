@@ -11,13 +11,15 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fuseprop::{
-    Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Targets, Trainer,
+    Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Scaler, Targets, Trainer,
 };
 use isas::isas;
 
 struct Counting;
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
+/// Those that give memory back.
+static FREES: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
@@ -37,6 +39,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.realloc(pointer, layout, size) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        FREES.fetch_add(1, Ordering::Relaxed);
         CALLS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.dealloc(pointer, layout) }
@@ -79,6 +82,8 @@ fn counts_of_the_allocator() {
     });
     for isa in isas() {
         assert_eq!(serial_steps(isa), 0, "serial steps on {isa}");
+        assert_eq!(evaluations(isa), 0, "evaluations without a trainer on {isa}");
+        assert_eq!(scalers(isa), 0, "scalers in place of others on {isa}");
         for hidden in [4, 5] {
             assert_eq!(small_steps(isa, hidden), 0, "steps of 2-{hidden}-1 on {isa}");
         }
@@ -113,6 +118,43 @@ fn serial_steps(isa: Isa) -> usize {
             target.copy_from(&network).unwrap();
         }
     })
+}
+
+/// Evaluations after the first one.
+fn evaluations(isa: Isa) -> usize {
+    let network = trainer(&[8, 24, 3], isa, 16, Parallelism::Serial).into_network();
+    let mut workspace = network.workspace(16).unwrap().parallelism(Parallelism::Serial).unwrap();
+    let (x, values, classes) = ([0.5; 8 * 40], [0.25; 3 * 40], [2; 40]);
+    let mut evaluate = |count| {
+        for _ in 0..count {
+            network.evaluate(&x, &values, Loss::BinaryCrossEntropyWithLogits, &mut workspace).unwrap();
+            network.evaluate(&x, &values, Loss::SoftmaxCrossEntropy, &mut workspace).unwrap();
+            network.evaluate(&x, &classes, Loss::SoftmaxCrossEntropy, &mut workspace).unwrap();
+        }
+    };
+    evaluate(1);
+    allocations(|| evaluate(100))
+}
+
+/// Scalers that take the place of others: of the calls those that do not free the scaler that was there.
+fn scalers(isa: Isa) -> usize {
+    let mut trainer = trainer(&[8, 24, 3], isa, 16, Parallelism::Serial);
+    let mut network = trainer.network().clone();
+    let scaler = |n: usize| Scaler::new(vec![n as f32; 8], vec![1.0; 8]).unwrap();
+    network.set_scaler(Some(scaler(0))).unwrap();
+    trainer.set_scaler(Some(scaler(0))).unwrap();
+    let scalers: Vec<Scaler<f32>> = (1..101).map(scaler).collect();
+    let mut others = scalers.clone().into_iter().zip(scalers);
+    let freed = FREES.load(Ordering::Relaxed);
+    let calls = allocations(|| {
+        for (of_network, of_trainer) in &mut others {
+            network.set_scaler(Some(of_network)).unwrap();
+            trainer.set_scaler(Some(of_trainer)).unwrap();
+        }
+    });
+    let freed = FREES.load(Ordering::Relaxed) - freed;
+    assert_eq!((calls, network.scaler().unwrap().means()), (400, &[100.0_f32; 8][..]));
+    calls - freed
 }
 
 /// Steps, gradients and predictions of networks of a panel, or a quad, a layer.

@@ -12,7 +12,7 @@ pub(crate) struct Options {
 
 /// Why an example ends early.
 pub(crate) enum Stop {
-    /// Help was asked for.
+    /// Help was requested.
     Help,
     /// The command line makes no sense.
     Usage(String),

@@ -9,7 +9,7 @@ const CHAINS: usize = 12;
 const ITERATIONS: u64 = 4_000_000;
 const TRIES: usize = 7;
 
-/// FLOP per second of so many threads at once, the best of a few tries. 0 without AVX2 and FMA.
+/// FLOP per second of `threads` threads at once, the best of a few tries. 0 without AVX2 and FMA.
 pub(crate) fn peak(threads: usize) -> f64 {
     let mut best = 0.0_f64;
     for _ in 0..TRIES {

@@ -121,7 +121,7 @@ fn train_network(
             loss += trainer.step(&x, &labels)? * rows.len() as f64;
         }
         let outputs = predict(trainer.network(), train, &mut workspace)?;
-        let accuracy = metrics::accuracy(&outputs, &train.labels);
+        let accuracy = metrics::accuracy(&outputs, &train.labels)?;
         let line = format!(
             "epoch {epoch:>3}: loss {:.4}, accuracy {:.2} % of the training rows",
             loss / train.len() as f64,
@@ -158,8 +158,8 @@ fn predict(
 
 fn report(network: &Network<f32>, test: &Set) -> Result<(), fuseprop::Error> {
     let outputs = predict(network, test, &mut network.workspace(test.len())?)?;
-    let confusion = metrics::confusion_matrix(&outputs, &test.labels);
-    let accuracy = metrics::accuracy(&outputs, &test.labels);
+    let confusion = metrics::confusion_matrix(&outputs, &test.labels)?;
+    let accuracy = metrics::accuracy(&outputs, &test.labels)?;
     println!("\ntest accuracy {:.2} % of {} rows\n", 100.0 * accuracy, test.len());
     println!("rows: the digit, columns: the prediction");
     println!("    {}", (0..CLASSES).map(|digit| format!("{digit:>5}")).collect::<String>());

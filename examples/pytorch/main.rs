@@ -60,7 +60,7 @@ fn run(options: &mut Options) -> Result<(), Stop> {
     let largest = expected.iter().fold(0.0f32, |largest, y| largest.max(y.abs()));
     let furthest = y.iter().zip(&expected).fold(0.0f32, |furthest, (a, b)| furthest.max((a - b).abs()));
     println!("{} outputs up to {largest:.2}, at most {furthest:.2e} from PyTorch's", y.len());
-    println!("accuracy {:.2} %, PyTorch's {:.2} %", percent(&y, &labels), percent(&expected, &labels));
+    println!("accuracy {:.2} %, PyTorch's {:.2} %", percent(&y, &labels)?, percent(&expected, &labels)?);
     if furthest.is_nan() || furthest > TOLERANCE * largest {
         return Err(Stop::Failure("that is further than roundings explain".into()));
     }
@@ -72,8 +72,8 @@ fn run(options: &mut Options) -> Result<(), Stop> {
     Ok(())
 }
 
-fn percent(outputs: &[f32], labels: &[u32]) -> f64 {
-    100.0 * metrics::accuracy(outputs, labels)
+fn percent(outputs: &[f32], labels: &[u32]) -> Result<f64, fuseprop::Error> {
+    Ok(100.0 * metrics::accuracy(outputs, labels)?)
 }
 
 /// What PyTorch computed.

@@ -60,9 +60,9 @@ fn run(options: &mut Options) -> Result<(), Stop> {
     let mean = train.y.iter().sum::<f32>() / train.len() as f32;
     let predicted = predict(&deep.network, &test)?;
     println!("\n{:<28} {:>8} {:>8} {:>8}", "on the test rows, mpg", "RMSE", "MAE", "R2");
-    print_errors("the mean of the training rows", &vec![mean; test.len()], &test.y);
-    print_errors("linear", &predict(&linear.network, &test)?, &test.y);
-    print_errors("9-64-64-1", &predicted, &test.y);
+    print_errors("the mean of the training rows", &vec![mean; test.len()], &test.y)?;
+    print_errors("linear", &predict(&linear.network, &test)?, &test.y)?;
+    print_errors("9-64-64-1", &predicted, &test.y)?;
 
     let mut paths = plot::draw(&chart_of_predictions(&predicted, &test), &out, "predicted")?.to_vec();
     paths.extend(plot::draw(&chart_of_losses(deep.losses), &out, "loss")?);
@@ -117,11 +117,13 @@ fn predict(network: &Network<f32>, table: &Table) -> Result<Vec<f32>, Stop> {
     Ok(y)
 }
 
-fn print_errors(name: &str, predicted: &[f32], truth: &[f32]) {
+fn print_errors(name: &str, predicted: &[f32], truth: &[f32]) -> Result<(), fuseprop::Error> {
     let squares = predicted.iter().zip(truth).map(|(y, t)| f64::from(y - t).powi(2)).sum::<f64>();
     let rmse = (squares / truth.len() as f64).sqrt();
-    let (mae, r2) = (metrics::mean_absolute_error(predicted, truth), metrics::r2_score(predicted, truth, 1));
+    let mae = metrics::mean_absolute_error(predicted, truth)?;
+    let r2 = metrics::r2_score(predicted, truth, 1)?;
     println!("{name:<28} {rmse:>8.2} {mae:>8.2} {r2:>8.3}");
+    Ok(())
 }
 
 fn chart_of_predictions(predicted: &[f32], test: &Table) -> Chart {

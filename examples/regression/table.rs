@@ -37,7 +37,7 @@ impl Table {
             table.x.extend_from_slice(features);
             table.x.extend((1..=ORIGINS).map(|n| f32::from(u8::from(origin == n as f32))));
         }
-        // So many that each part of a division has some.
+        // Enough rows that each part of a division has some.
         if table.len() < 10 { Err(failed(&"there are fewer than 10 rows")) } else { Ok(table) }
     }
 

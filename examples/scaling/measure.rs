@@ -11,7 +11,7 @@ pub(crate) struct Shape {
     pub width: usize,
 }
 
-/// One step on so many threads.
+/// One step on `threads` threads.
 pub(crate) struct Timing {
     pub threads: usize,
     pub seconds: f64,
@@ -115,7 +115,7 @@ pub(crate) fn check_bits(shape: Shape, counts: &[usize]) -> Result<(), String> {
     Ok(())
 }
 
-/// The median time of a step on so many threads.
+/// The median time of a step on `threads` threads.
 pub(crate) fn train(shape: Shape, threads: usize, budget: Duration) -> Result<Timing, String> {
     pool(threads)?.install(|| {
         let (mut trainer, x, targets) = shape.trainer(None)?;

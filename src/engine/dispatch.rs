@@ -6,7 +6,7 @@
 //! of a small network's step. Work comes by reference: a copy in wide vectors of what was just stored in
 //! narrow parts waits for every one of those stores.
 //!
-//! The only file that names the tokens of instruction sets.
+//! The only file outside `simd` that names the tokens of instruction sets.
 
 use crate::engine::batch::BatchRange;
 use crate::engine::partition::{ParameterBlock, refresh_transposed};

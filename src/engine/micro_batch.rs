@@ -327,6 +327,21 @@ impl<T: Element> MicroBatch<T> {
         loss::evaluate_losses(l, &mut self.losses[..rows], y, objective, classes);
     }
 
+    /// [`MicroBatch::loss`] in `losses` `[rows]`, for micro-batches that have no room for it.
+    #[inline(always)]
+    pub(crate) fn read_losses<L: Lanes<Element = T>>(
+        &self,
+        l: L,
+        network: &Network<T>,
+        losses: &mut [f64],
+        objective: &Objective<'_, T>,
+        classes: &ClassWeights<T>,
+    ) {
+        let Some(LayerBuffers { y, .. }) = self.layers.last() else { return };
+        let y = Panels::new(y, self.rows, network.outputs());
+        loss::evaluate_losses(l, losses, y, objective, classes);
+    }
+
     /// The loss of each row of the last pass that computed losses.
     #[inline(always)]
     pub(crate) fn losses(&self) -> &[f64] {

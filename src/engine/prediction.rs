@@ -1,9 +1,11 @@
-//! Predictions: ranges of rows, and each range's rows in micro-batches, all in the buffers of one.
+//! Predictions: ranges of rows, and each range's rows in micro-batches, all in the buffers of one. An
+//! evaluation is a prediction with the loss of each row.
 
 use crate::engine::micro_batch::{ForwardMode, Input, MicroBatch};
 use crate::engine::parallel::{Divide, Split};
-use crate::engine::plan::fits_in_l2;
+use crate::engine::plan::{Plan, fits_in_l2, micro_batch_rows, shard_rows};
 use crate::engine::prefetcher::Prefetcher;
+use crate::kernels::ops::loss::{ClassWeights, Objective};
 use crate::kernels::ops::targets::Targets;
 use crate::network::Network;
 use crate::simd::lanes::Lanes;
@@ -22,6 +24,41 @@ pub(crate) struct PredictionRange<'a, T: Element> {
     pub(crate) split_outputs: Split,
     /// Micro-batches that are not split any further.
     pub(crate) grain: usize,
+    /// The losses of the rows, if they are wanted.
+    pub(crate) losses: Option<LossRange<'a, T>>,
+}
+
+/// The losses of the rows of a range. Their outputs are those that the loss takes: logits, for a loss of
+/// logits.
+pub(crate) struct LossRange<'a, T: Element> {
+    pub(crate) objective: Objective<'a, T>,
+    pub(crate) classes: &'a ClassWeights<T>,
+    /// One for each row, to write.
+    pub(crate) losses: &'a mut [f64],
+}
+
+impl<T: Element> LossRange<'_, T> {
+    fn divide(self, rows: usize, outputs: usize) -> (Self, Self) {
+        let Self { objective, classes, losses } = self;
+        let all = losses.len();
+        let (losses, losses_right) = losses.split_at_mut(rows);
+        let (left, right) = (objective.rows(0..rows, outputs), objective.rows(rows..all, outputs));
+        (Self { objective: left, classes, losses }, Self { objective: right, classes, losses: losses_right })
+    }
+}
+
+/// The sum of the losses of a batch's rows, in the order in which a trainer of the same network and the same
+/// maximum batch size adds them up: see [`total_loss`](crate::engine::batch::total_loss).
+pub(crate) fn sum_losses<T: Element>(network: &Network<T>, max_batch: usize, losses: &[f64]) -> f64 {
+    let rows = micro_batch_rows::<T>(max_batch, network.parameter_count());
+    let plan = Plan::choose::<T>(max_batch, rows, network.parameters.len());
+    match plan {
+        Plan::TwoPhase => losses.iter().sum(),
+        Plan::DepthFirst { .. } => {
+            let (rows_each, _) = shard_rows(losses.len(), rows, plan.max_shards());
+            losses.chunks(rows_each).map(|shard| shard.iter().fold(0.0, |sum, loss| sum + loss)).sum()
+        }
+    }
 }
 
 impl<T: Element> Divide for PredictionRange<'_, T> {
@@ -39,9 +76,18 @@ impl<T: Element> Divide for PredictionRange<'_, T> {
         let (x, x_right) = self.x.split_at(rows * self.network.inputs());
         let (y, y_right) = self.y.split_at_mut(rows * self.network.outputs());
         let (micro_batches, micro_batches_right) = self.micro_batches.split_at_mut(left);
+        let outputs = self.network.outputs();
+        let (losses, losses_right) = self.losses.map(|losses| losses.divide(rows, outputs)).unzip();
         (
-            Self { micro_batches, rows, x, y, ..self },
-            Self { micro_batches: micro_batches_right, rows: rows_right, x: x_right, y: y_right, ..self },
+            Self { micro_batches, rows, x, y, losses, ..self },
+            Self {
+                micro_batches: micro_batches_right,
+                rows: rows_right,
+                x: x_right,
+                y: y_right,
+                losses: losses_right,
+                ..self
+            },
         )
     }
 }
@@ -52,12 +98,16 @@ impl<T: Element> PredictionRange<'_, T> {
     pub(crate) fn run<L: Lanes<Element = T>>(&mut self, l: L) {
         let network = self.network;
         let (inputs, outputs) = (network.inputs(), network.outputs());
-        // Otherwise L2 has no room beside the weights for the rows of the next micro-batch.
+        let last = network.last().activation();
         let mode = ForwardMode {
-            output_activation: network.last().activation(),
+            output_activation: match &self.losses {
+                Some(of_rows) => of_rows.objective.loss.output_activation(last),
+                None => last,
+            },
             dropout_rng: None,
             split_outputs: self.split_outputs,
         };
+        // Otherwise L2 has no room beside the weights for the rows of the next micro-batch.
         let prefetches = fits_in_l2::<T>(network.parameters.len());
         // All of a thread's rows take the buffers of one micro-batch, which stay in the cache.
         let micro_batch = &mut self.micro_batches[0];
@@ -68,8 +118,18 @@ impl<T: Element> PredictionRange<'_, T> {
             let next = &next[..next.len().min(self.micro_batch_rows * inputs)];
             let parts = if prefetches { network.layers.len() } else { 0 };
             let mut prefetcher = Prefetcher::new(next, Targets::EMPTY, parts);
-            let input = Input { x: &self.x[row * inputs..][..rows * inputs], rows, unread: None };
+            let unread = match &self.losses {
+                Some(LossRange { objective, classes, .. }) => {
+                    objective.rows(row..row + rows, outputs).unread(classes, outputs)
+                }
+                None => None,
+            };
+            let input = Input { x: &self.x[row * inputs..][..rows * inputs], rows, unread };
             micro_batch.forward(l, network, input, mode, &mut prefetcher);
+            if let Some(LossRange { objective, classes, losses }) = &mut self.losses {
+                let objective = objective.rows(row..row + rows, outputs);
+                micro_batch.read_losses(l, network, &mut losses[row..row + rows], &objective, classes);
+            }
             micro_batch.read_outputs(l, network, &mut self.y[row * outputs..][..rows * outputs]);
             row += rows;
         }

@@ -1,4 +1,4 @@
-//! What an error is about.
+//! Arguments, settings and sizes that an error names.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! What a file system was asked to do.
+//! Operations of the file system that an error names.
 
 use core::fmt;
 

@@ -26,6 +26,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 
 use crate::error::Error;
+use crate::evaluate::Evaluation;
 use crate::files::header;
 use crate::files::header::{Header, malformed, parse_count, parse_word, read_optimizer, write_optimizer};
 use crate::files::tensors::{Writer, read_parameters};
@@ -33,7 +34,6 @@ use crate::files::{STATE, canonical, header_text, names, parse, read};
 use crate::network::{Network, read_canonical, write_canonical};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
-use crate::train::evaluate::Evaluation;
 use crate::train::fit::{EpochReport, FitReport, FitState};
 use crate::train::schedule::ReduceOnPlateau;
 use crate::train::state::TrainState;

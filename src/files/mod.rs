@@ -147,13 +147,20 @@ impl<T: Element> Network<T> {
     ///
     /// # Examples
     ///
-    /// ```no_run
+    /// ```
     /// use fuseprop::{Activation, Network, TensorNames};
     ///
     /// // torch.nn.Sequential(Linear(4, 64), ReLU(), Linear(64, 2))
     /// let builder = Network::<f32>::builder(4).dense(64, Activation::Relu).dense(2, Activation::Identity);
     /// let mut network = builder.build()?;
-    /// network.import("model.safetensors", TensorNames::Sequential)?;
+    /// let path = std::env::temp_dir().join(format!("fuseprop_import_{}.safetensors", std::process::id()));
+    /// # builder_of_the_file().save(&path)?; // what PyTorch would have written
+    /// network.import(&path, TensorNames::Sequential)?;
+    /// # std::fs::remove_file(&path).unwrap();
+    /// # fn builder_of_the_file() -> Network<f32> {
+    /// #     let builder = Network::builder(4).dense(64, Activation::Relu);
+    /// #     builder.dense(2, Activation::Identity).build().unwrap()
+    /// # }
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     pub fn import(&mut self, path: impl AsRef<Path>, names: TensorNames<'_>) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use crate::simd::scalar::{Element, Line};
 #[derive(Clone, Copy, Debug)]
 struct LayerSpec {
     kind: LayerKind,
-    /// As many as it has inputs, if there is no number.
+    /// Nothing for a layer with as many outputs as inputs.
     outputs: Option<usize>,
     activation: Activation,
     dropout: f64,
@@ -28,9 +28,9 @@ struct LayerSpec {
 /// Describes a [`Network`], layer by layer.
 ///
 /// A setting belongs to the layer before it: `.dense(64, Activation::Relu).dropout(0.1)` is a dense layer
-/// with dropout. Before the first layer [`NetworkBuilder::dropout`] is that of the inputs and
-/// [`NetworkBuilder::init`] the default of all layers. Seed and instruction set are the network's, wherever
-/// they stand.
+/// with dropout. Before the first layer [`NetworkBuilder::dropout`] concerns the inputs, and
+/// [`NetworkBuilder::init`] is the default of all layers. Seed and instruction set are the network's,
+/// wherever they stand.
 ///
 /// # Examples
 ///
@@ -153,8 +153,9 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// What the layer norm before adds to the variance of a row: a normal number of the element type, above
-    /// 0; 1e-5 by default. The `eps` of `torch.nn.LayerNorm`. [`NetworkBuilder::build`] refuses other
+    /// What the layer norm before adds to the variance of a row, 1e-5 by default: a finite, normal number
+    /// above 0 of the element type (at least 1.2e-38 in `f32`, 2.3e-308 in `f64`). The `eps` of
+    /// `torch.nn.LayerNorm`. [`NetworkBuilder::build`] refuses other
     /// numbers.
     ///
     /// # Examples
@@ -176,9 +177,9 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// Lets training leave out each output of the layer before, or each input if there is none, with this
-    /// probability, at least 0 and below 1, and divide the others by `1 - rate`, so that predictions need no
-    /// change (Srivastava et al. 2014). `torch.nn.Dropout`. [`NetworkBuilder::build`] refuses other rates.
+    /// Lets training leave out each output of the layer before, or each input if there is none, with
+    /// probability `rate`, at least 0 and below 1, and divide the others by `1 - rate`, so that
+    /// predictions need no change (Srivastava et al. 2014). 0 by default. `torch.nn.Dropout`. [`NetworkBuilder::build`] refuses others.
     ///
     /// Which are left out follows from [`TrainerBuilder::seed`](crate::TrainerBuilder::seed), the number of
     /// the pass, the layer and the element alone. Another layer must follow.
@@ -203,7 +204,7 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// The distribution of the initial weights of the dense layer before; before the first layer that of all
+    /// The distribution of the initial weights of the dense layer before; before the first layer, of all
     /// layers without one of their own, [`Init::Auto`] by default.
     ///
     /// # Examples

@@ -49,7 +49,7 @@ pub enum Init {
         limit: f64,
     },
     /// Rows, or columns if there are fewer of them, that are orthogonal and `gain` long (Saxe, McClelland and
-    /// Ganguli 2014), as `torch.nn.init.orthogonal_`. Takes `I O min(I, O)` multiply-adds.
+    /// Ganguli 2014), as `torch.nn.init.orthogonal_`. Takes `2 I O min(I, O)` multiply-adds.
     Orthogonal {
         /// At least 0; PyTorch's is 1 by default.
         gain: f64,
@@ -57,10 +57,10 @@ pub enum Init {
     /// For networks of sines with this frequency: uniform, `a = 1 / I` in the first layer and
     /// `a = sqrt(6 / I) / frequency` in the others (Sitzmann et al. 2020, section 3.2).
     Siren {
-        /// Above 0; 30 in the paper. That of [`Activation::Sine`].
+        /// Above 0; 30 in the paper. The frequency of the layer's [`Activation::Sine`].
         frequency: f64,
     },
-    /// All 0: for a last layer, or weights that will be written.
+    /// All 0: for a last layer, or weights that will be written. Draws no random numbers.
     Zeros,
 }
 
@@ -102,9 +102,13 @@ impl Init {
         }
     }
 
-    /// Calls `set` with every weight, row by row.
+    /// Calls `set` with every weight, row by row, or not at all for weights that stay 0, for which nothing is
+    /// drawn.
     pub(crate) fn fill(self, shape: WeightShape, random: &mut SplitMix64, mut set: impl FnMut(f64)) {
         let WeightShape { inputs, outputs, activation, is_first } = shape;
+        if self == Self::Zeros {
+            return;
+        }
         if let Self::Orthogonal { gain } = self {
             let vectors = orthonormal(inputs.min(outputs), inputs.max(outputs), random);
             let weight = |j: usize, i: usize| if outputs <= inputs { vectors[j][i] } else { vectors[i][j] };
@@ -142,7 +146,7 @@ impl Init {
     }
 }
 
-/// So many orthonormal vectors of a length, at least as large: those of a normal distribution, each made
+/// `count` orthonormal vectors of length `len`, `count <= len`: vectors of a normal distribution, each made
 /// orthogonal to the ones before, twice (Giraud, Langou and Rozložník 2005).
 fn orthonormal(count: usize, len: usize, random: &mut SplitMix64) -> Vec<Vec<f64>> {
     let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
@@ -164,6 +168,7 @@ fn orthonormal(count: usize, len: usize, random: &mut SplitMix64) -> Vec<Vec<f64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Network;
 
     #[test]
     fn orthogonal_weights_keep_lengths_up_to_their_gain() {
@@ -238,7 +243,25 @@ mod tests {
                 None => assert!((4.0..5.5).contains(&(largest / deviation)), "{init:?}: {largest}"),
             }
         }
-        assert!(weights(Init::Zeros, 3, 4, Activation::Tanh).iter().all(|&w| w == 0.0));
+    }
+
+    #[test]
+    fn zeros_draw_nothing() {
+        let mut random = SplitMix64::new(5);
+        let shape = WeightShape { inputs: 3, outputs: 4, activation: Activation::Tanh, is_first: false };
+        Init::Zeros.fill(shape, &mut random, |_| panic!("weights are 0 before"));
+        assert_eq!(random.uniform(), SplitMix64::new(5).uniform());
+        // Each of them is +0, and the layer after has the weights that it would have as the first.
+        let build = || Network::<f32>::builder(3).init(Init::XavierUniform);
+        let zeros = build().dense(3, Activation::Tanh).init(Init::Zeros).dense(2, Activation::Tanh).seed(1);
+        let (zeros, alone) = (zeros.build().unwrap(), build().dense(2, Activation::Tanh).seed(1).build());
+        let read = |network: &Network<f32>, layer: usize, count: usize| {
+            let mut weights = vec![f32::NAN; count];
+            network.read_weights(layer, &mut weights).unwrap();
+            weights.iter().map(|w| w.to_bits()).collect::<Vec<_>>()
+        };
+        assert_eq!(read(&zeros, 0, 9), [0; 9]);
+        assert_eq!(read(&zeros, 1, 6), read(&alone.unwrap(), 0, 6));
     }
 
     #[test]

@@ -76,24 +76,64 @@ impl PartialEq for Layer {
 
 impl Layer {
     /// The formula of its pre-activation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, LayerKind, Network};
+    ///
+    /// let network = Network::<f32>::builder(3).layer_norm(Activation::Tanh).build()?;
+    /// assert_eq!(network.layer(0).unwrap().kind(), LayerKind::LayerNorm);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn kind(&self) -> LayerKind {
         self.kind
     }
 
     /// The number of its input features.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).build()?;
+    /// assert_eq!(network.layer(0).unwrap().inputs(), 3);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
     /// The number of its output features.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).build()?;
+    /// assert_eq!(network.layer(0).unwrap().outputs(), 4);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn outputs(&self) -> usize {
         self.outputs
     }
 
     /// The activation that its pre-activation goes through.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).build()?;
+    /// assert_eq!(network.layer(0).unwrap().activation(), Activation::Tanh);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn activation(&self) -> Activation {
         self.activation
@@ -105,24 +145,67 @@ impl Layer {
     }
 
     /// The probability of each of its outputs to be left out in training.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).layer_norm(Activation::Tanh).dropout(0.1);
+    /// let network = builder.dense(1, Activation::Tanh).build()?;
+    /// assert_eq!(network.layer(0).unwrap().dropout(), 0.1);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn dropout(&self) -> f64 {
         self.dropout
     }
 
     /// Whether it has biases, a parameter for each output.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).bias(false).build()?;
+    /// assert!(!network.layer(0).unwrap().has_bias());
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn has_bias(&self) -> bool {
         self.has_bias
     }
 
     /// What a layer norm adds to the variance of a row; nothing of other layers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let builder = Network::<f32>::builder(3).layer_norm(Activation::Tanh);
+    /// let network = builder.dense(1, Activation::Tanh).build()?;
+    /// assert_eq!(network.layer(0).unwrap().epsilon(), Some(1e-5));
+    /// assert_eq!(network.layer(1).unwrap().epsilon(), None);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn epsilon(&self) -> Option<f64> {
         (self.kind == LayerKind::LayerNorm).then_some(self.epsilon)
     }
 
     /// The number of its parameters: weights and biases.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(3).dense(4, Activation::Tanh).build()?;
+    /// assert_eq!(network.layer(0).unwrap().parameter_count(), 4 * 3 + 4);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn parameter_count(&self) -> usize {
         self.weight_count() + self.bias_count()

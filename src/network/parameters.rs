@@ -139,8 +139,9 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// Overwrites all parameters by those of another network of the same shapes: the same kinds of layers,
-    /// sizes and biases. Activations, dropout, scaler and instruction set stay. Allocates nothing.
+    /// Overwrites all parameters by the parameters of another network of the same shapes: the same kinds of
+    /// layers, sizes and biases. Activations, dropout, scaler and instruction set stay. Allocates
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::Shapes`] with the first layer that differs. Nothing has changed then.
@@ -162,9 +163,10 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// Moves all parameters towards those of another network of the same shapes, `w = w + tau (w' - w)`: the
-    /// soft update of target networks in DQN and SAC (Lillicrap et al. 2016, algorithm 1). `torch.lerp`.
-    /// Allocates nothing.
+    /// Moves all parameters towards the parameters of another network of the same shapes,
+    /// `w = w + tau (w' - w)`: the soft update of target networks in DQN and SAC (Lillicrap et al. 2016,
+    /// algorithm 1).
+    /// `torch.lerp`. Allocates nothing.
     ///
     /// Computed in `f64` and rounded once; a `tau` of 1 gives the other's parameters, of 0 one's own.
     /// Denormal results count as 0.

@@ -1,7 +1,6 @@
 //! Features brought to mean 0 and standard deviation 1.
 
-use crate::error::Argument;
-use crate::error::{Error, check_length};
+use crate::error::{Argument, Error, check_batch, check_length};
 use crate::kernels::matrix::panels::panels;
 use crate::kernels::ops::activation::Activation;
 use crate::network::{Layer, LayerKind, Network};
@@ -37,8 +36,8 @@ impl<T: Element> Scaler<T> {
     /// `[rows, features]`.
     ///
     /// A constant feature has a standard deviation of 1, and so has one that is constant but for roundings:
-    /// if the standard deviation is at most `2 epsilon |mean|`, that of values with up to four roundings
-    /// each, or below the smallest number of full precision.
+    /// if the standard deviation is at most `2 epsilon |mean|`, as of values with up to four roundings each,
+    /// or below the smallest number of full precision.
     ///
     /// Computed in `f64`, of values divided by a power of two near the largest of their feature, so that no
     /// square overflows or underflows, about a mean that is corrected by the mean of the differences from it
@@ -46,7 +45,7 @@ impl<T: Element> Scaler<T> {
     ///
     /// # Errors
     /// [`Error::Zero`] for no features, [`Error::Rows`] unless `x` is whole rows, at least one,
-    /// [`Error::Value`] for the first value that is not finite.
+    /// [`Error::Value`] with row and column of the first value that is NaN or infinite.
     ///
     /// # Examples
     ///
@@ -56,21 +55,20 @@ impl<T: Element> Scaler<T> {
     /// let scaler = Scaler::fit(&[1.0_f32, 0.5, 3.0, 0.5], 2)?;
     /// assert_eq!(scaler.means(), [2.0, 0.5]);
     /// assert_eq!(scaler.stds(), [1.0, 1.0]);
+    /// let error = Scaler::fit(&[1.0_f32, 0.5, f32::NAN, 0.5], 2).unwrap_err();
+    /// assert_eq!(error.to_string(), "the features hold NaN at row 1, column 0, counted from 0");
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     pub fn fit(x: &[T], features: usize) -> Result<Self, Error> {
         if features == 0 {
             return Err(Error::Zero { argument: Argument::FeatureCount });
         }
-        if x.is_empty() || !x.len().is_multiple_of(features) {
-            return Err(Error::Rows { argument: Argument::Inputs, row: features, found: x.len() });
-        }
+        let rows = check_batch(Argument::Features, x.len(), features, usize::MAX)? as f64;
         if let Some(i) = x.iter().position(|x| !x.to_f64().is_finite()) {
             let (row, column, value) = (i / features, i % features, x[i].to_f64());
             return Err(Error::Value { argument: Argument::Features, row, column, value });
         }
         let units: Vec<f64> = (0..features).map(|i| unit(x.iter().skip(i).step_by(features))).collect();
-        let rows = (x.len() / features) as f64;
         let mean_of = |term: &dyn Fn(usize, f64) -> f64| {
             let mut sums = vec![0.0; features];
             for row in x.chunks_exact(features) {
@@ -130,12 +128,30 @@ impl<T: Element> Scaler<T> {
     }
 
     /// The mean of each feature.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Scaler;
+    ///
+    /// assert_eq!(Scaler::fit(&[1.0_f32, 10.0, 3.0, 30.0], 2)?.means(), [2.0, 20.0]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn means(&self) -> &[T] {
         &self.means
     }
 
     /// The standard deviation of each feature.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Scaler;
+    ///
+    /// assert_eq!(Scaler::fit(&[1.0_f32, 10.0, 3.0, 30.0], 2)?.stds(), [1.0, 10.0]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn stds(&self) -> &[T] {
         &self.stds
@@ -211,26 +227,51 @@ pub(crate) struct Scaling<T: Element> {
 
 impl<T: Element> Scaling<T> {
     fn new(scaler: Scaler<T>) -> Self {
-        let lines = |values: &[T], padding: f64| {
-            let mut lines = vec![T::Line::ZERO; panels::<T>(values.len())];
-            let elements = elements_mut::<T>(&mut lines);
-            elements.fill(T::from_f64(padding));
-            elements[..values.len()].copy_from_slice(values);
-            lines
+        let lines = || vec![T::Line::ZERO; panels::<T>(scaler.means.len())];
+        let (means, stds) = (lines(), lines());
+        let mut scaling = Self { scaler, means, stds };
+        scaling.fill_lines();
+        scaling
+    }
+
+    /// Takes another scaler of as many features, into the same lines.
+    fn set(&mut self, scaler: Scaler<T>) {
+        self.scaler = scaler;
+        self.fill_lines();
+    }
+
+    fn fill_lines(&mut self) {
+        let fill = |lines: &mut [T::Line], values: &[T], padding: f64| {
+            let (elements, rest) = elements_mut::<T>(lines).split_at_mut(values.len());
+            elements.copy_from_slice(values);
+            rest.fill(T::from_f64(padding));
         };
-        let (means, stds) = (lines(&scaler.means, 0.0), lines(&scaler.stds, 1.0));
-        Self { scaler, means, stds }
+        fill(&mut self.means, &self.scaler.means, 0.0);
+        fill(&mut self.stds, &self.scaler.stds, 1.0);
     }
 }
 
 impl<T: Element> Network<T> {
     /// The scaler that every input goes through first, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network, Scaler};
+    ///
+    /// let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// assert!(network.scaler().is_none());
+    /// network.set_scaler(Some(Scaler::new(vec![0.5], vec![2.0])?))?;
+    /// assert_eq!(network.scaler().unwrap().means(), [0.5]);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
     #[must_use]
     pub fn scaler(&self) -> Option<&Scaler<T>> {
         self.scaling.as_ref().map(|scaling| &scaling.scaler)
     }
 
-    /// Sets or removes the scaler that every input goes through first.
+    /// Sets or removes the scaler that every input goes through first. Allocates nothing where it takes the
+    /// place of another.
     ///
     /// # Errors
     /// [`Error::Length`] unless it has as many features as the network has inputs.
@@ -250,7 +291,10 @@ impl<T: Element> Network<T> {
         if let Some(scaler) = &scaler {
             check_length(Argument::ScalerFeatures, self.inputs(), scaler.means.len())?;
         }
-        self.scaling = scaler.map(Scaling::new);
+        match (&mut self.scaling, scaler) {
+            (Some(scaling), Some(scaler)) => scaling.set(scaler),
+            (scaling, scaler) => *scaling = scaler.map(Scaling::new),
+        }
         Ok(())
     }
 
@@ -284,11 +328,7 @@ impl<T: Element> Network<T> {
         let Some(Scaling { scaler, .. }) = self.scaling.take() else {
             return Err(Error::Unused { argument: Argument::Scaler, with: Argument::Network });
         };
-        let mut weights = vec![T::ZERO; layer.inputs() * layer.outputs()];
-        let mut biases = vec![T::ZERO; layer.outputs()];
-        self.read_weights(0, &mut weights)?;
-        self.read_biases(0, &mut biases)?;
-        for (row, bias) in weights.chunks_exact_mut(layer.inputs()).zip(&mut biases) {
+        self.map_rows(0, |_, row, bias| {
             let mut shift = 0.0;
             for ((w, mean), std) in row.iter_mut().zip(&scaler.means).zip(&scaler.stds) {
                 let scaled = w.to_f64() / std.to_f64();
@@ -296,9 +336,20 @@ impl<T: Element> Network<T> {
                 *w = T::from_f64(scaled);
             }
             *bias = T::from_f64(bias.to_f64() - shift);
-        }
-        self.write_weights(0, &weights)?;
-        self.write_biases(0, &biases)
+        })
+    }
+
+    /// Rewrites the weights and the bias of each output of a layer.
+    fn map_rows(&mut self, l: usize, mut f: impl FnMut(usize, &mut [T], &mut T)) -> Result<(), Error> {
+        let layer = self.checked_layer(l)?;
+        let mut weights = vec![T::ZERO; layer.weight_count()];
+        let mut biases = vec![T::ZERO; layer.outputs()];
+        self.read_weights(l, &mut weights)?;
+        self.read_biases(l, &mut biases)?;
+        let rows = weights.chunks_exact_mut(layer.columns()).zip(&mut biases);
+        rows.enumerate().for_each(|(output, (row, bias))| f(output, row, bias));
+        self.write_weights(l, &weights)?;
+        self.write_biases(l, &biases)
     }
 
     /// Folds the inverse of a scaler of the targets into the last layer, `W = std W`,
@@ -327,20 +378,11 @@ impl<T: Element> Network<T> {
             return Err(Error::Unused { argument: Argument::OutputScale, with: Argument::Activation });
         }
         check_bias(layer)?;
-        let mut weights = vec![T::ZERO; layer.weight_count()];
-        let mut biases = vec![T::ZERO; layer.outputs()];
-        self.read_weights(l, &mut weights)?;
-        self.read_biases(l, &mut biases)?;
-        let scales = scaler.means.iter().zip(&scaler.stds);
-        for ((row, bias), (mean, std)) in
-            weights.chunks_exact_mut(layer.columns()).zip(&mut biases).zip(scales)
-        {
-            let scale = |w: T| w.to_f64() * std.to_f64();
-            row.iter_mut().for_each(|w| *w = T::from_f64(scale(*w)));
-            *bias = T::from_f64(scale(*bias) + mean.to_f64());
-        }
-        self.write_weights(l, &weights)?;
-        self.write_biases(l, &biases)
+        self.map_rows(l, |output, row, bias| {
+            let (mean, std) = (scaler.means[output].to_f64(), scaler.stds[output].to_f64());
+            row.iter_mut().for_each(|w| *w = T::from_f64(w.to_f64() * std));
+            *bias = T::from_f64(bias.to_f64() * std + mean);
+        })
     }
 }
 

@@ -6,6 +6,17 @@ use crate::Activation;
 ///
 /// `z` and the result are `[O]`. Softmax is `y_i = exp(z_i - m) / sum_j exp(z_j - m)` with `m = max_j z_j`,
 /// which cancels and keeps `exp` from overflowing. NaN gives NaN.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::Activation;
+/// use fuseprop::reference::activate;
+///
+/// assert_eq!(activate(Activation::Relu, &[-1.0, 2.0]), [0.0, 2.0]);
+/// assert_eq!(activate(Activation::Softmax, &[1000.0, 1000.0]), [0.5, 0.5]);
+/// ```
+#[must_use]
 pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
     let each = |f: &dyn Fn(f64) -> f64| z.iter().map(|&z| f(z)).collect();
     match activation {
@@ -34,11 +45,21 @@ pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
 
 /// Gradient through an activation over one row: `d_z = d_y f'(z)`.
 ///
-/// All are `[O]`, with `y = f(z)`. At `z = 0` the derivative of ReLU is 0 and that of leaky ReLU its slope.
+/// All are `[O]`, with `y = f(z)`. At `z = 0` the derivative of ReLU is 0, of leaky ReLU its slope.
 /// Softmax mixes its row: `d_z_i = y_i (d_y_i - sum_j d_y_j y_j)`.
 ///
 /// # Panics
 /// If `z`, `y` and `d_y` differ in length.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::Activation;
+/// use fuseprop::reference::activation_backward;
+///
+/// // At z = 0 a sigmoid is 1/2 and its slope 1/4.
+/// assert_eq!(activation_backward(Activation::Sigmoid, &[0.0], &[0.5], &[8.0]), [2.0]);
+/// ```
 #[must_use]
 pub fn activation_backward(activation: Activation, z: &[f64], y: &[f64], d_y: &[f64]) -> Vec<f64> {
     assert!(z.len() == y.len() && y.len() == d_y.len(), "z, y and d_y have one length");

@@ -7,6 +7,15 @@
 ///
 /// # Panics
 /// If a length does not match its shape.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::reference::dense;
+///
+/// // One row of two inputs, one output.
+/// assert_eq!(dense(&[2.0, 3.0], &[1.0, 10.0], &[0.5], 1, 2), [32.5]);
+/// ```
 #[must_use]
 pub fn dense(x: &[f64], weights: &[f64], biases: &[f64], batch: usize, inputs: usize) -> Vec<f64> {
     let outputs = biases.len();
@@ -33,6 +42,15 @@ pub fn dense(x: &[f64], weights: &[f64], biases: &[f64], batch: usize, inputs: u
 /// If a length does not match its shape.
 ///
 /// Goodfellow, Bengio, Courville, *Deep Learning*, section 6.5.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::reference::input_gradient;
+///
+/// // One row, two inputs, one output.
+/// assert_eq!(input_gradient(&[2.0], &[1.0, 10.0], 1, 2, 1), [2.0, 20.0]);
+/// ```
 #[must_use]
 pub fn input_gradient(d_z: &[f64], weights: &[f64], batch: usize, inputs: usize, outputs: usize) -> Vec<f64> {
     assert_eq!(d_z.len(), batch * outputs, "d_z is [batch, outputs]");
@@ -54,6 +72,15 @@ pub fn input_gradient(d_z: &[f64], weights: &[f64], batch: usize, inputs: usize,
 ///
 /// # Panics
 /// If a length does not match its shape.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::reference::weight_gradient;
+///
+/// // Two rows of one input and one output.
+/// assert_eq!(weight_gradient(&[1.0, 2.0], &[3.0, 4.0], 2, 1, 1), [11.0]);
+/// ```
 #[must_use]
 pub fn weight_gradient(d_z: &[f64], x: &[f64], batch: usize, inputs: usize, outputs: usize) -> Vec<f64> {
     assert_eq!(d_z.len(), batch * outputs, "d_z is [batch, outputs]");
@@ -75,6 +102,15 @@ pub fn weight_gradient(d_z: &[f64], x: &[f64], batch: usize, inputs: usize, outp
 ///
 /// # Panics
 /// If a length does not match its shape.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::reference::bias_gradient;
+///
+/// // Two rows of two outputs.
+/// assert_eq!(bias_gradient(&[1.0, 2.0, 3.0, 4.0], 2, 2), [4.0, 6.0]);
+/// ```
 #[must_use]
 pub fn bias_gradient(d_z: &[f64], batch: usize, outputs: usize) -> Vec<f64> {
     assert_eq!(d_z.len(), batch * outputs, "d_z is [batch, outputs]");

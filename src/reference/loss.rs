@@ -2,10 +2,77 @@
 
 use crate::{Loss, Reduction, Targets};
 
-/// A loss over a batch, and its gradient with respect to `outputs`.
+/// A loss, how the losses of a batch become one, and the weights of classes. The weights of rows and elements
+/// are part of the targets.
 ///
-/// `outputs` and the gradient are `[B, O]`, with `O = n_outputs`; targets are values `[B, O]` or classes
-/// `[B]`.
+/// # Examples
+///
+/// ```
+/// use fuseprop::reference::Objective;
+/// use fuseprop::{Loss, Reduction};
+///
+/// let objective = Objective::new(Loss::SoftmaxCrossEntropy, Reduction::Mean);
+/// let objective = objective.class_weights(&[1.0, 3.0]).label_smoothing(0.1);
+/// assert_eq!(objective.label_smoothing, 0.1);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Objective<'a> {
+    /// Of each row.
+    pub loss: Loss,
+    /// Of all rows.
+    pub reduction: Reduction,
+    /// One for each class, `[O]`, for `SoftmaxCrossEntropy`; all 1 if there are none.
+    pub class_weights: Option<&'a [f64]>,
+    /// The fraction of each target that is spread over the classes, for `SoftmaxCrossEntropy`; 0 by default.
+    pub label_smoothing: f64,
+}
+
+impl<'a> Objective<'a> {
+    /// An objective without class weights and label smoothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::reference::Objective;
+    /// use fuseprop::{Loss, Reduction};
+    ///
+    /// let objective = Objective::new(Loss::MeanSquaredError, Reduction::Sum);
+    /// assert_eq!((objective.class_weights, objective.label_smoothing), (None, 0.0));
+    /// ```
+    #[must_use]
+    pub fn new(loss: Loss, reduction: Reduction) -> Self {
+        Self { loss, reduction, class_weights: None, label_smoothing: 0.0 }
+    }
+
+    /// Class weights, `[O]`.
+    ///
+    /// # Examples
+    ///
+    /// See [`Objective`].
+    #[must_use]
+    pub fn class_weights(self, weights: &'a [f64]) -> Self {
+        Self { class_weights: Some(weights), ..self }
+    }
+
+    /// The fraction of each target that is spread over the classes.
+    ///
+    /// # Examples
+    ///
+    /// See [`Objective`].
+    #[must_use]
+    pub fn label_smoothing(self, fraction: f64) -> Self {
+        Self { label_smoothing: fraction, ..self }
+    }
+
+    fn class_weight(&self, class: usize) -> f64 {
+        self.class_weights.map_or(1.0, |weights| weights[class])
+    }
+}
+
+/// A loss over a batch, and its gradient with respect to the outputs `y`.
+///
+/// `y` and the gradient are `[B, O]`, with `O = outputs`; targets are values `[B, O]` or classes `[B]`.
 ///
 /// ```text
 /// MeanSquaredError              L = sum (y - t)^2                      d_y = 2 (y - t)        mean: / (B O)
@@ -13,143 +80,143 @@ use crate::{Loss, Reduction, Targets};
 /// Huber                         L = sum (y - t)^2 / 2 near,            d_y = y - t near,
 ///                                   delta (|y - t| - delta / 2) far    delta sign(y - t) far  mean: / (B O)
 /// BinaryCrossEntropyWithLogits  L = sum log(1 + e^z) - t z             d_z = sigmoid(z) - t   mean: / (B O)
-/// SoftmaxCrossEntropy           L = -sum t log softmax(z), z = outputs                        mean: / B
+/// SoftmaxCrossEntropy           L = -sum t log softmax(z), z = y                              mean: / B
 ///                               d_z = softmax(z) sum_j t_j - t
 /// ```
 ///
 /// A class is the target that is 1 at its index and 0 elsewhere. Targets given as probabilities need not sum
 /// to 1.
 ///
+/// Each row's loss is multiplied by the weight `s` of the targets, each element's by its mask `m`, and
+/// cross-entropy's targets become `w_j ((1 - smoothing) t_j + smoothing / O)`. A row or an element of weight
+/// 0 is not read, nor is a row whose class weighs 0 without smoothing. A mean divides by `O sum s`, with a
+/// mask by `sum s m`, for cross-entropy by `sum s`, or by `sum s w_class` where targets are classes.
+///
 /// # Panics
-/// If a length does not match its shape, a class is not below `n_outputs`, or classes meet another loss than
+/// If a length does not match its shape, a class is not below `outputs`, or classes meet another loss than
 /// `SoftmaxCrossEntropy`.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::reference::{Objective, loss};
+/// use fuseprop::{Loss, Reduction, Targets};
+///
+/// let squared = Objective::new(Loss::MeanSquaredError, Reduction::Mean);
+/// let (value, d_y) = loss(squared, &[1.0, 3.0], Targets::from(&[0.0, 1.0]), 2);
+/// assert_eq!((value, d_y), (2.5, vec![1.0, 2.0]));
+/// ```
 #[must_use]
 pub fn loss(
-    loss: Loss,
-    reduction: Reduction,
-    outputs: &[f64],
-    targets: Targets<'_, f64>,
-    n_outputs: usize,
-) -> (f64, Vec<f64>) {
-    weighted_loss(Objective::new(loss, reduction), outputs, targets, n_outputs)
-}
-
-/// A loss, how those of a batch become one, and what each is multiplied by.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Objective<'a> {
-    /// Of each row.
-    pub loss: Loss,
-    /// Of all rows.
-    pub reduction: Reduction,
-    /// All 1 by default.
-    pub weights: Weights<'a>,
-}
-
-impl Objective<'_> {
-    /// Without weights.
-    #[must_use]
-    pub fn new(loss: Loss, reduction: Reduction) -> Self {
-        Self { loss, reduction, weights: Weights::default() }
-    }
-}
-
-/// The weights of classes. Those of rows and elements are part of the targets.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Weights<'a> {
-    /// One for each class, `[O]`, for `SoftmaxCrossEntropy`; all 1 if there are none.
-    pub classes: Option<&'a [f64]>,
-    /// The share of each target that is spread over the classes, for `SoftmaxCrossEntropy`.
-    pub label_smoothing: f64,
-}
-
-/// [`loss`] with weights: each row's loss is multiplied by the weight `s` of the targets, each element's by
-/// its mask `m`, and cross-entropy's targets become `w_j ((1 - smoothing) t_j + smoothing / O)`. A row or an
-/// element of weight 0 is not read.
-///
-/// A mean divides by `O sum s`, with a mask by `sum s m`, for cross-entropy by `sum s`, or by `sum s w_class`
-/// where targets are classes.
-///
-/// # Panics
-/// As [`loss`].
-#[must_use]
-pub fn weighted_loss(
     objective: Objective<'_>,
-    outputs: &[f64],
+    y: &[f64],
     targets: Targets<'_, f64>,
-    n_outputs: usize,
+    outputs: usize,
 ) -> (f64, Vec<f64>) {
-    let Objective { loss, reduction, weights } = objective;
-    assert_eq!(outputs.len() % n_outputs, 0, "outputs are [batch, n_outputs]");
-    let batch = outputs.len() / n_outputs;
-    let (mut sum, mut terms, mut d_outputs) = (0.0, 0.0, Vec::new());
-    for (row, y) in outputs.chunks_exact(n_outputs).enumerate() {
-        let sample = targets.row_weights().map_or(1.0, |samples| samples[row]);
-        if sample == 0.0 {
-            d_outputs.extend(vec![0.0; n_outputs]);
+    assert_eq!(y.len() % outputs, 0, "y is [batch, outputs]");
+    let batch = y.len() / outputs;
+    let count = y.len();
+    let (mut sum, mut terms, mut gradient) = (0.0, 0.0, Vec::new());
+    for (row, y) in y.chunks_exact(outputs).enumerate() {
+        if !is_read(objective, &targets, row, outputs) {
+            gradient.extend(vec![0.0; outputs]);
             continue;
         }
-        let class_weight = |j: usize| weights.classes.map_or(1.0, |classes| classes[j]);
-        let (t, of_mean) = match targets.classes() {
-            None => (values_of(&targets, row, outputs.len(), n_outputs), 1.0),
+        let sample = targets.row_weights().map_or(1.0, |samples| samples[row]);
+        let (t, of_class) = match targets.classes() {
+            None => (values_of(&targets, row, count, outputs), 1.0),
             Some(classes) => {
+                let Objective { loss, .. } = objective;
                 assert!(loss == Loss::SoftmaxCrossEntropy, "{loss:?} compares values, not classes");
                 assert_eq!(classes.len(), batch, "target classes are [batch]");
                 let class = classes[row] as usize;
-                assert!(class < n_outputs, "class {class} of {n_outputs}");
-                ((0..n_outputs).map(|j| f64::from(j == class)).collect(), class_weight(class))
+                assert!(class < outputs, "class {class} of {outputs}");
+                ((0..outputs).map(|j| f64::from(j == class)).collect(), objective.class_weight(class))
             }
         };
-        let (value, d_y) = if loss == Loss::SoftmaxCrossEntropy {
-            let e = weights.label_smoothing;
-            let smoothed = |j: usize| class_weight(j) * ((1.0 - e) * t[j] + e / n_outputs as f64);
-            terms += sample * of_mean;
-            cross_entropy(y, &(0..n_outputs).map(smoothed).collect::<Vec<_>>())
+        let (value, d_y) = if objective.loss == Loss::SoftmaxCrossEntropy {
+            terms += sample * of_class;
+            cross_entropy(y, &smoothed(objective, &t))
         } else {
-            let mask = targets
-                .element_mask()
-                .map_or(vec![1.0; n_outputs], |mask| mask[row * n_outputs..][..n_outputs].to_vec());
+            let mask = match targets.element_mask() {
+                Some(mask) => mask[row * outputs..][..outputs].to_vec(),
+                None => vec![1.0; outputs],
+            };
             terms += sample * mask.iter().sum::<f64>();
             let element = |j: usize| match mask[j] {
                 0.0 => (0.0, 0.0),
                 weight => {
-                    let (value, slope) = element_loss(loss, y[j], t[j]);
+                    let (value, slope) = element_loss(objective.loss, y[j], t[j]);
                     (weight * value, weight * slope)
                 }
             };
-            let each: Vec<_> = (0..n_outputs).map(element).collect();
+            let each: Vec<_> = (0..outputs).map(element).collect();
             (each.iter().map(|each| each.0).sum(), each.iter().map(|each| each.1).collect())
         };
         sum += sample * value;
-        d_outputs.extend(d_y.iter().map(|d| sample * d));
+        gradient.extend(d_y.iter().map(|d| sample * d));
     }
-    let scale = match reduction {
+    let scale = match objective.reduction {
         Reduction::Sum => 1.0,
         Reduction::Mean if terms == 0.0 => 0.0,
         Reduction::Mean => 1.0 / terms,
     };
-    for d in &mut d_outputs {
+    for d in &mut gradient {
         *d *= scale;
     }
-    (sum * scale, d_outputs)
+    (sum * scale, gradient)
 }
 
 /// The target values of a row.
-fn values_of(targets: &Targets<'_, f64>, row: usize, count: usize, n_outputs: usize) -> Vec<f64> {
+fn values_of(targets: &Targets<'_, f64>, row: usize, count: usize, outputs: usize) -> Vec<f64> {
     let t = targets.values().unwrap_or_default();
-    assert_eq!(t.len(), count, "target values are [batch, n_outputs]");
-    t[row * n_outputs..][..n_outputs].to_vec()
+    assert_eq!(t.len(), count, "target values are [batch, outputs]");
+    t[row * outputs..][..outputs].to_vec()
 }
 
-/// The rows of `x` `[B, I]`, with 0 in those of weight 0, which are not read.
-pub(super) fn read_rows(x: &[f64], targets: &Targets<'_, f64>, batch: usize, n_outputs: usize) -> Vec<f64> {
-    let weighs = |row: usize| {
-        targets.row_weights().is_none_or(|weights| weights[row] != 0.0)
-            && targets
-                .element_mask()
-                .is_none_or(|mask| mask[row * n_outputs..][..n_outputs] != vec![0.0; n_outputs])
+/// `w_j ((1 - smoothing) t_j + smoothing / O)`; 0 of a class of weight 0, whatever its target.
+fn smoothed(objective: Objective<'_>, t: &[f64]) -> Vec<f64> {
+    let e = objective.label_smoothing;
+    let smoothed = |j: usize| match objective.class_weight(j) {
+        0.0 => 0.0,
+        weight => weight * ((1.0 - e) * t[j] + e / t.len() as f64),
     };
+    (0..t.len()).map(smoothed).collect()
+}
+
+/// Whether a row weighs anything: by itself, by any of its elements, and by its class. Label smoothing gives
+/// a row weight from all classes.
+fn is_read(objective: Objective<'_>, targets: &Targets<'_, f64>, row: usize, outputs: usize) -> bool {
+    if targets.row_weights().is_some_and(|weights| weights[row] == 0.0) {
+        return false;
+    }
+    if targets.element_mask().is_some_and(|mask| mask[row * outputs..][..outputs].iter().all(|&m| m == 0.0)) {
+        return false;
+    }
+    match (targets.classes(), objective.class_weights) {
+        (Some(of_rows), Some(weights)) if objective.label_smoothing == 0.0 => {
+            let class = of_rows[row] as usize;
+            assert!(class < outputs, "class {class} of {outputs}");
+            weights[class] != 0.0
+        }
+        _ => true,
+    }
+}
+
+/// The rows of `x` `[B, I]`, with 0 in rows of weight 0, which are not read.
+pub(super) fn read_rows(
+    objective: Objective<'_>,
+    x: &[f64],
+    targets: &Targets<'_, f64>,
+    batch: usize,
+    outputs: usize,
+) -> Vec<f64> {
     let rows = x.chunks_exact(x.len() / batch).enumerate();
-    rows.flat_map(|(row, x)| if weighs(row) { x.to_vec() } else { vec![0.0; x.len()] }).collect()
+    let read = |(row, x): (usize, &[f64])| match is_read(objective, targets, row, outputs) {
+        true => x.to_vec(),
+        false => vec![0.0; x.len()],
+    };
+    rows.flat_map(read).collect()
 }
 
 /// One element's loss and slope, of a loss that is a sum over elements.
@@ -199,7 +266,8 @@ mod tests {
             t[row * 3 + class as usize] = 1.0;
         }
         for reduction in [Reduction::Mean, Reduction::Sum] {
-            let of = |targets| loss(Loss::SoftmaxCrossEntropy, reduction, &logits, targets, 3);
+            let of =
+                |targets| loss(Objective::new(Loss::SoftmaxCrossEntropy, reduction), &logits, targets, 3);
             assert_eq!(of(Targets::from(&CLASSES)), of(Targets::from(&t)));
         }
     }
@@ -208,11 +276,13 @@ mod tests {
     fn means_divide_the_squared_error_by_its_elements_and_the_cross_entropy_by_its_rows() {
         let y = [1.0, 2.0, 3.0, 4.0];
         let t = [0.0, 2.0, 5.0, 3.0];
-        let squared = |reduction| loss(Loss::MeanSquaredError, reduction, &y, Targets::from(&t), 2);
+        let squared =
+            |reduction| loss(Objective::new(Loss::MeanSquaredError, reduction), &y, Targets::from(&t), 2);
         assert_eq!(squared(Reduction::Sum), (6.0, vec![2.0, 0.0, -4.0, 2.0]));
         assert_eq!(squared(Reduction::Mean), (1.5, vec![0.5, 0.0, -1.0, 0.5]));
-        let cross =
-            |reduction| loss(Loss::SoftmaxCrossEntropy, reduction, &[0.0; 4], Targets::from(&[0, 1]), 2).0;
+        let cross = |reduction| {
+            loss(Objective::new(Loss::SoftmaxCrossEntropy, reduction), &[0.0; 4], Targets::from(&[0, 1]), 2).0
+        };
         assert!((cross(Reduction::Sum) - 2.0 * 2.0_f64.ln()).abs() < 1e-15);
         assert!((cross(Reduction::Mean) - 2.0_f64.ln()).abs() < 1e-15);
     }
@@ -221,9 +291,24 @@ mod tests {
     fn large_logits_do_not_overflow() {
         assert_eq!(activate(Activation::Softmax, &[1000.0, 0.0]), [1.0, 0.0]);
         let of = |class| {
-            loss(Loss::SoftmaxCrossEntropy, Reduction::Sum, &[1000.0, 0.0], Targets::from(&[class]), 2)
+            let objective = Objective::new(Loss::SoftmaxCrossEntropy, Reduction::Sum);
+            loss(objective, &[1000.0, 0.0], Targets::from(&[class]), 2)
         };
         assert_eq!(of(0), (0.0, vec![0.0, 0.0]));
         assert_eq!(of(1), (1000.0, vec![1.0, -1.0]));
+    }
+
+    #[test]
+    fn a_class_of_weight_0_takes_its_rows_with_it_unless_targets_are_smoothed() {
+        let objective = Objective::new(Loss::SoftmaxCrossEntropy, Reduction::Mean);
+        let objective = objective.class_weights(&[1.0, 0.0]);
+        let (y, targets) = ([0.0, 0.0, f64::NAN, f64::NAN], Targets::from(&[0, 1]));
+        let (value, d_y) = loss(objective, &y, targets, 2);
+        assert_eq!((value, d_y), (2.0_f64.ln(), vec![-0.5, 0.5, 0.0, 0.0]));
+        assert!(loss(objective.label_smoothing(0.1), &y, targets, 2).0.is_nan());
+        assert_eq!(read_rows(objective, &[1.0, f64::NAN], &targets, 2, 2), [1.0, 0.0]);
+        // Of probabilities it is the class that is not read, not the row.
+        let targets = [1.0, f64::NAN];
+        assert_eq!(loss(objective, &y[..2], Targets::from(&targets), 2), (2.0_f64.ln(), vec![-0.5, 0.5]));
     }
 }

@@ -32,5 +32,5 @@ pub use activation::{activate, activation_backward};
 pub use dense::{bias_gradient, dense, input_gradient, weight_gradient};
 pub use dropout::{Dropout, dropout_factors};
 pub use layer_norm::{layer_norm, layer_norm_backward};
-pub use loss::{Objective, Weights, loss, weighted_loss};
+pub use loss::{Objective, loss};
 pub use network::{Gradients, Layer, Model};

@@ -1,14 +1,26 @@
 //! A network of layers: forward, backward, one step of gradient descent.
 
-use crate::{Activation, Element, LayerKind, Loss, Network, Reduction, Targets};
+use crate::{Activation, Element, LayerKind, Loss, Network, Targets};
 
 use super::activation::{activate, activation_backward};
 use super::dense::{bias_gradient, dense, input_gradient, weight_gradient};
 use super::layer_norm::{layer_norm, layer_norm_backward};
-use super::loss::{Objective, read_rows, weighted_loss};
+use super::loss::{Objective, loss, read_rows};
 
 /// A layer: `y = f(x W^T + b)`, or `y = f(w (x - mean x) / sqrt(var x + epsilon) + b)`.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::Activation;
+/// use fuseprop::reference::Layer;
+///
+/// let mut layer = Layer::dense(2, 1, Activation::Tanh);
+/// layer.weights = vec![0.5, -0.5];
+/// layer.biases.clear(); // a layer without biases
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Layer {
     /// Which of both.
     pub kind: LayerKind,
@@ -27,16 +39,34 @@ pub struct Layer {
 }
 
 /// A feed-forward network: layers, each reading the outputs of the one before.
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::reference::Model;
+/// use fuseprop::{Activation, Network};
+///
+/// let network = Network::<f32>::builder(2).dense(3, Activation::Tanh).seed(1).build()?;
+/// let (fast, exact) = (network.predict(&[0.5, 1.0])?, Model::of(&network).predict(&[0.5, 1.0], 1));
+/// assert!(fast.iter().zip(exact).all(|(&y, exact)| (f64::from(y) - exact).abs() < 1e-6));
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Model {
     /// First to last.
     pub layers: Vec<Layer>,
-    /// The mean and the deviation of each input, which becomes `(x - mean) / deviation` first.
+    /// The mean and the standard deviation of each input, which becomes `(x - mean) / std` first.
     pub scaler: Option<Vec<(f64, f64)>>,
 }
 
-/// What a backward pass gives.
+/// The result of a backward pass.
+///
+/// # Examples
+///
+/// See [`Model::loss_and_gradients`].
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Gradients {
     /// In canonical order, as long as [`Model::parameters`].
     pub parameters: Vec<f64>,
@@ -53,10 +83,35 @@ struct Pass {
 }
 
 impl Model {
-    /// The same network in `f64`: same layers, same parameters.
+    /// A model of these layers, without a scaler.
     ///
     /// # Panics
-    /// Never: the buffers have the lengths that the network asks for.
+    /// If there is no layer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Activation;
+    /// use fuseprop::reference::{Layer, Model};
+    ///
+    /// let mut model = Model::new(vec![Layer::dense(2, 1, Activation::Identity)]);
+    /// model.set_parameters(&[1.0, 10.0, 0.5]); // W00 W01 b0
+    /// assert_eq!(model.predict(&[2.0, 3.0], 1), [32.5]);
+    /// ```
+    #[must_use]
+    pub fn new(layers: Vec<Layer>) -> Self {
+        assert!(!layers.is_empty(), "a network has at least one layer");
+        Self { layers, scaler: None }
+    }
+
+    /// The same network in `f64`: same layers, same parameters, same scaler.
+    ///
+    /// # Panics
+    /// Never: the buffers have the network's own lengths.
+    ///
+    /// # Examples
+    ///
+    /// See [`Model`].
     pub fn of<T: Element>(network: &Network<T>) -> Self {
         let layers = (0..network.layer_count())
             .filter_map(|l| network.layer(l))
@@ -80,7 +135,7 @@ impl Model {
         let parameters: Vec<f64> = parameters.into_iter().map(|p| p.to_f64()).collect();
         let scaler = network.scaler().map(|scaler| {
             let pairs = scaler.means().iter().zip(scaler.stds());
-            pairs.map(|(mean, deviation)| (mean.to_f64(), deviation.to_f64())).collect()
+            pairs.map(|(mean, std)| (mean.to_f64(), std.to_f64())).collect()
         });
         let mut model = Self { layers, scaler };
         model.set_parameters(&parameters);
@@ -88,6 +143,21 @@ impl Model {
     }
 
     /// The outputs of every layer, `[B, O]` each; the last are the network's.
+    ///
+    /// # Panics
+    /// If `x` is not `[batch, inputs]`, or softmax stands before the last layer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Activation;
+    /// use fuseprop::reference::{Layer, Model};
+    ///
+    /// let mut layer = Layer::dense(1, 1, Activation::Identity);
+    /// layer.weights = vec![2.0];
+    /// let model = Model::new(vec![layer.clone(), layer]);
+    /// assert_eq!(model.forward(&[3.0], 1), [[6.0], [12.0]]);
+    /// ```
     #[must_use]
     pub fn forward(&self, x: &[f64], batch: usize) -> Vec<Vec<f64>> {
         self.passes(x, batch).into_iter().map(|pass| pass.y).collect()
@@ -97,56 +167,79 @@ impl Model {
     ///
     /// # Panics
     /// If `x` is not `[batch, inputs]`, or softmax stands before the last layer.
+    ///
+    /// # Examples
+    ///
+    /// See [`Model`].
     #[must_use]
     pub fn predict(&self, x: &[f64], batch: usize) -> Vec<f64> {
         self.forward(x, batch).pop().expect("a network has at least one layer")
     }
 
-    /// The loss over a batch and its gradient with respect to the parameters, in canonical order.
+    /// The loss over a batch, and its gradients with respect to the parameters and to the inputs.
     ///
-    /// [`Loss::SoftmaxCrossEntropy`] takes logits. A network that ends in [`Activation::Softmax`] hands it
-    /// the logits beneath that softmax, so that both forms of a classifier train alike; so does one that
-    /// ends in [`Activation::Sigmoid`] with [`Loss::BinaryCrossEntropyWithLogits`].
+    /// `x` is `[batch, inputs]`. [`Loss::SoftmaxCrossEntropy`] takes logits. A network that ends in
+    /// [`Activation::Softmax`] hands it the logits beneath that softmax, so that both forms of a classifier
+    /// train alike; so does one that ends in [`Activation::Sigmoid`] with
+    /// [`Loss::BinaryCrossEntropyWithLogits`].
+    ///
+    /// # Panics
+    /// As [`loss`] and [`Model::predict`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::reference::{Layer, Model, Objective};
+    /// use fuseprop::{Activation, Loss, Reduction, Targets};
+    ///
+    /// let mut model = Model::new(vec![Layer::dense(1, 1, Activation::Identity)]);
+    /// model.set_parameters(&[2.0, 0.0]); // y = 2 x
+    /// let objective = Objective::new(Loss::MeanSquaredError, Reduction::Mean);
+    /// let (loss, gradients) = model.loss_and_gradients(&[3.0], Targets::from(&[5.0]), 1, objective);
+    /// assert_eq!(loss, 1.0);
+    /// assert_eq!(gradients.parameters, [6.0, 2.0]); // 2 (y - t) x and 2 (y - t)
+    /// assert_eq!(gradients.inputs, [4.0]); // 2 (y - t) w
+    /// ```
     #[must_use]
-    pub fn loss_and_gradient(
-        &self,
-        x: &[f64],
-        targets: Targets<'_, f64>,
-        batch: usize,
-        loss: Loss,
-        reduction: Reduction,
-    ) -> (f64, Vec<f64>) {
-        self.weighted_loss_and_gradient(x, targets, batch, Objective::new(loss, reduction))
-    }
-
-    /// [`Model::loss_and_gradient`] with weights, as in [`weighted_loss`].
-    #[must_use]
-    pub fn weighted_loss_and_gradient(
+    pub fn loss_and_gradients(
         &self,
         x: &[f64],
         targets: Targets<'_, f64>,
         batch: usize,
         objective: Objective<'_>,
-    ) -> (f64, Vec<f64>) {
-        let (value, gradients) = self.loss_and_gradients(x, targets, batch, objective);
-        (value, gradients.parameters)
-    }
-
-    /// Gradient of the loss over a batch with respect to the network's inputs, `[B, I]`.
-    #[must_use]
-    pub fn input_gradients(
-        &self,
-        x: &[f64],
-        targets: Targets<'_, f64>,
-        batch: usize,
-        loss: Loss,
-        reduction: Reduction,
-    ) -> Vec<f64> {
-        self.loss_and_gradients(x, targets, batch, Objective::new(loss, reduction)).1.inputs
+    ) -> (f64, Gradients) {
+        let last = self.layers.last().expect("a network has at least one layer");
+        let x = &read_rows(objective, x, &targets, batch, last.outputs);
+        let passes = self.passes(x, batch);
+        let (layer, pass) = self.last(&passes);
+        let on_logits = matches!(
+            (objective.loss, layer.activation),
+            (Loss::SoftmaxCrossEntropy, Activation::Softmax)
+                | (Loss::BinaryCrossEntropyWithLogits, Activation::Sigmoid)
+        );
+        let outputs = if on_logits { &pass.z } else { &pass.y };
+        let (value, d_outputs) = loss(objective, outputs, targets, layer.outputs);
+        let d_z = if on_logits { d_outputs } else { layer.activation_backward(pass, &d_outputs, batch) };
+        (value, self.backward_from(x, &passes, d_z, batch))
     }
 
     /// Gradients of a loss of the caller's own, given its gradient `d_outputs`, `[B, O]`, with respect to the
     /// network's outputs (after the last activation).
+    ///
+    /// # Panics
+    /// As [`Model::predict`], and if `d_outputs` is not `[batch, outputs]`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Activation;
+    /// use fuseprop::reference::{Layer, Model};
+    ///
+    /// let mut model = Model::new(vec![Layer::dense(1, 1, Activation::Identity)]);
+    /// model.set_parameters(&[2.0, 0.0]);
+    /// let gradients = model.backward(&[3.0], &[10.0], 1);
+    /// assert_eq!((gradients.parameters, gradients.inputs), (vec![30.0, 10.0], vec![20.0]));
+    /// ```
     #[must_use]
     pub fn backward(&self, x: &[f64], d_outputs: &[f64], batch: usize) -> Gradients {
         let passes = self.passes(x, batch);
@@ -155,7 +248,23 @@ impl Model {
         self.backward_from(x, &passes, d_z, batch)
     }
 
-    /// One step of plain gradient descent, `p -= learning_rate * d_p`. The loss is that before the step.
+    /// One step of plain gradient descent, `p -= learning_rate * d_p`. The loss is the loss before the step.
+    ///
+    /// # Panics
+    /// As [`Model::loss_and_gradients`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::reference::{Layer, Model, Objective};
+    /// use fuseprop::{Activation, Loss, Reduction, Targets};
+    ///
+    /// let mut model = Model::new(vec![Layer::dense(1, 1, Activation::Identity)]);
+    /// model.set_parameters(&[2.0, 0.0]);
+    /// let objective = Objective::new(Loss::MeanSquaredError, Reduction::Mean);
+    /// assert_eq!(model.step(&[3.0], Targets::from(&[5.0]), 1, objective, 0.25), 1.0);
+    /// assert_eq!(model.parameters(), [0.5, -0.5]);
+    /// ```
     pub fn step(
         &mut self,
         x: &[f64],
@@ -164,9 +273,9 @@ impl Model {
         objective: Objective<'_>,
         learning_rate: f64,
     ) -> f64 {
-        let (value, gradient) = self.weighted_loss_and_gradient(x, targets, batch, objective);
+        let (value, gradients) = self.loss_and_gradients(x, targets, batch, objective);
         let mut parameters = self.parameters();
-        for (p, d_p) in parameters.iter_mut().zip(gradient) {
+        for (p, d_p) in parameters.iter_mut().zip(gradients.parameters) {
             *p -= learning_rate * d_p;
         }
         self.set_parameters(&parameters);
@@ -174,6 +283,16 @@ impl Model {
     }
 
     /// Every parameter in canonical order.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Activation;
+    /// use fuseprop::reference::{Layer, Model};
+    ///
+    /// let model = Model::new(vec![Layer::layer_norm(2, Activation::Identity)]);
+    /// assert_eq!(model.parameters(), [1.0, 1.0, 0.0, 0.0]); // w0 w1 b0 b1
+    /// ```
     #[must_use]
     pub fn parameters(&self) -> Vec<f64> {
         self.layers.iter().flat_map(|layer| layer.weights.iter().chain(&layer.biases)).copied().collect()
@@ -183,6 +302,10 @@ impl Model {
     ///
     /// # Panics
     /// If there are more or fewer parameters.
+    ///
+    /// # Examples
+    ///
+    /// See [`Model::new`].
     pub fn set_parameters(&mut self, parameters: &[f64]) {
         let count: usize = self.layers.iter().map(|layer| layer.weights.len() + layer.biases.len()).sum();
         assert_eq!(parameters.len(), count, "parameters");
@@ -194,31 +317,9 @@ impl Model {
         }
     }
 
-    fn loss_and_gradients(
-        &self,
-        x: &[f64],
-        targets: Targets<'_, f64>,
-        batch: usize,
-        objective: Objective<'_>,
-    ) -> (f64, Gradients) {
-        let last = self.layers.last().expect("a network has at least one layer");
-        let x = &read_rows(x, &targets, batch, last.outputs);
-        let passes = self.passes(x, batch);
-        let (layer, pass) = self.last(&passes);
-        let on_logits = matches!(
-            (objective.loss, layer.activation),
-            (Loss::SoftmaxCrossEntropy, Activation::Softmax)
-                | (Loss::BinaryCrossEntropyWithLogits, Activation::Sigmoid)
-        );
-        let outputs = if on_logits { &pass.z } else { &pass.y };
-        let (value, d_outputs) = weighted_loss(objective, outputs, targets, layer.outputs);
-        let d_z = if on_logits { d_outputs } else { layer.activation_backward(pass, &d_outputs, batch) };
-        (value, self.backward_from(x, &passes, d_z, batch))
-    }
-
     fn scaled(&self, x: &[f64]) -> Vec<f64> {
         let Some(scaler) = &self.scaler else { return x.to_vec() };
-        x.iter().zip(scaler.iter().cycle()).map(|(x, (mean, deviation))| (x - mean) / deviation).collect()
+        x.iter().zip(scaler.iter().cycle()).map(|(x, (mean, std))| (x - mean) / std).collect()
     }
 
     fn passes(&self, x: &[f64], batch: usize) -> Vec<Pass> {
@@ -258,8 +359,8 @@ impl Model {
         }
         per_layer.reverse();
         if let Some(scaler) = &self.scaler {
-            for (d_x, (_, deviation)) in d_z.iter_mut().zip(scaler.iter().cycle()) {
-                *d_x /= deviation;
+            for (d_x, (_, std)) in d_z.iter_mut().zip(scaler.iter().cycle()) {
+                *d_x /= std;
             }
         }
         Gradients { parameters: per_layer.concat(), inputs: d_z }
@@ -267,6 +368,54 @@ impl Model {
 }
 
 impl Layer {
+    /// A dense layer whose weights and biases are 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Activation;
+    /// use fuseprop::reference::Layer;
+    ///
+    /// let layer = Layer::dense(3, 2, Activation::Relu);
+    /// assert_eq!((layer.weights, layer.biases), (vec![0.0; 2 * 3], vec![0.0; 2]));
+    /// ```
+    #[must_use]
+    pub fn dense(inputs: usize, outputs: usize, activation: Activation) -> Self {
+        Self {
+            kind: LayerKind::Dense,
+            inputs,
+            outputs,
+            activation,
+            weights: vec![0.0; outputs * inputs],
+            biases: vec![0.0; outputs],
+            epsilon: 0.0,
+        }
+    }
+
+    /// A layer norm whose weights are 1 and whose biases are 0, with an `epsilon` of 1e-5.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Activation;
+    /// use fuseprop::reference::Layer;
+    ///
+    /// let layer = Layer::layer_norm(2, Activation::Identity);
+    /// assert_eq!((layer.weights, layer.biases, layer.epsilon), (vec![1.0; 2], vec![0.0; 2], 1e-5));
+    /// ```
+    #[must_use]
+    pub fn layer_norm(features: usize, activation: Activation) -> Self {
+        Self {
+            kind: LayerKind::LayerNorm,
+            inputs: features,
+            outputs: features,
+            activation,
+            weights: vec![1.0; features],
+            biases: vec![0.0; features],
+            epsilon: 1e-5,
+        }
+    }
+
     fn forward(&self, x: &[f64], batch: usize) -> Pass {
         let zeros = vec![0.0; self.outputs];
         let biases = if self.biases.is_empty() { &zeros } else { &self.biases };
@@ -306,6 +455,7 @@ impl Layer {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::Reduction;
 
     pub(in crate::reference) const BATCH: usize = 3;
     pub(in crate::reference) const CLASSES: [u32; BATCH] = [2, 0, 1];
@@ -370,17 +520,19 @@ pub(super) mod tests {
                 "{:?}, {loss:?}, {reduction:?}",
                 model.layers.iter().map(|l| l.activation).collect::<Vec<_>>()
             );
-            let loss_at =
-                |model: &Model, x: &[f64]| model.loss_and_gradient(x, targets, BATCH, loss, reduction).0;
+            let loss_at = |model: &Model, x: &[f64]| {
+                model.loss_and_gradients(x, targets, BATCH, Objective::new(loss, reduction)).0
+            };
             let by_parameters = central_differences(&model.parameters(), |parameters| {
                 let mut moved = model.clone();
                 moved.set_parameters(parameters);
                 loss_at(&moved, &x)
             });
             let by_inputs = central_differences(&x, |x| loss_at(model, x));
-            let gradient = model.loss_and_gradient(&x, targets, BATCH, loss, reduction).1;
-            assert_gradient(&gradient, &by_parameters, &what);
-            assert_gradient(&model.input_gradients(&x, targets, BATCH, loss, reduction), &by_inputs, &what);
+            let (_, gradients) =
+                model.loss_and_gradients(&x, targets, BATCH, Objective::new(loss, reduction));
+            assert_gradient(&gradients.parameters, &by_parameters, &what);
+            assert_gradient(&gradients.inputs, &by_inputs, &what);
         }
     }
 
@@ -443,13 +595,8 @@ pub(super) mod tests {
         let x = uniform(31, BATCH * 4);
         let loss_of = |last| {
             let targets = Targets::from(&CLASSES);
-            model(Activation::Tanh, last).loss_and_gradient(
-                &x,
-                targets,
-                BATCH,
-                Loss::SoftmaxCrossEntropy,
-                Reduction::Mean,
-            )
+            let objective = Objective::new(Loss::SoftmaxCrossEntropy, Reduction::Mean);
+            model(Activation::Tanh, last).loss_and_gradients(&x, targets, BATCH, objective)
         };
         assert_eq!(loss_of(Activation::Softmax), loss_of(Activation::Identity));
         let predict = |last| model(Activation::Tanh, last).predict(&x, BATCH);
@@ -462,14 +609,14 @@ pub(super) mod tests {
         let mut model = model(Activation::Tanh, Activation::Identity);
         let before = model.parameters();
         let targets = Targets::from(&CLASSES);
-        let (loss_before, gradient) =
-            model.loss_and_gradient(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean);
-        let returned =
-            model.step(&x, targets, BATCH, Objective::new(Loss::SoftmaxCrossEntropy, Reduction::Mean), 0.125);
+        let objective = Objective::new(Loss::SoftmaxCrossEntropy, Reduction::Mean);
+        let (loss_before, gradients) = model.loss_and_gradients(&x, targets, BATCH, objective);
+        let returned = model.step(&x, targets, BATCH, objective, 0.125);
         assert_eq!(returned, loss_before);
-        let expected: Vec<f64> = before.iter().zip(&gradient).map(|(p, d)| p - 0.125 * d).collect();
+        let expected: Vec<f64> =
+            before.iter().zip(&gradients.parameters).map(|(p, d)| p - 0.125 * d).collect();
         assert_eq!(model.parameters(), expected);
-        let after = model.loss_and_gradient(&x, targets, BATCH, Loss::SoftmaxCrossEntropy, Reduction::Mean).0;
+        let after = model.loss_and_gradients(&x, targets, BATCH, objective).0;
         assert!(after < loss_before);
     }
 

@@ -37,12 +37,28 @@ impl Isa {
     pub const ALL: &[Self] = &[Self::Portable, Self::Avx2, Self::Avx512];
 
     /// The fastest instruction set of this CPU.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Isa;
+    ///
+    /// assert!(Isa::detect().is_available());
+    /// ```
     #[must_use]
     pub fn detect() -> Self {
         Self::available().last().unwrap_or(Self::Portable)
     }
 
     /// Whether this CPU and this build support it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Isa;
+    ///
+    /// assert!(Isa::Portable.is_available());
+    /// ```
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
@@ -57,6 +73,15 @@ impl Isa {
     }
 
     /// Every instruction set of this CPU, the fastest last.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Isa;
+    ///
+    /// assert_eq!(Isa::available().next(), Some(Isa::Portable));
+    /// assert_eq!(Isa::available().last(), Some(Isa::detect()));
+    /// ```
     pub fn available() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|isa| isa.is_available())
     }

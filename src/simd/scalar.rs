@@ -2,6 +2,8 @@
 
 /// A number type that networks compute in: `f32` or `f64`.
 ///
+/// # Examples
+///
 /// ```
 /// use fuseprop::Element;
 ///
@@ -12,8 +14,24 @@
 /// ```
 pub trait Element: Scalar {
     /// Rounds to the nearest representable number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Element;
+    ///
+    /// assert_eq!(f32::from_f64(0.1), 0.1_f32);
+    /// ```
     fn from_f64(x: f64) -> Self;
     /// The same number in `f64`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Element;
+    ///
+    /// assert_eq!(0.5_f32.to_f64(), 0.5);
+    /// ```
     fn to_f64(self) -> f64;
 }
 

@@ -4,10 +4,10 @@ use core::ops::ControlFlow;
 
 use crate::engine::plan::{forward_flop, step_flop};
 use crate::error::{Argument, Error};
+use crate::evaluate::Evaluation;
 use crate::kernels::ops::loss::Reduction;
 use crate::simd::scalar::Element;
 use crate::train::dataset::{Dataset, GatheredBatch, shuffle};
-use crate::train::evaluate::Evaluation;
 use crate::train::executor::GradientSource;
 use crate::train::schedule::{ReduceOnPlateau, Schedule};
 use crate::train::state::TrainState;

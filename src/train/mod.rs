@@ -3,7 +3,7 @@
 pub(crate) mod builder;
 mod custom_loss;
 pub(crate) mod dataset;
-pub(crate) mod evaluate;
+mod evaluate;
 pub(crate) mod executor;
 pub(crate) mod fit;
 pub(crate) mod gradient_check;

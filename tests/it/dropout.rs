@@ -34,7 +34,7 @@ fn compare<T: Element + From<f32> + Into<f64>>(isa: Isa, features: usize, batch:
         let outputs = trainer.forward(&ones).unwrap().to_vec();
         trainer.backward(&ones).unwrap();
         let factors = [0, 1]
-            .map(|l| dropout_factors(Dropout { seed, pass, layer: l, rate: shares[l] }, batch, features));
+            .map(|l| dropout_factors(Dropout::new(seed, shares[l]).pass(pass).layer(l), batch, features));
         let expected = factors[0].iter().zip(&factors[1]).map(|(a, b)| a * b);
         let found = outputs.iter().zip(trainer.input_gradients().unwrap());
         for (i, (expected, (&y, &d_x))) in expected.zip(found).enumerate() {
@@ -45,7 +45,7 @@ fn compare<T: Element + From<f32> + Into<f64>>(isa: Isa, features: usize, batch:
     for pass in 4..7 {
         trainer.compute_gradients(&ones, &vec![T::from(-1.0); batch * features]).unwrap();
         let factors = [0, 1]
-            .map(|l| dropout_factors(Dropout { seed, pass, layer: l, rate: shares[l] }, batch, features));
+            .map(|l| dropout_factors(Dropout::new(seed, shares[l]).pass(pass).layer(l), batch, features));
         for (i, &d_x) in trainer.input_gradients().unwrap().iter().enumerate() {
             let (found, expected): (f64, f64) = (d_x.into(), factors[0][i] * factors[1][i]);
             assert!((found - expected).abs() < 1e-6, "{isa}, pass {pass}: {i} {found}");
@@ -68,9 +68,7 @@ fn factors_are_those_of_the_formula() {
 fn an_element_is_left_out_by_the_first_share_above_its_random_number() {
     let share = |units: u64| units as f64 / 4_294_967_296.0;
     for element in 0..4 {
-        let factor = |units| {
-            dropout_factors(Dropout { seed: 77, pass: 1, layer: 0, rate: share(units) }, 1, 4)[element]
-        };
+        let factor = |units| dropout_factors(Dropout::new(77, share(units)), 1, 4)[element];
         let (mut keeps, mut leaves_out) = (0, u64::from(u32::MAX));
         assert!(factor(keeps) == 1.0 && factor(leaves_out) == 0.0);
         while keeps + 1 < leaves_out {
@@ -91,7 +89,7 @@ fn an_element_is_left_out_by_the_first_share_above_its_random_number() {
 fn the_share_is_what_was_asked_for_and_neighbours_are_independent() {
     let (rows, features) = (2_000, 100);
     for share in [0.0, 0.1, 0.5, 0.9] {
-        let factors = dropout_factors(Dropout { seed: 3, pass: 1, layer: 0, rate: share }, rows, features);
+        let factors = dropout_factors(Dropout::new(3, share), rows, features);
         let n = factors.len() as f64;
         let part = |count: usize| count as f64 / n;
         let left_out = part(factors.iter().filter(|&&factor| factor == 0.0).count());
@@ -167,8 +165,9 @@ fn inputs_are_left_out_by_the_number_after_the_last_layer() {
             for pass in 1..4 {
                 let outputs = trainer.forward(&ones).unwrap().to_vec();
                 trainer.backward(&ones).unwrap();
-                let factors =
-                    |layer, rate| dropout_factors(Dropout { seed, pass, layer, rate }, batch, features);
+                let factors = |layer, rate| {
+                    dropout_factors(Dropout::new(seed, rate).pass(pass).layer(layer), batch, features)
+                };
                 let (inputs, hidden) = (factors(2, rates[0]), factors(0, rates[1]));
                 let expected: Vec<f64> = inputs.iter().zip(&hidden).map(|(a, b)| a * b).collect();
                 assert_eq!(outputs, expected, "{isa} {features} {batch}");
@@ -197,7 +196,7 @@ fn inputs_are_scaled_before_they_are_left_out() {
     let mut trainer = trainer(network, 9, 4);
     let outputs = trainer.forward(&[5.0; 12]).unwrap().to_vec();
     trainer.backward(&[1.0; 12]).unwrap();
-    let factors = dropout_factors(Dropout { seed: 9, pass: 1, layer: 2, rate: 0.5 }, 4, 3);
+    let factors = dropout_factors(Dropout::new(9, 0.5).layer(2), 4, 3);
     assert!(factors.contains(&0.0) && factors.contains(&2.0));
     for (i, factor) in factors.into_iter().enumerate() {
         assert_eq!(outputs[i], factor * [2.0, 1.5, 1.0][i % 3]);

@@ -85,13 +85,12 @@ fn layers_without_biases_train_as_the_reference_does() {
             assert_close(trainer.forward(&x).unwrap(), &model.predict(&x, batch), &what);
             for step in 0..3 {
                 let what = format!("{what}, step {step}");
-                let (loss, reduction) = (Loss::MeanSquaredError, fuseprop::Reduction::Mean);
-                let (value, expected) = model.loss_and_gradient(&x, targets, batch, loss, reduction);
-                let d_x = model.input_gradients(&x, targets, batch, loss, reduction);
+                let objective = reference::Objective::new(Loss::MeanSquaredError, fuseprop::Reduction::Mean);
+                let (value, of_reference) = model.loss_and_gradients(&x, targets, batch, objective);
+                let (expected, d_x) = (of_reference.parameters, of_reference.inputs);
                 assert_close(&[trainer.step(&x, &t).unwrap()], &[value], &what);
                 assert_close(&gradients(&trainer), &expected, &what);
                 assert_close(trainer.input_gradients().unwrap(), &d_x, &what);
-                let objective = reference::Objective::new(loss, reduction);
                 model.step(&x, targets, batch, objective, 0.05);
                 assert_close(&parameters(trainer.network()), &model.parameters(), &what);
                 // What lies where biases would counts in no norm.

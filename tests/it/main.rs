@@ -6,6 +6,7 @@ mod checkpoint;
 mod common;
 mod dropout;
 mod errors;
+mod evaluate;
 mod examples;
 #[cfg(feature = "files")]
 mod files;

@@ -4,7 +4,7 @@
 use crate::common::{go_on, parameters};
 use fuseprop::{
     Activation, Dataset, Error, FitOptions, Init, Loss, Network, Optimizer, Parallelism, Reduction, Scaler,
-    Schedule, Targets, Trainer, Workspace,
+    Schedule, Targets, Trainer, Workspace, metrics,
 };
 
 const INPUTS: usize = 3;
@@ -157,6 +157,32 @@ fn functions() -> Vec<Function> {
         function("predict_into", &[x, values], |s, n| {
             s.network.predict_into(&X[..n[0]], &mut s.buffer[..n[1]], &mut s.workspace)
         }),
+        function("evaluate without a trainer", &[x, values, ROWS], |s, n| {
+            let targets = Targets::from(&X[..n[1]]).weights(&X[..n[2]]);
+            s.network.evaluate(&X[..n[0]], targets, Loss::MeanSquaredError, &mut s.workspace).map(drop)
+        }),
+        function("evaluate classes without a trainer", &[x, ROWS], |s, n| {
+            let loss = Loss::SoftmaxCrossEntropy;
+            s.network.evaluate(&X[..n[0]], &CLASSES[..n[1]], loss, &mut s.workspace).map(drop)
+        }),
+        function("mean_absolute_error", &[values, values], |_, n| {
+            metrics::mean_absolute_error(&X[..n[0]], &X[..n[1]]).map(drop)
+        }),
+        function("r2_score", &[values, values], |_, n| {
+            metrics::r2_score(&X[..n[0]], &X[..n[1]], OUTPUTS).map(drop)
+        }),
+        function("r2_score_pooled", &[values, values], |_, n| {
+            metrics::r2_score_pooled(&X[..n[0]], &X[..n[1]]).map(drop)
+        }),
+        Function {
+            also_right: |n| n[0] > 0 && n[1] > 0 && n[0].is_multiple_of(n[1]),
+            ..function("confusion_matrix", &[values, ROWS], |_, n| {
+                let accuracy = metrics::accuracy(&X[..n[0]], &CLASSES[..n[1]]);
+                let counts = metrics::confusion_matrix(&X[..n[0]], &CLASSES[..n[1]]);
+                assert_eq!(accuracy.is_ok(), counts.is_ok());
+                counts.map(drop)
+            })
+        },
         function("read_parameters", &[parameters], |s, n| s.network.read_parameters(&mut s.buffer[..n[0]])),
         function("write_parameters", &[parameters], |s, n| s.network.write_parameters(&X[..n[0]])),
         function("read_weights", &[5 * INPUTS], |s, n| s.network.read_weights(0, &mut s.buffer[..n[0]])),

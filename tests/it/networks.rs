@@ -734,3 +734,26 @@ fn networks_of_other_shapes_are_refused_and_change_nothing() {
     assert_eq!(parameters(&changed), parameters(&network()));
     changed.copy_from(&same).unwrap();
 }
+
+/// NaN and infinity there change nothing, here and in the reference.
+#[test]
+fn a_class_of_weight_0_takes_its_rows_with_it_in_the_reference_too() {
+    for isa in isas() {
+        let builder = Network::<f64>::builder(2).dense(3, Activation::Identity).seed(1).isa(isa);
+        let network = builder.build().unwrap();
+        let model = reference::Model::of(&network);
+        let weights = [1.0, 0.0, 2.0];
+        let objective = reference::Objective::new(Loss::SoftmaxCrossEntropy, Reduction::Mean);
+        let (x, targets) = ([0.5, -1.0, f64::NAN, f64::INFINITY, 0.25, 2.0], Targets::from(&[0, 1, 2]));
+        let (loss, of_reference) =
+            model.loss_and_gradients(&x, targets, 3, objective.class_weights(&weights));
+        let builder = Trainer::builder(network).loss(Loss::SoftmaxCrossEntropy).class_weights(&weights);
+        let mut trainer = builder.build().unwrap();
+        let found = trainer.compute_gradients(&x, targets).unwrap();
+        assert!(loss > 0.1 && (found - loss).abs() < 1e-14, "{isa}: {found} is not {loss}");
+        for (found, expected) in gradients(&trainer).iter().zip(&of_reference.parameters) {
+            assert!((found - expected).abs() < 1e-14, "{isa}: {found} is not {expected}");
+        }
+        assert!(of_reference.parameters.iter().any(|d| d.abs() > 0.1));
+    }
+}

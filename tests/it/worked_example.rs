@@ -100,22 +100,16 @@ fn without_biases<T: Copy>(parameters: &[T], zero: T) -> Vec<T> {
 }
 
 fn reference() -> Model {
-    let dense = |outputs| Layer {
-        epsilon: 0.0,
-        kind: fuseprop::LayerKind::Dense,
-        inputs: 2,
-        outputs,
-        activation: Activation::Sigmoid,
-        weights: vec![0.0; 2 * outputs],
-        biases: vec![0.0; outputs],
-    };
-    let mut model = Model { layers: vec![dense(2), dense(1)], scaler: None };
+    let dense = |outputs| Layer::dense(2, outputs, Activation::Sigmoid);
+    let mut model = Model::new(vec![dense(2), dense(1)]);
     model.set_parameters(&BEFORE);
     model
 }
 
 fn reference_loss_and_gradient(model: &Model) -> (f64, Vec<f64>) {
-    model.loss_and_gradient(&X, Targets::from(&[TARGET]), 1, Loss::MeanSquaredError, Reduction::Sum)
+    let objective = Objective::new(Loss::MeanSquaredError, Reduction::Sum);
+    let (loss, gradients) = model.loss_and_gradients(&X, Targets::from(&[TARGET]), 1, objective);
+    (loss, gradients.parameters)
 }
 
 fn trainer<T: Element>(isa: Isa, parameters: &[T]) -> Trainer<T> {

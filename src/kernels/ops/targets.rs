@@ -52,6 +52,15 @@ impl<'a, T> Targets<'a, T> {
     pub(crate) const EMPTY: Self = Self { labels: Labels::Values(&[]), weights: None, mask: None };
 
     /// Gives each row's loss a weight, `[batch]`, finite and at least 0: see [`Reduction`](crate::Reduction).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Targets;
+    ///
+    /// let targets = Targets::<f32>::from(&[0, 2]).weights(&[1.0, 0.5]);
+    /// assert_eq!(targets.row_weights(), Some(&[1.0, 0.5][..]));
+    /// ```
     #[must_use]
     pub fn weights(self, weights: &'a [T]) -> Self {
         Self { weights: Some(weights), ..self }
@@ -60,12 +69,30 @@ impl<'a, T> Targets<'a, T> {
     /// Gives each element's loss a weight, `[batch, outputs]`, finite and at least 0, on top of that of its
     /// row: 0 where there is no target. For losses that are sums over elements, not
     /// [`Loss::SoftmaxCrossEntropy`](crate::Loss).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Targets;
+    ///
+    /// let targets = Targets::from(&[0.5_f32, f32::NAN]).mask(&[1.0, 0.0]);
+    /// assert_eq!(targets.element_mask(), Some(&[1.0, 0.0][..]));
+    /// ```
     #[must_use]
     pub fn mask(self, mask: &'a [T]) -> Self {
         Self { mask: Some(mask), ..self }
     }
 
     /// The values, `[batch, outputs]`, unless the targets are classes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Targets;
+    ///
+    /// assert_eq!(Targets::from(&[0.5_f32]).values(), Some(&[0.5][..]));
+    /// assert_eq!(Targets::<f32>::from(&[2_u32]).values(), None);
+    /// ```
     #[must_use]
     pub fn values(&self) -> Option<&'a [T]> {
         match self.labels {
@@ -75,6 +102,15 @@ impl<'a, T> Targets<'a, T> {
     }
 
     /// The class indices, `[batch]`, unless the targets are values.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Targets;
+    ///
+    /// assert_eq!(Targets::<f32>::from(&[2_u32]).classes(), Some(&[2][..]));
+    /// assert_eq!(Targets::from(&[0.5_f32]).classes(), None);
+    /// ```
     #[must_use]
     pub fn classes(&self) -> Option<&'a [u32]> {
         match self.labels {
@@ -84,12 +120,28 @@ impl<'a, T> Targets<'a, T> {
     }
 
     /// The weight of each row, `[batch]`, if there are any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Targets;
+    ///
+    /// assert_eq!(Targets::from(&[0.5_f32]).row_weights(), None);
+    /// ```
     #[must_use]
     pub fn row_weights(&self) -> Option<&'a [T]> {
         self.weights
     }
 
     /// The weight of each element, `[batch, outputs]`, if there are any.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Targets;
+    ///
+    /// assert_eq!(Targets::from(&[0.5_f32]).element_mask(), None);
+    /// ```
     #[must_use]
     pub fn element_mask(&self) -> Option<&'a [T]> {
         self.mask

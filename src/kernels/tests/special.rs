@@ -444,7 +444,8 @@ fn check_losses<T: Scalar>() -> usize {
             (y[cols + column], t[cols + column]) = (special, target);
             let (y_in_f64, t_in_f64) = (in_f64(&y), in_f64(&t));
             let targets = Targets::from(&t_in_f64[..]);
-            let (value, gradient) = reference::loss(loss, Reduction::Sum, &y_in_f64, targets, cols);
+            let objective = reference::Objective::new(loss, Reduction::Sum);
+            let (value, gradient) = reference::loss(objective, &y_in_f64, targets, cols);
             let mut fused = Fused::default();
             for (isa, kernels) in available::<T>() {
                 let outputs = packed(&y, cols);

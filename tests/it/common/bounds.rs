@@ -280,7 +280,7 @@ fn through_softmax(d: &Bounded, y: &Bounded, cols: usize) -> Bounded {
 /// The gradient of the loss with respect to the outputs, or logits: what the reference says, and its errors.
 fn loss_gradient(case: &Case, given: &Bounded) -> Bounded {
     let cols = case.sizes[case.sizes.len() - 1];
-    let (_, exact) = reference::weighted_loss(case.objective(), &given.exact, case.targets(), cols);
+    let (_, exact) = reference::loss(case.objective(), &given.exact, case.targets(), cols);
     // What a slope is multiplied by: the scale of the reduction and the weight of the row.
     let factor = |row: usize| {
         let weight = case.weights.as_ref().map_or(1.0, |weights| weights[row]);

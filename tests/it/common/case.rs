@@ -168,16 +168,19 @@ impl Case {
 
     /// What the reference is to make small.
     pub(crate) fn objective(&self) -> reference::Objective<'_> {
-        let weights = reference::Weights {
-            classes: self.class_weights.as_deref(),
-            label_smoothing: self.label_smoothing,
-        };
-        reference::Objective { loss: self.loss, reduction: self.reduction, weights }
+        let objective = reference::Objective::new(self.loss, self.reduction);
+        let objective = objective.label_smoothing(self.label_smoothing);
+        match &self.class_weights {
+            Some(weights) => objective.class_weights(weights),
+            None => objective,
+        }
     }
 
     /// The loss and its gradient by the reference.
     pub(crate) fn expected(&self, model: &reference::Model) -> (f64, Vec<f64>) {
-        model.weighted_loss_and_gradient(&self.x, self.targets(), self.batch, self.objective())
+        let (loss, gradients) =
+            model.loss_and_gradients(&self.x, self.targets(), self.batch, self.objective());
+        (loss, gradients.parameters)
     }
 
     pub(crate) fn describe(&self, isa: Isa) -> String {

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// This program again, on so many threads.
+/// This program again, on `threads` threads.
 fn run_child(threads: usize) -> Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(std::env::args().skip(1)).args(["--child", &threads.to_string()]);

@@ -15,7 +15,7 @@ pub struct Options {
     pub rounds: usize,
     pub python: Option<PathBuf>,
     pub torch_compile: bool,
-    /// The process that times, on so many threads. Thread pools take their size from the environment, once.
+    /// The number of threads, in the process that times. Thread pools take their size from the environment, once.
     pub child: Option<usize>,
 }
 

@@ -14,7 +14,7 @@ pub trait Peer {
     /// train; the outputs or the product of the last step otherwise.
     fn result(&mut self) -> Result<Vec<f32>>;
 
-    /// How long so many steps take.
+    /// The time that `steps` steps take.
     fn time(&mut self, steps: u64) -> Result<Duration> {
         let start = Instant::now();
         for _ in 0..steps {

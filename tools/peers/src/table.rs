@@ -30,7 +30,7 @@ pub fn print_head(title: &str, columns: &[&str]) {
     println!("|---|{}", "---|".repeat(columns.len()));
 }
 
-/// Minimum, and median in brackets; ratios and the share are of minima. The last ratio is that of a step that does nothing but
+/// Minimum, and median in brackets; ratios and the share are of minima. The last ratio is of a step that does nothing but
 /// multiply and add, at the peak: no implementation can reach it.
 pub fn print_row(row: &Row, unit: Unit) {
     let peak = row.peak;

@@ -20,7 +20,7 @@ pub struct Timing {
     pub median: f64,
 }
 
-/// Seconds for a step of each peer, over so many turns each.
+/// Seconds for a step of each peer, over `rounds` turns each.
 pub fn interleave(peers: &mut [(&str, Box<dyn Peer>)], rounds: usize) -> Result<Vec<Timing>> {
     let mut steps = Vec::new();
     for (name, peer) in peers.iter_mut() {

@@ -15,7 +15,7 @@ use crate::workload::{Data, Job, Task, Workload};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python_peers.py");
 
-/// PyTorch and JAX on so many threads.
+/// PyTorch and JAX in a process with `threads` threads.
 pub struct Python {
     process: Rc<RefCell<Process>>,
     compile: bool,

@@ -1,0 +1,157 @@
+//! Evaluations: the loss and the metrics of a set of rows, batch by batch, whoever runs the batches.
+
+use crate::engine::dispatch::Engine;
+use crate::kernels::ops::activation::Activation;
+use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
+use crate::kernels::ops::targets::{Labels, Targets};
+use crate::metrics::{self, Distances};
+use crate::simd::scalar::Element;
+
+/// The loss and the metrics of a set of rows: of [`Trainer::evaluate`](crate::Trainer::evaluate) and
+/// [`Network::evaluate`](crate::Network::evaluate).
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::{Activation, Network, Trainer};
+///
+/// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+/// let found = Trainer::builder(network).build()?.evaluate(&[1.0, 2.0], &[1.0, 4.0])?;
+/// assert!(found.accuracy.is_none() && found.mean_absolute_error.is_some()); // targets are values
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Evaluation {
+    /// Reduced over the whole set as over one batch.
+    pub loss: f64,
+    /// The fraction of rows whose largest output is their class's, for class targets.
+    pub accuracy: Option<f64>,
+    /// The mean of `|y - t|`, for values, with outputs `y` of the network. Under a loss that takes logits
+    /// `y` is their probability: `sigmoid(z)` under [`Loss::BinaryCrossEntropyWithLogits`], `softmax(z)`
+    /// under [`Loss::SoftmaxCrossEntropy`], whether the network ends in that activation or not.
+    pub mean_absolute_error: Option<f64>,
+    /// The coefficient of determination averaged over outputs, as [`metrics::r2_score`], for values, with
+    /// the same `y`.
+    pub r2: Option<f64>,
+}
+
+/// What an evaluation writes.
+pub(crate) struct EvaluationBuffers<T: Element> {
+    /// `[batch, outputs]`.
+    pub(crate) outputs: Vec<T>,
+    /// `[batch]`.
+    pub(crate) losses: Vec<f64>,
+    /// All 1.
+    pub(crate) classes: ClassWeights<T>,
+    pub(crate) distances: Vec<Distances>,
+}
+
+impl<T: Element> EvaluationBuffers<T> {
+    pub(crate) fn new(classes: ClassWeights<T>) -> Self {
+        Self { outputs: Vec::new(), losses: Vec::new(), classes, distances: Vec::new() }
+    }
+
+    /// Makes room for a batch, unless there is.
+    pub(crate) fn resize(&mut self, batch: usize, outputs: usize) {
+        if self.losses.len() < batch {
+            self.losses.resize(batch, 0.0);
+            self.outputs.resize(batch * outputs, T::ZERO);
+        }
+    }
+}
+
+/// What a pass over a batch gives.
+pub(crate) struct Outcome<'a, T: Element> {
+    /// Times the scale of the whole set.
+    pub(crate) loss: f64,
+    /// The outputs as the loss takes them, `[batch, outputs]`. Garbage afterwards.
+    pub(crate) y: &'a mut [T],
+    /// Of the batch's rows.
+    pub(crate) objective: Objective<'a, T>,
+    pub(crate) classes: &'a ClassWeights<T>,
+}
+
+/// The sums of an evaluation, to which each batch adds.
+pub(crate) struct Summary {
+    loss: f64,
+    /// The weight of the rows, and of those whose class is found, if targets are classes.
+    rows: f64,
+    hits: f64,
+    /// Of each output, if targets are values.
+    pub(crate) distances: Vec<Distances>,
+    outputs: usize,
+}
+
+impl Summary {
+    /// For targets of which these are all, in a buffer of an evaluation before it.
+    pub(crate) fn new<T: Element>(
+        targets: &Targets<'_, T>,
+        outputs: usize,
+        mut distances: Vec<Distances>,
+    ) -> Self {
+        distances.clear();
+        if let Some(values) = targets.values() {
+            let of_output = |output: usize| {
+                let values = values.iter().skip(output).step_by(outputs).enumerate();
+                let weighed = values.map(|(r, t)| (t.to_f64(), targets.element_weight(r, outputs, output)));
+                Distances::new(weighed)
+            };
+            distances.extend((0..outputs).map(of_output));
+        }
+        Self { loss: 0.0, rows: 0.0, hits: 0.0, distances, outputs }
+    }
+
+    /// Takes in a batch.
+    pub(crate) fn add<T: Element>(&mut self, engine: &dyn Engine<T>, batch: Outcome<'_, T>) {
+        let Outcome { loss, y, objective, classes } = batch;
+        let outputs = self.outputs;
+        self.loss += loss;
+        match objective.targets.labels {
+            Labels::Values(values) => {
+                predict_probabilities(engine, y, objective.loss, outputs);
+                for (i, (y, t)) in y.iter().zip(values).enumerate() {
+                    let weight = objective.targets.element_weight(i / outputs, outputs, i % outputs);
+                    self.distances[i % outputs].add(y.to_f64(), t.to_f64(), weight);
+                }
+            }
+            Labels::Classes(of_rows) => {
+                let unread = objective.unread(classes, outputs);
+                for (r, (y, &class)) in y.chunks_exact(outputs).zip(of_rows).enumerate() {
+                    if unread.is_some_and(|unread| unread.contains(r)) {
+                        continue;
+                    }
+                    let weight = objective.targets.row_weight(r);
+                    self.rows += weight;
+                    if metrics::is_hit(y, class, 1) {
+                        self.hits += weight;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn evaluation(&self) -> Evaluation {
+        if self.distances.is_empty() {
+            let accuracy = Some(self.hits / self.rows);
+            return Evaluation { loss: self.loss, accuracy, mean_absolute_error: None, r2: None };
+        }
+        Evaluation {
+            loss: self.loss,
+            accuracy: None,
+            mean_absolute_error: Some(Distances::mean_of(&self.distances)),
+            r2: Some(metrics::average_r2(self.distances.iter().copied())),
+        }
+    }
+}
+
+/// Makes probabilities of logits, under a loss that takes logits: targets are probabilities then.
+fn predict_probabilities<T: Element>(engine: &dyn Engine<T>, y: &mut [T], loss: Loss, outputs: usize) {
+    match loss {
+        Loss::BinaryCrossEntropyWithLogits => engine.activate(y, Activation::Sigmoid),
+        Loss::SoftmaxCrossEntropy => {
+            y.chunks_exact_mut(outputs).for_each(|row| engine.activate(row, Activation::Softmax));
+        }
+        Loss::MeanSquaredError | Loss::MeanAbsoluteError | Loss::Huber { .. } => {}
+    }
+}
