@@ -179,7 +179,8 @@ impl<T: Element> NetworkBuilder<T> {
 
     /// Lets training leave out each output of the layer before, or each input if there is none, with
     /// probability `rate`, at least 0 and below 1, and divide the others by `1 - rate`, so that
-    /// predictions need no change (Srivastava et al. 2014). 0 by default. `torch.nn.Dropout`. [`NetworkBuilder::build`] refuses others.
+    /// predictions need no change (Srivastava et al. 2014). 0 by default. `torch.nn.Dropout`.
+    /// [`NetworkBuilder::build`] refuses other rates.
     ///
     /// Which are left out follows from [`TrainerBuilder::seed`](crate::TrainerBuilder::seed), the number of
     /// the pass, the layer and the element alone. Another layer must follow.

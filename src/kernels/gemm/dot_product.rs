@@ -192,8 +192,11 @@ fn add_totals<L: Lanes, const MR: usize, const NC: usize>(
         for r in (0..MR).step_by(2) {
             let totals = l.reduce_sum4([sums[r][0], sums[r][1], sums[r + 1][0], sums[r + 1][1]]);
             add(&mut lines[r], totals);
-            let second =
-                l.select(l.first_lanes(first + 1), l.splat_in_groups(totals, 2), l.splat_in_groups(totals, 3));
+            let second = l.select(
+                l.first_lanes(first + 1),
+                l.splat_in_groups(totals, 2),
+                l.splat_in_groups(totals, 3),
+            );
             add(&mut lines[r + 1], second);
         }
     } else {

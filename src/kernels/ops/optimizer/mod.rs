@@ -17,10 +17,10 @@ pub use sgd::Sgd;
 
 use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::{GradientTerms, Lines, Pass};
-use crate::kernels::ops::optimizer::rule::{CommonSettings, Rule};
 pub(crate) use crate::kernels::ops::optimizer::rule::RunningSquares;
 #[cfg(feature = "files")]
 pub(crate) use crate::kernels::ops::optimizer::rule::Setting;
+use crate::kernels::ops::optimizer::rule::{CommonSettings, Rule};
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::Element;
