@@ -8,6 +8,7 @@ mod dropout;
 mod errors;
 mod evaluate;
 mod examples;
+mod field;
 #[cfg(feature = "files")]
 mod files;
 mod fit;

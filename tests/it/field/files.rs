@@ -1,0 +1,1 @@
+//! Files and places that people keep networks in.

@@ -1,0 +1,6 @@
+//! What people have fed to such libraries, with the right value of each.
+
+#[cfg(feature = "files")]
+mod files;
+mod threads;
+mod training;

@@ -1,0 +1,1 @@
+//! Machines without threads, forks, locks and small stacks.

@@ -1,0 +1,1 @@
+//! Numbers, losses and weights that people train with.
