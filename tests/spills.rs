@@ -32,11 +32,20 @@ fn functions(listing: &str) -> impl Iterator<Item = Vec<Instruction<'_>>> {
 fn innermost_loops<'c, 'a>(code: &'c [Instruction<'a>]) -> Vec<&'c [Instruction<'a>]> {
     let places: HashMap<u64, usize> =
         code.iter().enumerate().map(|(i, (address, _))| (*address, i)).collect();
-    let back = |(i, (_, text)): (usize, &Instruction<'_>)| {
+    let target = |text: &str| -> Option<usize> {
         let (mnemonic, target) = text.split_once(' ')?;
         let target = u64::from_str_radix(target.trim().split(' ').next()?, 16).ok()?;
-        let start = *places.get(&target).filter(|_| mnemonic.starts_with('j'))?;
-        (start <= i).then_some((start, i))
+        places.get(&target).filter(|_| mnemonic.starts_with('j')).copied()
+    };
+    // A jump back to code that jumps away, an end that several places share, is no loop.
+    let returns = |start: usize, end: usize| {
+        let next = code[start..=end].iter().find(|(_, text)| text.starts_with('j'));
+        let away = next.filter(|(_, text)| text.starts_with("jmp ")).and_then(|(_, text)| target(text));
+        away.is_none_or(|place| (start..=end).contains(&place))
+    };
+    let back = |(i, (_, text)): (usize, &Instruction<'_>)| {
+        let start = target(text)?;
+        (start <= i && returns(start, i)).then_some((start, i))
     };
     let spans: Vec<_> = code.iter().enumerate().filter_map(back).collect();
     let holds_another =
