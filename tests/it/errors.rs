@@ -353,7 +353,8 @@ fn what_is_not_finite_is_refused_on_request_and_nothing_has_changed() {
     assert_eq!(trainer.steps(), 1);
     // A gradient of one's own that is not finite, in the second layer.
     trainer.compute_gradients(&x, &targets).unwrap();
-    *trainer.gradients_mut().last_mut().unwrap() = f32::INFINITY;
+    let last_line = trainer.gradients_mut().len() - 16;
+    trainer.gradients_mut()[last_line] = f32::INFINITY;
     let layer = Some(1);
     assert_eq!(
         trainer.apply_gradients(),
