@@ -11,9 +11,7 @@
 use crate::engine::batch::BatchRange;
 use crate::engine::partition::{ParameterBlock, refresh_transposed};
 use crate::engine::prediction::PredictionRange;
-use crate::engine::single_panel::{
-    Arrangement, GroupPerRow, LinePerRow, SinglePanelPrediction, SinglePanelStep,
-};
+use crate::engine::single_panel::{GroupPerRow, LinePerRow, SinglePanelPrediction, SinglePanelStep};
 use crate::engine::update::{ParameterBlocks, UpdatePlan};
 use crate::kernels::gemm::packed4;
 use crate::kernels::ops::activation::Activation;
@@ -113,20 +111,15 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
         match step.fits_groups() {
             true if packed4::fit_a_line::<T>(step.rows) => self.vectorize(
                 #[inline(always)]
-                || step.run::<_, GroupPerRow<true>>(*self, 1),
+                || step.run::<_, GroupPerRow<true>>(*self),
             ),
             true => self.vectorize(
                 #[inline(always)]
-                || {
-                    step.run::<_, GroupPerRow<false>>(
-                        *self,
-                        <GroupPerRow<false> as Arrangement<L>>::lines(step.rows),
-                    )
-                },
+                || step.run::<_, GroupPerRow<false>>(*self),
             ),
             false => self.vectorize(
                 #[inline(always)]
-                || step.run::<_, LinePerRow>(*self, <LinePerRow as Arrangement<L>>::lines(step.rows)),
+                || step.run::<_, LinePerRow<false>>(*self),
             ),
         }
     }
@@ -139,20 +132,15 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
             ),
             true => self.vectorize(
                 #[inline(always)]
-                || {
-                    rows.run::<_, GroupPerRow<false>>(
-                        *self,
-                        <GroupPerRow<false> as Arrangement<L>>::lines(rows.rows),
-                    )
-                },
+                || rows.run::<_, GroupPerRow<false>>(*self),
             ),
             false if rows.rows == 1 => self.vectorize(
                 #[inline(always)]
-                || rows.run::<_, LinePerRow>(*self, 1),
+                || rows.run::<_, LinePerRow<true>>(*self),
             ),
             false => self.vectorize(
                 #[inline(always)]
-                || rows.run::<_, LinePerRow>(*self, <LinePerRow as Arrangement<L>>::lines(rows.rows)),
+                || rows.run::<_, LinePerRow<false>>(*self),
             ),
         }
     }

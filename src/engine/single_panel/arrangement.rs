@@ -75,9 +75,9 @@ pub(crate) struct OutputLoss<'a, T: Element> {
 pub(crate) trait Arrangement<L: Lanes> {
     /// Whether each row has a line of its own.
     const LINE_PER_ROW: bool;
-    /// Whether the tables of activations and optimizers are part of the run, rather than called: with a line
-    /// or two, calls take a noticeable part of the time, but each copy of the tables takes a second to build.
-    const INLINES_TABLES: bool;
+    /// Whether the code of all optimizers is part of the run, rather than called. A call is felt where a step
+    /// is some hundred instructions, but each copy of that code makes the crate slower to build.
+    const INLINES_OPTIMIZERS: bool;
     /// Lines of a block of `rows` rows.
     fn lines(rows: usize) -> usize;
     /// Packs row-major `[rows, cols]`.

@@ -18,11 +18,11 @@ pub(crate) struct GroupPerRow<const ONE_LINE: bool>;
 
 impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
     const LINE_PER_ROW: bool = false;
-    const INLINES_TABLES: bool = ONE_LINE;
+    const INLINES_OPTIMIZERS: bool = ONE_LINE;
 
     #[inline(always)]
     fn lines(rows: usize) -> usize {
-        packed4::lines::<L::Element>(rows)
+        if ONE_LINE { 1 } else { packed4::lines::<L::Element>(rows) }
     }
 
     #[inline(always)]

@@ -14,16 +14,16 @@ use crate::kernels::ops::loss::{self, RowLosses};
 use crate::kernels::ops::softmax::output_gradient;
 use crate::simd::lanes::{Lanes, LineOf};
 
-/// A line for each row.
-pub(crate) struct LinePerRow;
+/// A line for each row, of one row or of several.
+pub(crate) struct LinePerRow<const ONE_LINE: bool>;
 
-impl<L: Lanes> Arrangement<L> for LinePerRow {
+impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for LinePerRow<ONE_LINE> {
     const LINE_PER_ROW: bool = true;
-    const INLINES_TABLES: bool = false;
+    const INLINES_OPTIMIZERS: bool = ONE_LINE;
 
     #[inline(always)]
     fn lines(rows: usize) -> usize {
-        rows
+        if ONE_LINE { 1 } else { rows }
     }
 
     #[inline(always)]

@@ -32,7 +32,6 @@ mod line_per_row;
 mod prediction;
 mod step;
 
-pub(crate) use arrangement::Arrangement;
 pub(crate) use buffers::SinglePanelBuffers;
 pub(crate) use group_per_row::GroupPerRow;
 pub(crate) use line_per_row::LinePerRow;

@@ -52,10 +52,10 @@ impl<T: Element> SinglePanelPrediction<'_, T> {
         <GroupPerRow<true> as Arrangement<L>>::unpack(l, self.y, &x, rows, network.outputs());
     }
 
-    /// Every layer, in blocks of `size` lines.
+    /// Every layer, block by block.
     #[inline(always)]
-    pub(crate) fn run<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L, size: usize) {
-        let (network, rows) = (self.network, self.rows);
+    pub(crate) fn run<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L) {
+        let (network, rows, size) = (self.network, self.rows, A::lines(self.rows));
         let last = network.last();
         A::pack(l, &mut self.buffers.lines[..size], self.x, rows, network.inputs());
         let pass = ForwardPass {

@@ -43,9 +43,10 @@ impl<T: Element> SinglePanelStep<'_, T> {
         self.buffers.groups && loss.is_by_element() && targets.is_unweighted()
     }
 
-    /// Forward, loss, backward, and the update if there is one, in blocks of `size` lines. Returns the loss.
+    /// Forward, loss, backward, and the update if there is one. Returns the loss.
     #[inline(always)]
-    pub(crate) fn run<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L, size: usize) -> f64 {
+    pub(crate) fn run<L: Lanes<Element = T>, A: Arrangement<L>>(&mut self, l: L) -> f64 {
+        let size = A::lines(self.rows);
         let last = self.layers[self.layers.len() - 1].activation();
         let last = self.objective.loss.output_activation(last);
         let inputs = self.layers[0].inputs();
@@ -126,7 +127,7 @@ impl<T: Element> SinglePanelStep<'_, T> {
             #[inline(always)]
             |moment| &mut **moment,
         );
-        if A::INLINES_TABLES {
+        if A::INLINES_OPTIMIZERS {
             optimizer::update_lines(l, self.parameters, self.gradients, moments, update);
         } else {
             optimizer::update(l, self.parameters, self.gradients, moments, update);
