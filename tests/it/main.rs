@@ -16,6 +16,7 @@ mod gradients;
 mod layers;
 mod misuse;
 mod networks;
+mod optimizers;
 mod pytorch;
 mod scaler;
 mod small_networks;

@@ -39,8 +39,7 @@ impl<T: 'static> Avx512<T> {
 /// `_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC`, for `roundscale` with scale 0.
 const NEAREST: i32 = 8;
 
-/// Categories of `fpclass` that [`Arithmetic::flushed`](crate::simd::lanes::Arithmetic::flushed) replaces by
-/// 0.
+/// Categories of `fpclass` that are [flushed](crate::simd::lanes::Arithmetic::flushed) to 0.
 const DENORMAL_OR_MINUS_ZERO: i32 = 0x20 | 0x04;
 
 /// Permutations from consecutive rows to groups, for each number of columns: the index of the element for
