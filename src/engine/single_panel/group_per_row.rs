@@ -35,7 +35,7 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
         packed4::unpack(l, y, Packed4 { lines, rows, cols });
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn forward(l: L, layer: LayerForward<'_, L::Element>) {
         let LayerForward { y, pre_activation, x, weights, activation, shape } = layer;
         packed4::product(l, y, x, &weights[1..], Some(&weights[0]));
@@ -60,14 +60,14 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn backward_data(l: L, layer: LayerBackward<'_, L::Element>) {
         let LayerBackward { d_x, d_z, transposed, from, activation, shape } = layer;
         packed4::product(l, d_x, d_z, &transposed[..shape.outputs], None);
         Self::multiply_derivative(l, d_x, from, activation);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn weight_gradient(l: L, layer: LayerWeightGradient<'_, L::Element>) {
         let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, beta } = layer;
         let (x, d_z) =
@@ -75,7 +75,7 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
         packed4::weight_gradient(l, d_w, x, d_z, beta);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn loss(l: L, output: OutputLoss<'_, L::Element>) -> f64 {
         let OutputLoss { d_z, y, from, activation, shape, objective, .. } = output;
         let loss = loss::evaluate_packed4(l, d_z, y, objective, shape.rows, shape.outputs);

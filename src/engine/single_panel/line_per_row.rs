@@ -36,7 +36,7 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for LinePerRow<ONE_LINE> {
         pack::unpack_rows_inline(l, y, Panels { lines, rows, cols });
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn forward(l: L, layer: LayerForward<'_, L::Element>) {
         let LayerForward { y, pre_activation, x, weights, activation, shape } = layer;
         let Shape { rows, inputs, outputs } = shape;
@@ -45,7 +45,7 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for LinePerRow<ONE_LINE> {
         products::forward_single_panel(l, dense);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn backward_data(l: L, layer: LayerBackward<'_, L::Element>) {
         let LayerBackward { d_x, d_z, transposed, from, activation, shape } = layer;
         let Shape { rows, inputs, outputs } = shape;
@@ -57,7 +57,7 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for LinePerRow<ONE_LINE> {
         products::backward_single_panel(l, dense);
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn weight_gradient(l: L, layer: LayerWeightGradient<'_, L::Element>) {
         let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, beta } = layer;
         let (x, d_z) = (Panels { lines: x, rows, cols: inputs }, Panels { lines: d_z, rows, cols: outputs });
@@ -69,7 +69,7 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for LinePerRow<ONE_LINE> {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(not(unoptimized), inline(always))]
     fn loss(l: L, output: OutputLoss<'_, L::Element>) -> f64 {
         let OutputLoss { d_z, y, from, activation, shape, objective, classes } = output;
         let Shape { rows, outputs: cols, .. } = shape;

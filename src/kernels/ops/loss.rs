@@ -301,7 +301,7 @@ pub(crate) struct RowLosses<'a, T: Element> {
 }
 
 /// [`evaluate`] beneath a crossing; without `GRADIENT`, for which `d_y` has no lines, [`evaluate_losses`].
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn evaluate_rows<L: Lanes, const GRADIENT: bool>(
     l: L,
     to: RowLosses<'_, L::Element>,
@@ -321,7 +321,7 @@ pub(crate) fn evaluate_rows<L: Lanes, const GRADIENT: bool>(
 }
 
 /// [`evaluate`] of a loss that is a sum over elements.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn by_element<L: Lanes, const GRADIENT: bool>(
     l: L,
     to: RowLosses<'_, L::Element>,
@@ -390,7 +390,7 @@ impl<T: Element> PanelLoss<'_, T> {
 
 /// [`evaluate`] of rows of at most four elements, packed into groups of lanes, for a loss that is a sum over
 /// elements, without weights; the loss of all rows. Other lanes of `d` are garbage.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn evaluate_packed4<L: Lanes>(
     l: L,
     d: &mut [LineOf<L>],

@@ -185,7 +185,7 @@ pub(crate) fn activate_lines<L: Lanes>(l: L, y: &mut [LineOf<L>], activation: Ac
 }
 
 /// [`activate_lines`] by one formula.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn activate_by<L: Lanes, F: Pointwise>(l: L, y: &mut [LineOf<L>], f: F) {
     if !F::NEEDS_PASS {
         return;
@@ -247,7 +247,7 @@ pub(crate) fn multiply_derivative_lines<L: Lanes>(
 }
 
 /// [`multiply_derivative_lines`] by one formula.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 fn multiply_derivative_by<L: Lanes, F: Pointwise>(l: L, d: &mut [LineOf<L>], from: &[LineOf<L>], f: F) {
     if !F::NEEDS_PASS {
         return;

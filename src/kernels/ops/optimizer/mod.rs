@@ -288,7 +288,7 @@ pub(crate) fn update<L: Lanes>(
 }
 
 /// [`update`] beneath a crossing.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(crate) fn update_lines<L: Lanes>(
     l: L,
     parameters: &mut [LineOf<L>],
