@@ -68,8 +68,8 @@ pub enum Error {
     Class {
         /// The row of the batch, from 0.
         row: usize,
-        /// Its class.
-        class: u32,
+        /// Its class, as it was given.
+        class: i128,
         /// The number of classes.
         classes: usize,
     },

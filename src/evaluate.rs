@@ -117,13 +117,13 @@ impl Summary {
             }
             Labels::Classes(of_rows) => {
                 let unread = objective.unread(classes, outputs);
-                for (r, (y, &class)) in y.chunks_exact(outputs).zip(of_rows).enumerate() {
+                for (r, y) in y.chunks_exact(outputs).enumerate() {
                     if unread.is_some_and(|unread| unread.contains(r)) {
                         continue;
                     }
                     let weight = objective.targets.row_weight(r);
                     self.rows += weight;
-                    if metrics::is_hit(y, class, 1) {
+                    if metrics::is_hit(y, of_rows.class(r), 1) {
                         self.hits += weight;
                     }
                 }

@@ -13,7 +13,7 @@
 //! Every function returns an [`Error`] if lengths do not fit each other or a class is not below the number of
 //! classes: the outputs, or two of a single output. None panics.
 
-use crate::{Argument, Element, Error};
+use crate::{Argument, ClassLabels, Element, Error};
 
 /// The index of the largest output of a row: the first of equals, and 0 of an empty row. NaN is below every
 /// number.
@@ -55,7 +55,7 @@ pub fn argmax<T: Element>(row: &[T]) -> usize {
 /// assert!(accuracy(&[0.1_f32, 0.9], &[2]).is_err());
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn accuracy<T: Element>(y: &[T], classes: &[u32]) -> Result<f64, Error> {
+pub fn accuracy<'c, T: Element>(y: &[T], classes: impl Into<ClassLabels<'c>>) -> Result<f64, Error> {
     top_k_accuracy(y, classes, 1)
 }
 
@@ -73,7 +73,12 @@ pub fn accuracy<T: Element>(y: &[T], classes: &[u32]) -> Result<f64, Error> {
 /// assert_eq!(top_k_accuracy(&[0.1_f32, 0.6, 0.3, 0.2, 0.1, 0.7], &[2, 1], 2)?, 0.5);
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn top_k_accuracy<T: Element>(y: &[T], classes: &[u32], k: usize) -> Result<f64, Error> {
+pub fn top_k_accuracy<'c, T: Element>(
+    y: &[T],
+    classes: impl Into<ClassLabels<'c>>,
+    k: usize,
+) -> Result<f64, Error> {
+    let classes = classes.into();
     let hits = rows(y, classes)?.filter(|&(row, class)| match row {
         &[logit] => !is_nan(logit) && (k > 1 || k == 1 && predicted(row) == Some(class as usize)),
         _ => is_hit(row, class, k),
@@ -106,7 +111,11 @@ pub(crate) fn is_hit<T: Element>(row: &[T], class: u32, k: usize) -> bool {
 /// assert_eq!(confusion_matrix(&[0.1_f32, 0.9, 0.8, 0.2], &[1, 1])?, [[0, 0], [1, 1]]);
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn confusion_matrix<T: Element>(y: &[T], classes: &[u32]) -> Result<Vec<Vec<usize>>, Error> {
+pub fn confusion_matrix<'c, T: Element>(
+    y: &[T],
+    classes: impl Into<ClassLabels<'c>>,
+) -> Result<Vec<Vec<usize>>, Error> {
+    let classes = classes.into();
     let n = if classes.is_empty() { 0 } else { class_count(y.len() / classes.len()) };
     let mut counts = vec![vec![0; n]; n];
     for (row, class) in rows(y, classes)? {
@@ -289,16 +298,16 @@ fn class_count(outputs: usize) -> usize {
 /// Every row of outputs with its class; nothing for no rows.
 fn rows<'a, T: Element>(
     y: &'a [T],
-    classes: &'a [u32],
+    classes: ClassLabels<'a>,
 ) -> Result<impl Iterator<Item = (&'a [T], u32)>, Error> {
     let batch = classes.len();
     let outputs = (y.len() / batch.max(1)).max(1);
     check_length(Argument::Outputs, batch * outputs, y.len())?;
     let count = class_count(outputs);
-    if let Some(row) = classes.iter().position(|&class| class as usize >= count) {
-        return Err(Error::Class { row, class: classes[row], classes: count });
+    if let Some(row) = classes.find_wrong(count, |_| true) {
+        return Err(Error::Class { row, class: classes.value(row), classes: count });
     }
-    Ok(y.chunks_exact(outputs).zip(classes.iter().copied()))
+    Ok(y.chunks_exact(outputs).enumerate().map(move |(r, row)| (row, classes.class(r))))
 }
 
 #[cfg(test)]
@@ -370,8 +379,8 @@ mod tests {
         // The row of NaN is in no cell, as it is no hit.
         assert_eq!(confusion_matrix(&logits, &[0, 1, 1, 0]).unwrap(), [[1, 0], [1, 1]]);
         assert_eq!(accuracy(&logits, &[0, 1, 1, 0]).unwrap(), 2.0 / 4.0);
-        assert!(accuracy::<f32>(&[], &[]).unwrap().is_nan());
-        assert!(confusion_matrix::<f32>(&[], &[]).unwrap().is_empty());
+        assert!(accuracy::<f32>(&[], &[0_u32; 0]).unwrap().is_nan());
+        assert!(confusion_matrix::<f32>(&[], &[0_u32; 0]).unwrap().is_empty());
     }
 
     #[test]
@@ -403,7 +412,7 @@ mod tests {
         let matrix = confusion_matrix(&OUTPUTS, &[1, 1, 9]);
         assert_eq!(matrix, Err(Error::Class { row: 2, class: 9, classes: 3 }));
         assert_eq!(accuracy(&OUTPUTS, &[0, 1]), length(Argument::Outputs, 8, 9));
-        assert_eq!(accuracy(&OUTPUTS, &[]), length(Argument::Outputs, 0, 9));
+        assert_eq!(accuracy(&OUTPUTS, &[0_u32; 0]), length(Argument::Outputs, 0, 9));
         assert_eq!(accuracy::<f32>(&[], &[0]), length(Argument::Outputs, 1, 0));
         assert_eq!(mean_absolute_error(&[1.0], &[1.0, 2.0]), length(Argument::Targets, 1, 2));
         assert_eq!(r2_score_pooled(&[1.0], &[]), length(Argument::Targets, 1, 0));

@@ -1,7 +1,7 @@
 //! Loss functions: the enum, and the losses that are sums over elements.
 
 use crate::error::Argument;
-use crate::kernels::ops::targets::{Labels, Targets};
+use crate::kernels::ops::targets::{ClassLabels, Labels, Targets};
 use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
@@ -142,10 +142,8 @@ impl Loss {
             Labels::Classes(_) if self.is_by_element() => Err(Error::Targets { loss: self.name() }),
             Labels::Classes(classes) => {
                 check_length(Argument::ClassTargets, batch, classes.len())?;
-                let is_wrong =
-                    |row: usize| classes[row] as usize >= outputs && targets.row_weight(row) != 0.0;
-                match (0..batch).find(|&row| is_wrong(row)) {
-                    Some(row) => Err(Error::Class { row, class: classes[row], classes: outputs }),
+                match classes.find_wrong(outputs, |row| targets.row_weight(row) != 0.0) {
+                    Some(row) => Err(Error::Class { row, class: classes.value(row), classes: outputs }),
                     None => Ok(()),
                 }
             }
@@ -172,12 +170,12 @@ impl Loss {
         }
         let rows = match targets.labels {
             Labels::Classes(of_rows) if classes.weighted => {
-                let weight_of = |(r, &class): (usize, &u32)| match targets.row_weight(r) {
+                let weight_of = |r: usize| match targets.row_weight(r) {
                     // Its class is not read.
                     0.0 => 0.0,
-                    weight => weight * classes.weight(class),
+                    weight => weight * classes.weight(of_rows.class(r)),
                 };
-                of_rows.iter().enumerate().map(weight_of).sum()
+                (0..batch).map(weight_of).sum()
             }
             _ if targets.weights.is_some() => (0..batch).map(|r| targets.row_weight(r)).sum(),
             _ => batch as f64,
@@ -245,14 +243,14 @@ impl<'a, T: Element> Objective<'a, T> {
 pub(crate) struct UnreadRows<'a, T: Element> {
     targets: Targets<'a, T>,
     /// Where a class of weight 0 takes its rows' weight.
-    labels: Option<&'a [u32]>,
+    labels: Option<ClassLabels<'a>>,
     classes: &'a ClassWeights<T>,
     outputs: usize,
 }
 
 impl<T: Element> UnreadRows<'_, T> {
     pub(crate) fn contains(&self, row: usize) -> bool {
-        let of_class = |labels: &[u32]| self.classes.weight(labels[row]) == 0.0;
+        let of_class = |labels: ClassLabels<'_>| self.classes.weight(labels.class(row)) == 0.0;
         let is_masked = |mask: &[T]| mask[row * self.outputs..][..self.outputs].iter().all(|&m| m == T::ZERO);
         self.targets.row_weight(row) == 0.0
             || self.labels.is_some_and(of_class)
