@@ -182,8 +182,13 @@ impl Schedule {
     }
 }
 
+/// The part of the lowest loss by which another must be lower.
+const THRESHOLD: f64 = 1e-4;
+
 /// Lowers the learning rate when a loss no longer falls: `ReduceLROnPlateau` with its relative threshold and
-/// no smallest change of the rate, where a loss is lower if it is below `(1 - 1e-4)` of the lowest so far.
+/// no smallest change of the rate, where a loss is lower if it is below `lowest - 1e-4 |lowest|`, of the
+/// lowest so far. (PyTorch's threshold is above a lowest that is negative, so that a loss that stays as it is
+/// always counts as lower there.) Infinity and NaN are lower than nothing.
 ///
 /// # Examples
 /// ```
@@ -230,7 +235,9 @@ impl ReduceOnPlateau {
     /// assert_eq!(rate, 0.05); // after two epochs without a lower loss
     /// ```
     pub fn step(&mut self, loss: f64) -> f64 {
-        if loss < self.lowest * (1.0 - 1e-4) {
+        // The threshold is below the lowest, whatever its sign.
+        let part = if self.lowest < 0.0 { 1.0 + THRESHOLD } else { 1.0 - THRESHOLD };
+        if loss < self.lowest * part {
             (self.lowest, self.waited) = (loss, 0);
         } else {
             self.waited += 1;
