@@ -232,6 +232,9 @@ fn distances<T: Element>(y: &[T], targets: &[T], first: usize, outputs: usize) -
 /// Weighted sums over several batches, from which [`mean_absolute_error`] and [`r2_score`] of all follow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Distances {
+    /// A power of two that targets and outputs are multiplied by, so that no square of a distance between
+    /// targets overflows or vanishes; 1 but for very large and very small ones.
+    scale: f64,
     mean: f64,
     weight: f64,
     distances: f64,
@@ -245,19 +248,21 @@ impl Distances {
     /// The mean is corrected by the mean of the differences from it: else equal targets would not be equal to
     /// it.
     pub(crate) fn new(targets: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
+        let weighed = targets.filter(|&(_, weight)| weight != 0.0);
+        let scale = scale_of(weighed.clone().fold(0.0, |max, (t, _)| t.abs().max(max)));
         let mean_from = |center: f64| {
-            let weighed = targets.clone().filter(|&(_, weight)| weight != 0.0);
-            let add = |(sum, all), (t, weight)| (sum + weight * (t - center), all + weight);
-            let (sum, weight) = weighed.fold((0.0, 0.0), add);
+            let add = |(sum, all), (t, weight)| (sum + weight * (t * scale - center), all + weight);
+            let (sum, weight) = weighed.clone().fold((0.0, 0.0), add);
             center + sum / weight
         };
         let mean = mean_from(mean_from(0.0));
-        Self { mean, weight: 0.0, distances: 0.0, squares: 0.0, deviations: 0.0 }
+        Self { scale, mean, weight: 0.0, distances: 0.0, squares: 0.0, deviations: 0.0 }
     }
 
     /// Takes in an output and its target, which are not read if their weight is 0.
     pub(crate) fn add(&mut self, y: f64, t: f64, weight: f64) {
         if weight != 0.0 {
+            let (y, t) = (y * self.scale, t * self.scale);
             let (distance, deviation) = (y - t, t - self.mean);
             self.weight += weight;
             self.distances += weight * distance.abs();
@@ -268,12 +273,16 @@ impl Distances {
 
     /// The mean absolute error of several outputs.
     pub(crate) fn mean_of(outputs: &[Self]) -> f64 {
-        let sum = |of: fn(&Self) -> f64| outputs.iter().map(of).sum::<f64>();
-        sum(|output| output.distances) / sum(|output| output.weight)
+        let weight = outputs.iter().map(|output| output.weight).sum::<f64>();
+        match outputs.iter().all(|output| output.scale == 1.0) {
+            true => outputs.iter().map(|output| output.distances).sum::<f64>() / weight,
+            // Each as a part of the mean, for a sum of them may overflow.
+            false => outputs.iter().map(|output| output.distances / weight / output.scale).sum(),
+        }
     }
 
     fn mean(&self) -> f64 {
-        self.distances / self.weight
+        self.distances / self.weight / self.scale
     }
 
     fn r2(&self) -> f64 {
@@ -284,6 +293,20 @@ impl Distances {
         }
         1.0 - self.squares / self.deviations
     }
+}
+
+/// The factor of [`Distances`] for targets up to a magnitude.
+fn scale_of(magnitude: f64) -> f64 {
+    /// Squares of numbers up to 2 to this, and of their last digits from 2 to minus this on, are far from the
+    /// ends of the range.
+    const UNSCALED: i32 = 400;
+    /// Of a power of two and of its reciprocal.
+    const LARGEST: i32 = 1022;
+    const BIAS: i32 = 1023;
+    let exponent = (magnitude.to_bits() >> 52) as i32 - BIAS;
+    let is_ordinary = magnitude == 0.0 || !magnitude.is_finite() || exponent.abs() <= UNSCALED;
+    let exponent = if is_ordinary { 0 } else { exponent.clamp(-LARGEST, LARGEST) };
+    f64::from_bits(((BIAS - exponent) as u64) << 52)
 }
 
 fn is_nan<T: Element>(x: T) -> bool {
@@ -367,6 +390,19 @@ mod tests {
         assert_eq!(r2_score(&[3.0_f32], &[3.0], 1).unwrap(), 1.0);
         assert_eq!(r2_score(&[2.0_f32, 5.0, 2.0, 6.0], &[3.0, 5.0, 3.0, 6.0], 2).unwrap(), 0.5);
         assert!(r2_score::<f32>(&[], &[], 2).unwrap().is_nan());
+    }
+
+    #[test]
+    fn distances_of_very_large_and_very_small_numbers_are_measured_as_those_of_others() {
+        let (y, t) = ([1.0, 2.0, 3.0, 6.0], [1.0, 2.0, 4.0, 5.0]);
+        for size in [1e300, 1e200, 1e-200, 1e-300, 2.9e307] {
+            let of = |values: [f64; 4]| values.map(|value| value * size);
+            let near = |found: f64, right: f64| (found / right - 1.0).abs() < 1e-14;
+            assert!(near(mean_absolute_error(&of(y), &of(t)).unwrap(), 0.5 * size), "{size}");
+            assert!(near(r2_score(&of(y), &of(t), 1).unwrap(), 0.8), "{size}");
+            let equal = [size; 7];
+            assert_eq!(r2_score(&equal, &equal, 1), Ok(1.0), "{size}");
+        }
     }
 
     #[test]
