@@ -15,7 +15,7 @@ use crate::engine::micro_batch::{MicroBatch, Purpose};
 use crate::engine::parallel::{PARALLEL_FLOP, counted_rows};
 use crate::engine::parallel::{Parallelism, Split, Threads};
 use crate::engine::plan::{
-    MAX_SHARDS, check_max_batch, micro_batch_rows, prediction_rows, shard_grain, shard_rows,
+    MAX_SHARDS, check_max_batch, forward_flop, micro_batch_rows, prediction_rows, shard_grain, shard_rows,
 };
 use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelPrediction};
 use crate::network::{Layer, LayerKind, Network};
@@ -125,7 +125,7 @@ impl<T: Element> Workspace<T> {
     /// With micro-batches of as many rows as suit the threads.
     fn with_micro_batches(mut self) -> Self {
         let parameters = self.layers.iter().map(Layer::parameter_count).fold(0, usize::saturating_add);
-        let threads = self.threads.count(self.max_batch.saturating_mul(2 * parameters));
+        let threads = self.threads.count(forward_flop(self.max_batch, parameters));
         let widest = self.layers.iter().map(Layer::outputs).max().unwrap_or(0);
         let micro_batch_rows = prediction_rows::<T>(self.max_batch, parameters, widest, threads);
         if micro_batch_rows != self.micro_batch_rows {
@@ -378,7 +378,7 @@ impl<T: Element> Network<T> {
             split.for_each(rows, &|rows| engine.predict_range(rows));
         };
         let counted = if used == 1 && threads.share_with_caller() { counted_rows(batch) } else { batch };
-        threads.enter(counted.saturating_mul(2 * self.parameter_count()), predict);
+        threads.enter(forward_flop(counted, self.parameter_count()), predict);
     }
 }
 

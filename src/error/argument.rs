@@ -97,7 +97,7 @@ arguments! {
     Parameters: "the parameters",
     PlainSgd: "SGD without momentum or with dampening",
     PlateauFactor: "the factor of a plateau",
-    RandomSeed: "random seed",
+    RandomSeed: "random seed: NetworkBuilder::seed sets one",
     RowWeight: "a row weight",
     RowWeights: "the row weights",
     Scaler: "a scaler",

@@ -412,3 +412,10 @@ fn system_seed() -> Result<u64, Error> {
     use rand::TryRng;
     rand::rngs::SysRng.try_next_u64().map_err(|_| Error::System { argument: Argument::RandomSeed })
 }
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+
+/// There is no system.
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+fn system_seed() -> Result<u64, Error> {
+    Err(Error::System { argument: Argument::RandomSeed })
+}
