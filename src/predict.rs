@@ -282,8 +282,9 @@ impl<T: Element> Network<T> {
     /// [`Error::Workspace`] for a workspace of a network of other shapes or of another instruction set;
     /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Length`], [`Error::Targets`] or
     /// [`Error::Class`] for targets, weights or a mask that do not fit; [`Error::Setting`] for a setting of
-    /// the loss out of range and for weights that are negative or not finite; [`Error::Unused`] for a
-    /// mask under a cross-entropy.
+    /// the loss out of range and for weights that are negative or not finite, or add up to more than `f64`
+    /// holds; [`Error::Value`] for targets of a binary cross-entropy outside 0 to 1; [`Error::Unused`] for a
+    /// mask under a cross-entropy; [`Error::Combination`] for a last layer that has no logits for the loss.
     ///
     /// # Examples
     ///
@@ -312,15 +313,22 @@ impl<T: Element> Network<T> {
         let (inputs, outputs, targets) = (self.inputs(), self.outputs(), targets.into());
         let rows = check_batch(Argument::Inputs, x.len(), inputs, usize::MAX)?;
         loss.check::<T>()?;
+        loss.check_outputs(self.last().activation(), outputs)?;
         loss.check_targets(&targets, rows, outputs)?;
         let mut buffers = match workspace.evaluation.take() {
             Some(buffers) => buffers,
             None => EvaluationBuffers::new(ClassWeights::new(loss, outputs, None, 0.0)?),
         };
+        let scale = match loss.total_weight(&targets, &buffers.classes, rows, outputs) {
+            Ok(weight) => Reduction::Mean.scale(weight),
+            Err(error) => {
+                workspace.evaluation = Some(buffers);
+                return Err(error);
+            }
+        };
         let max_batch = workspace.max_batch;
         buffers.resize(max_batch.min(rows), outputs);
         let EvaluationBuffers { outputs: y, losses, classes, distances } = &mut buffers;
-        let scale = Reduction::Mean.scale(loss.total_weight(&targets, classes, rows, outputs));
         let objective = Objective { loss, scale, targets };
         let mut summary = Summary::new(&objective.targets, outputs, core::mem::take(distances));
         for first in (0..rows).step_by(max_batch) {

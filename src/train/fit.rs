@@ -12,7 +12,7 @@ use crate::train::executor::GradientSource;
 use crate::train::schedule::{ReduceOnPlateau, Schedule};
 use crate::train::snapshot::{EpochRows, Snapshot};
 use crate::train::state::TrainState;
-use crate::train::trainer::Trainer;
+use crate::train::trainer::{Criterion, Trainer};
 
 /// The settings of [`Trainer::fit`]: epochs, batches, schedule, validation, early stopping.
 ///
@@ -448,9 +448,20 @@ impl<T: Element> Trainer<T> {
         if how.checkpoint.is_some_and(|(_, every)| every == 0) {
             return Err(Error::Zero { argument: Argument::CheckpointInterval });
         }
-        self.check_data(data.x, &data.targets)?;
-        how.validation.map_or(Ok(0), |data| self.check_data(data.x, &data.targets))?;
-        Ok(())
+        self.check_weighted_data(data)?;
+        let of_validation = how.validation.map_or(Ok(()), |data| self.check_weighted_data(data));
+        of_validation.map_err(|error| Error::Validation { error: Box::new(error) })
+    }
+
+    /// Refuses data that do not fit the network and the loss, or of which nothing weighs anything: their loss
+    /// would be 0, the lowest.
+    fn check_weighted_data(&self, data: Dataset<'_, T>) -> Result<(), Error> {
+        let rows = self.check_data(data.x, &data.targets)?;
+        let Criterion { loss, ref classes, .. } = self.criterion;
+        match loss.total_weight(&data.targets, classes, rows, self.network.outputs())? {
+            0.0 => Err(Error::Setting { argument: Argument::TotalWeight, value: 0.0 }),
+            _ => Ok(()),
+        }
     }
 
     /// Leaves the trainer as after the last epoch of a fit, or after the best.

@@ -198,8 +198,8 @@ impl<T: Element> Trainer<T> {
         let rows = check_batch(Argument::Inputs, x.len(), inputs, self.executor.max_batch)?;
         let Criterion { loss, ref classes, reduction } = self.criterion;
         loss.check_targets(&targets, rows, outputs)?;
+        let weight = loss.total_weight(&targets, classes, rows, outputs)?;
         self.executor.forward_rows = 0;
-        let weight = loss.total_weight(&targets, classes, rows, outputs);
         let own_scale = reduction.scale(weight);
         let (start, update, scale) = match goal {
             Goal::Gradient(Beta::One) => (Beta::One, None, self.executor.add_weight(reduction, weight)),
