@@ -68,8 +68,8 @@ pub enum Error {
     Class {
         /// The row of the batch, from 0.
         row: usize,
-        /// Its class.
-        class: u32,
+        /// Its class, as it was given.
+        class: i128,
         /// The number of classes.
         classes: usize,
     },
@@ -78,7 +78,7 @@ pub enum Error {
         /// The loss.
         loss: Argument,
     },
-    /// A value of the data is not finite.
+    /// A value of the data is not finite, or outside its range.
     Value {
         /// The data.
         argument: Argument,
@@ -120,18 +120,22 @@ pub enum Error {
         /// The number of layers.
         layers: usize,
     },
-    /// A loss, a gradient, or a running sum of its squares would be infinite or NaN. Parameters, the
-    /// optimizer's running sums, the number of steps and the elements that dropout leaves out next are as
-    /// before the call. [`Trainer::gradients`](crate::Trainer::gradients),
+    /// A loss, a gradient, a running sum of its squares or a parameter would be infinite or NaN. Parameters,
+    /// the optimizer's running sums, the number of steps and the elements that dropout leaves out next
+    /// are as before the call. [`Trainer::gradients`](crate::Trainer::gradients),
     /// [`Trainer::input_gradients`](crate::Trainer::input_gradients) and
     /// [`Trainer::layer_stats`](crate::Trainer::layer_stats) are those of the refused batch.
     NonFinite {
-        /// The loss or the gradient.
+        /// The loss, the gradient, the sum of its squares or the parameters.
         argument: Argument,
         /// The step, from 1.
         step: u64,
-        /// The first layer whose gradient is not finite, from 0; nothing for a loss.
+        /// The first layer whose gradient is not finite, from 0. For a loss nothing, but for one of
+        /// [`Trainer::fit`](crate::Trainer::fit) the first layer whose outputs are not finite, if there is
+        /// one.
         layer: Option<usize>,
+        /// The epoch of [`Trainer::fit`](crate::Trainer::fit), from 1; else nothing.
+        epoch: Option<usize>,
     },
     /// No gradient has been computed or written yet.
     NoGradient,
@@ -154,6 +158,18 @@ pub enum Error {
         argument: Argument,
         /// The other choice.
         with: Argument,
+    },
+    /// Two choices contradict each other: nothing could be learned with both.
+    Combination {
+        /// One choice.
+        argument: Argument,
+        /// The other.
+        with: Argument,
+    },
+    /// The validation set of a fit was refused; its data for training were not.
+    Validation {
+        /// Why.
+        error: Box<Error>,
     },
     /// A file could not be read or written.
     File {
@@ -183,6 +199,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Of a step, from 1.
+    pub(crate) fn loss_not_finite(step: u64) -> Self {
+        Self::NonFinite { argument: Argument::Loss, step, layer: None, epoch: None }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -197,11 +220,9 @@ impl fmt::Display for Error {
             }
             Self::Zero { argument } => write!(f, "{argument} must be at least 1, not 0"),
             Self::Overflow { argument } => write!(f, "{argument} overflows the address space"),
-            Self::Batch { max, found } => write!(
-                f,
-                "the batch has {found} rows, but max_batch is {max}: TrainerBuilder::max_batch or \
-                 Network::workspace sets it"
-            ),
+            Self::Batch { max, found } => {
+                write!(f, "the batch has {found} rows, but max_batch is {max}: {LIMIT_OF_ROWS} sets it")
+            }
             Self::Class { row, class, classes } => {
                 write!(f, "row {row} has class {class}, but there are {classes} classes, counted from 0")
             }
@@ -213,9 +234,7 @@ impl fmt::Display for Error {
             }
             Self::Setting { argument, value } => write!(f, "{argument} cannot be {value}"),
             Self::Isa { isa } => write!(f, "this CPU or build does not support the instruction set {isa}"),
-            Self::Softmax { layer, layers } => {
-                write!(f, "softmax is for the last layer only, not layer {layer} of {layers}, counted from 0")
-            }
+            Self::Softmax { layer, layers } => write!(f, "{NOT_LAST} {layer} of {layers}, counted from 0"),
             Self::Dropout { layers } => {
                 write!(f, "dropout must stand before a layer, not after the last of {layers}")
             }
@@ -232,20 +251,59 @@ impl fmt::Display for Error {
             }
             Self::Shapes { layer } => write!(f, "the networks have other shapes from layer {layer} on"),
             Self::Workspace => f.write_str(OTHER_WORKSPACE),
-            Self::NonFinite { argument, step, layer } => {
-                let of_layer = layer.map_or(String::new(), |layer| format!(" of layer {layer}"));
-                write!(f, "{argument}{of_layer} is not finite at step {step}")
+            &Self::NonFinite { argument, step, layer, epoch } => {
+                write_not_finite(f, argument, layer, &Moment { step, epoch })
             }
             Self::File { operation, path, kind } => write!(f, "cannot {operation} {path}: {kind}"),
             Self::Format { what } => write!(f, "not a file of a network: {what}"),
             Self::Tensors { expected, found } => {
-                write!(f, "expected the tensors {}; found {}", expected.join(", "), found.join(", "))
+                let (expected, found) = (expected.join(", "), found.join(", "));
+                write!(f, "expected the tensors {expected}; found {found}. {OTHER_NAMES}")
             }
-            Self::Unused { argument, with } => write!(f, "{argument} cannot be used with {with}"),
+            Self::Unused { argument, with } | Self::Combination { argument, with } => {
+                write!(f, "{argument} cannot be used with {with}")
+            }
+            Self::Validation { error } => write!(f, "in the validation set: {error}"),
             Self::System { argument } => write!(f, "the system gave no {argument}"),
         }
     }
 }
+
+/// When something was not finite.
+struct Moment {
+    step: u64,
+    epoch: Option<usize>,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {}", self.step)?;
+        self.epoch.map_or(Ok(()), |epoch| write!(f, " of epoch {epoch}"))
+    }
+}
+
+fn write_not_finite(
+    f: &mut fmt::Formatter<'_>,
+    argument: Argument,
+    layer: Option<usize>,
+    step: &Moment,
+) -> fmt::Result {
+    let of_layer = layer.map_or(String::new(), |layer| format!(" of layer {layer}"));
+    match (argument, layer) {
+        (Argument::Loss, Some(layer)) => {
+            write!(f, "the loss is not finite at {step}: the outputs of layer {layer} are not")
+        }
+        (Argument::Parameters, _) => write!(f, "{argument}{of_layer} are not finite after {step}"),
+        _ => write!(f, "{argument}{of_layer} is not finite at {step}"),
+    }
+}
+
+const LIMIT_OF_ROWS: &str = "TrainerBuilder::max_batch or Network::workspace";
+
+const NOT_LAST: &str = "softmax is for the last layer only, not layer";
+
+const OTHER_NAMES: &str =
+    "Network::import with TensorNames::List takes other names, and another order of layers";
 
 const OTHER_WORKSPACE: &str = "the workspace was made for a network of other shapes or of another \
                                instruction set: Network::workspace makes one";

@@ -25,7 +25,10 @@ use crate::simd::scalar::Element;
 pub struct Evaluation {
     /// Reduced over the whole set as over one batch.
     pub loss: f64,
-    /// The fraction of rows whose largest output is their class's, for class targets.
+    /// The fraction of rows whose largest output is their class's, for class targets. Under
+    /// [`Loss::BinaryCrossEntropyWithLogits`], whose targets are values, the fraction of elements whose
+    /// logit is above 0, a probability above a half, where the target is above a half, and not
+    /// elsewhere. NaN is no hit.
     pub accuracy: Option<f64>,
     /// The mean of `|y - t|`, for values, with outputs `y` of the network. Under a loss that takes logits
     /// `y` is their probability: `sigmoid(z)` under [`Loss::BinaryCrossEntropyWithLogits`], `softmax(z)`
@@ -75,8 +78,10 @@ pub(crate) struct Outcome<'a, T: Element> {
 /// The sums of an evaluation, to which each batch adds.
 pub(crate) struct Summary {
     loss: f64,
-    /// The weight of the rows, and of those whose class is found, if targets are classes.
-    rows: f64,
+    /// Whether there are hits: of classes, one or two of each output.
+    tells_classes: bool,
+    /// The weight of all rows, or elements, and of those whose class is found.
+    weight: f64,
     hits: f64,
     /// Of each output, if targets are values.
     pub(crate) distances: Vec<Distances>,
@@ -99,7 +104,7 @@ impl Summary {
             };
             distances.extend((0..outputs).map(of_output));
         }
-        Self { loss: 0.0, rows: 0.0, hits: 0.0, distances, outputs }
+        Self { loss: 0.0, tells_classes: false, weight: 0.0, hits: 0.0, distances, outputs }
     }
 
     /// Takes in a batch.
@@ -109,6 +114,9 @@ impl Summary {
         self.loss += loss;
         match objective.targets.labels {
             Labels::Values(values) => {
+                if objective.loss == Loss::BinaryCrossEntropyWithLogits {
+                    self.add_binary_hits(y, values, &objective.targets);
+                }
                 predict_probabilities(engine, y, objective.loss, outputs);
                 for (i, (y, t)) in y.iter().zip(values).enumerate() {
                     let weight = objective.targets.element_weight(i / outputs, outputs, i % outputs);
@@ -116,14 +124,15 @@ impl Summary {
                 }
             }
             Labels::Classes(of_rows) => {
+                self.tells_classes = true;
                 let unread = objective.unread(classes, outputs);
-                for (r, (y, &class)) in y.chunks_exact(outputs).zip(of_rows).enumerate() {
+                for (r, y) in y.chunks_exact(outputs).enumerate() {
                     if unread.is_some_and(|unread| unread.contains(r)) {
                         continue;
                     }
                     let weight = objective.targets.row_weight(r);
-                    self.rows += weight;
-                    if metrics::is_hit(y, class, 1) {
+                    self.weight += weight;
+                    if metrics::is_hit(y, of_rows.class(r), 1) {
                         self.hits += weight;
                     }
                 }
@@ -131,14 +140,30 @@ impl Summary {
         }
     }
 
+    /// Compares logits, each of which tells two classes apart, with probabilities.
+    fn add_binary_hits<T: Element>(&mut self, y: &[T], values: &[T], targets: &Targets<'_, T>) {
+        self.tells_classes = true;
+        for (i, (y, t)) in y.iter().zip(values).enumerate() {
+            let weight = targets.element_weight(i / self.outputs, self.outputs, i % self.outputs);
+            // The targets of elements without weight may be NaN.
+            if weight != 0.0 {
+                self.weight += weight;
+                let (y, is_positive) = (y.to_f64(), t.to_f64() > 0.5);
+                if !y.is_nan() && (y > 0.0) == is_positive {
+                    self.hits += weight;
+                }
+            }
+        }
+    }
+
     pub(crate) fn evaluation(&self) -> Evaluation {
+        let accuracy = self.tells_classes.then(|| self.hits / self.weight);
         if self.distances.is_empty() {
-            let accuracy = Some(self.hits / self.rows);
             return Evaluation { loss: self.loss, accuracy, mean_absolute_error: None, r2: None };
         }
         Evaluation {
             loss: self.loss,
-            accuracy: None,
+            accuracy,
             mean_absolute_error: Some(Distances::mean_of(&self.distances)),
             r2: Some(metrics::average_r2(self.distances.iter().copied())),
         }

@@ -86,6 +86,7 @@ pub use evaluate::Evaluation;
 #[cfg(feature = "files")]
 pub use files::TensorNames;
 pub use kernels::ops::activation::Activation;
+pub use kernels::ops::class_labels::ClassLabels;
 pub use kernels::ops::loss::{Loss, Reduction};
 pub use kernels::ops::optimizer::{Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd};
 pub use kernels::ops::targets::Targets;

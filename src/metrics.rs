@@ -13,7 +13,7 @@
 //! Every function returns an [`Error`] if lengths do not fit each other or a class is not below the number of
 //! classes: the outputs, or two of a single output. None panics.
 
-use crate::{Argument, Element, Error};
+use crate::{Argument, ClassLabels, Element, Error};
 
 /// The index of the largest output of a row: the first of equals, and 0 of an empty row. NaN is below every
 /// number.
@@ -55,7 +55,7 @@ pub fn argmax<T: Element>(row: &[T]) -> usize {
 /// assert!(accuracy(&[0.1_f32, 0.9], &[2]).is_err());
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn accuracy<T: Element>(y: &[T], classes: &[u32]) -> Result<f64, Error> {
+pub fn accuracy<'c, T: Element>(y: &[T], classes: impl Into<ClassLabels<'c>>) -> Result<f64, Error> {
     top_k_accuracy(y, classes, 1)
 }
 
@@ -73,7 +73,12 @@ pub fn accuracy<T: Element>(y: &[T], classes: &[u32]) -> Result<f64, Error> {
 /// assert_eq!(top_k_accuracy(&[0.1_f32, 0.6, 0.3, 0.2, 0.1, 0.7], &[2, 1], 2)?, 0.5);
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn top_k_accuracy<T: Element>(y: &[T], classes: &[u32], k: usize) -> Result<f64, Error> {
+pub fn top_k_accuracy<'c, T: Element>(
+    y: &[T],
+    classes: impl Into<ClassLabels<'c>>,
+    k: usize,
+) -> Result<f64, Error> {
+    let classes = classes.into();
     let hits = rows(y, classes)?.filter(|&(row, class)| match row {
         &[logit] => !is_nan(logit) && (k > 1 || k == 1 && predicted(row) == Some(class as usize)),
         _ => is_hit(row, class, k),
@@ -106,7 +111,11 @@ pub(crate) fn is_hit<T: Element>(row: &[T], class: u32, k: usize) -> bool {
 /// assert_eq!(confusion_matrix(&[0.1_f32, 0.9, 0.8, 0.2], &[1, 1])?, [[0, 0], [1, 1]]);
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn confusion_matrix<T: Element>(y: &[T], classes: &[u32]) -> Result<Vec<Vec<usize>>, Error> {
+pub fn confusion_matrix<'c, T: Element>(
+    y: &[T],
+    classes: impl Into<ClassLabels<'c>>,
+) -> Result<Vec<Vec<usize>>, Error> {
+    let classes = classes.into();
     let n = if classes.is_empty() { 0 } else { class_count(y.len() / classes.len()) };
     let mut counts = vec![vec![0; n]; n];
     for (row, class) in rows(y, classes)? {
@@ -223,6 +232,9 @@ fn distances<T: Element>(y: &[T], targets: &[T], first: usize, outputs: usize) -
 /// Weighted sums over several batches, from which [`mean_absolute_error`] and [`r2_score`] of all follow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Distances {
+    /// A power of two that targets and outputs are multiplied by, so that no square of a distance between
+    /// targets overflows or vanishes; 1 but for very large and very small ones.
+    scale: f64,
     mean: f64,
     weight: f64,
     distances: f64,
@@ -236,19 +248,21 @@ impl Distances {
     /// The mean is corrected by the mean of the differences from it: else equal targets would not be equal to
     /// it.
     pub(crate) fn new(targets: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
+        let weighed = targets.filter(|&(_, weight)| weight != 0.0);
+        let scale = scale_of(weighed.clone().fold(0.0, |max, (t, _)| t.abs().max(max)));
         let mean_from = |center: f64| {
-            let weighed = targets.clone().filter(|&(_, weight)| weight != 0.0);
-            let add = |(sum, all), (t, weight)| (sum + weight * (t - center), all + weight);
-            let (sum, weight) = weighed.fold((0.0, 0.0), add);
+            let add = |(sum, all), (t, weight)| (sum + weight * (t * scale - center), all + weight);
+            let (sum, weight) = weighed.clone().fold((0.0, 0.0), add);
             center + sum / weight
         };
         let mean = mean_from(mean_from(0.0));
-        Self { mean, weight: 0.0, distances: 0.0, squares: 0.0, deviations: 0.0 }
+        Self { scale, mean, weight: 0.0, distances: 0.0, squares: 0.0, deviations: 0.0 }
     }
 
     /// Takes in an output and its target, which are not read if their weight is 0.
     pub(crate) fn add(&mut self, y: f64, t: f64, weight: f64) {
         if weight != 0.0 {
+            let (y, t) = (y * self.scale, t * self.scale);
             let (distance, deviation) = (y - t, t - self.mean);
             self.weight += weight;
             self.distances += weight * distance.abs();
@@ -259,12 +273,16 @@ impl Distances {
 
     /// The mean absolute error of several outputs.
     pub(crate) fn mean_of(outputs: &[Self]) -> f64 {
-        let sum = |of: fn(&Self) -> f64| outputs.iter().map(of).sum::<f64>();
-        sum(|output| output.distances) / sum(|output| output.weight)
+        let weight = outputs.iter().map(|output| output.weight).sum::<f64>();
+        match outputs.iter().all(|output| output.scale == 1.0) {
+            true => outputs.iter().map(|output| output.distances).sum::<f64>() / weight,
+            // Each as a part of the mean, for a sum of them may overflow.
+            false => outputs.iter().map(|output| output.distances / weight / output.scale).sum(),
+        }
     }
 
     fn mean(&self) -> f64 {
-        self.distances / self.weight
+        self.distances / self.weight / self.scale
     }
 
     fn r2(&self) -> f64 {
@@ -275,6 +293,20 @@ impl Distances {
         }
         1.0 - self.squares / self.deviations
     }
+}
+
+/// The factor of [`Distances`] for targets up to a magnitude.
+fn scale_of(magnitude: f64) -> f64 {
+    /// Squares of numbers up to 2 to this, and of their last digits from 2 to minus this on, are far from the
+    /// ends of the range.
+    const UNSCALED: i32 = 400;
+    /// Of a power of two and of its reciprocal.
+    const LARGEST: i32 = 1022;
+    const BIAS: i32 = 1023;
+    let exponent = (magnitude.to_bits() >> 52) as i32 - BIAS;
+    let is_ordinary = magnitude == 0.0 || !magnitude.is_finite() || exponent.abs() <= UNSCALED;
+    let exponent = if is_ordinary { 0 } else { exponent.clamp(-LARGEST, LARGEST) };
+    f64::from_bits(((BIAS - exponent) as u64) << 52)
 }
 
 fn is_nan<T: Element>(x: T) -> bool {
@@ -289,16 +321,16 @@ fn class_count(outputs: usize) -> usize {
 /// Every row of outputs with its class; nothing for no rows.
 fn rows<'a, T: Element>(
     y: &'a [T],
-    classes: &'a [u32],
+    classes: ClassLabels<'a>,
 ) -> Result<impl Iterator<Item = (&'a [T], u32)>, Error> {
     let batch = classes.len();
     let outputs = (y.len() / batch.max(1)).max(1);
     check_length(Argument::Outputs, batch * outputs, y.len())?;
     let count = class_count(outputs);
-    if let Some(row) = classes.iter().position(|&class| class as usize >= count) {
-        return Err(Error::Class { row, class: classes[row], classes: count });
+    if let Some(row) = classes.find_wrong(count, |_| true) {
+        return Err(Error::Class { row, class: classes.value(row), classes: count });
     }
-    Ok(y.chunks_exact(outputs).zip(classes.iter().copied()))
+    Ok(y.chunks_exact(outputs).enumerate().map(move |(r, row)| (row, classes.class(r))))
 }
 
 #[cfg(test)]
@@ -361,6 +393,19 @@ mod tests {
     }
 
     #[test]
+    fn distances_of_very_large_and_very_small_numbers_are_measured_as_those_of_others() {
+        let (y, t) = ([1.0, 2.0, 3.0, 6.0], [1.0, 2.0, 4.0, 5.0]);
+        for size in [1e300, 1e200, 1e-200, 1e-300, 2.9e307] {
+            let of = |values: [f64; 4]| values.map(|value| value * size);
+            let near = |found: f64, right: f64| (found / right - 1.0).abs() < 1e-14;
+            assert!(near(mean_absolute_error(&of(y), &of(t)).unwrap(), 0.5 * size), "{size}");
+            assert!(near(r2_score(&of(y), &of(t), 1).unwrap(), 0.8), "{size}");
+            let equal = [size; 7];
+            assert_eq!(r2_score(&equal, &equal, 1), Ok(1.0), "{size}");
+        }
+    }
+
+    #[test]
     fn a_single_output_is_a_logit() {
         let logits = [-1.0, 0.0, 2.0, f64::NAN];
         assert_eq!(accuracy(&logits, &[0, 0, 1, 0]).unwrap(), 0.75);
@@ -370,8 +415,8 @@ mod tests {
         // The row of NaN is in no cell, as it is no hit.
         assert_eq!(confusion_matrix(&logits, &[0, 1, 1, 0]).unwrap(), [[1, 0], [1, 1]]);
         assert_eq!(accuracy(&logits, &[0, 1, 1, 0]).unwrap(), 2.0 / 4.0);
-        assert!(accuracy::<f32>(&[], &[]).unwrap().is_nan());
-        assert!(confusion_matrix::<f32>(&[], &[]).unwrap().is_empty());
+        assert!(accuracy::<f32>(&[], &[0_u32; 0]).unwrap().is_nan());
+        assert!(confusion_matrix::<f32>(&[], &[0_u32; 0]).unwrap().is_empty());
     }
 
     #[test]
@@ -403,7 +448,7 @@ mod tests {
         let matrix = confusion_matrix(&OUTPUTS, &[1, 1, 9]);
         assert_eq!(matrix, Err(Error::Class { row: 2, class: 9, classes: 3 }));
         assert_eq!(accuracy(&OUTPUTS, &[0, 1]), length(Argument::Outputs, 8, 9));
-        assert_eq!(accuracy(&OUTPUTS, &[]), length(Argument::Outputs, 0, 9));
+        assert_eq!(accuracy(&OUTPUTS, &[0_u32; 0]), length(Argument::Outputs, 0, 9));
         assert_eq!(accuracy::<f32>(&[], &[0]), length(Argument::Outputs, 1, 0));
         assert_eq!(mean_absolute_error(&[1.0], &[1.0, 2.0]), length(Argument::Targets, 1, 2));
         assert_eq!(r2_score_pooled(&[1.0], &[]), length(Argument::Targets, 1, 0));

@@ -15,7 +15,7 @@ use crate::engine::micro_batch::{MicroBatch, Purpose};
 use crate::engine::parallel::{PARALLEL_FLOP, counted_rows};
 use crate::engine::parallel::{Parallelism, Split, Threads};
 use crate::engine::plan::{
-    MAX_SHARDS, check_max_batch, micro_batch_rows, prediction_rows, shard_grain, shard_rows,
+    MAX_SHARDS, check_max_batch, forward_flop, micro_batch_rows, prediction_rows, shard_grain, shard_rows,
 };
 use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelPrediction};
 use crate::network::{Layer, LayerKind, Network};
@@ -125,7 +125,7 @@ impl<T: Element> Workspace<T> {
     /// With micro-batches of as many rows as suit the threads.
     fn with_micro_batches(mut self) -> Self {
         let parameters = self.layers.iter().map(Layer::parameter_count).fold(0, usize::saturating_add);
-        let threads = self.threads.count(self.max_batch.saturating_mul(2 * parameters));
+        let threads = self.threads.count(forward_flop(self.max_batch, parameters));
         let widest = self.layers.iter().map(Layer::outputs).max().unwrap_or(0);
         let micro_batch_rows = prediction_rows::<T>(self.max_batch, parameters, widest, threads);
         if micro_batch_rows != self.micro_batch_rows {
@@ -282,8 +282,9 @@ impl<T: Element> Network<T> {
     /// [`Error::Workspace`] for a workspace of a network of other shapes or of another instruction set;
     /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Length`], [`Error::Targets`] or
     /// [`Error::Class`] for targets, weights or a mask that do not fit; [`Error::Setting`] for a setting of
-    /// the loss out of range and for weights that are negative or not finite; [`Error::Unused`] for a
-    /// mask under a cross-entropy.
+    /// the loss out of range and for weights that are negative or not finite, or add up to more than `f64`
+    /// holds; [`Error::Value`] for targets of a binary cross-entropy outside 0 to 1; [`Error::Unused`] for a
+    /// mask under a cross-entropy; [`Error::Combination`] for a last layer that has no logits for the loss.
     ///
     /// # Examples
     ///
@@ -312,15 +313,22 @@ impl<T: Element> Network<T> {
         let (inputs, outputs, targets) = (self.inputs(), self.outputs(), targets.into());
         let rows = check_batch(Argument::Inputs, x.len(), inputs, usize::MAX)?;
         loss.check::<T>()?;
+        loss.check_outputs(self.last().activation(), outputs)?;
         loss.check_targets(&targets, rows, outputs)?;
         let mut buffers = match workspace.evaluation.take() {
             Some(buffers) => buffers,
             None => EvaluationBuffers::new(ClassWeights::new(loss, outputs, None, 0.0)?),
         };
+        let scale = match loss.total_weight(&targets, &buffers.classes, rows, outputs) {
+            Ok(weight) => Reduction::Mean.scale(weight),
+            Err(error) => {
+                workspace.evaluation = Some(buffers);
+                return Err(error);
+            }
+        };
         let max_batch = workspace.max_batch;
         buffers.resize(max_batch.min(rows), outputs);
         let EvaluationBuffers { outputs: y, losses, classes, distances } = &mut buffers;
-        let scale = Reduction::Mean.scale(loss.total_weight(&targets, classes, rows, outputs));
         let objective = Objective { loss, scale, targets };
         let mut summary = Summary::new(&objective.targets, outputs, core::mem::take(distances));
         for first in (0..rows).step_by(max_batch) {
@@ -378,7 +386,7 @@ impl<T: Element> Network<T> {
             split.for_each(rows, &|rows| engine.predict_range(rows));
         };
         let counted = if used == 1 && threads.share_with_caller() { counted_rows(batch) } else { batch };
-        threads.enter(counted.saturating_mul(2 * self.parameter_count()), predict);
+        threads.enter(forward_flop(counted, self.parameter_count()), predict);
     }
 }
 

@@ -291,10 +291,11 @@ fn shared_outputs(pool: &rayon::ThreadPool, isa: Isa) -> usize {
 
 fn trainer(sizes: &[usize], isa: Isa, batch: usize, parallelism: Parallelism) -> Trainer<f32> {
     let mut builder = Network::<f32>::builder(sizes[0]).isa(isa).seed(1);
-    for &size in &sizes[1..] {
+    let (last, hidden) = sizes[1..].split_last().unwrap();
+    for &size in hidden {
         builder = builder.dense(size, Activation::Tanh);
     }
-    Trainer::builder(builder.build().unwrap())
+    Trainer::builder(builder.dense(*last, Activation::Identity).build().unwrap())
         .loss(Loss::SoftmaxCrossEntropy)
         .optimizer(Optimizer::sgd(0.01))
         .max_batch(batch)

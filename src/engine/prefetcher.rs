@@ -42,7 +42,7 @@ impl<'a, T> Prefetcher<'a, T> {
         prefetch_lines(self.x, self.part(size_of_val(self.x)));
         match self.targets.labels {
             Labels::Values(values) => prefetch_lines(values, self.part(size_of_val(values))),
-            Labels::Classes(classes) => prefetch_lines(classes, self.part(size_of_val(classes))),
+            Labels::Classes(classes) => classes.prefetch(|bytes| self.part(bytes)),
         }
         self.done += 1;
     }

@@ -30,11 +30,18 @@ pub(crate) struct UpdatePlan {
     pub(crate) clipping: GradientClipping,
     /// Its parameters are updated by its gradient.
     pub(crate) update: Option<Update>,
+    /// Whether a loss that is not finite is refused, and nothing is done.
+    pub(crate) requires_finite_loss: bool,
 }
 
 impl UpdatePlan {
-    pub(crate) const NOTHING: Self =
-        Self { sum: None, measure: false, clipping: GradientClipping::NONE, update: None };
+    pub(crate) const NOTHING: Self = Self {
+        sum: None,
+        measure: false,
+        clipping: GradientClipping::NONE,
+        update: None,
+        requires_finite_loss: false,
+    };
 }
 
 /// More than the quotient of a number and half a unit in its last place.
@@ -149,18 +156,18 @@ impl<T: Element> ParameterBlocks<'_, T> {
         loss: f64,
         step: u64,
     ) -> Result<(), Error> {
-        let &UpdatePlan { sum, measure, clipping, ref update } = plan;
+        let &UpdatePlan { sum, measure, clipping, ref update, requires_finite_loss } = plan;
         if sum.is_none() && !measure && update.is_none() {
             return Ok(());
+        }
+        if (clipping.check_finite || requires_finite_loss) && !loss.is_finite() {
+            return Err(Error::loss_not_finite(step));
         }
         // A norm, or an error, follows from all blocks: none is updated before all are summed.
         let needs_all = clipping.measures() && update.is_some() || clipping.check_finite && sum.is_some();
         if !needs_all {
             split.for_each(self, &|blocks| engine.update_blocks(blocks, plan));
             return Ok(());
-        }
-        if clipping.check_finite && !loss.is_finite() {
-            return Err(Error::NonFinite { argument: Argument::Loss, step, layer: None });
         }
         let sums = UpdatePlan { measure: true, update: None, ..*plan };
         split.for_each(self.reborrow(), &|blocks| engine.update_blocks(blocks, &sums));
@@ -197,7 +204,7 @@ impl<T: Element> ParameterBlocks<'_, T> {
             (squares, rest) = rest.split_at(block.panels);
             if !squares.iter().all(|square| square.is_finite()) {
                 let layer = Some(block.layer);
-                return Err(Error::NonFinite { argument: Argument::Gradient, step, layer });
+                return Err(Error::NonFinite { argument: Argument::Gradient, step, layer, epoch: None });
             }
         }
         Ok(())
@@ -227,7 +234,12 @@ impl<T: Element> ParameterBlocks<'_, T> {
             let mut pairs = elements::<T>(lines).iter().zip(elements::<T>(block_sums));
             if pairs.any(|(g, sum)| grows_too_large(g, sum)) {
                 let layer = Some(block.layer);
-                return Err(Error::NonFinite { argument: Argument::SquaredGradient, step, layer });
+                return Err(Error::NonFinite {
+                    argument: Argument::SquaredGradient,
+                    step,
+                    layer,
+                    epoch: None,
+                });
             }
         }
         Ok(())

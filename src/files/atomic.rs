@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, FileOperation};
 
@@ -95,7 +95,7 @@ fn create_beside<D: Disk>(disk: &D, path: &Path) -> Result<(PathBuf, D::File), E
 
 /// A name that no other save of this process uses: the process and a count of its saves are in it.
 fn temporary_beside(path: &Path) -> PathBuf {
-    static SAVES: AtomicU64 = AtomicU64::new(0);
+    static SAVES: AtomicUsize = AtomicUsize::new(0);
     let count = SAVES.fetch_add(1, Ordering::Relaxed);
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}-{count}.tmp", std::process::id()));

@@ -40,9 +40,12 @@ pub enum TensorNames<'a> {
     /// without them must not be there: `""` for instance.
     List(&'a [(&'a str, &'a str)]),
     /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with
-    /// numbers in them taken as numbers (names without numbers are better given as a
-    /// [`TensorNames::List`]); for a network with layer norms also pairs of two vectors, and for one with
-    /// layers without biases also weights without a `name.bias`. There must be one for each layer.
+    /// numbers in them taken as numbers. Names without numbers are in the order of the alphabet: `fc1`,
+    /// `head`, `norm`, which is seldom that of the layers, and equal shapes cannot tell. Give them as a
+    /// [`TensorNames::List`].
+    ///
+    /// For a network with layer norms pairs of two vectors are taken too, and for one with layers without
+    /// biases weights without a `name.bias`. There must be one for each layer.
     Discover,
 }
 

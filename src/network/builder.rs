@@ -280,8 +280,10 @@ impl<T: Element> NetworkBuilder<T> {
     /// [`Error::Zero`] for a size of 0 or no layer, [`Error::Overflow`] for parameters past the address
     /// space, [`Error::Setting`] for a setting of a layer, an activation or a distribution out of range,
     /// [`Error::Unused`] for a setting that the layer before it has no use for, [`Error::Softmax`] before the
-    /// last layer, [`Error::Dropout`] after it, [`Error::Isa`] for an instruction set that this CPU or
-    /// build does not support, [`Error::System`] if the system gives no seed.
+    /// last layer, [`Error::Combination`] for softmax over a single output, which is always 1,
+    /// [`Error::Dropout`] after the last layer, [`Error::Isa`] for an instruction set that this CPU or
+    /// build does not support, [`Error::System`] if there is no seed and the system gives none, as on
+    /// `wasm32-unknown-unknown`.
     ///
     /// # Examples
     ///
@@ -349,6 +351,12 @@ impl<T: Element> NetworkBuilder<T> {
         }
     }
 
+    /// The inputs of a layer, or the outputs of the one before it.
+    fn layer_inputs(&self, layer: usize) -> usize {
+        let of_layers = self.layers[..layer].iter().rev().find_map(|spec| spec.outputs);
+        of_layers.unwrap_or(self.inputs)
+    }
+
     /// Checks every setting but the sizes.
     fn check(&self) -> Result<(), Error> {
         if let Some(misplaced) = &self.misplaced {
@@ -363,6 +371,10 @@ impl<T: Element> NetworkBuilder<T> {
             spec.init.map_or(Ok(()), Init::check::<T>)?;
             if spec.activation == Activation::Softmax && !is_last {
                 return Err(Error::Softmax { layer, layers });
+            }
+            if spec.activation == Activation::Softmax && self.layer_inputs(layer + 1) == 1 {
+                let (argument, with) = (Argument::Softmax, Argument::SingleOutput);
+                return Err(Error::Combination { argument, with });
             }
             check_dropout(spec.dropout)?;
             if spec.dropout > 0.0 && is_last {
@@ -408,7 +420,14 @@ fn check_dropout(rate: f64) -> Result<(), Error> {
     }
 }
 
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 fn system_seed() -> Result<u64, Error> {
     use rand::TryRng;
     rand::rngs::SysRng.try_next_u64().map_err(|_| Error::System { argument: Argument::RandomSeed })
+}
+
+/// There is no system.
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+fn system_seed() -> Result<u64, Error> {
+    Err(Error::System { argument: Argument::RandomSeed })
 }

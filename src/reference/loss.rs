@@ -1,6 +1,6 @@
 //! Losses over a batch and their gradients.
 
-use crate::{Loss, Reduction, Targets};
+use crate::{ClassLabels, Loss, Reduction, Targets};
 
 /// A loss, how the losses of a batch become one, and the weights of classes. The weights of rows and elements
 /// are part of the targets.
@@ -123,14 +123,13 @@ pub fn loss(
             continue;
         }
         let sample = targets.row_weights().map_or(1.0, |samples| samples[row]);
-        let (t, of_class) = match targets.classes() {
+        let (t, of_class) = match targets.labels() {
             None => (values_of(&targets, row, count, outputs), 1.0),
             Some(classes) => {
                 let Objective { loss, .. } = objective;
                 assert!(loss == Loss::SoftmaxCrossEntropy, "{loss:?} compares values, not classes");
                 assert_eq!(classes.len(), batch, "target classes are [batch]");
-                let class = classes[row] as usize;
-                assert!(class < outputs, "class {class} of {outputs}");
+                let class = class_of(classes, row, outputs);
                 ((0..outputs).map(|j| f64::from(j == class)).collect(), objective.class_weight(class))
             }
         };
@@ -167,6 +166,12 @@ pub fn loss(
     (sum * scale, gradient)
 }
 
+/// The target class of a row.
+fn class_of(labels: ClassLabels<'_>, row: usize, outputs: usize) -> usize {
+    let class = labels.get(row).map(|class| class as usize).filter(|&class| class < outputs);
+    class.unwrap_or_else(|| panic!("row {row} has no class of {outputs}"))
+}
+
 /// The target values of a row.
 fn values_of(targets: &Targets<'_, f64>, row: usize, count: usize, outputs: usize) -> Vec<f64> {
     let t = targets.values().unwrap_or_default();
@@ -193,11 +198,9 @@ fn is_read(objective: Objective<'_>, targets: &Targets<'_, f64>, row: usize, out
     if targets.element_mask().is_some_and(|mask| mask[row * outputs..][..outputs].iter().all(|&m| m == 0.0)) {
         return false;
     }
-    match (targets.classes(), objective.class_weights) {
+    match (targets.labels(), objective.class_weights) {
         (Some(of_rows), Some(weights)) if objective.label_smoothing == 0.0 => {
-            let class = of_rows[row] as usize;
-            assert!(class < outputs, "class {class} of {outputs}");
-            weights[class] != 0.0
+            weights[class_of(of_rows, row, outputs)] != 0.0
         }
         _ => true,
     }

@@ -186,7 +186,8 @@ impl<T: Element> TrainerBuilder<T> {
     }
 
     /// Refuses a loss or a gradient that is not finite with [`Error::NonFinite`], and keeps the parameters of
-    /// the step before. Costs a pass over the gradient. Without it nothing is refused.
+    /// the step before. Costs a pass over the gradient. Without it a step refuses nothing; a fit checks by
+    /// itself ([`FitOptions::check_finite`](crate::FitOptions::check_finite)).
     ///
     /// Refuses a gradient too whose square would take an optimizer's running sum of squares past the element
     /// type's range, above some 1.8e19 in `f32`: the sum would be infinite from then on, and each of its
@@ -338,7 +339,8 @@ impl<T: Element> TrainerBuilder<T> {
     /// [`Error::Zero`] for a batch or a pool of 0, [`Error::Overflow`] for buffers past the address space,
     /// [`Error::Setting`] for a setting of the loss, the optimizer or the clipping out of range,
     /// [`Error::Length`] for class weights of another number, [`Error::Unused`] for a setting that the loss
-    /// or the optimizer has no use for, [`Error::Isa`] if this CPU or build does not support the
+    /// or the optimizer has no use for, [`Error::Combination`] for a last layer that the loss can learn
+    /// nothing by (see [`Loss`]), [`Error::Isa`] if this CPU or build does not support the
     /// network's instruction set, [`Error::System`] if the system gives no threads.
     ///
     /// # Examples
@@ -357,6 +359,7 @@ impl<T: Element> TrainerBuilder<T> {
         let optimizer = self.optimizer.checked::<T>()?;
         let clipping = self.clipping.check()?;
         self.loss.check::<T>()?;
+        self.loss.check_outputs(network.last().activation(), network.outputs())?;
         let weights = self.class_weights.as_deref();
         let classes = ClassWeights::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
         let criterion = Criterion { loss: self.loss, classes, reduction: self.reduction };

@@ -49,7 +49,7 @@ impl<'a, T: Element> Dataset<'a, T> {
         hash.add(self.x.iter().map(bits));
         match self.targets.labels {
             Labels::Values(values) => hash.add(values.iter().map(bits)),
-            Labels::Classes(classes) => hash.add(classes.iter().map(|&class| class.into())),
+            Labels::Classes(classes) => hash.add((0..classes.len()).map(|row| classes.value(row) as u64)),
         }
         hash.add(self.targets.weights.unwrap_or_default().iter().map(bits));
         hash.add(self.targets.mask.unwrap_or_default().iter().map(bits));
@@ -110,7 +110,7 @@ impl<T: Element> GatheredBatch<T> {
             x.extend_from_slice(&data.x[of_row]);
             match data.targets.labels {
                 Labels::Values(all) => values.extend_from_slice(&all[at.clone()]),
-                Labels::Classes(all) => classes.push(all[row]),
+                Labels::Classes(all) => classes.push(all.class(row)),
             }
             weights.extend(data.targets.weights.map(|all| all[row]));
             if let Some(all) = data.targets.mask {
@@ -124,7 +124,7 @@ impl<T: Element> GatheredBatch<T> {
         Targets {
             labels: match of.labels {
                 Labels::Values(_) => Labels::Values(&self.values),
-                Labels::Classes(_) => Labels::Classes(&self.classes),
+                Labels::Classes(_) => Labels::Classes((&self.classes).into()),
             },
             weights: of.weights.map(|_| &self.weights[..]),
             mask: of.mask.map(|_| &self.mask[..]),

@@ -37,10 +37,10 @@ impl<T: Element> Trainer<T> {
         let targets = targets.into();
         let rows = self.check_data(x, &targets)?;
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
+        let Criterion { loss, ref classes, reduction } = self.criterion;
+        let scale = reduction.scale(loss.total_weight(&targets, classes, rows, outputs)?);
         self.executor.forward_rows = 0;
         self.executor.allocate_outputs(&self.network);
-        let Criterion { loss, ref classes, reduction } = self.criterion;
-        let scale = reduction.scale(loss.total_weight(&targets, classes, rows, outputs));
         let objective = Objective { loss, scale, targets };
         let distances = core::mem::take(&mut self.executor.distances);
         let mut summary = Summary::new(&objective.targets, outputs, distances);

@@ -10,8 +10,9 @@ use crate::simd::scalar::Element;
 use crate::train::dataset::{Dataset, GatheredBatch, shuffle};
 use crate::train::executor::GradientSource;
 use crate::train::schedule::{ReduceOnPlateau, Schedule};
+use crate::train::snapshot::{EpochRows, Snapshot};
 use crate::train::state::TrainState;
-use crate::train::trainer::Trainer;
+use crate::train::trainer::{Criterion, Trainer};
 
 /// The settings of [`Trainer::fit`]: epochs, batches, schedule, validation, early stopping.
 ///
@@ -35,6 +36,7 @@ pub struct FitOptions<'a, T> {
     plateau: Option<ReduceOnPlateau>,
     validation: Option<Dataset<'a, T>>,
     patience: Option<usize>,
+    check_finite: bool,
     #[cfg(feature = "files")]
     checkpoint: Option<(&'a std::path::Path, usize)>,
 }
@@ -61,6 +63,7 @@ impl<'a, T: Element> FitOptions<'a, T> {
             plateau: None,
             validation: None,
             patience: None,
+            check_finite: true,
             #[cfg(feature = "files")]
             checkpoint: None,
         }
@@ -143,7 +146,35 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// Rows that are not trained on, to evaluate after each epoch.
+    /// Whether a loss, a gradient or a parameter that is not finite ends the fit with [`Error::NonFinite`];
+    /// true by default. Without, the fit goes on, with parameters that are NaN from then on.
+    ///
+    /// A loss is checked in every step, the parameters once an epoch. For what is found there a fit holds a
+    /// copy of the parameters and the optimizer's moments, which it renews from time to time.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use fuseprop::*;
+    ///
+    /// let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let mut trainer = Trainer::builder(network).build()?;
+    /// let data = Dataset::new(&[1.0, f32::NAN], &[1.0, 2.0]);
+    /// let how = FitOptions::new(3, 1).shuffle(false);
+    /// let error = trainer.fit(data, &how, |_, _| ControlFlow::Continue(())).unwrap_err();
+    /// let (argument, layer, epoch) = (Argument::Loss, Some(0), Some(1));
+    /// assert_eq!(error, Error::NonFinite { argument, step: 2, layer, epoch });
+    /// assert!(trainer.fit(data, &how.check_finite(false), |_, _| ControlFlow::Continue(())).is_ok());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn check_finite(mut self, check_finite: bool) -> Self {
+        self.check_finite = check_finite;
+        self
+    }
+
+    /// Rows that are not trained on, to evaluate after each epoch. A set that is refused is an
+    /// [`Error::Validation`].
     ///
     /// # Examples
     /// ```
@@ -341,9 +372,15 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::Zero`] for no epochs or a batch of 0, [`Error::Batch`] for a batch past `max_batch`,
     /// [`Error::Setting`] for a schedule out of range or one that has a learning rate in any epoch that is
-    /// not finite in `T`, and the errors of [`Trainer::step`] for either set: nothing has changed then.
-    /// [`Error::File`] if a checkpoint cannot be written. [`Error::NonFinite`] if the trainer checks for it,
-    /// with the parameters of the step before.
+    /// not finite in `T` or for data whose weights are all 0, and the errors of [`Trainer::step`] for the
+    /// data: nothing has changed then. [`Error::Validation`] with any of these for the validation set.
+    /// [`Error::File`] if a checkpoint cannot be written.
+    ///
+    /// [`Error::NonFinite`] for a loss, a gradient or a parameter that is not finite, with the epoch, the
+    /// step and the layer, unless [`FitOptions::check_finite`] is off. Parameters and moments are those
+    /// of the step before. (Where epochs are so short that a copy for each would be felt, they are those
+    /// of up to 8,192 rows and an epoch before, if it is not the loss that tells first; all of them are
+    /// finite.)
     ///
     /// # Examples
     /// ```
@@ -411,9 +448,20 @@ impl<T: Element> Trainer<T> {
         if how.checkpoint.is_some_and(|(_, every)| every == 0) {
             return Err(Error::Zero { argument: Argument::CheckpointInterval });
         }
-        self.check_data(data.x, &data.targets)?;
-        how.validation.map_or(Ok(0), |data| self.check_data(data.x, &data.targets))?;
-        Ok(())
+        self.check_weighted_data(data)?;
+        let of_validation = how.validation.map_or(Ok(()), |data| self.check_weighted_data(data));
+        of_validation.map_err(|error| Error::Validation { error: Box::new(error) })
+    }
+
+    /// Refuses data that do not fit the network and the loss, or of which nothing weighs anything: their loss
+    /// would be 0, the lowest.
+    fn check_weighted_data(&self, data: Dataset<'_, T>) -> Result<(), Error> {
+        let rows = self.check_data(data.x, &data.targets)?;
+        let Criterion { loss, ref classes, .. } = self.criterion;
+        match loss.total_weight(&data.targets, classes, rows, self.network.outputs())? {
+            0.0 => Err(Error::Setting { argument: Argument::TotalWeight, value: 0.0 }),
+            _ => Ok(()),
+        }
     }
 
     /// Leaves the trainer as after the last epoch of a fit, or after the best.
@@ -439,6 +487,13 @@ impl<T: Element> Drop for RestoreRate<'_, T> {
     }
 }
 
+/// What a fit allocates beside its order of rows.
+struct FitBuffers<T: Element> {
+    batch: GatheredBatch<T>,
+    /// If all must be finite.
+    snapshot: Option<Snapshot<T>>,
+}
+
 impl<T: Element> RestoreRate<'_, T> {
     /// The epochs that are left of a fit, at least one.
     fn fit_epochs(
@@ -451,12 +506,21 @@ impl<T: Element> RestoreRate<'_, T> {
         let trainer = &mut *self.trainer;
         let rows = data.x.len() / trainer.network.inputs();
         let mut order: Vec<usize> = (0..rows).collect();
-        let mut batch = GatheredBatch::new(&trainer.network, data, how.batch.min(rows));
+        let mut buffers = FitBuffers {
+            batch: GatheredBatch::new(&trainer.network, data, how.batch.min(rows)),
+            snapshot: how.check_finite.then(|| Snapshot::new(trainer)),
+        };
         loop {
+            let number = fit.next_number();
             if how.shuffle {
-                shuffle(&mut order, how.seed.unwrap_or(trainer.state.seed), fit.next_number() as u64);
+                shuffle(&mut order, how.seed.unwrap_or(trainer.state.seed), number as u64);
             }
-            let epoch = trainer.epoch(&mut fit, data, how, &order, &mut batch);
+            let (batch_rows, checks) = (how.batch, how.check_finite);
+            let schedule = how.schedule;
+            let learning_rate = schedule.rate(fit.learning_rate, number - 1) * fit.plateau_factor;
+            let order = &order[..];
+            let rows = EpochRows { number, data, order, batch_rows, learning_rate, schedule, checks };
+            let epoch = trainer.epoch(&mut fit, &rows, how, &mut buffers);
             // The next fit goes on with it after an error, and the callback may save it.
             trainer.state.fit = Some(fit);
             let report = epoch?;
@@ -481,21 +545,29 @@ impl<T: Element> Trainer<T> {
     fn epoch(
         &mut self,
         fit: &mut FitState<T>,
-        data: Dataset<'_, T>,
+        rows: &EpochRows<'_, T>,
         how: &FitOptions<'_, T>,
-        order: &[usize],
-        batch: &mut GatheredBatch<T>,
+        buffers: &mut FitBuffers<T>,
     ) -> Result<FitReport, Error> {
-        let number = fit.next_number();
-        let learning_rate = how.schedule.rate(fit.learning_rate, number - 1) * fit.plateau_factor;
+        let FitBuffers { batch, snapshot } = buffers;
+        let &EpochRows { number, learning_rate, .. } = rows;
         self.state.optimizer = self.state.optimizer.at_rate(learning_rate);
+        if let Some(snapshot) = snapshot {
+            snapshot.renew(self, number, rows.order.len());
+        }
         let threads = self.executor.threads.clone();
         // Entered once for all batches, if one of them is worth it.
-        let (loss, validation) = threads.enter(self.batch_flop(order.len(), how), |_| {
-            let loss = self.step_through(data, order, how.batch, batch)?;
+        let losses = threads.enter(self.batch_flop(rows.order.len(), how), |_| {
+            let loss = self.step_through(rows, batch)?;
             let validation = how.validation.map(|data| self.evaluate(data.x, data.targets)).transpose()?;
             Ok::<_, Error>((loss, validation))
-        })?;
+        });
+        // As it is between epochs, whatever the last step's was.
+        self.state.optimizer = self.state.optimizer.at_rate(learning_rate);
+        let (loss, validation) = match snapshot {
+            Some(snapshot) => losses.map_err(|error| snapshot.recover(self, error, rows, batch))?,
+            None => losses?,
+        };
         let epochs = fit.first.saturating_add(how.epochs);
         let report = fit.add(EpochReport { number, epochs, loss, validation, learning_rate, is_best: true });
         self.state.epochs = number;
@@ -527,19 +599,27 @@ impl<T: Element> Trainer<T> {
         Ok(())
     }
 
+    /// Sets the rate of the next step of an epoch, as long as steps have rates of their own.
+    #[inline]
+    pub(super) fn schedule_step(&mut self, epoch: &EpochRows<'_, T>) {
+        if self.state.steps < epoch.schedule.step_warm_up {
+            let rate = epoch.learning_rate * epoch.schedule.step_factor(self.state.steps + 1);
+            self.state.optimizer = self.state.optimizer.at_rate(rate);
+        }
+    }
+
     /// Steps through all rows once; the loss, reduced over all of them.
-    fn step_through(
-        &mut self,
-        data: Dataset<'_, T>,
-        order: &[usize],
-        batch_rows: usize,
-        batch: &mut GatheredBatch<T>,
-    ) -> Result<f64, Error> {
+    fn step_through(&mut self, epoch: &EpochRows<'_, T>, batch: &mut GatheredBatch<T>) -> Result<f64, Error> {
         let (mut sum, mut total) = (0.0, 0.0);
         let is_mean = self.criterion.reduction == Reduction::Mean;
-        for rows in order.chunks(batch_rows) {
-            batch.gather(data, rows);
-            let loss = self.step(&batch.x, batch.targets(&data.targets))?;
+        for rows in epoch.order.chunks(epoch.batch_rows) {
+            self.schedule_step(epoch);
+            batch.gather(epoch.data, rows);
+            let targets = batch.targets(&epoch.data.targets);
+            let loss = match epoch.checks {
+                true => self.step_of_finite_loss(&batch.x, targets)?,
+                false => self.step(&batch.x, targets)?,
+            };
             // What the batch's mean has divided by.
             let weight = match self.executor.gradient_source {
                 GradientSource::Rows(weight) if is_mean => weight,
@@ -547,6 +627,9 @@ impl<T: Element> Trainer<T> {
             };
             sum += weight * loss;
             total += weight;
+        }
+        if epoch.checks {
+            self.check_parameters()?;
         }
         Ok(match is_mean {
             true if total > 0.0 => sum / total,

@@ -10,6 +10,7 @@ pub(crate) mod gradient_check;
 pub(crate) mod layer_stats;
 mod parameters;
 pub(crate) mod schedule;
+mod snapshot;
 pub(crate) mod state;
 mod step;
 pub(crate) mod trainer;

@@ -23,6 +23,8 @@ pub struct Schedule {
     decay: Decay,
     warm_up: usize,
     start: f64,
+    pub(super) step_warm_up: u64,
+    step_start: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,15 +101,16 @@ impl Schedule {
     }
 
     fn new(decay: Decay) -> Self {
-        Self { decay, warm_up: 0, start: 1.0 }
+        Self { decay, warm_up: 0, start: 1.0, step_warm_up: 0, step_start: 1.0 }
     }
 
     /// Before all else, `epochs` epochs in which the rate changes linearly from `start` times the base rate
     /// to the base rate: `base (start + (1 - start) epoch / epochs)`. The schedule follows from its
     /// beginning. `LinearLR` in a `SequentialLR`.
     ///
-    /// `start` is finite and at least 0. With a `start` of 0 the first epoch has a rate of 0: its steps
-    /// change the optimizer's moments and no parameter.
+    /// `start` is finite and at least 0. With a `start` of 0 the first epoch has a rate of 0: all of its
+    /// steps change the optimizer's moments and no parameter. `1.0 / epochs as f64` starts with the first
+    /// part of the way instead, and [`Schedule::warm_up_steps`] rises within epochs.
     ///
     /// # Examples
     /// ```
@@ -120,6 +123,43 @@ impl Schedule {
     pub fn warm_up(mut self, epochs: usize, start: f64) -> Self {
         (self.warm_up, self.start) = (epochs, start);
         self
+    }
+
+    /// In the first steps of the trainer, on top of all else, step `n` of `steps`, from 1, has the rate of
+    /// its epoch times `start + (1 - start) n / steps`: never 0, and the whole rate in the last of them.
+    /// Steps are counted over all fits, as [`Trainer::steps`](crate::Trainer::steps) does.
+    ///
+    /// `start` is from 0 to 1. [`EpochReport::learning_rate`](crate::EpochReport::learning_rate) is the
+    /// epoch's.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::Schedule;
+    ///
+    /// let schedule = Schedule::constant().warm_up_steps(4, 0.0);
+    /// assert_eq!([1, 2, 4, 5].map(|step| schedule.step_factor(step)), [0.25, 0.5, 1.0, 1.0]);
+    /// ```
+    #[must_use]
+    pub fn warm_up_steps(mut self, steps: u64, start: f64) -> Self {
+        (self.step_warm_up, self.step_start) = (steps, start);
+        self
+    }
+
+    /// What the rate of a step, counted from 1 over all fits of a trainer, is of its epoch's:
+    /// [`Schedule::warm_up_steps`].
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::Schedule;
+    ///
+    /// assert_eq!(Schedule::constant().warm_up_steps(10, 0.5).step_factor(1), 0.55);
+    /// ```
+    #[must_use]
+    pub fn step_factor(&self, step: u64) -> f64 {
+        match step < self.step_warm_up {
+            true => self.step_start + (1.0 - self.step_start) * step as f64 / self.step_warm_up as f64,
+            false => 1.0,
+        }
     }
 
     /// The rate of an epoch, counted from 0.
@@ -157,11 +197,16 @@ impl Schedule {
             Decay::Cosine { lowest, .. } => (Argument::LowestLearningRate, lowest),
             Decay::Constant => (Argument::WarmUpStart, self.start),
         };
+        let setting = |argument, value| Err(Error::Setting { argument, value });
         match [(what, value), (Argument::WarmUpStart, self.start)]
             .into_iter()
             .find(|&(_, value)| !(value >= 0.0 && value.is_finite()))
         {
-            Some((what, value)) => Err(Error::Setting { argument: what, value }),
+            Some((what, value)) => setting(what, value),
+            // No step has a higher rate than its epoch, of which all are checked.
+            None if !(0.0..=1.0).contains(&self.step_start) => {
+                setting(Argument::WarmUpStart, self.step_start)
+            }
             None => Ok(()),
         }
     }
@@ -182,8 +227,13 @@ impl Schedule {
     }
 }
 
+/// The part of the lowest loss by which another must be lower.
+const THRESHOLD: f64 = 1e-4;
+
 /// Lowers the learning rate when a loss no longer falls: `ReduceLROnPlateau` with its relative threshold and
-/// no smallest change of the rate, where a loss is lower if it is below `(1 - 1e-4)` of the lowest so far.
+/// no smallest change of the rate, where a loss is lower if it is below `lowest - 1e-4 |lowest|`, of the
+/// lowest so far. (PyTorch's threshold is above a lowest that is negative, so that a loss that stays as it is
+/// always counts as lower there.) Infinity and NaN are lower than nothing.
 ///
 /// # Examples
 /// ```
@@ -230,7 +280,9 @@ impl ReduceOnPlateau {
     /// assert_eq!(rate, 0.05); // after two epochs without a lower loss
     /// ```
     pub fn step(&mut self, loss: f64) -> f64 {
-        if loss < self.lowest * (1.0 - 1e-4) {
+        // The threshold is below the lowest, whatever its sign.
+        let part = if self.lowest < 0.0 { 1.0 + THRESHOLD } else { 1.0 - THRESHOLD };
+        if loss < self.lowest * part {
             (self.lowest, self.waited) = (loss, 0);
         } else {
             self.waited += 1;

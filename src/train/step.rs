@@ -31,6 +31,8 @@ enum Goal {
     Gradient(Beta),
     /// The gradient and the update.
     Step,
+    /// The same, unless the loss is not finite.
+    StepOfFiniteLoss,
 }
 
 /// Checked rows and what they are compared with.
@@ -40,6 +42,8 @@ struct Batch<'a, T> {
     x: &'a [T],
     rows: usize,
     objective: Objective<'a, T>,
+    /// Whether a loss that is not finite is refused before the update.
+    requires_finite_loss: bool,
 }
 
 /// A pass over rows, and what follows it. Either may be nothing.
@@ -73,10 +77,15 @@ impl<T: Element> Trainer<T> {
     /// # Errors
     /// [`Error::Rows`] unless `x` is whole rows, at least one; [`Error::Batch`] for more rows than
     /// `max_batch`; [`Error::Length`], [`Error::Targets`] or [`Error::Class`] for targets, weights or a mask
-    /// that do not fit; [`Error::Setting`] for weights that are negative or not finite; [`Error::Unused`] for
-    /// a mask under a cross-entropy. Nothing has changed then. [`Error::NonFinite`], if
+    /// that do not fit; [`Error::Setting`] for weights that are negative or not finite, or add up to more
+    /// than `f64` holds; [`Error::Value`] for targets of a binary cross-entropy outside 0 to 1;
+    /// [`Error::Unused`] for a mask under a cross-entropy. Nothing has changed then. [`Error::NonFinite`], if
     /// [`TrainerBuilder::check_finite`](crate::TrainerBuilder::check_finite) requested the check, with the
     /// parameters and the state of the optimizer as before.
+    ///
+    /// Without that request nothing is checked, for the check reads the gradient once more: after NaN in a
+    /// batch the loss and the parameters are NaN, in this step and in all that follow. [`Trainer::fit`]
+    /// checks by default.
     ///
     /// # Examples
     /// ```
@@ -179,28 +188,37 @@ impl<T: Element> Trainer<T> {
         Ok(())
     }
 
+    /// [`Trainer::step`] that refuses a loss that is not finite with [`Error::NonFinite`], before its update.
+    pub(super) fn step_of_finite_loss(&mut self, x: &[T], targets: Targets<'_, T>) -> Result<f64, Error> {
+        self.train(x, targets, Goal::StepOfFiniteLoss)
+    }
+
     fn train(&mut self, x: &[T], targets: Targets<'_, T>, goal: Goal) -> Result<f64, Error> {
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let rows = check_batch(Argument::Inputs, x.len(), inputs, self.executor.max_batch)?;
         let Criterion { loss, ref classes, reduction } = self.criterion;
         loss.check_targets(&targets, rows, outputs)?;
+        let weight = loss.total_weight(&targets, classes, rows, outputs)?;
         self.executor.forward_rows = 0;
-        let weight = loss.total_weight(&targets, classes, rows, outputs);
         let own_scale = reduction.scale(weight);
         let (start, update, scale) = match goal {
             Goal::Gradient(Beta::One) => (Beta::One, None, self.executor.add_weight(reduction, weight)),
             Goal::Gradient(Beta::Zero) => (Beta::Zero, None, own_scale),
-            Goal::Step => (Beta::Zero, Some(self.state.next_update(self.executor.clipping.value)), own_scale),
+            Goal::Step | Goal::StepOfFiniteLoss => {
+                (Beta::Zero, Some(self.state.next_update(self.executor.clipping.value)), own_scale)
+            }
         };
         if start == Beta::Zero {
             self.executor.gradient_source = GradientSource::Rows(weight);
         }
-        let batch = Batch { x, rows, objective: Objective { loss, scale, targets } };
+        let requires_finite_loss = matches!(goal, Goal::StepOfFiniteLoss);
+        let batch = Batch { x, rows, objective: Objective { loss, scale, targets }, requires_finite_loss };
         let loss = match self.step_single_panel(batch, start, update.as_ref())? {
             Some(loss) => loss,
             None => {
                 let Executor { clipping, keeps_layer_stats: measure, .. } = self.executor;
-                let finish = UpdatePlan { sum: Some(start), measure, clipping, update };
+                let sum = Some(start);
+                let finish = UpdatePlan { sum, measure, clipping, update, requires_finite_loss };
                 let pass = Some(PassKind::Train(batch.objective));
                 self.run(PassRequest { x, rows, pass, finish })?
             }
@@ -299,8 +317,12 @@ impl<T: Element> Trainer<T> {
             objective: batch.objective,
             beta: start,
             update: update.filter(|_| !clipping.measures()),
+            requires_finite_loss: batch.requires_finite_loss,
         };
         let loss = engine.step_single_panel(&mut step);
+        if batch.requires_finite_loss && !loss.is_finite() {
+            return Err(Error::loss_not_finite(state.steps + 1));
+        }
         state.passes += 1;
         if clipping.measures()
             && let Some(&update) = update

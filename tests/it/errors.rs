@@ -347,7 +347,7 @@ fn what_is_not_finite_is_refused_on_request_and_nothing_has_changed() {
     trainer.step(&x, &targets).unwrap();
     let before = parameters(trainer.network());
     let refused = trainer.step(&bad, &targets).unwrap_err();
-    assert_eq!(refused, Error::NonFinite { argument: Argument::Loss, step: 2, layer: None });
+    assert_eq!(refused, Error::NonFinite { argument: Argument::Loss, step: 2, layer: None, epoch: None });
     assert_eq!(refused.to_string(), "the loss is not finite at step 2");
     assert_eq!(parameters(trainer.network()), before);
     assert_eq!(trainer.steps(), 1);
@@ -358,7 +358,7 @@ fn what_is_not_finite_is_refused_on_request_and_nothing_has_changed() {
     let layer = Some(1);
     assert_eq!(
         trainer.apply_gradients(),
-        Err(Error::NonFinite { argument: Argument::Gradient, step: 2, layer })
+        Err(Error::NonFinite { argument: Argument::Gradient, step: 2, layer, epoch: None })
     );
     assert_eq!(parameters(trainer.network()), before);
     trainer.step(&x, &targets).unwrap();
@@ -460,7 +460,7 @@ fn a_gradient_whose_square_is_infinite_is_refused_before_it_is_in_a_running_sum(
         network.write_parameters(&[0.0, 0.0]).unwrap();
         let mut trainer = Trainer::builder(network).optimizer(optimizer).check_finite().build().unwrap();
         let argument = Argument::SquaredGradient;
-        let refused = Err(Error::NonFinite { argument, step: 1, layer: Some(0) });
+        let refused = Err(Error::NonFinite { argument, step: 1, layer: Some(0), epoch: None });
         assert_eq!(trainer.step(&[1e11], &[1e11]), refused, "{optimizer:?}");
         assert_eq!((common::parameters(trainer.network()), trainer.steps()), (vec![0.0, 0.0], 0));
         for _ in 0..1000 {

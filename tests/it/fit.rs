@@ -219,7 +219,10 @@ fn what_does_not_fit_is_refused_before_the_first_step() {
         Error::Length { .. }
     ));
     let validation = Dataset::new(&x, &classes[1..]);
-    assert!(matches!(refused(data, FitOptions::new(1, 16).validation(validation)), Error::Length { .. }));
+    let of_validation = refused(data, FitOptions::new(1, 16).validation(validation));
+    assert!(of_validation.to_string().starts_with("in the validation set: the "), "{of_validation}");
+    let Error::Validation { error } = of_validation else { panic!("{of_validation}") };
+    assert!(matches!(*error, Error::Length { .. }));
     for schedule in [Schedule::step(0, 0.5), Schedule::cosine(0, 0.5)] {
         assert!(matches!(refused(data, FitOptions::new(1, 16).schedule(schedule)), Error::Zero { .. }));
     }

@@ -349,7 +349,9 @@ fn what_a_batch_leaves_behind_does_not_reach_the_next() {
 fn an_activation_over_a_slice_has_the_bits_of_a_layer() {
     for isa in isas() {
         for activation in HIDDEN.into_iter().chain([Activation::Softmax]) {
-            for n in [1, 2, 15, 16, 17, 33, 300] {
+            // There is no softmax over a single output.
+            let softmax = activation == Activation::Softmax;
+            for n in [1, 2, 15, 16, 17, 33, 300].into_iter().skip(usize::from(softmax)) {
                 // The identity matrix as weights.
                 let mut network = Network::<f32>::builder(n).dense(n, activation).isa(isa).build().unwrap();
                 let identity: Vec<f32> = (0..n * n).map(|i| f32::from(i % (n + 1) == 0)).collect();

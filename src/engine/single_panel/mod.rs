@@ -113,6 +113,7 @@ mod tests {
                 objective,
                 beta: Beta::Zero,
                 update: None,
+                requires_finite_loss: false,
             }
             .fits_groups()
         };

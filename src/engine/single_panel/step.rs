@@ -34,6 +34,8 @@ pub(crate) struct SinglePanelStep<'a, T: Element> {
     pub(crate) beta: Beta,
     /// The update by the gradient, if there is one.
     pub(crate) update: Option<&'a Update>,
+    /// Whether there is no update after a loss that is not finite.
+    pub(crate) requires_finite_loss: bool,
 }
 
 impl<T: Element> SinglePanelStep<'_, T> {
@@ -66,7 +68,9 @@ impl<T: Element> SinglePanelStep<'_, T> {
         };
         forward::<L, A>(l, &mut self.buffers.lines, size, pass);
         let loss = self.backward::<L, A>(l, size, last);
-        if let Some(update) = self.update {
+        if let Some(update) = self.update
+            && (!self.requires_finite_loss || loss.is_finite())
+        {
             self.update::<L, A>(l, update);
         }
         loss

@@ -12,6 +12,7 @@
 use crate::float_math::ln;
 use crate::kernels::matrix::panels::Panels;
 use crate::kernels::matrix::rows::Row;
+use crate::kernels::ops::class_labels::ClassLabels;
 use crate::kernels::ops::loss::{ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::softmax::{Shift, SoftmaxRow, exponentiate};
 use crate::simd::lanes::{Lanes, LineOf};
@@ -137,7 +138,7 @@ pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
     l: L,
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
-    targets: &[u32],
+    targets: ClassLabels<'_>,
     objective: &Objective<'_, L::Element>,
     classes: &ClassWeights<L::Element>,
 ) {
@@ -145,7 +146,8 @@ pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
     let lanes = L::Element::LANES;
     let uniform = classes.smoothing / y.cols as f64;
     let unread = objective.unread(classes, y.cols);
-    for (r, (&class, loss)) in targets.iter().zip(losses).enumerate() {
+    for (r, loss) in losses.iter_mut().enumerate() {
+        let class = targets.class(r);
         let row = Row::of(r, y);
         let logits = Logits::<L, GRADIENT> { row, y: y.lines, d_y: &mut *d.lines };
         let Some(Shift { max, sum }) = logits.exponentiate_read(l, r, unread) else {

@@ -1,7 +1,7 @@
 //! Loss functions: the enum, and the losses that are sums over elements.
 
 use crate::error::Argument;
-use crate::kernels::ops::targets::{Labels, Targets};
+use crate::kernels::ops::targets::{ClassLabels, Labels, Targets};
 use crate::simd::scalar::Scalar;
 use core::ops::Range;
 
@@ -20,7 +20,9 @@ use crate::simd::scalar::Line;
 /// Loss function of a batch of outputs `y` and targets `t`, both `[batch, outputs]`, as in PyTorch.
 ///
 /// Each row has a loss, which the row's weight multiplies; [`Reduction`] makes one number of them. Targets
-/// that do not fit the loss are refused with [`Error::Targets`].
+/// that do not fit the loss are refused with [`Error::Targets`]. A loss of logits refuses a last layer whose
+/// outputs are none, with [`Error::Combination`]: of an activation that is bounded on either side, as ReLU
+/// and tanh are, other than the one that the loss computes itself.
 ///
 /// # Examples
 ///
@@ -49,8 +51,9 @@ pub enum Loss {
         delta: f64,
     },
     /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is
-    /// over the batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Of a last layer with
-    /// [`Activation::Sigmoid`] the loss takes the pre-activations: the sigmoid is not applied twice.
+    /// over the batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Targets outside 0 to 1 are refused with
+    /// [`Error::Value`]. Of a last layer with [`Activation::Sigmoid`] the loss takes the pre-activations: the
+    /// sigmoid is not applied twice.
     BinaryCrossEntropyWithLogits,
     /// `-sum_j t_j log softmax(y)_j` of logits `y`; [`Reduction::Mean`] divides by `batch`.
     /// `torch.nn.CrossEntropyLoss`. Targets are class indices, or probabilities `[batch, outputs]`. Computed
@@ -109,6 +112,25 @@ impl Loss {
         }
     }
 
+    /// Refuses a last layer whose outputs cannot be logits of a loss that takes logits.
+    ///
+    /// # Errors
+    /// [`Error::Combination`] for an activation that is bounded on either side, unless it is the one that the
+    /// loss computes itself, and for a cross-entropy of a single output, which would be 0.
+    pub(crate) fn check_outputs(self, activation: Activation, outputs: usize) -> Result<(), Error> {
+        let with = match self {
+            Self::MeanSquaredError | Self::MeanAbsoluteError | Self::Huber { .. } => return Ok(()),
+            Self::SoftmaxCrossEntropy if outputs == 1 => Argument::SingleOutput,
+            Self::SoftmaxCrossEntropy | Self::BinaryCrossEntropyWithLogits => {
+                if self.output_activation(activation).reaches_all_numbers() {
+                    return Ok(());
+                }
+                Argument::BoundedLogits
+            }
+        };
+        Err(Error::Combination { argument: self.name(), with })
+    }
+
     pub(crate) fn name(self) -> Argument {
         match self {
             Self::MeanSquaredError => Argument::MeanSquaredError,
@@ -138,14 +160,18 @@ impl Loss {
             check_weights(Argument::MaskElement, mask)?;
         }
         match targets.labels {
-            Labels::Values(values) => check_length(Argument::Targets, batch * outputs, values.len()),
+            Labels::Values(values) => {
+                check_length(Argument::Targets, batch * outputs, values.len())?;
+                match self {
+                    Self::BinaryCrossEntropyWithLogits => check_probabilities(targets, values, outputs),
+                    _ => Ok(()),
+                }
+            }
             Labels::Classes(_) if self.is_by_element() => Err(Error::Targets { loss: self.name() }),
             Labels::Classes(classes) => {
                 check_length(Argument::ClassTargets, batch, classes.len())?;
-                let is_wrong =
-                    |row: usize| classes[row] as usize >= outputs && targets.row_weight(row) != 0.0;
-                match (0..batch).find(|&row| is_wrong(row)) {
-                    Some(row) => Err(Error::Class { row, class: classes[row], classes: outputs }),
+                match classes.find_wrong(outputs, |row| targets.row_weight(row) != 0.0) {
+                    Some(row) => Err(Error::Class { row, class: classes.value(row), classes: outputs }),
                     None => Ok(()),
                 }
             }
@@ -158,7 +184,24 @@ impl Loss {
     }
 
     /// The divisor of [`Reduction::Mean`]: the sum of the weights of all terms of the loss.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a sum that overflows, or so small a one that its reciprocal does.
     pub(crate) fn total_weight<T: Element>(
+        self,
+        targets: &Targets<'_, T>,
+        classes: &ClassWeights<T>,
+        batch: usize,
+        outputs: usize,
+    ) -> Result<f64, Error> {
+        let value = self.sum_of_weights(targets, classes, batch, outputs);
+        match value == 0.0 || value.is_finite() && (1.0 / value).is_finite() {
+            true => Ok(value),
+            false => Err(Error::Setting { argument: Argument::TotalWeight, value }),
+        }
+    }
+
+    fn sum_of_weights<T: Element>(
         self,
         targets: &Targets<'_, T>,
         classes: &ClassWeights<T>,
@@ -172,12 +215,12 @@ impl Loss {
         }
         let rows = match targets.labels {
             Labels::Classes(of_rows) if classes.weighted => {
-                let weight_of = |(r, &class): (usize, &u32)| match targets.row_weight(r) {
+                let weight_of = |r: usize| match targets.row_weight(r) {
                     // Its class is not read.
                     0.0 => 0.0,
-                    weight => weight * classes.weight(class),
+                    weight => weight * classes.weight(of_rows.class(r)),
                 };
-                of_rows.iter().enumerate().map(weight_of).sum()
+                (0..batch).map(weight_of).sum()
             }
             _ if targets.weights.is_some() => (0..batch).map(|r| targets.row_weight(r)).sum(),
             _ => batch as f64,
@@ -205,6 +248,31 @@ pub(crate) fn is_weight(weight: f64) -> bool {
 fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Error> {
     match weights.iter().map(|weight| weight.to_f64()).find(|&weight| !is_weight(weight)) {
         Some(value) => Err(Error::Setting { argument, value }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses targets outside 0 to 1, and NaN, of elements that weigh anything.
+fn check_probabilities<T: Element>(
+    targets: &Targets<'_, T>,
+    values: &[T],
+    outputs: usize,
+) -> Result<(), Error> {
+    let one = T::from_f64(1.0);
+    let is_probability = |t: T| (t >= T::ZERO) & (t <= one);
+    // Without a branch for each, so that the compiler compares a register of them at a time.
+    let are_probabilities = |values: &[T]| values.iter().fold(true, |all, &t| all & is_probability(t));
+    if values.chunks(64).all(are_probabilities) {
+        return Ok(());
+    }
+    let is_wrong = |i: usize| {
+        !is_probability(values[i]) && targets.element_weight(i / outputs, outputs, i % outputs) != 0.0
+    };
+    match (0..values.len()).find(|&i| is_wrong(i)) {
+        Some(i) => {
+            let (row, column, value) = (i / outputs, i % outputs, values[i].to_f64());
+            Err(Error::Value { argument: Argument::TargetProbabilities, row, column, value })
+        }
         None => Ok(()),
     }
 }
@@ -245,14 +313,14 @@ impl<'a, T: Element> Objective<'a, T> {
 pub(crate) struct UnreadRows<'a, T: Element> {
     targets: Targets<'a, T>,
     /// Where a class of weight 0 takes its rows' weight.
-    labels: Option<&'a [u32]>,
+    labels: Option<ClassLabels<'a>>,
     classes: &'a ClassWeights<T>,
     outputs: usize,
 }
 
 impl<T: Element> UnreadRows<'_, T> {
     pub(crate) fn contains(&self, row: usize) -> bool {
-        let of_class = |labels: &[u32]| self.classes.weight(labels[row]) == 0.0;
+        let of_class = |labels: ClassLabels<'_>| self.classes.weight(labels.class(row)) == 0.0;
         let is_masked = |mask: &[T]| mask[row * self.outputs..][..self.outputs].iter().all(|&m| m == T::ZERO);
         self.targets.row_weight(row) == 0.0
             || self.labels.is_some_and(of_class)

@@ -1,6 +1,7 @@
 //! One file per formula.
 
 pub(crate) mod activation;
+pub(crate) mod class_labels;
 pub(crate) mod class_weights;
 pub(crate) mod cross_entropy;
 pub(crate) mod dropout;

@@ -2,13 +2,14 @@
 
 use core::ops::Range;
 
+pub(crate) use crate::kernels::ops::class_labels::ClassLabels;
 use crate::simd::scalar::Element;
 
 /// The targets of a batch, with what weighs: made from slices, arrays and vectors by `into()`.
 ///
-/// Values, row-major `[batch, outputs]`, or class indices, `[batch]`, each below the number of outputs. A
-/// weight for the loss of each row ([`Targets::weights`]) and one for each element ([`Targets::mask`]) may
-/// ride with them.
+/// Values, row-major `[batch, outputs]`, or class indices, `[batch]`, each from 0 and below the number of
+/// outputs: `u8`, `u32`, `usize`, `i32` or `i64`, which are read where they lie. A weight for the loss of
+/// each row ([`Targets::weights`]) and one for each element ([`Targets::mask`]) may ride with them.
 ///
 /// A row or an element of weight 0 is not read: whatever its targets, inputs and outputs are, infinite and
 /// NaN too, no loss, gradient, norm or metric follows from it. (A class index of such a row may be any
@@ -44,7 +45,7 @@ pub(crate) enum Labels<'a, T> {
     /// `[batch, outputs]`.
     Values(&'a [T]),
     /// `[batch]`.
-    Classes(&'a [u32]),
+    Classes(ClassLabels<'a>),
 }
 
 impl<'a, T> Targets<'a, T> {
@@ -101,7 +102,25 @@ impl<'a, T> Targets<'a, T> {
         }
     }
 
-    /// The class indices, `[batch]`, unless the targets are values.
+    /// The class indices, `[batch]`, of any integer type, unless the targets are values.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::Targets;
+    ///
+    /// assert_eq!(Targets::<f32>::from(&[2_i64]).labels().and_then(|labels| labels.get(0)), Some(2));
+    /// assert!(Targets::from(&[0.5_f32]).labels().is_none());
+    /// ```
+    #[must_use]
+    pub fn labels(&self) -> Option<ClassLabels<'a>> {
+        match self.labels {
+            Labels::Values(_) => None,
+            Labels::Classes(classes) => Some(classes),
+        }
+    }
+
+    /// The class indices, `[batch]`, if they are `u32`: [`Targets::labels`] has those of any integer type.
     ///
     /// # Examples
     ///
@@ -109,14 +128,11 @@ impl<'a, T> Targets<'a, T> {
     /// use fuseprop::Targets;
     ///
     /// assert_eq!(Targets::<f32>::from(&[2_u32]).classes(), Some(&[2][..]));
-    /// assert_eq!(Targets::from(&[0.5_f32]).classes(), None);
+    /// assert_eq!(Targets::<f32>::from(&[2_i64]).classes(), None);
     /// ```
     #[must_use]
     pub fn classes(&self) -> Option<&'a [u32]> {
-        match self.labels {
-            Labels::Values(_) => None,
-            Labels::Classes(classes) => Some(classes),
-        }
+        self.labels().and_then(ClassLabels::as_u32)
     }
 
     /// The weight of each row, `[batch]`, if there are any.
@@ -153,7 +169,7 @@ impl<'a, T> Targets<'a, T> {
         Self {
             labels: match self.labels {
                 Labels::Values(values) => Labels::Values(&values[elements.clone()]),
-                Labels::Classes(classes) => Labels::Classes(&classes[rows.clone()]),
+                Labels::Classes(classes) => Labels::Classes(classes.rows(rows.clone())),
             },
             mask: self.mask.map(|mask| &mask[elements]),
             weights: self.weights.map(|weights| &weights[rows]),
@@ -208,20 +224,27 @@ impl<'a, T: Element, const N: usize> From<&'a [T; N]> for Targets<'a, T> {
     }
 }
 
-impl<'a, T: Element> From<&'a [u32]> for Targets<'a, T> {
-    fn from(classes: &'a [u32]) -> Self {
-        Labels::Classes(classes).into()
-    }
+/// Class indices of each integer type, from a slice, a vector and an array.
+macro_rules! from_classes {
+    ($($integer:ty),+) => {$(
+        impl<'a, T: Element> From<&'a [$integer]> for Targets<'a, T> {
+            fn from(classes: &'a [$integer]) -> Self {
+                Labels::Classes(classes.into()).into()
+            }
+        }
+
+        impl<'a, T: Element> From<&'a Vec<$integer>> for Targets<'a, T> {
+            fn from(classes: &'a Vec<$integer>) -> Self {
+                Labels::Classes(classes.into()).into()
+            }
+        }
+
+        impl<'a, T: Element, const N: usize> From<&'a [$integer; N]> for Targets<'a, T> {
+            fn from(classes: &'a [$integer; N]) -> Self {
+                Labels::Classes(classes.into()).into()
+            }
+        }
+    )+};
 }
 
-impl<'a, T: Element> From<&'a Vec<u32>> for Targets<'a, T> {
-    fn from(classes: &'a Vec<u32>) -> Self {
-        Labels::Classes(&classes[..]).into()
-    }
-}
-
-impl<'a, T: Element, const N: usize> From<&'a [u32; N]> for Targets<'a, T> {
-    fn from(classes: &'a [u32; N]) -> Self {
-        Labels::Classes(&classes[..]).into()
-    }
-}
+from_classes!(u8, u32, usize, i32, i64);

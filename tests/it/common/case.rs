@@ -24,6 +24,19 @@ pub(crate) fn has_kinks(activation: Activation) -> bool {
     )
 }
 
+/// Whether outputs may be any number, if the loss takes logits: others are refused.
+pub(crate) fn are_logits(loss: Loss, last: Activation) -> bool {
+    match loss {
+        Loss::SoftmaxCrossEntropy => {
+            matches!(last, Activation::Identity | Activation::Softmax | Activation::LeakyRelu { .. })
+        }
+        Loss::BinaryCrossEntropyWithLogits => {
+            matches!(last, Activation::Identity | Activation::Sigmoid | Activation::LeakyRelu { .. })
+        }
+        _ => true,
+    }
+}
+
 /// A small generator with a fixed seed for each case.
 pub(crate) struct Random(pub u64);
 
@@ -76,9 +89,16 @@ impl Case {
                 sizes[l + 1] = sizes[l];
             }
         }
-        let outputs = sizes[depth];
         let loss = LOSSES[random.below(LOSSES.len())];
         let cross_entropy = loss == Loss::SoftmaxCrossEntropy;
+        if sizes[depth] == 1 && (cross_entropy || activations[depth - 1] == Activation::Softmax) {
+            // There are no probabilities of one class. A last layer norm has eight features and more.
+            sizes[depth] = 2;
+        }
+        if !are_logits(loss, activations[depth - 1]) {
+            activations[depth - 1] = Activation::Identity;
+        }
+        let outputs = sizes[depth];
         // Some weights are 0.
         let mut weights = |n: usize, wanted: bool| {
             let use_weights = random.below(2) == 0 && wanted;

@@ -119,6 +119,28 @@ impl Activation {
         self.constants().rectifies
     }
 
+    /// Whether outputs can be any number, of either sign, as logits are.
+    pub(crate) fn reaches_all_numbers(self) -> bool {
+        match self {
+            Self::Identity => true,
+            Self::LeakyRelu { slope } => slope > 0.0,
+            Self::Elu { .. }
+            | Self::Gelu
+            | Self::GeluTanh
+            | Self::HardSigmoid
+            | Self::HardTanh { .. }
+            | Self::Relu
+            | Self::Selu
+            | Self::Sigmoid
+            | Self::Silu
+            | Self::Sine { .. }
+            | Self::Softmax
+            | Self::Softplus
+            | Self::SquaredClippedRelu
+            | Self::Tanh => false,
+        }
+    }
+
     /// Whether the derivative is a function of the pre-activation, because the output does not tell it.
     #[inline(always)]
     pub(crate) fn needs_pre_activation(self) -> bool {
