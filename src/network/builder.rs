@@ -237,7 +237,8 @@ impl<T: Element> NetworkBuilder<T> {
 
     /// The seed of the initial weights, and of dropout and the order of rows in training unless a trainer
     /// gets its own: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed). Without one it comes from
-    /// the system.
+    /// the system; `wasm32-unknown-unknown` has none, and [`NetworkBuilder::build`] fails there without a
+    /// seed.
     ///
     /// # Examples
     ///
@@ -411,4 +412,10 @@ fn check_dropout(rate: f64) -> Result<(), Error> {
 fn system_seed() -> Result<u64, Error> {
     use rand::TryRng;
     rand::rngs::SysRng.try_next_u64().map_err(|_| Error::System { argument: Argument::RandomSeed })
+}
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+fn system_seed() -> Result<u64, Error> {
+    Err(Error::System { argument: Argument::RandomSeed })
 }
