@@ -32,10 +32,13 @@ impl<T: Element> Network<T> {
     /// [`Network::seed`] are in the file's metadata.
     ///
     /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written,
-    /// synced and renamed, and the folder synced.
+    /// synced and renamed, and the folder synced, unless the disk has no such operation. The file's
+    /// permissions are kept, a symbolic link stays and the file that it leads to is replaced; a pipe or a
+    /// device, such as `/dev/stdout`, is written to.
     ///
     /// # Errors
-    /// [`Error::File`] with the operation that failed. The temporary file is removed then.
+    /// [`Error::File`] with the operation that failed, also where there are no files, as in a browser. The
+    /// temporary file is removed then.
     ///
     /// # Examples
     ///
