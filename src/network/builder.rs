@@ -377,7 +377,7 @@ impl<T: Element> NetworkBuilder<T> {
         Ok(())
     }
 
-    /// Draws the weights of all layers, in canonical order, from one generator.
+    /// Draws the parameters of all layers, in canonical order, from one generator.
     fn draw(&self, network: &mut Network<T>, seed: u64) {
         let mut random = SplitMix64::new(seed);
         for (layer, spec) in network.layers.iter().zip(&self.layers) {
@@ -392,12 +392,19 @@ impl<T: Element> NetworkBuilder<T> {
                 activation: layer.activation,
                 is_first: layer.first_line == 0,
             };
-            let mut index = 0;
-            spec.init.unwrap_or(self.init).fill(shape, &mut random, |w| {
+            let (init, mut index) = (spec.init.unwrap_or(self.init), 0);
+            init.fill(shape, &mut random, |w| {
                 let (j, i) = (index / layer.inputs, index % layer.inputs);
                 lines[panel_start::<T>(*layer, j) + 1 + i].as_mut_slice()[j % T::LANES] = T::from_f64(w);
                 index += 1;
             });
+            if layer.has_bias {
+                let mut j = 0;
+                init.fill_biases(shape, &mut random, |b| {
+                    lines[panel_start::<T>(*layer, j)].as_mut_slice()[j % T::LANES] = T::from_f64(b);
+                    j += 1;
+                });
+            }
         }
     }
 }
@@ -409,11 +416,11 @@ fn check_dropout(rate: f64) -> Result<(), Error> {
     }
 }
 
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 fn system_seed() -> Result<u64, Error> {
     use rand::TryRng;
     rand::rngs::SysRng.try_next_u64().map_err(|_| Error::System { argument: Argument::RandomSeed })
 }
-#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 fn system_seed() -> Result<u64, Error> {
