@@ -84,7 +84,7 @@ pub use engine::parallel::Parallelism;
 pub use error::{Argument, Error, FileOperation};
 pub use evaluate::Evaluation;
 #[cfg(feature = "files")]
-pub use files::TensorNames;
+pub use files::{ImportOptions, TensorNames, WeightLayout};
 pub use kernels::ops::activation::Activation;
 pub use kernels::ops::class_labels::ClassLabels;
 pub use kernels::ops::loss::{Loss, Reduction};

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use cart::{Cart, SplitMix};
+use fuseprop::Init;
 use indicatif::{ProgressBar, ProgressStyle};
 use options::{Options, Stop, make_folder};
 use plot::{Axis, Chart, Legend, Scale, Series, Style};
@@ -46,7 +47,7 @@ fn run(options: &mut Options) -> Result<(), Stop> {
     options.done()?;
     make_folder(&out)?;
     let mut random = SplitMix(seed);
-    let mut agent = Agent::new(seed)?;
+    let mut agent = Agent::new(Init::Orthogonal { gain: std::f64::consts::SQRT_2 }, seed)?;
     let start = Instant::now();
     let rewards = learn(&mut agent, &mut random)?;
     let seconds = start.elapsed().as_secs_f64();

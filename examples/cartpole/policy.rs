@@ -57,10 +57,9 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn new(seed: u64) -> Result<Self, Error> {
+    pub(crate) fn new(init: Init, seed: u64) -> Result<Self, Error> {
         let hidden = |seed| {
-            let gain = Init::Orthogonal { gain: std::f64::consts::SQRT_2 };
-            let builder = Network::<f32>::builder(OBSERVED).init(gain).seed(seed);
+            let builder = Network::<f32>::builder(OBSERVED).init(init).seed(seed);
             builder.dense(WIDTH, Activation::Tanh).dense(WIDTH, Activation::Tanh)
         };
         let train = |network| {

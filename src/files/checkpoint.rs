@@ -30,7 +30,7 @@ use crate::evaluate::Evaluation;
 use crate::files::header;
 use crate::files::header::{Header, malformed, parse_count, parse_word, read_optimizer, write_optimizer};
 use crate::files::tensors::{Writer, read_parameters};
-use crate::files::{STATE, canonical, header_text, names, parse, read};
+use crate::files::{STATE, WeightLayout, canonical, header_text, names, parse, read};
 use crate::network::{Network, read_canonical, write_canonical};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -186,7 +186,7 @@ impl<T: Element> StateTensors<'_, T> {
     fn lines(&self, stem: &str) -> Result<Vec<T::Line>, Error> {
         let layers = &self.network.layers;
         let names = names::sequential(self.network, &format!("{STATE}{stem}."));
-        let values = read_parameters::<T>(self.file, layers, &names, |_| false)?;
+        let values = read_parameters::<T>(self.file, layers, &names, WeightLayout::OutputsInputs, |_| false)?;
         let mut lines = vec![T::Line::ZERO; self.network.parameters.len()];
         write_canonical(layers, &mut lines, &values);
         Ok(lines)

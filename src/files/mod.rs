@@ -3,6 +3,7 @@
 mod atomic;
 mod checkpoint;
 mod header;
+mod import_options;
 mod names;
 mod tensors;
 
@@ -16,6 +17,7 @@ use crate::network::init::Init;
 use crate::network::{LayerKind, Network, NetworkBuilder};
 use crate::simd::scalar::Element;
 use header::{Header, LayerLine, malformed as malformed_header};
+pub use import_options::{ImportOptions, WeightLayout};
 pub use names::TensorNames;
 use tensors::{Writer, describe, is_read, read_parameters};
 
@@ -32,10 +34,13 @@ impl<T: Element> Network<T> {
     /// [`Network::seed`] are in the file's metadata.
     ///
     /// Either the whole file is there afterwards or the one before it: a temporary file beside it is written,
-    /// synced and renamed, and the folder synced.
+    /// synced and renamed, and the folder synced, unless the disk has no such operation. The file's
+    /// permissions are kept, a symbolic link stays and the file that it leads to is replaced; a pipe or a
+    /// device, such as `/dev/stdout`, is written to.
     ///
     /// # Errors
-    /// [`Error::File`] with the operation that failed. The temporary file is removed then.
+    /// [`Error::File`] with the operation that failed, also where there are no files, as in a browser. The
+    /// temporary file is removed then.
     ///
     /// # Examples
     ///
@@ -123,22 +128,31 @@ impl<T: Element> Network<T> {
         let header = Header::parse(text.as_deref())?;
         let mut network = skeleton(&file, &header)?;
         let names = names::sequential(&network, "");
-        let parameters = read_parameters(&file, &network.layers, &names, |name| !name.starts_with(STATE))?;
+        let (layers, layout) = (&network.layers, WeightLayout::OutputsInputs);
+        let parameters = read_parameters(&file, layers, &names, layout, |name| !name.starts_with(STATE))?;
         network.write_parameters(&parameters)?;
         network.set_scaler(header.scaler()?).map_err(malformed_header)?;
         Ok(network)
     }
 
-    /// Overwrites all parameters from a safetensors file such as PyTorch writes: weights
-    /// `[outputs, inputs]`, row-major, and biases `[outputs]`, of a layer norm both `[features]`, in `F64`,
-    /// `F32`, `F16` or `BF16`, each rounded once to the element type. Activations, dropout and scaler stay.
+    /// Overwrites all parameters from a safetensors file, with weights as `[outputs, inputs]`, row-major, as
+    /// PyTorch writes them. JAX, Keras and burn keep them as `[inputs, outputs]`: a square matrix would be
+    /// read transposed without a word, so tell it by [`ImportOptions::weight_layout`].
     ///
-    /// JAX and Keras keep weights as `[inputs, outputs]`: transpose them before they are written. From
+    /// Biases are `[outputs]`, weights and biases of a layer norm both `[features]`; in `F64`, `F32`, `F16`
+    /// or `BF16`, each rounded once to the element type. Activations, dropout and scaler stay. In
     /// PyTorch:
     ///
     /// ```python
     /// safetensors.torch.save_file(model.state_dict(), "model.safetensors")
     /// ```
+    ///
+    /// What a file does not say stays as the network was built. The epsilon of a layer norm is not in it:
+    /// where it is not PyTorch's 1e-5 (Keras has 1e-3, Flax 1e-6), build the network with
+    /// [`NetworkBuilder::epsilon`]; an epsilon of 1e-3 read as 1e-5 moves outputs by some 5e-4 of themselves
+    /// where inputs have variance 1, and by far more where they have less. Nor can a group norm, an instance
+    /// norm, or a batch norm without running statistics be told from a layer norm by tensors of the same
+    /// shapes.
     ///
     /// # Errors
     /// [`Error::File`] if the file cannot be read, [`Error::Format`] if it is not safetensors or the tensors
@@ -163,8 +177,12 @@ impl<T: Element> Network<T> {
     /// # }
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
-    pub fn import(&mut self, path: impl AsRef<Path>, names: TensorNames<'_>) -> Result<(), Error> {
-        self.import_bytes(&read(path.as_ref())?, names)
+    pub fn import<'a>(
+        &mut self,
+        path: impl AsRef<Path>,
+        options: impl Into<ImportOptions<'a>>,
+    ) -> Result<(), Error> {
+        self.import_bytes(&read(path.as_ref())?, options)
     }
 
     /// [`Network::import`] from memory.
@@ -183,23 +201,27 @@ impl<T: Element> Network<T> {
     /// assert_eq!(to.predict(&[0.5; 4])?, from.predict(&[0.5; 4])?);
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
-    pub fn import_bytes(&mut self, bytes: &[u8], names: TensorNames<'_>) -> Result<(), Error> {
+    pub fn import_bytes<'a>(
+        &mut self,
+        bytes: &[u8],
+        options: impl Into<ImportOptions<'a>>,
+    ) -> Result<(), Error> {
+        let ImportOptions { names, layout } = options.into();
         let (file, layers) = (parse(bytes)?, &self.layers);
-        let owned = |(weight, bias): &(&str, &str)| ((*weight).to_owned(), (*bias).to_owned());
         names::refuse_batch_norm(&file, names)?;
-        let parameters = match names {
-            TensorNames::Sequential => read_parameters(&file, layers, &names::sequential(self, ""), |_| true),
-            TensorNames::Prefix(prefix) => {
-                let names = names::sequential(self, prefix);
-                read_parameters(&file, layers, &names, |name| name.starts_with(prefix))
-            }
-            TensorNames::List(list) => {
-                read_parameters(&file, layers, &list.iter().map(owned).collect::<Vec<_>>(), |_| false)
-            }
-            TensorNames::Discover => {
-                read_parameters(&file, layers, &names::discover(&file, layers), |_| false)
-            }
-        }?;
+        let owned = |(weight, bias): &(&str, &str)| ((*weight).to_owned(), (*bias).to_owned());
+        let pairs = match names {
+            TensorNames::Sequential => names::sequential(self, ""),
+            TensorNames::Prefix(prefix) => names::sequential(self, prefix),
+            TensorNames::List(list) => list.iter().map(owned).collect(),
+            TensorNames::Discover => names::discover(&file, layers),
+        };
+        let is_claimed = |name: &str| match names {
+            TensorNames::Sequential => true,
+            TensorNames::Prefix(prefix) => name.starts_with(prefix),
+            TensorNames::List(_) | TensorNames::Discover => false,
+        };
+        let parameters = read_parameters(&file, layers, &pairs, layout, is_claimed)?;
         self.write_parameters(&parameters)
     }
 }

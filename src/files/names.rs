@@ -36,8 +36,9 @@ pub enum TensorNames<'a> {
     Sequential,
     /// The same with something before each, such as `model.policy.`. Tensors without it are passed over.
     Prefix(&'a str),
-    /// The names of weights and biases, layer by layer. Other tensors are passed over. The biases of a layer
-    /// without them must not be there: `""` for instance.
+    /// The names of weights and biases, layer by layer, whatever they are: `norm.scale`, `dense/kernel`.
+    /// Other tensors are passed over. The biases of a layer without them must not be there: `""` for
+    /// instance.
     List(&'a [(&'a str, &'a str)]),
     /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with
     /// numbers in them taken as numbers. Names without numbers are in the order of the alphabet: `fc1`,
@@ -94,26 +95,37 @@ pub(super) fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
     stems.into_iter().map(|stem| (format!("{stem}.weight"), format!("{stem}.bias"))).collect()
 }
 
+/// What a batch norm keeps beside its weight and bias: in PyTorch, in Keras.
+const STATISTICS: [&str; 5] =
+    ["running_mean", "running_var", "num_batches_tracked", "moving_mean", "moving_variance"];
+
 /// Refuses tensors of a batch norm among those that a layer would take: its weight and bias look like a layer
-/// norm's.
+/// norm's, and a network without it computes something else.
 ///
 /// # Errors
 /// [`Error::Format`] with the name and what to do.
 pub(super) fn refuse_batch_norm(file: &SafeTensors<'_>, names: TensorNames<'_>) -> Result<(), Error> {
-    let is_taken = |stem: &str| match names {
+    let is_taken = |module: &str| match names {
         TensorNames::Sequential | TensorNames::Discover => true,
-        TensorNames::Prefix(prefix) => stem.starts_with(prefix),
+        TensorNames::Prefix(prefix) => module.starts_with(prefix),
         TensorNames::List(list) => {
-            list.iter().any(|(weight, _)| weight.strip_suffix(".weight") == Some(stem))
+            list.iter().any(|(weight, bias)| [weight, bias].into_iter().any(|name| module_of(name) == module))
         }
     };
-    let mut stems = file.names().into_iter().filter_map(|name| name.strip_suffix(".running_mean"));
-    let Some(stem) = stems.find(|stem| is_taken(stem)) else { return Ok(()) };
+    let mut found =
+        file.names().into_iter().filter(|name| STATISTICS.contains(&&name[module_of(name).len()..]));
+    let Some(name) = found.find(|name| is_taken(module_of(name))) else { return Ok(()) };
+    let stem = module_of(name).strip_suffix(['.', '/']).unwrap_or("the file");
     let what = format!(
         "{stem} is a batch norm, which is no layer here: fold it into the layer before it, \
          in Python by torch.nn.utils.fusion.fuse_linear_bn_eval"
     );
     Err(Error::Format { what })
+}
+
+/// The start of a tensor's name that all tensors of its module share, up to the last dot or slash.
+fn module_of(name: &str) -> &str {
+    &name[..name.rfind(['.', '/']).map_or(0, |separator| separator + 1)]
 }
 
 /// A name in parts, such that `layer.10` comes after `layer.9`: numbers by length and digits, text as it is.

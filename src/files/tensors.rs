@@ -8,7 +8,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 
 use crate::error::Error;
 use crate::files::names::{Pair, sequential};
-use crate::files::{header, malformed};
+use crate::files::{WeightLayout, header, malformed};
 use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 
@@ -30,7 +30,8 @@ impl Writer {
         for (layer, (weight, bias)) in network.layers.iter().zip(sequential(network, prefix)) {
             let (weights, after) = rest.split_at(layer.weight_count());
             let (biases, after) = after.split_at(layer.bias_count());
-            self.tensors.push((weight, Shape::of_weights(layer).to_vec(), write_values(weights)));
+            let shape = Shape::of_weights(layer, WeightLayout::OutputsInputs);
+            self.tensors.push((weight, shape.to_vec(), write_values(weights)));
             if layer.has_bias() {
                 self.tensors.push((bias, vec![layer.outputs()], write_values(biases)));
             }
@@ -79,9 +80,10 @@ pub(super) fn read_parameters<T: Element>(
     file: &SafeTensors<'_>,
     layers: &[Layer],
     names: &[Pair],
+    layout: WeightLayout,
     claimed: impl Fn(&str) -> bool,
 ) -> Result<Vec<T>, Error> {
-    let expected = expected_tensors(layers, names);
+    let expected = expected_tensors(layers, names, layout);
     let fits = |(name, shape): &(String, Shape)| {
         file.tensor(name).is_ok_and(|tensor| shape.fits(tensor.shape()) && is_read(tensor.dtype()))
     };
@@ -99,19 +101,34 @@ pub(super) fn read_parameters<T: Element>(
         return Err(Error::Tensors { expected, found });
     }
     let mut parameters = Vec::with_capacity(layers.iter().map(Layer::parameter_count).sum());
-    for (name, _) in &expected {
+    for (name, shape) in &expected {
+        let start = parameters.len();
         read_values(&file.tensor(name).map_err(malformed)?, &mut parameters);
+        match (shape, layout) {
+            (&Shape::Matrix(inputs, _), WeightLayout::InputsOutputs) => {
+                transpose(&mut parameters[start..], inputs);
+            }
+            (Shape::Matrix(..) | Shape::Vector(_), _) => {}
+        }
     }
     Ok(parameters)
 }
 
+/// `[rows, columns]` becomes `[columns, rows]`.
+fn transpose<T: Element>(matrix: &mut [T], rows: usize) {
+    let (from, columns) = (matrix.to_vec(), matrix.len() / rows);
+    for (index, value) in matrix.iter_mut().enumerate() {
+        *value = from[index % rows * columns + index / rows];
+    }
+}
+
 /// What some layers look for, in canonical order. Layers past the names have names that say so.
-fn expected_tensors(layers: &[Layer], names: &[Pair]) -> Vec<(String, Shape)> {
+fn expected_tensors(layers: &[Layer], names: &[Pair], layout: WeightLayout) -> Vec<(String, Shape)> {
     let missing = |l| (format!("(weights of layer {l})"), format!("(biases of layer {l})"));
     let of_layer = |(l, layer): (usize, &Layer)| {
         let (weight, bias) = names.get(l).cloned().unwrap_or_else(|| missing(l));
         let bias = layer.has_bias().then(|| (bias, Shape::Vector(layer.outputs())));
-        [Some((weight, Shape::of_weights(layer))), bias].into_iter().flatten()
+        [Some((weight, Shape::of_weights(layer, layout))), bias].into_iter().flatten()
     };
     layers.iter().enumerate().flat_map(of_layer).collect()
 }
@@ -124,10 +141,11 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    pub(super) fn of_weights(layer: &Layer) -> Self {
-        match layer.kind() {
-            LayerKind::Dense => Self::Matrix(layer.outputs(), layer.inputs()),
-            LayerKind::LayerNorm => Self::Vector(layer.outputs()),
+    pub(super) fn of_weights(layer: &Layer, layout: WeightLayout) -> Self {
+        match (layer.kind(), layout) {
+            (LayerKind::Dense, WeightLayout::OutputsInputs) => Self::Matrix(layer.outputs(), layer.inputs()),
+            (LayerKind::Dense, WeightLayout::InputsOutputs) => Self::Matrix(layer.inputs(), layer.outputs()),
+            (LayerKind::LayerNorm, _) => Self::Vector(layer.outputs()),
         }
     }
 

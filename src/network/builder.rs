@@ -237,7 +237,8 @@ impl<T: Element> NetworkBuilder<T> {
 
     /// The seed of the initial weights, and of dropout and the order of rows in training unless a trainer
     /// gets its own: see [`TrainerBuilder::seed`](crate::TrainerBuilder::seed). Without one it comes from
-    /// the system.
+    /// the system; `wasm32-unknown-unknown` has none, and [`NetworkBuilder::build`] fails there without a
+    /// seed.
     ///
     /// # Examples
     ///
@@ -388,7 +389,7 @@ impl<T: Element> NetworkBuilder<T> {
         Ok(())
     }
 
-    /// Draws the weights of all layers, in canonical order, from one generator.
+    /// Draws the parameters of all layers, in canonical order, from one generator.
     fn draw(&self, network: &mut Network<T>, seed: u64) {
         let mut random = SplitMix64::new(seed);
         for (layer, spec) in network.layers.iter().zip(&self.layers) {
@@ -403,12 +404,19 @@ impl<T: Element> NetworkBuilder<T> {
                 activation: layer.activation,
                 is_first: layer.first_line == 0,
             };
-            let mut index = 0;
-            spec.init.unwrap_or(self.init).fill(shape, &mut random, |w| {
+            let (init, mut index) = (spec.init.unwrap_or(self.init), 0);
+            init.fill(shape, &mut random, |w| {
                 let (j, i) = (index / layer.inputs, index % layer.inputs);
                 lines[panel_start::<T>(*layer, j) + 1 + i].as_mut_slice()[j % T::LANES] = T::from_f64(w);
                 index += 1;
             });
+            if layer.has_bias {
+                let mut j = 0;
+                init.fill_biases(shape, &mut random, |b| {
+                    lines[panel_start::<T>(*layer, j)].as_mut_slice()[j % T::LANES] = T::from_f64(b);
+                    j += 1;
+                });
+            }
         }
     }
 }

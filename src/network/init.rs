@@ -6,7 +6,20 @@ use crate::kernels::ops::activation::Activation;
 use crate::rng::SplitMix64;
 use crate::simd::scalar::Element;
 
-/// The distribution of a layer's initial weights, with `I` inputs and `O` outputs. Biases start at 0.
+/// The distribution of a layer's initial weights, with `I` inputs and `O` outputs. Biases start at 0, but for
+/// [`Init::PyTorchLinear`].
+///
+/// [`Init::Auto`] is the default, not PyTorch's: of ten seeds each (`cargo run --release --example init`) no
+/// task is learned better by the other beyond chance, and one in 4 % fewer episodes by `Auto`. Where
+/// published settings of PyTorch are to be repeated, as in deep Q-learning, take [`Init::PyTorchLinear`].
+///
+/// | mean and standard deviation | `Auto` | `PyTorchLinear` |
+/// |---|---|---|
+/// | digits, 64-128-10, ReLU: errors in 100 test rows | 2.37 +- 0.81 | 2.51 +- 0.96 |
+/// | cars, 9-64-64-1, SiLU: RMSE of test rows, mpg | 3.14 +- 0.34 | 3.17 +- 0.33 |
+/// | cartpole, PPO, 4-64-64-2, tanh: episodes until solved | 339 +- 15 | 352 +- 14 |
+/// | cartpole, DQN, 4-128-128-2, ReLU: highest mean Q, at most 100 if right | 97 +- 8 | 102 +- 4 |
+/// | the same: steps of test episodes, at most 500 | 475 +- 53 | 478 +- 66 |
 ///
 /// # Examples
 ///
@@ -48,6 +61,10 @@ pub enum Init {
         /// At least 0.
         limit: f64,
     },
+    /// The default of PyTorch's `torch.nn.Linear`: uniform with variance `1 / (3 I)`, `a = 1 / sqrt(I)`, for
+    /// weights and biases alike (`reset_parameters` there). Weights are smaller than by [`Init::Auto`], so
+    /// that outputs start closer to 0.
+    PyTorchLinear,
     /// Rows, or columns if there are fewer of them, that are orthogonal and `gain` long (Saxe, McClelland and
     /// Ganguli 2014), as `torch.nn.init.orthogonal_`. Takes `2 I O min(I, O)` multiply-adds.
     Orthogonal {
@@ -127,6 +144,14 @@ impl Init {
         }
     }
 
+    /// Calls `set` with every bias, or not at all for biases that stay 0, for which nothing is drawn.
+    pub(crate) fn fill_biases(self, shape: WeightShape, random: &mut SplitMix64, set: impl FnMut(f64)) {
+        if self == Self::PyTorchLinear {
+            let limit = 1.0 / (shape.inputs as f64).sqrt();
+            (0..shape.outputs).map(|_| limit * (2.0 * random.uniform() - 1.0)).for_each(set);
+        }
+    }
+
     fn distribution(self, inputs: f64, outputs: f64, activation: Activation) -> Distribution {
         use Distribution::{Normal, Uniform};
         match self {
@@ -138,6 +163,7 @@ impl Init {
             Self::Auto | Self::XavierUniform => Uniform((6.0 / (inputs + outputs)).sqrt()),
             Self::LecunNormal => Normal((1.0 / inputs).sqrt()),
             Self::LecunUniform => Uniform((3.0 / inputs).sqrt()),
+            Self::PyTorchLinear => Uniform(1.0 / inputs.sqrt()),
             Self::Normal { std } => Normal(std),
             Self::Uniform { limit } => Uniform(limit),
             Self::Siren { frequency } => Uniform((6.0 / inputs).sqrt() / frequency),
@@ -219,6 +245,7 @@ mod tests {
             (Init::HeUniform, Activation::Identity, (6.0_f64 / 120.0).sqrt()),
             (Init::LecunUniform, Activation::Identity, (3.0_f64 / 120.0).sqrt()),
             (Init::XavierUniform, Activation::Identity, (6.0_f64 / 480.0).sqrt()),
+            (Init::PyTorchLinear, Activation::Relu, 1.0 / 120.0_f64.sqrt()),
             (Init::Uniform { limit: 0.3 }, Activation::Identity, 0.3),
             (Init::Auto, Activation::Tanh, (6.0_f64 / 480.0).sqrt()),
         ];
