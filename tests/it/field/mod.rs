@@ -2,5 +2,6 @@
 
 #[cfg(feature = "files")]
 mod files;
+mod kept;
 mod threads;
 mod training;
