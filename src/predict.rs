@@ -336,7 +336,7 @@ impl<T: Element> Network<T> {
             let (x, batch) = (&x[of_batch.start * inputs..of_batch.end * inputs], of_batch.len());
             let (y, losses) = (&mut y[..batch * outputs], &mut losses[..batch]);
             let objective = objective.rows(of_batch, outputs);
-            let to = LossRange { objective, classes: &*classes, losses: &mut *losses };
+            let to = LossRange { objective: &objective, classes, first_row: 0, losses: &mut *losses };
             self.predict_micro_batches(Rows { x, y: &mut *y, batch, losses: Some(to) }, workspace);
             let loss = scale * sum_losses(self, max_batch, losses);
             summary.add(workspace.engine, Outcome { loss, y, objective, classes });

@@ -10,6 +10,7 @@ use crate::kernels::ops::targets::Targets;
 use crate::network::Network;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
+use core::ops::Range;
 
 /// Rows of a prediction, and a micro-batch for every `rows_each` of them, so that each thread has one.
 pub(crate) struct PredictionRange<'a, T: Element> {
@@ -31,19 +32,24 @@ pub(crate) struct PredictionRange<'a, T: Element> {
 /// The losses of the rows of a range. Their outputs are those that the loss takes: logits, for a loss of
 /// logits.
 pub(crate) struct LossRange<'a, T: Element> {
-    pub(crate) objective: Objective<'a, T>,
+    /// Of the whole batch, by reference: a prediction, which has none, would copy its room too.
+    pub(crate) objective: &'a Objective<'a, T>,
     pub(crate) classes: &'a ClassWeights<T>,
+    /// The row of the batch that the range starts with.
+    pub(crate) first_row: usize,
     /// One for each row, to write.
     pub(crate) losses: &'a mut [f64],
 }
 
-impl<T: Element> LossRange<'_, T> {
-    fn divide(self, rows: usize, outputs: usize) -> (Self, Self) {
-        let Self { objective, classes, losses } = self;
-        let all = losses.len();
-        let (losses, losses_right) = losses.split_at_mut(rows);
-        let (left, right) = (objective.rows(0..rows, outputs), objective.rows(rows..all, outputs));
-        (Self { objective: left, classes, losses }, Self { objective: right, classes, losses: losses_right })
+impl<'a, T: Element> LossRange<'a, T> {
+    fn divide(self, rows: usize) -> (Self, Self) {
+        let (losses, losses_right) = self.losses.split_at_mut(rows);
+        (Self { losses, ..self }, Self { losses: losses_right, first_row: self.first_row + rows, ..self })
+    }
+
+    /// The loss over some rows of the range.
+    fn of_rows(&self, rows: Range<usize>, outputs: usize) -> Objective<'a, T> {
+        self.objective.rows(self.first_row + rows.start..self.first_row + rows.end, outputs)
     }
 }
 
@@ -76,8 +82,7 @@ impl<T: Element> Divide for PredictionRange<'_, T> {
         let (x, x_right) = self.x.split_at(rows * self.network.inputs());
         let (y, y_right) = self.y.split_at_mut(rows * self.network.outputs());
         let (micro_batches, micro_batches_right) = self.micro_batches.split_at_mut(left);
-        let outputs = self.network.outputs();
-        let (losses, losses_right) = self.losses.map(|losses| losses.divide(rows, outputs)).unzip();
+        let (losses, losses_right) = self.losses.map(|losses| losses.divide(rows)).unzip();
         (
             Self { micro_batches, rows, x, y, losses, ..self },
             Self {
@@ -119,16 +124,15 @@ impl<T: Element> PredictionRange<'_, T> {
             let parts = if prefetches { network.layers.len() } else { 0 };
             let mut prefetcher = Prefetcher::new(next, Targets::EMPTY, parts);
             let unread = match &self.losses {
-                Some(LossRange { objective, classes, .. }) => {
-                    objective.rows(row..row + rows, outputs).unread(classes, outputs)
-                }
+                Some(of_rows) => of_rows.of_rows(row..row + rows, outputs).unread(of_rows.classes, outputs),
                 None => None,
             };
             let input = Input { x: &self.x[row * inputs..][..rows * inputs], rows, unread };
             micro_batch.forward(l, network, input, mode, &mut prefetcher);
-            if let Some(LossRange { objective, classes, losses }) = &mut self.losses {
-                let objective = objective.rows(row..row + rows, outputs);
-                micro_batch.read_losses(l, network, &mut losses[row..row + rows], &objective, classes);
+            if let Some(of_rows) = &mut self.losses {
+                let objective = of_rows.of_rows(row..row + rows, outputs);
+                let losses = &mut of_rows.losses[row..row + rows];
+                micro_batch.read_losses(l, network, losses, &objective, of_rows.classes);
             }
             micro_batch.read_outputs(l, network, &mut self.y[row * outputs..][..rows * outputs]);
             row += rows;
