@@ -30,6 +30,7 @@
 //! | you want | look at |
 //! |---|---|
 //! | a network | [`Network::builder`], [`Activation`], [`Init`] |
+//! | skips, several heads | `residual`, `concat` and `heads` of a [`NetworkBuilder`] |
 //! | predictions | [`Network::predict_into`] with a [`Workspace`] for each thread |
 //! | loss and metrics of a network | [`Network::evaluate`], [`mod@metrics`] |
 //! | one training step at a time | [`Trainer::step`], [`Loss`], [`Optimizer`] |
@@ -92,7 +93,7 @@ pub use kernels::ops::optimizer::{Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd}
 pub use kernels::ops::targets::Targets;
 pub use network::init::Init;
 pub use network::scaler::Scaler;
-pub use network::{Layer, LayerKind, Network, NetworkBuilder};
+pub use network::{Head, Layer, LayerKind, Network, NetworkBuilder, Source};
 pub use predict::Workspace;
 pub use simd::isa::Isa;
 pub use simd::scalar::Element;

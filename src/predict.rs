@@ -18,7 +18,7 @@ use crate::engine::plan::{
     MAX_SHARDS, check_max_batch, forward_flop, micro_batch_rows, prediction_rows, shard_grain, shard_rows,
 };
 use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelPrediction};
-use crate::network::{Layer, LayerKind, Network};
+use crate::network::{Layer, Layers, Network};
 use crate::simd::scalar::Element;
 
 /// The buffers of predictions, for networks of the shapes that they were made for. Threads that predict at
@@ -45,7 +45,7 @@ pub struct Workspace<T: Element> {
     single_panel: Option<SinglePanelBuffers<T>>,
     micro_batch_rows: usize,
     /// The layers of the network that it was made for.
-    layers: Arc<[Layer]>,
+    layers: Arc<Layers>,
     max_batch: usize,
     threshold: usize,
     threads: Threads,
@@ -350,8 +350,7 @@ impl<T: Element> Network<T> {
     /// Refuses a workspace of a network of other shapes or of another instruction set.
     #[inline(always)]
     fn check_workspace(&self, workspace: &Workspace<T>) -> Result<(), Error> {
-        if !Arc::ptr_eq(&self.layers, &workspace.layers)
-            && !shapes(&self.layers).eq(shapes(&workspace.layers))
+        if !Arc::ptr_eq(&self.layers, &workspace.layers) && !self.layers.has_shapes_of(&workspace.layers)
             || self.isa() != workspace.isa
         {
             return Err(Error::Workspace);
@@ -388,11 +387,6 @@ impl<T: Element> Network<T> {
         let counted = if used == 1 && threads.share_with_caller() { counted_rows(batch) } else { batch };
         threads.enter(forward_flop(counted, self.parameter_count()), predict);
     }
-}
-
-/// What each layer is, its inputs and its outputs.
-fn shapes(layers: &[Layer]) -> impl Iterator<Item = (LayerKind, usize, usize)> {
-    layers.iter().map(|layer| (layer.kind(), layer.inputs(), layer.outputs()))
 }
 
 #[cfg(test)]

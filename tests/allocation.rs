@@ -11,7 +11,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fuseprop::{
-    Activation, Dataset, FitOptions, Isa, Loss, Network, Optimizer, Parallelism, Scaler, Targets, Trainer,
+    Activation, Dataset, FitOptions, Head, Isa, Loss, Network, Optimizer, Parallelism, Scaler, Source,
+    Targets, Trainer,
 };
 use isas::isas;
 
@@ -87,6 +88,7 @@ fn counts_of_the_allocator() {
         for hidden in [4, 5] {
             assert_eq!(small_steps(isa, hidden), 0, "steps of 2-{hidden}-1 on {isa}");
         }
+        assert_eq!(steps_of_graphs(isa), 0, "steps and predictions of a graph on {isa}");
         assert_eq!(steps_of_every_kind(isa), 0, "steps of every loss and optimizer on {isa}");
         assert_eq!(steps_of_every_activation(isa), 0, "steps and predictions of every activation on {isa}");
         for pool in &pools {
@@ -98,6 +100,33 @@ fn counts_of_the_allocator() {
         }
     }
     println!("RESULT allocations isas={} calls=0", isas().len());
+}
+
+/// A residual block, the inputs once more, two heads; two-phase and depth-first.
+fn steps_of_graphs(isa: Isa) -> usize {
+    let builder = Network::<f32>::builder(8)
+        .isa(isa)
+        .dense(24, Activation::Relu)
+        .residual(|block| block.layer_norm(Activation::Tanh).dropout(0.1).dense(24, Activation::Gelu));
+    let builder = builder.concat([Source::Input, Source::Layer(3)]);
+    let heads = [Head::dense(2, Activation::Softmax), Head::dense(1, Activation::Identity)];
+    let network = builder.heads(heads).build().unwrap();
+    let mut count = 0;
+    for rows in [16, 640] {
+        let builder = Trainer::builder(network.clone()).max_batch(rows).parallelism(Parallelism::Serial);
+        let mut trainer = builder.optimizer(Optimizer::adam(1e-3)).custom_loss().build().unwrap();
+        let (x, mut y) = (vec![0.5; rows * 8], vec![0.25; rows * 3]);
+        let mut workspace = network.workspace(rows).unwrap();
+        count += allocations(|| {
+            for _ in 0..10 {
+                trainer.step(&x, &y).unwrap();
+                trainer.forward(&x).unwrap();
+                trainer.backward(&y).unwrap();
+                network.predict_into(&x, &mut y, &mut workspace).unwrap();
+            }
+        });
+    }
+    count
 }
 
 fn serial_steps(isa: Isa) -> usize {

@@ -149,14 +149,16 @@ impl<'a, T: Element> PassContext<'a, T> {
             return Prefetcher::nothing();
         }
         let (layers, outputs) = (self.network.layers.len(), self.network.outputs());
+        let with_gradients = self.network.layers.iter().filter(|layer| layer.kind().has_parameters()).count();
+        let back = with_gradients + self.network.layers.backward_layers(false);
         // One part before each product.
         let (targets, parts) = match self.pass {
             PassKind::Forward => (Targets::EMPTY, layers),
             PassKind::Evaluate(objective) => (objective.targets.rows(rows.clone(), outputs), layers),
-            PassKind::Train(objective) => (objective.targets.rows(rows.clone(), outputs), 3 * layers - 1),
+            PassKind::Train(objective) => (objective.targets.rows(rows.clone(), outputs), layers + back),
             PassKind::Backward(d_outputs) => {
                 let d_outputs = Targets::from(d_outputs).rows(rows, outputs);
-                return Prefetcher::new(&[], d_outputs, 2 * layers - 1);
+                return Prefetcher::new(&[], d_outputs, back);
             }
         };
         Prefetcher::new(self.input(&rows).x, targets, parts)
@@ -299,6 +301,9 @@ impl<T: Element> BatchRange<'_, T> {
         micro_batch.backward(l, network, partition, output_gradient, prefetcher);
         if !gradients.is_empty() {
             for (i, layer) in network.layers.iter().enumerate().rev() {
+                if !layer.kind().has_parameters() {
+                    continue;
+                }
                 prefetcher.prefetch_next();
                 let d_w = &mut gradients[layer.lines()];
                 let gradient = LayerGradient { layer: i, first_panel: 0, d_w, beta };

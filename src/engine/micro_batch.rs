@@ -12,12 +12,13 @@ use crate::kernels::matrix::pack;
 use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::dropout::{DropoutRng, Mask};
+use crate::kernels::ops::join;
 use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient};
 use crate::kernels::ops::loss::{self, ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::softmax::output_gradient;
 use crate::kernels::ops::{dropout, elementwise};
 use crate::network::scaler::Scaling;
-use crate::network::{Layer, LayerKind, Network, clear_biases};
+use crate::network::{Edge, Layer, LayerKind, Layers, Network, Source, clear_biases};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -38,6 +39,8 @@ pub(crate) struct MicroBatch<T: Element> {
     layers: Vec<LayerBuffers<T>>,
     /// The gradient with respect to `x`. Empty unless [`Purpose::TrainWithInputGradients`].
     d_x: Vec<T::Line>,
+    /// A gradient that is added to one that is there: of what several layers read. Empty in a chain.
+    addend: Vec<T::Line>,
     /// The loss of each row. Empty if [`Purpose::Predict`].
     losses: Vec<f64>,
 }
@@ -131,10 +134,40 @@ pub(crate) struct LayerGradient<'a, T: Element> {
     pub(crate) beta: Beta,
 }
 
+/// What the layers of a micro-batch read.
+#[derive(Clone, Copy)]
+struct Sources<'a, T: Element> {
+    rows: usize,
+    layers: &'a Layers,
+    x: &'a [T::Line],
+    /// The layers before the one that reads.
+    before: &'a [LayerBuffers<T>],
+    /// Whether dropout leaves anything out.
+    drops: bool,
+}
+
+impl<'a, T: Element> Sources<'a, T> {
+    #[inline(always)]
+    fn panels(&self, source: Source) -> Panels<'a, T> {
+        let lines = match source {
+            Source::Input => self.x,
+            Source::Layer(j) => self.before[j].output(self.drops),
+        };
+        Panels::new(lines, self.rows, self.layers.features(source))
+    }
+}
+
+/// An edge on the way back: from the layer that reads to one of its sources.
+#[derive(Clone, Copy)]
+struct Backward {
+    reader: usize,
+    edge: Edge,
+}
+
 impl<T: Element> MicroBatch<T> {
     /// The micro-batch number `n`: neighbours start with opposite sweeps.
-    pub(crate) fn new(layers: &[Layer], capacity: usize, purpose: Purpose, n: usize) -> Self {
-        let inputs = layers[0].inputs();
+    pub(crate) fn new(layers: &Layers, capacity: usize, purpose: Purpose, n: usize) -> Self {
+        let inputs = layers.inputs();
         let lines = |features| vec![T::Line::ZERO; capacity * panels::<T>(features)];
         let buffers = layers.iter().map(|&layer| LayerBuffers::new(layer, capacity, purpose));
         Self {
@@ -147,6 +180,10 @@ impl<T: Element> MicroBatch<T> {
             d_x: match purpose {
                 Purpose::TrainWithInputGradients => lines(inputs),
                 Purpose::Predict | Purpose::Train => Vec::new(),
+            },
+            addend: match purpose {
+                Purpose::TrainWithInputGradients | Purpose::Train => lines(layers.widest_addend()),
+                Purpose::Predict => Vec::new(),
             },
             losses: vec![0.0; if purpose == Purpose::Predict { 0 } else { capacity }],
         }
@@ -179,15 +216,17 @@ impl<T: Element> MicroBatch<T> {
         }
         for (i, layer) in network.layers.iter().enumerate() {
             prefetcher.prefetch_next();
-            let (below, from) = self.layers.split_at_mut(i);
-            let x = below.last().map_or(&self.x[..], |below| below.output(dropout_rng.is_some()));
-            let x = Panels::new(x, self.rows, layer.inputs());
+            let (before, from) = self.layers.split_at_mut(i);
+            let sources =
+                Sources { rows, layers: &network.layers, x: &self.x, before, drops: dropout_rng.is_some() };
+            let edges = network.layers.edges(i);
             let LayerBuffers { y, pre_activation, dropped, statistics, .. } = &mut from[0];
             let is_last = i + 1 == network.layers.len();
             let activation = if is_last { output_activation } else { layer.activation() };
-            let (to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(i));
+            let (mut to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(i));
             match layer.kind() {
                 LayerKind::Dense => {
+                    let x = sources.panels(edges[0].source);
                     let (dense, sweep) =
                         (Dense { y: to, pre_activation, x, weights, activation }, self.sweep);
                     if column_parallel::shares_outputs(split_outputs, &dense) {
@@ -199,10 +238,22 @@ impl<T: Element> MicroBatch<T> {
                     }
                 }
                 LayerKind::LayerNorm => {
+                    let x = sources.panels(edges[0].source);
                     let epsilon = layer.epsilon().unwrap_or_default();
                     let norm =
                         LayerNorm { y: to, pre_activation, x, weights, statistics, epsilon, activation };
                     layer_norm::forward(l, norm);
+                }
+                LayerKind::Sum => {
+                    let (a, b) = (sources.panels(edges[0].source), sources.panels(edges[1].source));
+                    join::sum(l, to.reborrow(), a, b);
+                    join::finish(l, to, pre_activation, activation);
+                }
+                LayerKind::Concat | LayerKind::Heads => {
+                    for edge in edges {
+                        join::write_columns(l, to.reborrow(), edge.first_column, sources.panels(edge.source));
+                    }
+                    join::finish(l, to, pre_activation, activation);
                 }
             }
             if let Some(dropout_rng) = dropout_rng.filter(|_| !dropped.is_empty()) {
@@ -265,50 +316,90 @@ impl<T: Element> MicroBatch<T> {
         prefetcher: &mut Prefetcher<'_, T>,
     ) {
         self.output_gradient(l, network, output_gradient);
-        let Self { rows, sweep, dropout_rng, x, layers, d_x, .. } = self;
-        for (i, layer) in network.layers.iter().enumerate().rev() {
-            let (below, from) = layers.split_at_mut(i);
-            let LayerBuffers { d_z, statistics, .. } = &from[0];
-            let (x, d_x, below) = match below.last_mut() {
-                Some(LayerBuffers { y, pre_activation, dropped, d_z, .. }) => {
-                    // What leaves this layer, times `f'` of the one below, is `d_z` of the one below.
-                    let layer_input: &[T::Line] =
-                        if dropout_rng.is_some() && !dropped.is_empty() { dropped } else { y };
-                    let from: &[T::Line] = if pre_activation.is_empty() { y } else { pre_activation };
-                    let from = Panels::new(from, *rows, layer.inputs());
-                    let activation = network.layers[i - 1].activation();
-                    (layer_input, d_z, Some(Derivative { from, activation }))
+        for i in (0..network.layers.len()).rev() {
+            if network.layers.passes_gradient(i, !self.d_x.is_empty()) {
+                prefetcher.prefetch_next();
+                for &edge in network.layers.edges(i) {
+                    self.backward_edge(l, network, partition, Backward { reader: i, edge });
                 }
-                None if d_x.is_empty() => break,
-                None => (&x[..], &mut *d_x, None),
-            };
-            let (x, d_z) = (Panels::new(x, *rows, layer.inputs()), Panels::new(d_z, *rows, layer.outputs()));
-            let to = PanelsMut::new(d_x, *rows, layer.inputs());
-            prefetcher.prefetch_next();
-            match layer.kind() {
-                LayerKind::Dense => {
-                    let transposed = partition.transposed_layer(i);
-                    products::backward_data(l, DenseBackward { d_x: to, d_z, transposed, below }, *sweep);
-                }
-                LayerKind::LayerNorm => {
-                    let weights = network.layer_lines(i);
-                    let norm = LayerNormBackward { d_x: to, x, d_z, weights, statistics, below };
-                    layer_norm::backward_data(l, norm);
-                }
-            }
-            if let Some(dropout_rng) = dropout_rng
-                && i > 0
-                && network.layers[i - 1].dropout() > 0.0
-            {
-                let mask = dropout_rng.mask(i - 1, network.layers[i - 1].dropout());
-                dropout::apply(l, PanelsMut::new(d_x, *rows, layer.inputs()), mask);
             }
         }
+        let Self { rows, dropout_rng, d_x, .. } = self;
         if let Some(mask) = input_mask(network, *dropout_rng).filter(|_| !d_x.is_empty()) {
             dropout::apply(l, PanelsMut::new(d_x, *rows, self.inputs), mask);
         }
         if let Some(Scaling { stds, .. }) = network.scaling.as_ref().filter(|_| !d_x.is_empty()) {
             elementwise::scale(l, PanelsMut::new(d_x, *rows, self.inputs), None, stds);
+        }
+    }
+
+    /// What leaves a layer towards one of its sources: it becomes the gradient of the source, or is added to
+    /// it. As soon as that is complete, times `f'` of the source's layer, it is `d_z` of that layer.
+    #[inline(always)]
+    fn backward_edge<L: Lanes<Element = T>>(
+        &mut self,
+        l: L,
+        network: &Network<T>,
+        partition: &ParameterPartition<T>,
+        Backward { reader: i, edge }: Backward,
+    ) {
+        let Self { rows, sweep, dropout_rng, x, layers, d_x, addend, .. } = self;
+        let (rows, layer) = (*rows, network.layers[i]);
+        let (before, from) = layers.split_at_mut(i);
+        let LayerBuffers { d_z, statistics, .. } = &from[0];
+        let (x, d_x, derivative, dropout) = match edge.source {
+            Source::Input if d_x.is_empty() => return,
+            Source::Input => (&x[..], d_x, None, 0.0),
+            Source::Layer(j) => {
+                let LayerBuffers { y, pre_activation, dropped, d_z, .. } = &mut before[j];
+                let x: &[T::Line] = if dropout_rng.is_some() && !dropped.is_empty() { dropped } else { y };
+                let source = &network.layers[j];
+                let from: &[T::Line] = if pre_activation.is_empty() { y } else { pre_activation };
+                let from = Panels::new(from, rows, source.outputs());
+                (x, d_z, Some(Derivative { from, activation: source.activation() }), source.dropout())
+            }
+        };
+        let features = network.layers.features(edge.source);
+        let d_z = Panels::new(d_z, rows, layer.outputs());
+        let is_alone = edge.starts_gradient && edge.completes_gradient;
+        // Products multiply by `f'` themselves, but for softmax, which takes whole rows.
+        let is_softmax = derivative.is_some_and(|below| below.activation == Activation::Softmax);
+        let below = derivative.filter(|_| is_alone && !is_softmax);
+        let mut is_finished = below.is_some() || derivative.is_none();
+        let beta = if edge.starts_gradient { Beta::Zero } else { Beta::One };
+        let computed = if edge.starts_gradient { &mut *d_x } else { &mut *addend };
+        match layer.kind() {
+            LayerKind::Dense => {
+                let (to, transposed) =
+                    (PanelsMut::new(computed, rows, features), partition.transposed_layer(i));
+                products::backward_data(l, DenseBackward { d_x: to, d_z, transposed, below }, *sweep);
+            }
+            LayerKind::LayerNorm => {
+                let (to, x) = (PanelsMut::new(computed, rows, features), Panels::new(x, rows, features));
+                let weights = network.layer_lines(i);
+                let norm = LayerNormBackward { d_x: to, x, d_z, weights, statistics, below };
+                layer_norm::backward_data(l, norm);
+            }
+            LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => {
+                let to = PanelsMut::new(d_x, rows, features);
+                join::read_columns(l, to, d_z, edge.first_column, beta);
+                is_finished = derivative.is_none();
+            }
+        }
+        let mut to = PanelsMut::new(d_x, rows, features);
+        if layer.kind().has_parameters() && !edge.starts_gradient {
+            join::add_gradient(l, to.lines, &addend[..to.lines.len()]);
+        }
+        if !edge.completes_gradient {
+            return;
+        }
+        if let Some(derivative) = derivative.filter(|_| !is_finished) {
+            output_gradient(l, to.reborrow(), derivative);
+        }
+        if let (Some(dropout_rng), Source::Layer(j)) = (dropout_rng, edge.source)
+            && dropout > 0.0
+        {
+            dropout::apply(l, to, dropout_rng.mask(j, dropout));
         }
     }
 
@@ -354,15 +445,15 @@ impl<T: Element> MicroBatch<T> {
     pub(crate) fn weight_gradient<L: Lanes<Element = T>>(
         &self,
         l: L,
-        layers: &[Layer],
+        layers: &Layers,
         gradient: LayerGradient<'_, T>,
         fused_sgd: Option<FusedSgd<'_, T>>,
     ) {
         let LayerGradient { layer: i, first_panel, d_w, beta } = gradient;
         let layer = layers[i];
-        let x = match i {
-            0 => &self.x[..],
-            _ => self.layers[i - 1].output(self.dropout_rng.is_some()),
+        let x = match layers.edges(i)[0].source {
+            Source::Input => &self.x[..],
+            Source::Layer(j) => self.layers[j].output(self.dropout_rng.is_some()),
         };
         let x = Panels::new(x, self.rows, layer.inputs());
         let LayerBuffers { d_z, statistics, .. } = &self.layers[i];
@@ -376,6 +467,8 @@ impl<T: Element> MicroBatch<T> {
                 l,
                 LayerNormGradient { d_w: &mut *d_w, x, d_z, statistics, first_panel, start: beta },
             ),
+            // No part of the gradient is theirs.
+            LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => {}
         }
         if !layer.has_bias() {
             clear_biases::<T>(d_w, layer);

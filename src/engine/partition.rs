@@ -45,17 +45,23 @@ pub(crate) struct ParameterPartition<T: Element> {
 }
 
 impl<T: Element> ParameterPartition<T> {
-    /// The blocks for `threads` threads. Transposes the layers from `first` on: those whose input gradient is
-    /// needed.
-    pub(crate) fn new(network: &Network<T>, engine: &dyn Engine<T>, first: usize, threads: usize) -> Self {
+    /// The blocks for `threads` threads. Transposes the layers that a backward pass goes through, with
+    /// `input_gradients` to the inputs.
+    pub(crate) fn new(
+        network: &Network<T>,
+        engine: &dyn Engine<T>,
+        input_gradients: bool,
+        threads: usize,
+    ) -> Self {
         let mut partition = Self { blocks: Vec::new(), transposed: Vec::new(), layers: Vec::new() };
         let mut end = 0;
         for (l, layer) in network.layers.iter().enumerate() {
             let start = end;
             let stride = 1 + layer.columns();
             // Only products read transposed weights.
-            let is_read = l >= first && layer.kind() == LayerKind::Dense;
-            let count = panels::<T>(layer.outputs());
+            let is_read =
+                layer.kind() == LayerKind::Dense && network.layers.passes_gradient(l, input_gradients);
+            let count = if layer.kind().has_parameters() { panels::<T>(layer.outputs()) } else { 0 };
             let most = max_block_panels(network.parameters.len(), stride, threads);
             let mut first_panel = 0;
             while first_panel < count {

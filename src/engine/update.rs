@@ -15,7 +15,7 @@ use crate::kernels::gemm::weight_gradient::FusedSgd;
 pub(crate) use crate::kernels::matrix::Beta;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, RunningSquares, Update};
 use crate::kernels::ops::{elementwise, optimizer};
-use crate::network::{Layer, LayerKind, clear_biases};
+use crate::network::{LayerKind, Layers, clear_biases};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::{Element, Line, elements};
 
@@ -102,7 +102,7 @@ pub(crate) struct ParameterBlocks<'a, T: Element> {
     /// The squared norm of each panel's gradient: whatever the blocks, they are added up in one order.
     pub(crate) squares: &'a mut [SquaredNorm],
     /// Read only, all layers of the network.
-    pub(crate) layers: &'a [Layer],
+    pub(crate) layers: &'a Layers,
     /// Read only, all shards of the batch.
     pub(crate) shards: &'a [GradientShard<T>],
 }
@@ -295,7 +295,7 @@ impl<T: Element> ParameterBlocks<'_, T> {
 /// descent, of whole panels, for lanes past the last output are garbage until the whole gradient is there.
 fn fused_rate<T: Element>(
     block: &ParameterBlock,
-    layers: &[Layer],
+    layers: &Layers,
     shards: &[GradientShard<T>],
     plan: &UpdatePlan,
 ) -> Option<f64> {
@@ -316,7 +316,7 @@ fn are_summed<T: Element>(shards: &[GradientShard<T>]) -> bool {
 fn sum_micro_batches<T: Element, L: Lanes<Element = T>>(
     l: L,
     gradient: LayerGradient<'_, T>,
-    layers: &[Layer],
+    layers: &Layers,
     shards: &[GradientShard<T>],
     mut fused_sgd: Option<FusedSgd<'_, T>>,
 ) {
@@ -386,7 +386,7 @@ mod tests {
         // Of 5 and of 13 panels.
         let builder = Network::<f32>::builder(3).dense(80, Activation::Tanh).dense(200, Activation::Tanh);
         let mut network = builder.seed(1).build().unwrap();
-        let mut partition = ParameterPartition::new(&network, engine(network.isa()).unwrap(), 1, 1);
+        let mut partition = ParameterPartition::new(&network, engine(network.isa()).unwrap(), false, 1);
         let mut gradients = network.parameters.clone();
         let mut squares = vec![SquaredNorm::ZERO; partition.panels()];
         let blocks = ParameterBlocks {

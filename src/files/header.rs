@@ -13,13 +13,23 @@
 //! The seed is the one of the initial weights, and of trainings of the network without a seed of their own. A
 //! layer has its kind, its activation and its dropout; what is not as by default follows. Dropout of the
 //! inputs is there if it is above 0, means and stds if the network has a scaler. A checkpoint has more.
+//!
+//! A network that is no chain has the number of its inputs too, and each layer what it reads, layers by their
+//! numbers, and the name of its module:
+//!
+//! ```text
+//! inputs 3
+//! layer dense relu 0 reads=input name=0
+//! layer concat identity 0 reads=input,0 name=2
+//! ```
+//!
 //! It is one entry of the file's metadata, whose entries have no order.
 
 use crate::error::Error;
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::optimizer::{Optimizer, Setting};
 use crate::network::scaler::Scaler;
-use crate::network::{DEFAULT_EPSILON, Layer, LayerKind, Network};
+use crate::network::{DEFAULT_EPSILON, Layer, LayerKind, LayerSpec, Network, Source};
 use crate::simd::scalar::Element;
 
 /// The entry of the metadata.
@@ -30,24 +40,23 @@ const VERSION: &str = "1";
 /// Lines of a key and words.
 pub(super) struct Header<'a>(Vec<(&'a str, &'a str)>);
 
-/// A layer of a file.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct LayerLine {
-    pub kind: LayerKind,
-    pub activation: Activation,
-    pub dropout: f64,
-    pub has_bias: bool,
-    pub epsilon: f64,
-}
-
 /// The lines of a network.
 pub(super) fn write<T: Element>(network: &Network<T>) -> String {
     let mut text = format!("version {VERSION}\nseed {}\n", network.seed());
     if network.input_dropout() > 0.0 {
         text += &format!("input_dropout {}\n", network.input_dropout());
     }
-    for layer in &*network.layers {
-        text += &format!("layer {}\n", write_layer(layer));
+    if !network.layers.is_chain() {
+        text += &format!("inputs {}\n", network.inputs());
+    }
+    for (i, layer) in network.layers.iter().enumerate() {
+        text += &format!("layer {}", write_layer(layer));
+        if !network.layers.is_chain() {
+            let sources: Vec<String> =
+                network.layers.edges(i).iter().map(|edge| write_source(edge.source)).collect();
+            text += &format!(" {READS}{} {NAME}{}", sources.join(","), network.layers.name(i));
+        }
+        text += "\n";
     }
     if let Some(scaler) = network.scaler() {
         // As f64, which holds every element: the text then means the same number for both types.
@@ -95,8 +104,13 @@ impl<'a> Header<'a> {
         parse_count(self.get(key)?)
     }
 
-    pub(super) fn layers(&self) -> Result<Vec<LayerLine>, Error> {
-        self.0.iter().filter(|(key, _)| *key == "layer").map(|(_, words)| read_layer(words)).collect()
+    pub(super) fn layers(&self) -> Result<Vec<LayerSpec>, Error> {
+        let lines = self.0.iter().filter(|(key, _)| *key == "layer");
+        let layers = lines.enumerate().map(|(i, (_, words))| {
+            let before = if i == 0 { Source::Input } else { Source::Layer(i - 1) };
+            read_layer(words, before)
+        });
+        layers.collect()
     }
 
     pub(super) fn input_dropout(&self) -> Result<f64, Error> {
@@ -139,12 +153,9 @@ pub(super) fn malformed(error: Error) -> Error {
 }
 
 fn write_layer(layer: &Layer) -> String {
-    let kind = match layer.kind() {
-        LayerKind::Dense => "dense",
-        LayerKind::LayerNorm => "layer_norm",
-    };
+    let kind = LayerKind::NAMES.iter().find(|(kind, _)| *kind == layer.kind()).map_or("", |(_, name)| name);
     let mut text = format!("{kind} {} {}", write_activation(layer.activation()), layer.dropout());
-    if !layer.has_bias() {
+    if layer.kind().has_parameters() && !layer.has_bias() {
         text += &format!(" {NO_BIAS}");
     }
     if let Some(epsilon) = layer.epsilon().filter(|&epsilon| epsilon != DEFAULT_EPSILON) {
@@ -153,30 +164,46 @@ fn write_layer(layer: &Layer) -> String {
     text
 }
 
-fn read_layer(words: &str) -> Result<LayerLine, Error> {
+fn read_layer(words: &str, before: Source) -> Result<LayerSpec, Error> {
     let unknown = || Error::Format { what: format!("{words:?} is not a layer") };
     let words: Vec<&str> = words.split(' ').collect();
     let &[kind, activation, dropout, ref settings @ ..] = &words[..] else { return Err(unknown()) };
-    let kind = match kind {
-        "dense" => LayerKind::Dense,
-        "layer_norm" => LayerKind::LayerNorm,
-        _ => return Err(unknown()),
-    };
-    let mut line = LayerLine {
-        kind,
-        activation: read_activation(activation).ok_or_else(unknown)?,
-        dropout: parse_word(dropout)?,
-        has_bias: true,
-        epsilon: DEFAULT_EPSILON,
-    };
+    let &(kind, _) = LayerKind::NAMES.iter().find(|(_, name)| *name == kind).ok_or_else(unknown)?;
+    let mut layer = LayerSpec::new(kind, None, vec![before]);
+    layer.activation = read_activation(activation).ok_or_else(unknown)?;
+    layer.dropout = parse_word(dropout)?;
     for setting in settings {
-        match setting.strip_prefix(EPSILON) {
-            Some(epsilon) if kind == LayerKind::LayerNorm => line.epsilon = parse_word(epsilon)?,
-            None if *setting == NO_BIAS => line.has_bias = false,
-            _ => return Err(unknown()),
+        if let Some(epsilon) = setting.strip_prefix(EPSILON).filter(|_| kind == LayerKind::LayerNorm) {
+            layer.epsilon = parse_word(epsilon)?;
+        } else if let Some(sources) = setting.strip_prefix(READS) {
+            layer.sources = sources.split(',').map(read_source).collect::<Result<_, _>>()?;
+        } else if let Some(name) = setting.strip_prefix(NAME) {
+            layer.name = Some(name.to_owned());
+        } else if *setting == NO_BIAS && kind.has_parameters() {
+            layer.has_bias = false;
+        } else {
+            return Err(unknown());
         }
     }
-    Ok(line)
+    match kind.takes_sources(layer.sources.len()) {
+        true => Ok(layer),
+        false => Err(unknown()),
+    }
+}
+
+const READS: &str = "reads=";
+
+const NAME: &str = "name=";
+
+fn write_source(source: Source) -> String {
+    match source {
+        Source::Input => "input".to_owned(),
+        Source::Layer(layer) => layer.to_string(),
+    }
+}
+
+fn read_source(word: &str) -> Result<Source, Error> {
+    if word == "input" { Ok(Source::Input) } else { parse_count(word).map(Source::Layer) }
 }
 
 /// Of a layer without biases.

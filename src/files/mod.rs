@@ -14,9 +14,9 @@ use safetensors::tensor::TensorView;
 
 use crate::error::{Argument, Error, FileOperation};
 use crate::network::init::Init;
-use crate::network::{LayerKind, Network, NetworkBuilder};
+use crate::network::{LayerKind, LayerSpec, Network, NetworkBuilder, Source, input_modules, modules};
 use crate::simd::scalar::Element;
-use header::{Header, LayerLine, malformed as malformed_header};
+use header::{Header, malformed as malformed_header};
 pub use import_options::{ImportOptions, WeightLayout};
 pub use names::TensorNames;
 use tensors::{Writer, describe, is_read, read_parameters};
@@ -214,7 +214,7 @@ impl<T: Element> Network<T> {
             TensorNames::Sequential => names::sequential(self, ""),
             TensorNames::Prefix(prefix) => names::sequential(self, prefix),
             TensorNames::List(list) => list.iter().map(owned).collect(),
-            TensorNames::Discover => names::discover(&file, layers),
+            TensorNames::Discover => names::discover(&file, &names::with_parameters(layers)),
         };
         let is_claimed = |name: &str| match names {
             TensorNames::Sequential => true,
@@ -229,41 +229,84 @@ impl<T: Element> Network<T> {
 /// A network of the shapes in a file, with weights to be written.
 fn skeleton<T: Element>(file: &SafeTensors<'_>, header: &Header<'_>) -> Result<Network<T>, Error> {
     let (seed, dropout) = (header.number("seed")?, header.input_dropout()?);
-    let (mut index, mut below) = (names::input_modules(dropout), None);
-    let mut builder = None;
-    for line in header.layers()? {
-        let name = format!("{index}.weight");
-        let shape = file.tensor(&name).map_or(Vec::new(), |tensor| tensor.shape().to_vec());
-        let (inputs, outputs) = match (line.kind, &shape[..]) {
+    let mut shapes = Shapes { file, index: input_modules(dropout), inputs: None, outputs: Vec::new() };
+    if header.find("inputs").is_some() {
+        shapes.inputs = Some(header.count("inputs")?);
+    }
+    let mut layers = header.layers()?;
+    for layer in &mut layers {
+        let outputs = shapes.outputs_of(layer)?;
+        layer.outputs = (layer.kind == LayerKind::Dense).then_some(outputs);
+        shapes.outputs.push(outputs);
+    }
+    let inputs = shapes.inputs.ok_or(Error::Zero { argument: Argument::LayerCount });
+    let start = |inputs| Network::<T>::builder(inputs).init(Init::Zeros).dropout(dropout).seed(seed);
+    let network =
+        inputs.and_then(|inputs| layers.into_iter().fold(start(inputs), NetworkBuilder::append).build());
+    network.map_err(malformed_header)
+}
+
+/// The features of the layers of a file, as far as they are known.
+struct Shapes<'a> {
+    file: &'a SafeTensors<'a>,
+    /// The next module of a chain.
+    index: usize,
+    /// The network's, of a chain once the first layer is known.
+    inputs: Option<usize>,
+    /// Of each layer so far.
+    outputs: Vec<usize>,
+}
+
+impl Shapes<'_> {
+    /// The features of a source, if they are known.
+    fn features(&self, source: Source) -> Option<usize> {
+        match source {
+            Source::Input => self.inputs,
+            Source::Layer(layer) => self.outputs.get(layer).copied(),
+        }
+    }
+
+    /// The features that a layer puts out: those of its tensors, or of its sources if it has none.
+    fn outputs_of(&mut self, layer: &LayerSpec) -> Result<usize, Error> {
+        let name = layer.name.clone().unwrap_or_else(|| self.index.to_string());
+        self.index += modules(layer.activation, layer.dropout);
+        if layer.kind.has_parameters() {
+            return self.outputs_of_tensors(layer, &name);
+        }
+        let features: Option<Vec<usize>> =
+            layer.sources.iter().map(|&source| self.features(source)).collect();
+        let unknown = || Error::Format { what: format!("layer {name} reads what is not before it") };
+        let features = features.ok_or_else(unknown)?;
+        let joined = match layer.kind.is_side_by_side() {
+            true => features.iter().try_fold(0_usize, |sum, &features| sum.checked_add(features)),
+            false => features.first().copied(),
+        };
+        joined.ok_or(Error::Overflow { argument: Argument::FeatureCount })
+    }
+
+    fn outputs_of_tensors(&mut self, layer: &LayerSpec, name: &str) -> Result<usize, Error> {
+        let below = self.features(layer.sources[0]);
+        let weight = format!("{name}.weight");
+        let missing = || missing_weights(self.file, &weight, below);
+        let shape = self.file.tensor(&weight).map_or(Vec::new(), |tensor| tensor.shape().to_vec());
+        let (inputs, outputs) = match (layer.kind, &shape[..]) {
             (LayerKind::Dense, &[outputs, inputs]) => (inputs, outputs),
             (LayerKind::LayerNorm, &[features]) => (features, features),
-            _ => return Err(missing_weights(file, &name, below)),
+            _ => return Err(missing()),
         };
         // Every number that the network will hold must be in the file, or a small file could ask for all
         // memory.
-        let bias = file.tensor(&format!("{index}.bias"));
+        let bias = self.file.tensor(&format!("{name}.bias"));
         let readable = |tensor: &TensorView<'_>| is_read(tensor.dtype());
-        let complete = file.tensor(&name).is_ok_and(|weight| readable(&weight))
-            && (!line.has_bias || bias.is_ok_and(|bias| readable(&bias) && bias.shape() == [outputs]));
-        if !complete || below.is_some_and(|below| below != inputs) {
-            return Err(missing_weights(file, &name, below));
+        let complete = self.file.tensor(&weight).is_ok_and(|weight| readable(&weight))
+            && (!layer.has_bias || bias.is_ok_and(|bias| readable(&bias) && bias.shape() == [outputs]));
+        let is_first = self.outputs.is_empty() && self.inputs.is_none();
+        if !complete || !is_first && below != Some(inputs) {
+            return Err(missing());
         }
-        below = Some(outputs);
-        let start = || Network::<T>::builder(inputs).init(Init::Zeros).dropout(dropout).seed(seed);
-        builder = Some(append(builder.unwrap_or_else(start), outputs, line));
-        index += names::modules(line.activation, line.dropout);
+        self.inputs.get_or_insert(inputs);
+        Ok(outputs)
     }
-    let no_layers = Error::Zero { argument: Argument::LayerCount };
-    builder.ok_or(no_layers).and_then(NetworkBuilder::build).map_err(malformed_header)
-}
-
-fn append<T: Element>(builder: NetworkBuilder<T>, outputs: usize, line: LayerLine) -> NetworkBuilder<T> {
-    let LayerLine { kind, activation, dropout, has_bias, epsilon } = line;
-    let builder = match kind {
-        LayerKind::Dense => builder.dense(outputs, activation),
-        LayerKind::LayerNorm => builder.layer_norm(activation).epsilon(epsilon),
-    };
-    builder.dropout(dropout).bias(has_bias)
 }
 
 fn missing_weights(file: &SafeTensors<'_>, name: &str, below: Option<usize>) -> Error {

@@ -3,7 +3,6 @@
 use safetensors::SafeTensors;
 
 use crate::error::Error;
-use crate::kernels::ops::activation::Activation;
 use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
 
@@ -33,12 +32,17 @@ use crate::simd::scalar::Element;
 pub enum TensorNames<'a> {
     /// `0.weight`, `0.bias`, .. as `torch.nn.Sequential` counts: each activation but the identity is a module
     /// too, and so is each dropout. Nothing else may be in the file.
+    ///
+    /// What joins others is a module with the modules of its layers in it. A residual block is
+    /// `2.block.0.weight`, ..: a module that holds a `Sequential` as `self.block`, and returns
+    /// `x + self.block(x)`. Of several heads the first is `3.heads.0.0.weight`, ..: a module that holds a
+    /// `ModuleList` of `Sequential` as `self.heads`. A concatenation is a module without parameters.
     Sequential,
     /// The same with something before each, such as `model.policy.`. Tensors without it are passed over.
     Prefix(&'a str),
-    /// The names of weights and biases, layer by layer, whatever they are: `norm.scale`, `dense/kernel`.
-    /// Other tensors are passed over. The biases of a layer without them must not be there: `""` for
-    /// instance.
+    /// The names of weights and biases, layer by layer with parameters, whatever they are: `norm.scale`,
+    /// `dense/kernel`. Other tensors are passed over. The biases of a layer without them must not be
+    /// there: `""` for instance.
     List(&'a [(&'a str, &'a str)]),
     /// All pairs of a matrix `name.weight` and a vector `name.bias`, in the order of their names, with
     /// numbers in them taken as numbers. Names without numbers are in the order of the alphabet: `fc1`,
@@ -53,25 +57,16 @@ pub enum TensorNames<'a> {
 /// The names of a layer's weights and biases.
 pub(super) type Pair = (String, String);
 
-/// The names of all weights and biases, as `torch.nn.Sequential` counts modules.
+/// The names of the weights and biases of all layers with parameters, see [`TensorNames::Sequential`].
 pub(super) fn sequential<T: Element>(network: &Network<T>, prefix: &str) -> Vec<Pair> {
-    let mut index = input_modules(network.input_dropout());
-    let name = |layer: &Layer| {
-        let names = (format!("{prefix}{index}.weight"), format!("{prefix}{index}.bias"));
-        index += modules(layer.activation(), layer.dropout());
-        names
-    };
-    network.layers.iter().map(name).collect()
+    let layers = network.layers.iter().enumerate().filter(|(_, layer)| layer.kind().has_parameters());
+    let names = layers.map(|(i, _)| network.layers.name(i));
+    names.map(|name| (format!("{prefix}{name}.weight"), format!("{prefix}{name}.bias"))).collect()
 }
 
-/// Modules of PyTorch's before the first layer: the dropout of the inputs.
-pub(super) fn input_modules(dropout: f64) -> usize {
-    usize::from(dropout > 0.0)
-}
-
-/// Modules of PyTorch's that a layer is: one, one for its activation, one for its dropout.
-pub(super) fn modules(activation: Activation, dropout: f64) -> usize {
-    1 + usize::from(activation != Activation::Identity) + usize::from(dropout > 0.0)
+/// The layers with parameters, in the order of their tensors.
+pub(super) fn with_parameters(layers: &[Layer]) -> Vec<Layer> {
+    layers.iter().copied().filter(|layer| layer.kind().has_parameters()).collect()
 }
 
 /// Pairs of a matrix, or a vector if there are layer norms, and a vector, or nothing if layers without biases

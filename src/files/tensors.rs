@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 
 use crate::error::Error;
-use crate::files::names::{Pair, sequential};
+use crate::files::names::{Pair, sequential, with_parameters};
 use crate::files::{WeightLayout, header, malformed};
 use crate::network::{Layer, LayerKind, Network};
 use crate::simd::scalar::Element;
@@ -27,7 +27,8 @@ impl Writer {
     pub(super) fn parameters<T: Element>(&mut self, prefix: &str, network: &Network<T>, values: &[T]) {
         self.dtype = dtype::<T>();
         let mut rest = values;
-        for (layer, (weight, bias)) in network.layers.iter().zip(sequential(network, prefix)) {
+        let layers = with_parameters(&network.layers);
+        for (layer, (weight, bias)) in layers.iter().zip(sequential(network, prefix)) {
             let (weights, after) = rest.split_at(layer.weight_count());
             let (biases, after) = after.split_at(layer.bias_count());
             let shape = Shape::of_weights(layer, WeightLayout::OutputsInputs);
@@ -83,6 +84,7 @@ pub(super) fn read_parameters<T: Element>(
     layout: WeightLayout,
     claimed: impl Fn(&str) -> bool,
 ) -> Result<Vec<T>, Error> {
+    let layers = &with_parameters(layers)[..];
     let expected = expected_tensors(layers, names, layout);
     let fits = |(name, shape): &(String, Shape)| {
         file.tensor(name).is_ok_and(|tensor| shape.fits(tensor.shape()) && is_read(tensor.dtype()))
@@ -145,7 +147,9 @@ impl Shape {
         match (layer.kind(), layout) {
             (LayerKind::Dense, WeightLayout::OutputsInputs) => Self::Matrix(layer.outputs(), layer.inputs()),
             (LayerKind::Dense, WeightLayout::InputsOutputs) => Self::Matrix(layer.inputs(), layer.outputs()),
-            (LayerKind::LayerNorm, _) => Self::Vector(layer.outputs()),
+            (LayerKind::LayerNorm | LayerKind::Sum | LayerKind::Concat | LayerKind::Heads, _) => {
+                Self::Vector(layer.outputs())
+            }
         }
     }
 

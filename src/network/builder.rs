@@ -1,9 +1,13 @@
 //! How a network is described, checked and given its initial weights.
 
-use crate::error::{Argument, Error, MAX_BYTES};
+use std::sync::Arc;
+
+use crate::error::{Argument, Error, MAX_BYTES, check_length};
 use crate::kernels::matrix::panels::parameter_lines;
 use crate::kernels::matrix::transpose::transposed_lines;
 use crate::kernels::ops::activation::Activation;
+use crate::network::branches::Block;
+use crate::network::graph::{Layers, Node, Source, input_modules, modules};
 use crate::network::init::{Init, WeightShape};
 use crate::network::parameters::{panel_start, write_weights};
 use crate::network::{DEFAULT_EPSILON, Layer, LayerKind, Network};
@@ -12,17 +16,39 @@ use crate::simd::isa::Isa;
 use crate::simd::scalar::{Element, Line};
 
 /// A layer as described, before its sizes are known.
-#[derive(Clone, Copy, Debug)]
-struct LayerSpec {
-    kind: LayerKind,
+#[derive(Clone, Debug)]
+pub(crate) struct LayerSpec {
+    pub(crate) kind: LayerKind,
     /// Nothing for a layer with as many outputs as inputs.
-    outputs: Option<usize>,
-    activation: Activation,
-    dropout: f64,
-    has_bias: bool,
-    epsilon: f64,
+    pub(crate) outputs: Option<usize>,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) activation: Activation,
+    pub(crate) dropout: f64,
+    pub(crate) has_bias: bool,
+    pub(crate) epsilon: f64,
     /// The builder's, if there is none.
     init: Option<Init>,
+    /// The block that it is in.
+    pub(super) block: usize,
+    /// What PyTorch calls its module, if that does not follow from the blocks.
+    pub(crate) name: Option<String>,
+}
+
+impl LayerSpec {
+    pub(crate) fn new(kind: LayerKind, outputs: Option<usize>, sources: Vec<Source>) -> Self {
+        Self {
+            kind,
+            outputs,
+            sources,
+            activation: Activation::Identity,
+            dropout: 0.0,
+            has_bias: kind.has_parameters(),
+            epsilon: DEFAULT_EPSILON,
+            init: None,
+            block: 0,
+            name: None,
+        }
+    }
 }
 
 /// Describes a [`Network`], layer by layer.
@@ -56,7 +82,13 @@ struct LayerSpec {
 pub struct NetworkBuilder<T: Element> {
     inputs: usize,
     input_dropout: f64,
-    layers: Vec<LayerSpec>,
+    pub(super) layers: Vec<LayerSpec>,
+    /// What the next layer reads.
+    pub(super) last_source: Source,
+    /// The network itself, and each block in the order in which they start.
+    pub(super) blocks: Vec<Block>,
+    /// The block that is being described.
+    pub(super) block: usize,
     /// The first setting that the layer before it has no use for.
     misplaced: Option<Error>,
     init: Init,
@@ -71,6 +103,9 @@ impl<T: Element> NetworkBuilder<T> {
             inputs,
             input_dropout: 0.0,
             layers: Vec::new(),
+            last_source: Source::Input,
+            blocks: vec![Block::NETWORK],
+            block: 0,
             misplaced: None,
             init: Init::Auto,
             seed: None,
@@ -117,16 +152,59 @@ impl<T: Element> NetworkBuilder<T> {
         self.layer(LayerKind::LayerNorm, None, activation)
     }
 
-    fn layer(mut self, kind: LayerKind, outputs: Option<usize>, activation: Activation) -> Self {
-        self.layers.push(LayerSpec {
-            kind,
-            outputs,
-            activation,
-            dropout: 0.0,
-            has_bias: true,
-            epsilon: DEFAULT_EPSILON,
-            init: None,
-        });
+    fn layer(self, kind: LayerKind, outputs: Option<usize>, activation: Activation) -> Self {
+        let sources = vec![self.last_source];
+        self.push(kind, outputs, sources).activation(activation)
+    }
+
+    /// Appends a layer that reads `sources`, and is what the next one reads.
+    pub(super) fn push(self, kind: LayerKind, outputs: Option<usize>, sources: Vec<Source>) -> Self {
+        let block = self.block;
+        self.append(LayerSpec { block, ..LayerSpec::new(kind, outputs, sources) })
+    }
+
+    /// Appends a layer that is described already.
+    pub(crate) fn append(mut self, layer: LayerSpec) -> Self {
+        if self.layers.last().is_some_and(|last| last.kind == LayerKind::Heads) {
+            self.misplace(Argument::FurtherLayer, Argument::Heads);
+        }
+        self.last_source = Source::Layer(self.layers.len());
+        self.layers.push(layer);
+        self
+    }
+
+    /// The layer that a setting belongs to: the one before it in the same block. Nothing at the start of the
+    /// network; at the start of a block, which has no layer yet, the setting is refused.
+    fn layer_before(&mut self, argument: Argument) -> Option<&mut LayerSpec> {
+        let first = self.blocks[self.block].first_layer;
+        if self.block > 0 && self.layers.len() == first {
+            self.misplace(argument, Argument::BlockStart);
+        }
+        self.layers[first..].last_mut()
+    }
+
+    /// The activation of the layer before, in place of the one that it has: of a sum or a concatenation,
+    /// which start with [`Activation::Identity`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// // y = relu(x + f(x)), as in ResNet.
+    /// let network = Network::<f32>::builder(4)
+    ///     .residual(|block| block.dense(8, Activation::Relu).dense(4, Activation::Identity))
+    ///     .activation(Activation::Relu)
+    ///     .build()?;
+    /// assert_eq!(network.layer(2).unwrap().activation(), Activation::Relu);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn activation(mut self, activation: Activation) -> Self {
+        match self.layer_before(Argument::Activation) {
+            Some(layer) => layer.activation = activation,
+            None => self.misplace(Argument::Activation, Argument::Inputs),
+        }
         self
     }
 
@@ -146,8 +224,9 @@ impl<T: Element> NetworkBuilder<T> {
     /// ```
     #[must_use]
     pub fn bias(mut self, has_bias: bool) -> Self {
-        match self.layers.last_mut() {
-            Some(layer) => layer.has_bias = has_bias,
+        match self.layer_before(Argument::Biases) {
+            Some(layer) if layer.kind.has_parameters() => layer.has_bias = has_bias,
+            Some(_) => self.misplace(Argument::Biases, Argument::JoinLayer),
             None => self.misplace(Argument::Biases, Argument::Inputs),
         }
         self
@@ -169,9 +248,12 @@ impl<T: Element> NetworkBuilder<T> {
     /// ```
     #[must_use]
     pub fn epsilon(mut self, epsilon: f64) -> Self {
-        match self.layers.last_mut() {
+        match self.layer_before(Argument::Epsilon) {
             Some(layer) if layer.kind == LayerKind::LayerNorm => layer.epsilon = epsilon,
-            Some(_) => self.misplace(Argument::Epsilon, Argument::DenseLayer),
+            Some(layer) if layer.kind == LayerKind::Dense => {
+                self.misplace(Argument::Epsilon, Argument::DenseLayer);
+            }
+            Some(_) => self.misplace(Argument::Epsilon, Argument::JoinLayer),
             None => self.misplace(Argument::Epsilon, Argument::Inputs),
         }
         self
@@ -198,7 +280,7 @@ impl<T: Element> NetworkBuilder<T> {
     /// ```
     #[must_use]
     pub fn dropout(mut self, rate: f64) -> Self {
-        match self.layers.last_mut() {
+        match self.layer_before(Argument::DropoutRate) {
             Some(layer) => layer.dropout = rate,
             None => self.input_dropout = rate,
         }
@@ -227,9 +309,12 @@ impl<T: Element> NetworkBuilder<T> {
     /// ```
     #[must_use]
     pub fn init(mut self, init: Init) -> Self {
-        match self.layers.last_mut() {
+        match self.layer_before(Argument::Init) {
             Some(layer) if layer.kind == LayerKind::Dense => layer.init = Some(init),
-            Some(_) => self.misplace(Argument::Init, Argument::LayerNorm),
+            Some(layer) if layer.kind == LayerKind::LayerNorm => {
+                self.misplace(Argument::Init, Argument::LayerNorm);
+            }
+            Some(_) => self.misplace(Argument::Init, Argument::JoinLayer),
             None => self.init = init,
         }
         self
@@ -297,7 +382,7 @@ impl<T: Element> NetworkBuilder<T> {
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     pub fn build(self) -> Result<Network<T>, Error> {
-        let layers = self.shapes()?;
+        let layers = Layers::new(self.inputs, self.nodes()?);
         let isa = self.isa.unwrap_or_else(Isa::detect);
         if !isa.is_available() {
             return Err(Error::Isa { isa });
@@ -305,7 +390,7 @@ impl<T: Element> NetworkBuilder<T> {
         let seed = self.seed.map_or_else(system_seed, Ok)?;
         let lines = layers.iter().map(|layer| layer.lines).sum();
         let mut network = Network {
-            layers: layers.into(),
+            layers: Arc::new(layers),
             parameters: vec![T::Line::ZERO; lines],
             input_dropout: self.input_dropout,
             scaling: None,
@@ -317,45 +402,106 @@ impl<T: Element> NetworkBuilder<T> {
     }
 
     /// Remembers the first setting that has no effect where it stands.
-    fn misplace(&mut self, argument: Argument, with: Argument) {
-        self.misplaced.get_or_insert(Error::Unused { argument, with });
+    pub(super) fn misplace(&mut self, argument: Argument, with: Argument) {
+        self.refuse(Error::Unused { argument, with });
     }
 
-    fn shapes(&self) -> Result<Vec<Layer>, Error> {
+    /// Remembers the first error of the description.
+    pub(super) fn refuse(&mut self, error: Error) {
+        self.misplaced.get_or_insert(error);
+    }
+
+    /// Every layer with its sizes, its sources and its name.
+    fn nodes(&self) -> Result<Vec<Node>, Error> {
         if self.layers.is_empty() {
             return Err(Error::Zero { argument: Argument::LayerCount });
         }
         self.check()?;
         let overflow = Error::Overflow { argument: Argument::ParameterCount };
-        let mut layers = Vec::with_capacity(self.layers.len());
-        let (mut inputs, mut first_line) = (self.inputs, 0);
-        for &LayerSpec { kind, outputs, activation, dropout, has_bias, epsilon, .. } in &self.layers {
-            let outputs = outputs.unwrap_or(inputs);
-            if inputs == 0 || outputs == 0 {
-                return Err(Error::Zero { argument: Argument::FeatureCount });
-            }
+        let mut nodes: Vec<Node> = Vec::with_capacity(self.layers.len());
+        let mut first_line = 0;
+        for (spec, name) in self.layers.iter().zip(self.module_names()) {
+            let FeatureCounts { inputs, outputs } = self.features(spec, &nodes)?;
+            let &LayerSpec { kind, activation, dropout, has_bias, epsilon, .. } = spec;
             let lines = 0;
             let mut layer =
                 Layer { kind, inputs, outputs, activation, dropout, has_bias, epsilon, first_line, lines };
-            layer.lines = parameter_lines::<T>(layer.columns(), outputs).ok_or(overflow.clone())?;
-            layers.push(layer);
+            if kind.has_parameters() {
+                layer.lines = parameter_lines::<T>(layer.columns(), outputs).ok_or(overflow.clone())?;
+            }
             first_line = first_line.checked_add(layer.lines).ok_or(overflow.clone())?;
-            inputs = outputs;
+            nodes.push(Node { layer, sources: spec.sources.clone(), name });
         }
         // The transposed copy of a layer is the larger; all must be addressable in bytes.
-        let transposed = layers.iter().try_fold(first_line, |sum, layer| {
-            sum.checked_add(transposed_lines::<T>(layer.columns(), layer.outputs)?)
+        let transposed = nodes.iter().try_fold(first_line, |sum, node| {
+            sum.checked_add(transposed_lines::<T>(node.layer.columns(), node.layer.outputs)?)
         });
         match transposed.and_then(|lines| lines.checked_mul(size_of::<T::Line>())) {
-            Some(bytes) if bytes <= MAX_BYTES => Ok(layers),
+            Some(bytes) if bytes <= MAX_BYTES => Ok(nodes),
             _ => Err(overflow),
         }
     }
 
-    /// The inputs of a layer, or the outputs of the one before it.
-    fn layer_inputs(&self, layer: usize) -> usize {
-        let of_layers = self.layers[..layer].iter().rev().find_map(|spec| spec.outputs);
-        of_layers.unwrap_or(self.inputs)
+    /// The input and output features of a layer that reads the network's inputs or some of the layers before
+    /// it.
+    fn features(&self, spec: &LayerSpec, before: &[Node]) -> Result<FeatureCounts, Error> {
+        let mut features = Vec::with_capacity(spec.sources.len());
+        for &source in &spec.sources {
+            features.push(match source {
+                Source::Input => self.inputs,
+                Source::Layer(layer) => match before.get(layer) {
+                    Some(node) => node.layer.outputs,
+                    None => return Err(Error::Layer { layer, layers: before.len() }),
+                },
+            });
+        }
+        let inputs = match spec.kind {
+            LayerKind::Dense | LayerKind::LayerNorm => features[0],
+            LayerKind::Sum => {
+                check_length(Argument::ResidualBlock, features[0], features[1])?;
+                features[0]
+            }
+            LayerKind::Concat | LayerKind::Heads => {
+                let sum = features.iter().try_fold(0_usize, |sum, &features| sum.checked_add(features));
+                sum.ok_or(Error::Overflow { argument: Argument::FeatureCount })?
+            }
+        };
+        let outputs = spec.outputs.unwrap_or(inputs);
+        match inputs == 0 || outputs == 0 {
+            true => Err(Error::Zero { argument: Argument::FeatureCount }),
+            false if spec.activation == Activation::Softmax && outputs == 1 => {
+                let (argument, with) = (Argument::Softmax, Argument::SingleOutput);
+                Err(Error::Combination { argument, with })
+            }
+            false => Ok(FeatureCounts { inputs, outputs }),
+        }
+    }
+
+    /// What PyTorch calls the module of each layer: see [`Block::name`].
+    fn module_names(&self) -> Vec<String> {
+        let mut next = vec![0; self.blocks.len()];
+        next[0] = input_modules(self.input_dropout);
+        let name = |spec: &LayerSpec| {
+            if let Some(name) = &spec.name {
+                return name.clone();
+            }
+            let mut name = next[spec.block].to_string();
+            let mut block = spec.block;
+            while block > 0 {
+                let Block { parent, name: of_block, .. } = &self.blocks[block];
+                name = format!("{}.{of_block}.{name}", next[*parent]);
+                block = *parent;
+            }
+            next[spec.block] += modules(spec.activation, spec.dropout);
+            name
+        };
+        self.layers.iter().map(name).collect()
+    }
+
+    /// Whether the outputs of a layer are outputs of the network, and nothing else reads them.
+    fn is_output(&self, layer: usize) -> bool {
+        let mut readers = self.layers.iter().filter(|spec| spec.sources.contains(&Source::Layer(layer)));
+        readers.all(|reader| reader.kind == LayerKind::Heads)
     }
 
     /// Checks every setting but the sizes.
@@ -367,18 +513,14 @@ impl<T: Element> NetworkBuilder<T> {
         check_dropout(self.input_dropout)?;
         let layers = self.layers.len();
         for (layer, spec) in self.layers.iter().enumerate() {
-            let is_last = layer + 1 == layers;
+            let is_output = self.is_output(layer);
             spec.activation.check::<T>()?;
             spec.init.map_or(Ok(()), Init::check::<T>)?;
-            if spec.activation == Activation::Softmax && !is_last {
+            if spec.activation == Activation::Softmax && !is_output {
                 return Err(Error::Softmax { layer, layers });
             }
-            if spec.activation == Activation::Softmax && self.layer_inputs(layer + 1) == 1 {
-                let (argument, with) = (Argument::Softmax, Argument::SingleOutput);
-                return Err(Error::Combination { argument, with });
-            }
             check_dropout(spec.dropout)?;
-            if spec.dropout > 0.0 && is_last {
+            if spec.dropout > 0.0 && is_output {
                 return Err(Error::Dropout { layers });
             }
             let epsilon = spec.epsilon;
@@ -394,9 +536,13 @@ impl<T: Element> NetworkBuilder<T> {
         let mut random = SplitMix64::new(seed);
         for (layer, spec) in network.layers.iter().zip(&self.layers) {
             let lines = &mut network.parameters[layer.lines()];
-            if layer.kind == LayerKind::LayerNorm {
-                write_weights::<T>(lines, *layer, &vec![T::from_f64(1.0); layer.outputs]);
-                continue;
+            match layer.kind {
+                LayerKind::Dense => {}
+                LayerKind::LayerNorm => {
+                    write_weights::<T>(lines, *layer, &vec![T::from_f64(1.0); layer.outputs]);
+                    continue;
+                }
+                LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => continue,
             }
             let shape = WeightShape {
                 inputs: layer.inputs,
@@ -419,6 +565,12 @@ impl<T: Element> NetworkBuilder<T> {
             }
         }
     }
+}
+
+/// The features that a layer reads and puts out.
+struct FeatureCounts {
+    inputs: usize,
+    outputs: usize,
 }
 
 fn check_dropout(rate: f64) -> Result<(), Error> {

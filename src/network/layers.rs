@@ -29,6 +29,15 @@ pub enum LayerKind {
     /// features) of each row, weights `[features]`, at first all 1 (Ba, Kiros and Hinton 2016).
     /// `torch.nn.LayerNorm`.
     LayerNorm,
+    /// `z = a + b`, the sum of what two layers, or a layer and the inputs, put out: the end of a
+    /// [residual block](crate::NetworkBuilder::residual). Without parameters.
+    Sum,
+    /// `z = [a, b, ..]`, what its [sources](crate::Network::sources) put out, side by side. `torch.cat` of
+    /// features. Without parameters.
+    Concat,
+    /// The same, as the end of a network of several [heads](crate::NetworkBuilder::heads): its outputs are
+    /// theirs.
+    Heads,
 }
 
 /// The description of one layer: [`Network::layer`](crate::Network::layer).
@@ -91,7 +100,7 @@ impl Layer {
         self.kind
     }
 
-    /// The number of its input features.
+    /// The number of its input features: of each source of a sum, of all sources of a concatenation.
     ///
     /// # Examples
     ///
@@ -225,6 +234,7 @@ impl Layer {
         match self.kind {
             LayerKind::Dense => self.inputs,
             LayerKind::LayerNorm => 1,
+            LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => 0,
         }
     }
 }

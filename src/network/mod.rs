@@ -1,6 +1,8 @@
 //! A network as data: its layers and their parameters, no matter who runs it.
 
+mod branches;
 mod builder;
+pub(crate) mod graph;
 pub(crate) mod init;
 mod layers;
 mod parameters;
@@ -14,14 +16,22 @@ use crate::network::scaler::Scaling;
 use crate::simd::isa::Isa;
 use crate::simd::scalar::Element;
 
+pub use branches::Head;
+pub(crate) use builder::LayerSpec;
 pub use builder::NetworkBuilder;
+pub use graph::Source;
+pub(crate) use graph::{Edge, Layers};
+#[cfg(feature = "files")]
+pub(crate) use graph::{input_modules, modules};
 pub(crate) use layers::DEFAULT_EPSILON;
 pub use layers::{Layer, LayerKind};
 pub(crate) use parameters::{
     clear_biases, read_biases, read_canonical, read_weights, write_biases, write_canonical, write_weights,
 };
 
-/// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`.
+/// A feed-forward network of layers, `y = f(x W^T + b)` each, in `f32` or `f64`: a chain, or a graph of
+/// [residual blocks](NetworkBuilder::residual), [concatenations](NetworkBuilder::concat) and
+/// [heads](NetworkBuilder::heads).
 ///
 /// Parameters are kept in panels, the layout that the products read; [`Network::read_parameters`] and
 /// [`Network::write_parameters`] copy them in PyTorch's order.
@@ -44,7 +54,7 @@ pub(crate) use parameters::{
 #[derive(Clone)]
 pub struct Network<T: Element> {
     /// Shared with the workspaces made for it, so that one comparison of pointers tells that they fit.
-    pub(crate) layers: Arc<[Layer]>,
+    pub(crate) layers: Arc<Layers>,
     /// For each layer, panels of `[1 + inputs, outputs]`: a line of biases, then the weights.
     pub(crate) parameters: Vec<T::Line>,
     /// The probability of each input to be left out in training.
@@ -88,7 +98,7 @@ impl<T: Element> Network<T> {
     /// ```
     #[must_use]
     pub fn inputs(&self) -> usize {
-        self.layers[0].inputs
+        self.layers.inputs()
     }
 
     /// The number of output features.
@@ -141,6 +151,27 @@ impl<T: Element> Network<T> {
     #[must_use]
     pub fn layer(&self, layer: usize) -> Option<Layer> {
         self.layers.get(layer).copied()
+    }
+
+    /// What one layer reads, in the order of its columns; nothing past the last layer. A layer of a chain
+    /// reads the one before it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, LayerKind, Network, Source};
+    ///
+    /// let builder = Network::<f32>::builder(4).residual(|block| block.dense(4, Activation::Tanh));
+    /// let network = builder.build()?;
+    /// assert_eq!(network.layer(1).unwrap().kind(), LayerKind::Sum);
+    /// assert_eq!(network.sources(1), Some(vec![Source::Input, Source::Layer(0)]));
+    /// assert_eq!(network.sources(2), None);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn sources(&self, layer: usize) -> Option<Vec<Source>> {
+        let edges = (layer < self.layers.len()).then(|| self.layers.edges(layer))?;
+        Some(edges.iter().map(|edge| edge.source).collect())
     }
 
     /// The instruction set that the network runs on.

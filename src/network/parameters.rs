@@ -231,6 +231,9 @@ fn read_row<T: Element>(lines: &[T::Line], layer: Layer, j: usize, row: &mut [T]
 
 /// Copies one layer's weights, or their gradient, from its panels.
 pub(crate) fn read_weights<T: Element>(panels: &[T::Line], layer: Layer, to: &mut [T]) {
+    if !layer.kind().has_parameters() {
+        return;
+    }
     for (j, row) in to.chunks_exact_mut(layer.columns()).enumerate() {
         read_row::<T>(panels, layer, j, row);
     }
@@ -258,6 +261,9 @@ pub(crate) fn read_canonical<T: Element>(layers: &[Layer], lines: &[T::Line], to
 
 /// The way back of [`read_weights`].
 pub(crate) fn write_weights<T: Element>(panels: &mut [T::Line], layer: Layer, from: &[T]) {
+    if !layer.kind().has_parameters() {
+        return;
+    }
     for (j, row) in from.chunks_exact(layer.columns()).enumerate() {
         let lines = &mut panels[panel_start::<T>(layer, j) + 1..];
         for (line, &w) in lines.iter_mut().zip(row) {

@@ -3,7 +3,7 @@
 use crate::error::{Argument, Error, check_batch, check_length};
 use crate::kernels::matrix::panels::panels;
 use crate::kernels::ops::activation::Activation;
-use crate::network::{Layer, LayerKind, Network};
+use crate::network::{Layer, LayerKind, Network, Source};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements_mut};
 
@@ -298,12 +298,12 @@ impl<T: Element> Network<T> {
         Ok(())
     }
 
-    /// Folds the scaler of the inputs into the first layer, `W = W / std`, `b = b - W mean / std`, and
-    /// removes it: for programs that know no scaler.
+    /// Folds the scaler of the inputs into the layers that read them, `W = W / std`, `b = b - W mean / std`,
+    /// and removes it: for programs that know no scaler. In a chain that is the first layer.
     ///
     /// # Errors
-    /// [`Error::Unused`] if there is no scaler, or the first layer is not dense or has no biases. Nothing has
-    /// changed then.
+    /// [`Error::Unused`] if there is no scaler, or a layer that reads the inputs is not dense or has no
+    /// biases. Nothing has changed then.
     ///
     /// # Examples
     ///
@@ -320,23 +320,24 @@ impl<T: Element> Network<T> {
     /// # Ok::<(), fuseprop::Error>(())
     /// ```
     pub fn fold_scaler(&mut self) -> Result<(), Error> {
-        let layer = self.layers[0];
-        if layer.kind() != LayerKind::Dense {
-            return Err(Error::Unused { argument: Argument::FoldTarget, with: Argument::LayerNorm });
-        }
-        check_bias(layer)?;
+        let reads_inputs = |&i: &usize| self.layers.edges(i).iter().any(|edge| edge.source == Source::Input);
+        let readers: Vec<usize> = (0..self.layers.len()).filter(reads_inputs).collect();
+        readers.iter().try_for_each(|&i| check_fold(self.layers[i]))?;
         let Some(Scaling { scaler, .. }) = self.scaling.take() else {
             return Err(Error::Unused { argument: Argument::Scaler, with: Argument::Network });
         };
-        self.map_rows(0, |_, row, bias| {
-            let mut shift = 0.0;
-            for ((w, mean), std) in row.iter_mut().zip(&scaler.means).zip(&scaler.stds) {
-                let scaled = w.to_f64() / std.to_f64();
-                shift += scaled * mean.to_f64();
-                *w = T::from_f64(scaled);
-            }
-            *bias = T::from_f64(bias.to_f64() - shift);
-        })
+        for i in readers {
+            self.map_rows(i, |_, row, bias| {
+                let mut shift = 0.0;
+                for ((w, mean), std) in row.iter_mut().zip(&scaler.means).zip(&scaler.stds) {
+                    let scaled = w.to_f64() / std.to_f64();
+                    shift += scaled * mean.to_f64();
+                    *w = T::from_f64(scaled);
+                }
+                *bias = T::from_f64(bias.to_f64() - shift);
+            })?;
+        }
+        Ok(())
     }
 
     /// Rewrites the weights and the bias of each output of a layer.
@@ -357,8 +358,8 @@ impl<T: Element> Network<T> {
     ///
     /// # Errors
     /// [`Error::Length`] unless the scaler has as many features as the network has outputs, [`Error::Unused`]
-    /// unless the last activation is [`Activation::Identity`] and the last layer has biases. Nothing has
-    /// changed then.
+    /// unless the last activation is [`Activation::Identity`] and the last layer has biases; of several heads
+    /// none can take a scaler. Nothing has changed then.
     ///
     /// # Examples
     ///
@@ -377,12 +378,30 @@ impl<T: Element> Network<T> {
         if layer.activation() != Activation::Identity {
             return Err(Error::Unused { argument: Argument::OutputScale, with: Argument::Activation });
         }
+        check_join(layer)?;
         check_bias(layer)?;
         self.map_rows(l, |output, row, bias| {
             let (mean, std) = (scaler.means[output].to_f64(), scaler.stds[output].to_f64());
             row.iter_mut().for_each(|w| *w = T::from_f64(w.to_f64() * std));
             *bias = T::from_f64(bias.to_f64() * std + mean);
         })
+    }
+}
+
+/// The inputs' scaler goes into the weights and biases of dense layers.
+fn check_fold(layer: Layer) -> Result<(), Error> {
+    check_join(layer)?;
+    if layer.kind() == LayerKind::LayerNorm {
+        return Err(Error::Unused { argument: Argument::FoldTarget, with: Argument::LayerNorm });
+    }
+    check_bias(layer)
+}
+
+/// A layer without parameters takes none.
+fn check_join(layer: Layer) -> Result<(), Error> {
+    match layer.kind().has_parameters() {
+        true => Ok(()),
+        false => Err(Error::Unused { argument: Argument::FoldTarget, with: Argument::JoinLayer }),
     }
 }
 

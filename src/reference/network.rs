@@ -1,6 +1,6 @@
 //! A network of layers: forward, backward, one step of gradient descent.
 
-use crate::{Activation, Element, LayerKind, Loss, Network, Targets};
+use crate::{Activation, Element, LayerKind, Loss, Network, Source, Targets};
 
 use super::activation::{activate, activation_backward};
 use super::dense::{bias_gradient, dense, input_gradient, weight_gradient};
@@ -30,12 +30,14 @@ pub struct Layer {
     pub outputs: usize,
     /// Applied to each sum.
     pub activation: Activation,
-    /// `[outputs, inputs]`, of a layer norm `[outputs]`.
+    /// `[outputs, inputs]`, of a layer norm `[outputs]`; empty of a layer without parameters.
     pub weights: Vec<f64>,
     /// `[outputs]`, or empty for a layer without biases.
     pub biases: Vec<f64>,
     /// Of a layer norm.
     pub epsilon: f64,
+    /// What it reads; empty if that is the layer before it, or the inputs for the first.
+    pub sources: Vec<Source>,
 }
 
 /// A feed-forward network: layers, each reading the outputs of the one before.
@@ -114,11 +116,15 @@ impl Model {
     /// See [`Model`].
     pub fn of<T: Element>(network: &Network<T>) -> Self {
         let layers = (0..network.layer_count())
-            .filter_map(|l| network.layer(l))
-            .map(|layer| {
+            .filter_map(|l| network.layer(l).zip(network.sources(l)))
+            .map(|(layer, sources)| {
                 let (inputs, outputs) = (layer.inputs(), layer.outputs());
                 let kind = layer.kind();
-                let weights = if kind == LayerKind::Dense { outputs * inputs } else { outputs };
+                let weights = match kind {
+                    LayerKind::Dense => outputs * inputs,
+                    LayerKind::LayerNorm => outputs,
+                    LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => 0,
+                };
                 Layer {
                     kind,
                     inputs,
@@ -127,6 +133,7 @@ impl Model {
                     weights: vec![0.0; weights],
                     biases: vec![0.0; if layer.has_bias() { outputs } else { 0 }],
                     epsilon: layer.epsilon().unwrap_or_default(),
+                    sources,
                 }
             })
             .collect();
@@ -323,18 +330,59 @@ impl Model {
     }
 
     fn passes(&self, x: &[f64], batch: usize) -> Vec<Pass> {
-        let last = self.layers.len() - 1;
         let mut passes: Vec<Pass> = Vec::new();
         let x = &self.scaled(x);
         for (l, layer) in self.layers.iter().enumerate() {
             assert!(
-                l == last || layer.activation != Activation::Softmax,
-                "softmax is for the last layer only"
+                layer.activation != Activation::Softmax || self.is_output(l),
+                "softmax is for the last layer only, or the last of a head"
             );
-            let inputs = passes.last().map_or(x, |below| &below.y);
-            passes.push(layer.forward(inputs, batch));
+            let inputs = self.inputs_of(l, x, &passes, batch);
+            passes.push(layer.forward(&inputs, batch));
         }
         passes
+    }
+
+    /// Whether nothing but heads reads a layer.
+    fn is_output(&self, layer: usize) -> bool {
+        let mut readers =
+            (layer + 1..self.layers.len()).filter(|&l| self.sources(l).contains(&Source::Layer(layer)));
+        readers.all(|l| self.layers[l].kind == LayerKind::Heads)
+    }
+
+    /// What a layer reads.
+    fn sources(&self, l: usize) -> Vec<Source> {
+        match &self.layers[l].sources[..] {
+            [] if l == 0 => vec![Source::Input],
+            [] => vec![Source::Layer(l - 1)],
+            sources => sources.to_vec(),
+        }
+    }
+
+    /// The rows that a layer reads, `[B, I]`: the sum of its sources, or their features side by side.
+    fn inputs_of(&self, l: usize, x: &[f64], passes: &[Pass], batch: usize) -> Vec<f64> {
+        let sources: Vec<&[f64]> = self
+            .sources(l)
+            .into_iter()
+            .map(|source| match source {
+                Source::Input => x,
+                Source::Layer(i) => &passes[i].y[..],
+            })
+            .collect();
+        match self.layers[l].kind {
+            LayerKind::Dense | LayerKind::LayerNorm => sources[0].to_vec(),
+            LayerKind::Sum => sources[0].iter().zip(sources[1]).map(|(a, b)| a + b).collect(),
+            LayerKind::Concat | LayerKind::Heads => {
+                let row = |r: usize| {
+                    let of_source = move |source: &&[f64]| {
+                        let features = source.len() / batch;
+                        source[r * features..(r + 1) * features].to_vec()
+                    };
+                    sources.iter().flat_map(of_source).collect::<Vec<f64>>()
+                };
+                (0..batch).flat_map(row).collect()
+            }
+        }
     }
 
     fn last<'a>(&'a self, passes: &'a [Pass]) -> (&'a Layer, &'a Pass) {
@@ -344,26 +392,40 @@ impl Model {
     }
 
     /// The backward pass, given `d_z` of the last layer.
-    fn backward_from(&self, x: &[f64], passes: &[Pass], mut d_z: Vec<f64>, batch: usize) -> Gradients {
+    fn backward_from(&self, x: &[f64], passes: &[Pass], d_z: Vec<f64>, batch: usize) -> Gradients {
+        let (x, last) = (&self.scaled(x), self.layers.len() - 1);
         let mut per_layer = Vec::new();
-        let x = &self.scaled(x);
-        for l in (0..self.layers.len()).rev() {
-            let below = if l == 0 { x } else { &passes[l - 1].y };
-            let (gradient, d_x) = self.layers[l].backward(&d_z, below, batch);
-            per_layer.push(gradient);
-            d_z = if l == 0 {
-                d_x
-            } else {
-                self.layers[l - 1].activation_backward(&passes[l - 1], &d_x, batch)
+        let mut d_x = vec![0.0; x.len()];
+        // Of the outputs of each layer, the sum over the layers that read it.
+        let mut d_y: Vec<Vec<f64>> = passes.iter().map(|pass| vec![0.0; pass.y.len()]).collect();
+        for l in (0..=last).rev() {
+            let layer = &self.layers[l];
+            let d_z = match l == last {
+                true => d_z.clone(),
+                false => layer.activation_backward(&passes[l], &d_y[l], batch),
             };
+            let (gradient, d_inputs) = layer.backward(&d_z, &self.inputs_of(l, x, passes, batch), batch);
+            per_layer.push(gradient);
+            let mut first = 0;
+            for source in self.sources(l) {
+                let to = match source {
+                    Source::Input => &mut d_x,
+                    Source::Layer(i) => &mut d_y[i],
+                };
+                let features = to.len() / batch;
+                for (i, to) in to.iter_mut().enumerate() {
+                    *to += d_inputs[i / features * layer.inputs + first + i % features];
+                }
+                first += if layer.kind == LayerKind::Sum { 0 } else { features };
+            }
         }
         per_layer.reverse();
         if let Some(scaler) = &self.scaler {
-            for (d_x, (_, std)) in d_z.iter_mut().zip(scaler.iter().cycle()) {
+            for (d_x, (_, std)) in d_x.iter_mut().zip(scaler.iter().cycle()) {
                 *d_x /= std;
             }
         }
-        Gradients { parameters: per_layer.concat(), inputs: d_z }
+        Gradients { parameters: per_layer.concat(), inputs: d_x }
     }
 }
 
@@ -389,6 +451,7 @@ impl Layer {
             weights: vec![0.0; outputs * inputs],
             biases: vec![0.0; outputs],
             epsilon: 0.0,
+            sources: Vec::new(),
         }
     }
 
@@ -413,6 +476,7 @@ impl Layer {
             weights: vec![1.0; features],
             biases: vec![0.0; features],
             epsilon: 1e-5,
+            sources: Vec::new(),
         }
     }
 
@@ -422,6 +486,7 @@ impl Layer {
         let z = match self.kind {
             LayerKind::Dense => dense(x, &self.weights, biases, batch, self.inputs),
             LayerKind::LayerNorm => layer_norm(x, &self.weights, biases, self.epsilon),
+            LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => x.to_vec(),
         };
         let y = z.chunks_exact(self.outputs).flat_map(|row| activate(self.activation, row)).collect();
         Pass { z, y }
@@ -436,6 +501,7 @@ impl Layer {
                 input_gradient(d_z, weights, batch, inputs, outputs),
             ),
             LayerKind::LayerNorm => layer_norm_backward(d_z, x, weights, self.epsilon),
+            LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => (Vec::new(), d_z.to_vec()),
         };
         if !self.biases.is_empty() {
             gradient.extend(bias_gradient(d_z, batch, outputs));
@@ -480,6 +546,7 @@ pub(super) mod tests {
             weights: uniform(seed, outputs * inputs),
             biases: uniform(seed + 1, outputs),
             epsilon: 1e-5,
+            sources: Vec::new(),
         };
         Model { layers: vec![dense(4, 5, hidden, 11), dense(5, 3, last, 23)], scaler: None }
     }

@@ -12,7 +12,7 @@ use crate::engine::squared_norm::SquaredNorm;
 use crate::engine::update::{GradientClipping, squared_norm};
 use crate::kernels::ops::loss::Reduction;
 use crate::metrics::Distances;
-use crate::network::{Layer, Network, clear_biases};
+use crate::network::{Layer, Layers, Network, clear_biases};
 use crate::simd::scalar::{Element, Line, elements_mut};
 
 /// How a trainer's passes and updates run: the engine, the plan, the threads, and every buffer that is no
@@ -91,8 +91,7 @@ impl<T: Element> Executor<T> {
         // Only the general path knows norms of layers and gradients of inputs, and refuses a loss before its
         // gradient is summed.
         let is_general = layer_stats || has_input_gradients || clipping.check_finite;
-        let first_transposed = if has_input_gradients { 0 } else { 1 };
-        let partition = ParameterPartition::new(network, engine, first_transposed, thread_count);
+        let partition = ParameterPartition::new(network, engine, has_input_gradients, thread_count);
         let mut executor = Self {
             engine,
             threads,
@@ -136,7 +135,7 @@ impl<T: Element> Executor<T> {
         self.shards = (0..count).map(shard).collect();
     }
 
-    fn micro_batch(&self, layers: &[Layer], n: usize) -> MicroBatch<T> {
+    fn micro_batch(&self, layers: &Layers, n: usize) -> MicroBatch<T> {
         let purpose =
             if self.input_gradients.is_empty() { Purpose::Train } else { Purpose::TrainWithInputGradients };
         MicroBatch::new(layers, self.micro_batch_rows.most, purpose, n)
@@ -220,7 +219,7 @@ impl<T: Element> Executor<T> {
     /// Makes all elements of the gradient 0 that are of no parameter: padding and absent biases. A caller may
     /// have written to them.
     pub(crate) fn clear_padding(&mut self, layers: &[Layer]) {
-        for layer in layers {
+        for layer in layers.iter().filter(|layer| layer.kind().has_parameters()) {
             let lines = &mut self.gradients[layer.lines()];
             let used = (layer.outputs() - 1) % T::LANES + 1;
             let last = lines.len() - (1 + layer.columns());

@@ -13,6 +13,7 @@ mod field;
 mod files;
 mod fit;
 mod gradients;
+mod graphs;
 mod layers;
 mod misuse;
 mod networks;

@@ -19,8 +19,8 @@ pub(crate) struct SinglePanelBuffers<T: Element> {
 }
 
 impl<T: Element> SinglePanelBuffers<T> {
-    /// For `rows` rows, at most [`MICRO_BATCH_ROWS`], if the network is small: dense layers of one panel
-    /// without dropout, and no scaler.
+    /// For `rows` rows, at most [`MICRO_BATCH_ROWS`], if the network is small: a chain of dense layers of
+    /// one panel without dropout, and no scaler.
     pub(crate) fn new(network: &Network<T>, rows: usize) -> Option<Self> {
         // Micro-batches of a network of thousands of layers have more rows.
         let (layers, max_rows) = (&network.layers, rows.min(MICRO_BATCH_ROWS));
@@ -29,6 +29,7 @@ impl<T: Element> SinglePanelBuffers<T> {
         let all_within = |most| layers.iter().all(|layer| layer.inputs().max(layer.outputs()) <= most);
         if network.scaling.is_some()
             || network.input_dropout() > 0.0
+            || !layers.is_chain()
             || !layers.iter().all(is_plain)
             || !all_within(T::LANES)
         {

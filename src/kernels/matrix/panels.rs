@@ -82,6 +82,11 @@ impl<'a, T: Element> PanelsMut<'a, T> {
     }
 
     #[inline(always)]
+    pub(crate) fn reborrow(&mut self) -> PanelsMut<'_, T> {
+        PanelsMut { lines: self.lines, rows: self.rows, cols: self.cols }
+    }
+
+    #[inline(always)]
     pub(crate) fn as_panels(&self) -> Panels<'_, T> {
         Panels { lines: self.lines, rows: self.rows, cols: self.cols }
     }

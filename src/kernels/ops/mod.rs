@@ -6,6 +6,7 @@ pub(crate) mod class_weights;
 pub(crate) mod cross_entropy;
 pub(crate) mod dropout;
 pub(crate) mod elementwise;
+pub(crate) mod join;
 pub(crate) mod layer_norm;
 pub(crate) mod loss;
 pub(crate) mod optimizer;

@@ -5,6 +5,7 @@ mod denormals;
 #[cfg(unix)]
 #[allow(unsafe_code)]
 mod guard_pages;
+mod join;
 mod layer_norm;
 mod pack;
 mod packed4;

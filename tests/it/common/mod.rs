@@ -3,6 +3,7 @@
 pub(crate) mod bounds;
 pub(crate) mod case;
 pub(crate) mod every;
+pub(crate) mod graphs;
 mod isas;
 mod numbers;
 #[cfg(feature = "files")]
