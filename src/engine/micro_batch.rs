@@ -13,12 +13,12 @@ use crate::kernels::matrix::panels::{Panels, PanelsMut, panels};
 use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::dropout::{DropoutRng, Mask};
 use crate::kernels::ops::join;
-use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient};
+use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient, NormKind};
 use crate::kernels::ops::loss::{self, ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::softmax::output_gradient;
 use crate::kernels::ops::{dropout, elementwise};
 use crate::network::scaler::Scaling;
-use crate::network::{Edge, Layer, LayerKind, Layers, Network, Source, clear_biases};
+use crate::network::{Edge, Layer, Layers, Network, Operation, Source, clear_biases};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -66,7 +66,7 @@ impl<T: Element> LayerBuffers<T> {
             vec![T::Line::ZERO; count]
         };
         let trains = purpose != Purpose::Predict;
-        let statistics = if layer.kind() == LayerKind::LayerNorm { 2 * capacity } else { 0 };
+        let statistics = if layer.kind().has_epsilon() { 2 * capacity } else { 0 };
         Self {
             y: lines(true),
             pre_activation: lines(trains && layer.activation().needs_pre_activation()),
@@ -224,8 +224,8 @@ impl<T: Element> MicroBatch<T> {
             let is_last = i + 1 == network.layers.len();
             let activation = if is_last { output_activation } else { layer.activation() };
             let (mut to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(i));
-            match layer.kind() {
-                LayerKind::Dense => {
+            match layer.kind().operation() {
+                Operation::Product => {
                     let x = sources.panels(edges[0].source);
                     let (dense, sweep) =
                         (Dense { y: to, pre_activation, x, weights, activation }, self.sweep);
@@ -237,19 +237,18 @@ impl<T: Element> MicroBatch<T> {
                         products::forward(l, dense, sweep);
                     }
                 }
-                LayerKind::LayerNorm => {
+                Operation::Norm { is_centred } => {
                     let x = sources.panels(edges[0].source);
-                    let epsilon = layer.epsilon().unwrap_or_default();
-                    let norm =
-                        LayerNorm { y: to, pre_activation, x, weights, statistics, epsilon, activation };
+                    let kind = NormKind { is_centred, epsilon: layer.epsilon().unwrap_or_default() };
+                    let norm = LayerNorm { y: to, pre_activation, x, weights, statistics, kind, activation };
                     layer_norm::forward(l, norm);
                 }
-                LayerKind::Sum => {
+                Operation::Sum => {
                     let (a, b) = (sources.panels(edges[0].source), sources.panels(edges[1].source));
                     join::sum(l, to.reborrow(), a, b);
                     join::finish(l, to, pre_activation, activation);
                 }
-                LayerKind::Concat | LayerKind::Heads => {
+                Operation::SideBySide => {
                     for edge in edges {
                         join::write_columns(l, to.reborrow(), edge.first_column, sources.panels(edge.source));
                     }
@@ -368,19 +367,19 @@ impl<T: Element> MicroBatch<T> {
         let mut is_finished = below.is_some() || derivative.is_none();
         let beta = if edge.starts_gradient { Beta::Zero } else { Beta::One };
         let computed = if edge.starts_gradient { &mut *d_x } else { &mut *addend };
-        match layer.kind() {
-            LayerKind::Dense => {
+        match layer.kind().operation() {
+            Operation::Product => {
                 let (to, transposed) =
                     (PanelsMut::new(computed, rows, features), partition.transposed_layer(i));
                 products::backward_data(l, DenseBackward { d_x: to, d_z, transposed, below }, *sweep);
             }
-            LayerKind::LayerNorm => {
+            Operation::Norm { is_centred } => {
                 let (to, x) = (PanelsMut::new(computed, rows, features), Panels::new(x, rows, features));
                 let weights = network.layer_lines(i);
-                let norm = LayerNormBackward { d_x: to, x, d_z, weights, statistics, below };
+                let norm = LayerNormBackward { d_x: to, x, d_z, weights, statistics, is_centred, below };
                 layer_norm::backward_data(l, norm);
             }
-            LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => {
+            Operation::Sum | Operation::SideBySide => {
                 let to = PanelsMut::new(d_x, rows, features);
                 join::read_columns(l, to, d_z, edge.first_column, beta);
                 is_finished = derivative.is_none();
@@ -458,17 +457,17 @@ impl<T: Element> MicroBatch<T> {
         let x = Panels::new(x, self.rows, layer.inputs());
         let LayerBuffers { d_z, statistics, .. } = &self.layers[i];
         let d_z = Panels::new(d_z, self.rows, layer.outputs());
-        match layer.kind() {
-            LayerKind::Dense => {
+        match layer.kind().operation() {
+            Operation::Product => {
                 let gradient = WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, beta };
                 weight_gradient::weight_gradient(l, gradient, fused_sgd);
             }
-            LayerKind::LayerNorm => layer_norm::weight_gradient(
+            Operation::Norm { .. } => layer_norm::weight_gradient(
                 l,
                 LayerNormGradient { d_w: &mut *d_w, x, d_z, statistics, first_panel, start: beta },
             ),
             // No part of the gradient is theirs.
-            LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => {}
+            Operation::Sum | Operation::SideBySide => {}
         }
         if !layer.has_bias() {
             clear_biases::<T>(d_w, layer);

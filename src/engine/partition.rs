@@ -6,7 +6,7 @@ use core::ops::Range;
 use crate::engine::dispatch::Engine;
 use crate::kernels::matrix::panels::panels;
 use crate::kernels::matrix::transpose::{transpose_panel, transposed_lines, transposed_stride};
-use crate::network::{LayerKind, Network};
+use crate::network::{Network, Operation};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -59,8 +59,8 @@ impl<T: Element> ParameterPartition<T> {
             let start = end;
             let stride = 1 + layer.columns();
             // Only products read transposed weights.
-            let is_read =
-                layer.kind() == LayerKind::Dense && network.layers.passes_gradient(l, input_gradients);
+            let is_read = layer.kind().operation() == Operation::Product
+                && network.layers.passes_gradient(l, input_gradients);
             let count = if layer.kind().has_parameters() { panels::<T>(layer.outputs()) } else { 0 };
             let most = max_block_panels(network.parameters.len(), stride, threads);
             let mut first_panel = 0;

@@ -15,7 +15,7 @@ use crate::kernels::gemm::weight_gradient::FusedSgd;
 pub(crate) use crate::kernels::matrix::Beta;
 use crate::kernels::ops::optimizer::{MAX_MOMENTS, RunningSquares, Update};
 use crate::kernels::ops::{elementwise, optimizer};
-use crate::network::{LayerKind, Layers, clear_biases};
+use crate::network::{Layers, Operation, clear_biases};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::{Element, Line, elements};
 
@@ -300,7 +300,7 @@ fn fused_rate<T: Element>(
     plan: &UpdatePlan,
 ) -> Option<f64> {
     let by_micro_batches = plan.sum.is_some() && !are_summed(shards) && !shards.is_empty();
-    let is_dense = layers[block.layer].kind() == LayerKind::Dense;
+    let is_dense = layers[block.layer].kind().operation() == Operation::Product;
     let whole_panels = block.outputs / T::LANES >= block.lines / (1 + block.columns);
     plan.update.as_ref()?.fused_rate().filter(|_| by_micro_batches && is_dense && whole_panels)
 }

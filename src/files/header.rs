@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::optimizer::{Optimizer, Setting};
 use crate::network::scaler::Scaler;
-use crate::network::{DEFAULT_EPSILON, Layer, LayerKind, LayerSpec, Network, Source};
+use crate::network::{Layer, LayerKind, LayerSpec, Network, Source};
 use crate::simd::scalar::Element;
 
 /// The entry of the metadata.
@@ -104,11 +104,11 @@ impl<'a> Header<'a> {
         parse_count(self.get(key)?)
     }
 
-    pub(super) fn layers(&self) -> Result<Vec<LayerSpec>, Error> {
+    pub(super) fn layers<T: Element>(&self) -> Result<Vec<LayerSpec>, Error> {
         let lines = self.0.iter().filter(|(key, _)| *key == "layer");
         let layers = lines.enumerate().map(|(i, (_, words))| {
             let before = if i == 0 { Source::Input } else { Source::Layer(i - 1) };
-            read_layer(words, before)
+            read_layer::<T>(words, before)
         });
         layers.collect()
     }
@@ -153,34 +153,34 @@ pub(super) fn malformed(error: Error) -> Error {
 }
 
 fn write_layer(layer: &Layer) -> String {
-    let kind = LayerKind::NAMES.iter().find(|(kind, _)| *kind == layer.kind()).map_or("", |(_, name)| name);
+    let kind = layer.kind().name();
     let mut text = format!("{kind} {} {}", write_activation(layer.activation()), layer.dropout());
-    if layer.kind().has_parameters() && !layer.has_bias() {
-        text += &format!(" {NO_BIAS}");
+    if layer.has_bias() != layer.kind().has_biases() {
+        text += &format!(" {}", if layer.has_bias() { BIAS } else { NO_BIAS });
     }
-    if let Some(epsilon) = layer.epsilon().filter(|&epsilon| epsilon != DEFAULT_EPSILON) {
+    if let Some(epsilon) = layer.epsilon().filter(|&epsilon| !is_default(layer.kind(), epsilon)) {
         text += &format!(" {EPSILON}{epsilon}");
     }
     text
 }
 
-fn read_layer(words: &str, before: Source) -> Result<LayerSpec, Error> {
+fn read_layer<T: Element>(words: &str, before: Source) -> Result<LayerSpec, Error> {
     let unknown = || Error::Format { what: format!("{words:?} is not a layer") };
     let words: Vec<&str> = words.split(' ').collect();
     let &[kind, activation, dropout, ref settings @ ..] = &words[..] else { return Err(unknown()) };
     let &(kind, _) = LayerKind::NAMES.iter().find(|(_, name)| *name == kind).ok_or_else(unknown)?;
-    let mut layer = LayerSpec::new(kind, None, vec![before]);
+    let mut layer = LayerSpec::new::<T>(kind, None, vec![before]);
     layer.activation = read_activation(activation).ok_or_else(unknown)?;
     layer.dropout = parse_word(dropout)?;
     for setting in settings {
-        if let Some(epsilon) = setting.strip_prefix(EPSILON).filter(|_| kind == LayerKind::LayerNorm) {
+        if let Some(epsilon) = setting.strip_prefix(EPSILON).filter(|_| kind.has_epsilon()) {
             layer.epsilon = parse_word(epsilon)?;
         } else if let Some(sources) = setting.strip_prefix(READS) {
             layer.sources = sources.split(',').map(read_source).collect::<Result<_, _>>()?;
         } else if let Some(name) = setting.strip_prefix(NAME) {
             layer.name = Some(name.to_owned());
-        } else if *setting == NO_BIAS && kind.has_parameters() {
-            layer.has_bias = false;
+        } else if kind.has_parameters() && [BIAS, NO_BIAS].contains(setting) {
+            layer.has_bias = *setting == BIAS;
         } else {
             return Err(unknown());
         }
@@ -189,6 +189,11 @@ fn read_layer(words: &str, before: Source) -> Result<LayerSpec, Error> {
         true => Ok(layer),
         false => Err(unknown()),
     }
+}
+
+/// Whether a layer without the setting has it, whatever the element type of the network that reads it.
+fn is_default(kind: LayerKind, epsilon: f64) -> bool {
+    [kind.default_epsilon::<f32>(), kind.default_epsilon::<f64>()].iter().all(|&default| default == epsilon)
 }
 
 const READS: &str = "reads=";
@@ -207,6 +212,8 @@ fn read_source(word: &str) -> Result<Source, Error> {
 }
 
 /// Of a layer without biases.
+const BIAS: &str = "bias";
+
 const NO_BIAS: &str = "no_bias";
 
 /// Before the epsilon of a layer norm.

@@ -14,7 +14,9 @@ use safetensors::tensor::TensorView;
 
 use crate::error::{Argument, Error, FileOperation};
 use crate::network::init::Init;
-use crate::network::{LayerKind, LayerSpec, Network, NetworkBuilder, Source, input_modules, modules};
+use crate::network::{
+    LayerKind, LayerSpec, Network, NetworkBuilder, Operation, Source, input_modules, modules,
+};
 use crate::simd::scalar::Element;
 use header::{Header, malformed as malformed_header};
 pub use import_options::{ImportOptions, WeightLayout};
@@ -233,7 +235,7 @@ fn skeleton<T: Element>(file: &SafeTensors<'_>, header: &Header<'_>) -> Result<N
     if header.find("inputs").is_some() {
         shapes.inputs = Some(header.count("inputs")?);
     }
-    let mut layers = header.layers()?;
+    let mut layers = header.layers::<T>()?;
     for layer in &mut layers {
         let outputs = shapes.outputs_of(layer)?;
         layer.outputs = (layer.kind == LayerKind::Dense).then_some(outputs);
@@ -277,9 +279,11 @@ impl Shapes<'_> {
             layer.sources.iter().map(|&source| self.features(source)).collect();
         let unknown = || Error::Format { what: format!("layer {name} reads what is not before it") };
         let features = features.ok_or_else(unknown)?;
-        let joined = match layer.kind.is_side_by_side() {
-            true => features.iter().try_fold(0_usize, |sum, &features| sum.checked_add(features)),
-            false => features.first().copied(),
+        let joined = match layer.kind.operation() {
+            Operation::SideBySide => {
+                features.iter().try_fold(0_usize, |sum, &features| sum.checked_add(features))
+            }
+            Operation::Product | Operation::Norm { .. } | Operation::Sum => features.first().copied(),
         };
         joined.ok_or(Error::Overflow { argument: Argument::FeatureCount })
     }
@@ -289,9 +293,9 @@ impl Shapes<'_> {
         let weight = format!("{name}.weight");
         let missing = || missing_weights(self.file, &weight, below);
         let shape = self.file.tensor(&weight).map_or(Vec::new(), |tensor| tensor.shape().to_vec());
-        let (inputs, outputs) = match (layer.kind, &shape[..]) {
-            (LayerKind::Dense, &[outputs, inputs]) => (inputs, outputs),
-            (LayerKind::LayerNorm, &[features]) => (features, features),
+        let (inputs, outputs) = match (layer.kind.operation(), &shape[..]) {
+            (Operation::Product, &[outputs, inputs]) => (inputs, outputs),
+            (Operation::Norm { .. }, &[features]) => (features, features),
             _ => return Err(missing()),
         };
         // Every number that the network will hold must be in the file, or a small file could ask for all

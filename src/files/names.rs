@@ -3,7 +3,7 @@
 use safetensors::SafeTensors;
 
 use crate::error::Error;
-use crate::network::{Layer, LayerKind, Network};
+use crate::network::{Layer, Network};
 use crate::simd::scalar::Element;
 
 /// Where [`Network::import`](crate::Network::import) looks for the tensors of each layer.
@@ -72,7 +72,7 @@ pub(super) fn with_parameters(layers: &[Layer]) -> Vec<Layer> {
 /// Pairs of a matrix, or a vector if there are layer norms, and a vector, or nothing if layers without biases
 /// are there, by name.
 pub(super) fn discover(file: &SafeTensors<'_>, layers: &[Layer]) -> Vec<Pair> {
-    let norms = layers.iter().any(|layer| layer.kind() == LayerKind::LayerNorm);
+    let norms = layers.iter().any(|layer| layer.kind().has_epsilon());
     let rank = |name: &str| file.tensor(name).map_or(0, |tensor| tensor.shape().len());
     let some_have_none = layers.iter().any(|layer| !layer.has_bias());
     let is_bias = |name: &str| match file.tensor(name) {

@@ -9,7 +9,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 use crate::error::Error;
 use crate::files::names::{Pair, sequential, with_parameters};
 use crate::files::{WeightLayout, header, malformed};
-use crate::network::{Layer, LayerKind, Network};
+use crate::network::{Layer, Network, Operation};
 use crate::simd::scalar::Element;
 
 /// Gathers the tensors of a file.
@@ -144,10 +144,14 @@ pub(super) enum Shape {
 
 impl Shape {
     pub(super) fn of_weights(layer: &Layer, layout: WeightLayout) -> Self {
-        match (layer.kind(), layout) {
-            (LayerKind::Dense, WeightLayout::OutputsInputs) => Self::Matrix(layer.outputs(), layer.inputs()),
-            (LayerKind::Dense, WeightLayout::InputsOutputs) => Self::Matrix(layer.inputs(), layer.outputs()),
-            (LayerKind::LayerNorm | LayerKind::Sum | LayerKind::Concat | LayerKind::Heads, _) => {
+        match (layer.kind().operation(), layout) {
+            (Operation::Product, WeightLayout::OutputsInputs) => {
+                Self::Matrix(layer.outputs(), layer.inputs())
+            }
+            (Operation::Product, WeightLayout::InputsOutputs) => {
+                Self::Matrix(layer.inputs(), layer.outputs())
+            }
+            (Operation::Norm { .. } | Operation::Sum | Operation::SideBySide, _) => {
                 Self::Vector(layer.outputs())
             }
         }

@@ -9,7 +9,7 @@ use crate::error::{Argument, Error};
 use crate::kernels::ops::activation::Activation;
 use crate::network::builder::NetworkBuilder;
 use crate::network::graph::Source;
-use crate::network::layers::LayerKind;
+use crate::network::layer_kind::LayerKind;
 use crate::simd::scalar::Element;
 
 /// Some layers that follow one another: the network itself, or what one of its layers joins.

@@ -10,7 +10,7 @@ use crate::network::branches::Block;
 use crate::network::graph::{Layers, Node, Source, input_modules, modules};
 use crate::network::init::{Init, WeightShape};
 use crate::network::parameters::{panel_start, write_weights};
-use crate::network::{DEFAULT_EPSILON, Layer, LayerKind, Network};
+use crate::network::{Layer, LayerKind, Network, Operation};
 use crate::rng::SplitMix64;
 use crate::simd::isa::Isa;
 use crate::simd::scalar::{Element, Line};
@@ -35,15 +35,15 @@ pub(crate) struct LayerSpec {
 }
 
 impl LayerSpec {
-    pub(crate) fn new(kind: LayerKind, outputs: Option<usize>, sources: Vec<Source>) -> Self {
+    pub(crate) fn new<T: Element>(kind: LayerKind, outputs: Option<usize>, sources: Vec<Source>) -> Self {
         Self {
             kind,
             outputs,
             sources,
             activation: Activation::Identity,
             dropout: 0.0,
-            has_bias: kind.has_parameters(),
-            epsilon: DEFAULT_EPSILON,
+            has_bias: kind.has_biases(),
+            epsilon: kind.default_epsilon::<T>(),
             init: None,
             block: 0,
             name: None,
@@ -152,6 +152,26 @@ impl<T: Element> NetworkBuilder<T> {
         self.layer(LayerKind::LayerNorm, None, activation)
     }
 
+    /// Appends an RMS norm of the features so far: each row is divided by the root of its mean square, then
+    /// multiplied by a weight for each feature, then goes through the activation. See
+    /// [`LayerKind::RmsNorm`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(2).rms_norm(Activation::Identity).build()?;
+    /// let y = network.predict(&[1.0, 7.0])?; // the root of (1 + 49) / 2 is 5
+    /// assert!((y[0] - 0.2).abs() < 1e-6 && (y[1] - 1.4).abs() < 1e-6);
+    /// assert_eq!(network.parameter_count(), 2);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn rms_norm(self, activation: Activation) -> Self {
+        self.layer(LayerKind::RmsNorm, None, activation)
+    }
+
     fn layer(self, kind: LayerKind, outputs: Option<usize>, activation: Activation) -> Self {
         let sources = vec![self.last_source];
         self.push(kind, outputs, sources).activation(activation)
@@ -160,7 +180,7 @@ impl<T: Element> NetworkBuilder<T> {
     /// Appends a layer that reads `sources`, and is what the next one reads.
     pub(super) fn push(self, kind: LayerKind, outputs: Option<usize>, sources: Vec<Source>) -> Self {
         let block = self.block;
-        self.append(LayerSpec { block, ..LayerSpec::new(kind, outputs, sources) })
+        self.append(LayerSpec { block, ..LayerSpec::new::<T>(kind, outputs, sources) })
     }
 
     /// Appends a layer that is described already.
@@ -232,10 +252,10 @@ impl<T: Element> NetworkBuilder<T> {
         self
     }
 
-    /// What the layer norm before adds to the variance of a row, 1e-5 by default: a finite, normal number
+    /// What the layer norm before adds to the variance of a row, 1e-5 by default, or the RMS norm to the mean
+    /// square, by default the machine epsilon (1.2e-7 in `f32`, 2.2e-16 in `f64`): a finite, normal number
     /// above 0 of the element type (at least 1.2e-38 in `f32`, 2.3e-308 in `f64`). The `eps` of
-    /// `torch.nn.LayerNorm`. [`NetworkBuilder::build`] refuses other
-    /// numbers.
+    /// `torch.nn.LayerNorm` and `torch.nn.RMSNorm`. [`NetworkBuilder::build`] refuses other numbers.
     ///
     /// # Examples
     ///
@@ -249,7 +269,7 @@ impl<T: Element> NetworkBuilder<T> {
     #[must_use]
     pub fn epsilon(mut self, epsilon: f64) -> Self {
         match self.layer_before(Argument::Epsilon) {
-            Some(layer) if layer.kind == LayerKind::LayerNorm => layer.epsilon = epsilon,
+            Some(layer) if layer.kind.has_epsilon() => layer.epsilon = epsilon,
             Some(layer) if layer.kind == LayerKind::Dense => {
                 self.misplace(Argument::Epsilon, Argument::DenseLayer);
             }
@@ -311,9 +331,7 @@ impl<T: Element> NetworkBuilder<T> {
     pub fn init(mut self, init: Init) -> Self {
         match self.layer_before(Argument::Init) {
             Some(layer) if layer.kind == LayerKind::Dense => layer.init = Some(init),
-            Some(layer) if layer.kind == LayerKind::LayerNorm => {
-                self.misplace(Argument::Init, Argument::LayerNorm);
-            }
+            Some(layer) if layer.kind.has_parameters() => self.misplace(Argument::Init, Argument::LayerNorm),
             Some(_) => self.misplace(Argument::Init, Argument::JoinLayer),
             None => self.init = init,
         }
@@ -455,13 +473,13 @@ impl<T: Element> NetworkBuilder<T> {
                 },
             });
         }
-        let inputs = match spec.kind {
-            LayerKind::Dense | LayerKind::LayerNorm => features[0],
-            LayerKind::Sum => {
+        let inputs = match spec.kind.operation() {
+            Operation::Product | Operation::Norm { .. } => features[0],
+            Operation::Sum => {
                 check_length(Argument::ResidualBlock, features[0], features[1])?;
                 features[0]
             }
-            LayerKind::Concat | LayerKind::Heads => {
+            Operation::SideBySide => {
                 let sum = features.iter().try_fold(0_usize, |sum, &features| sum.checked_add(features));
                 sum.ok_or(Error::Overflow { argument: Argument::FeatureCount })?
             }
@@ -536,13 +554,13 @@ impl<T: Element> NetworkBuilder<T> {
         let mut random = SplitMix64::new(seed);
         for (layer, spec) in network.layers.iter().zip(&self.layers) {
             let lines = &mut network.parameters[layer.lines()];
-            match layer.kind {
-                LayerKind::Dense => {}
-                LayerKind::LayerNorm => {
+            match layer.kind.operation() {
+                Operation::Product => {}
+                Operation::Norm { .. } => {
                     write_weights::<T>(lines, *layer, &vec![T::from_f64(1.0); layer.outputs]);
                     continue;
                 }
-                LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => continue,
+                Operation::Sum | Operation::SideBySide => continue,
             }
             let shape = WeightShape {
                 inputs: layer.inputs,

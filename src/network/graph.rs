@@ -3,7 +3,8 @@
 use core::ops::Deref;
 
 use crate::kernels::ops::activation::Activation;
-use crate::network::layers::{Layer, LayerKind};
+use crate::network::layer_kind::Operation;
+use crate::network::layers::Layer;
 
 /// What a layer reads, or a part of it: the network's inputs, or the outputs of a layer before it, after its
 /// activation and in training after its dropout.
@@ -84,7 +85,7 @@ impl Layers {
             for source in sources {
                 let (starts_gradient, completes_gradient) = (false, false);
                 graph.edges.push(Edge { source, first_column, starts_gradient, completes_gradient });
-                if layer.kind().is_side_by_side() {
+                if layer.kind().operation() == Operation::SideBySide {
                     first_column += graph.features(source);
                 }
             }
@@ -193,41 +194,4 @@ pub(crate) fn input_modules(dropout: f64) -> usize {
 /// Modules of PyTorch's that a layer is: one, one for its activation, one for its dropout.
 pub(crate) fn modules(activation: Activation, dropout: f64) -> usize {
     1 + usize::from(activation != Activation::Identity) + usize::from(dropout > 0.0)
-}
-
-impl LayerKind {
-    /// Every kind, with its name in files.
-    #[cfg(feature = "files")]
-    pub(crate) const NAMES: [(Self, &'static str); 5] = [
-        (Self::Dense, "dense"),
-        (Self::LayerNorm, "layer_norm"),
-        (Self::Sum, "sum"),
-        (Self::Concat, "concat"),
-        (Self::Heads, "heads"),
-    ];
-
-    /// Whether its layers have parameters; otherwise they only join what they read.
-    pub(crate) fn has_parameters(self) -> bool {
-        match self {
-            Self::Dense | Self::LayerNorm => true,
-            Self::Sum | Self::Concat | Self::Heads => false,
-        }
-    }
-
-    /// Whether one of its layers can have so many sources.
-    pub(crate) fn takes_sources(self, count: usize) -> bool {
-        match self {
-            Self::Dense | Self::LayerNorm => count == 1,
-            Self::Sum => count == 2,
-            Self::Concat | Self::Heads => count > 0,
-        }
-    }
-
-    /// Whether its sources lie side by side in its outputs.
-    pub(crate) fn is_side_by_side(self) -> bool {
-        match self {
-            Self::Concat | Self::Heads => true,
-            Self::Dense | Self::LayerNorm | Self::Sum => false,
-        }
-    }
 }

@@ -3,42 +3,7 @@
 use core::ops::Range;
 
 use crate::kernels::ops::activation::Activation;
-
-/// PyTorch's for a layer norm.
-pub(crate) const DEFAULT_EPSILON: f64 = 1e-5;
-
-/// The formula of a layer's pre-activation `z`, to which its activation is applied.
-///
-/// # Examples
-///
-/// ```
-/// use fuseprop::{Activation, LayerKind, Network};
-///
-/// let builder = Network::<f32>::builder(3).dense(4, Activation::Identity).layer_norm(Activation::Relu);
-/// let network = builder.build()?;
-/// assert_eq!(network.layer(0).unwrap().kind(), LayerKind::Dense);
-/// assert_eq!(network.layer(1).unwrap().kind(), LayerKind::LayerNorm);
-/// # Ok::<(), fuseprop::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LayerKind {
-    /// `z = x W^T + b`, weights `[outputs, inputs]`. `torch.nn.Linear`.
-    Dense,
-    /// `z = w (x - mean x) / sqrt(var x + epsilon) + b`, mean and variance (divided by the number of
-    /// features) of each row, weights `[features]`, at first all 1 (Ba, Kiros and Hinton 2016).
-    /// `torch.nn.LayerNorm`.
-    LayerNorm,
-    /// `z = a + b`, the sum of what two layers, or a layer and the inputs, put out: the end of a
-    /// [residual block](crate::NetworkBuilder::residual). Without parameters.
-    Sum,
-    /// `z = [a, b, ..]`, what its [sources](crate::Network::sources) put out, side by side. `torch.cat` of
-    /// features. Without parameters.
-    Concat,
-    /// The same, as the end of a network of several [heads](crate::NetworkBuilder::heads): its outputs are
-    /// theirs.
-    Heads,
-}
+use crate::network::layer_kind::{LayerKind, Operation};
 
 /// The description of one layer: [`Network::layer`](crate::Network::layer).
 ///
@@ -186,7 +151,7 @@ impl Layer {
         self.has_bias
     }
 
-    /// What a layer norm adds to the variance of a row; nothing of other layers.
+    /// What a norm adds to the variance, or the mean square, of a row; nothing of other layers.
     ///
     /// # Examples
     ///
@@ -201,7 +166,7 @@ impl Layer {
     /// ```
     #[must_use]
     pub fn epsilon(&self) -> Option<f64> {
-        (self.kind == LayerKind::LayerNorm).then_some(self.epsilon)
+        self.kind.has_epsilon().then_some(self.epsilon)
     }
 
     /// The number of its parameters: weights and biases.
@@ -231,10 +196,10 @@ impl Layer {
 
     /// Weights of each output: a layer's weights are `[outputs, columns]`.
     pub(crate) fn columns(&self) -> usize {
-        match self.kind {
-            LayerKind::Dense => self.inputs,
-            LayerKind::LayerNorm => 1,
-            LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => 0,
+        match self.kind.operation() {
+            Operation::Product => self.inputs,
+            Operation::Norm { .. } => 1,
+            Operation::Sum | Operation::SideBySide => 0,
         }
     }
 }

@@ -2,8 +2,10 @@
 
 mod branches;
 mod builder;
+mod display;
 pub(crate) mod graph;
 pub(crate) mod init;
+mod layer_kind;
 mod layers;
 mod parameters;
 pub(crate) mod scaler;
@@ -17,14 +19,16 @@ use crate::simd::isa::Isa;
 use crate::simd::scalar::Element;
 
 pub use branches::Head;
+#[cfg(feature = "files")]
 pub(crate) use builder::LayerSpec;
 pub use builder::NetworkBuilder;
 pub use graph::Source;
 pub(crate) use graph::{Edge, Layers};
 #[cfg(feature = "files")]
 pub(crate) use graph::{input_modules, modules};
-pub(crate) use layers::DEFAULT_EPSILON;
-pub use layers::{Layer, LayerKind};
+pub use layer_kind::LayerKind;
+pub(crate) use layer_kind::Operation;
+pub use layers::Layer;
 pub(crate) use parameters::{
     clear_biases, read_biases, read_canonical, read_weights, write_biases, write_canonical, write_weights,
 };

@@ -3,7 +3,7 @@
 use crate::error::{Argument, Error, check_batch, check_length};
 use crate::kernels::matrix::panels::panels;
 use crate::kernels::ops::activation::Activation;
-use crate::network::{Layer, LayerKind, Network, Source};
+use crate::network::{Layer, Network, Source};
 use crate::simd::scalar::Element;
 use crate::simd::scalar::{Line, elements_mut};
 
@@ -391,7 +391,7 @@ impl<T: Element> Network<T> {
 /// The inputs' scaler goes into the weights and biases of dense layers.
 fn check_fold(layer: Layer) -> Result<(), Error> {
     check_join(layer)?;
-    if layer.kind() == LayerKind::LayerNorm {
+    if layer.kind().has_epsilon() {
         return Err(Error::Unused { argument: Argument::FoldTarget, with: Argument::LayerNorm });
     }
     check_bias(layer)

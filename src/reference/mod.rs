@@ -27,6 +27,7 @@ mod dropout;
 mod layer_norm;
 mod loss;
 mod network;
+mod rms_norm;
 
 pub use activation::{activate, activation_backward};
 pub use dense::{bias_gradient, dense, input_gradient, weight_gradient};
@@ -34,3 +35,4 @@ pub use dropout::{Dropout, dropout_factors};
 pub use layer_norm::{layer_norm, layer_norm_backward};
 pub use loss::{Objective, loss};
 pub use network::{Gradients, Layer, Model};
+pub use rms_norm::{rms_norm, rms_norm_backward};

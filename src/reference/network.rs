@@ -6,6 +6,7 @@ use super::activation::{activate, activation_backward};
 use super::dense::{bias_gradient, dense, input_gradient, weight_gradient};
 use super::layer_norm::{layer_norm, layer_norm_backward};
 use super::loss::{Objective, loss, read_rows};
+use super::rms_norm::{rms_norm, rms_norm_backward};
 
 /// A layer: `y = f(x W^T + b)`, or `y = f(w (x - mean x) / sqrt(var x + epsilon) + b)`.
 ///
@@ -122,7 +123,7 @@ impl Model {
                 let kind = layer.kind();
                 let weights = match kind {
                     LayerKind::Dense => outputs * inputs,
-                    LayerKind::LayerNorm => outputs,
+                    LayerKind::LayerNorm | LayerKind::RmsNorm => outputs,
                     LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => 0,
                 };
                 Layer {
@@ -370,7 +371,7 @@ impl Model {
             })
             .collect();
         match self.layers[l].kind {
-            LayerKind::Dense | LayerKind::LayerNorm => sources[0].to_vec(),
+            LayerKind::Dense | LayerKind::LayerNorm | LayerKind::RmsNorm => sources[0].to_vec(),
             LayerKind::Sum => sources[0].iter().zip(sources[1]).map(|(a, b)| a + b).collect(),
             LayerKind::Concat | LayerKind::Heads => {
                 let row = |r: usize| {
@@ -486,6 +487,7 @@ impl Layer {
         let z = match self.kind {
             LayerKind::Dense => dense(x, &self.weights, biases, batch, self.inputs),
             LayerKind::LayerNorm => layer_norm(x, &self.weights, biases, self.epsilon),
+            LayerKind::RmsNorm => rms_norm(x, &self.weights, biases, self.epsilon),
             LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => x.to_vec(),
         };
         let y = z.chunks_exact(self.outputs).flat_map(|row| activate(self.activation, row)).collect();
@@ -501,6 +503,7 @@ impl Layer {
                 input_gradient(d_z, weights, batch, inputs, outputs),
             ),
             LayerKind::LayerNorm => layer_norm_backward(d_z, x, weights, self.epsilon),
+            LayerKind::RmsNorm => rms_norm_backward(d_z, x, weights, self.epsilon),
             LayerKind::Sum | LayerKind::Concat | LayerKind::Heads => (Vec::new(), d_z.to_vec()),
         };
         if !self.biases.is_empty() {

@@ -74,6 +74,8 @@ pub trait Scalar:
     const ZERO: Self;
     /// The smallest positive normal number.
     const MIN_NORMAL: Self;
+    /// The distance from 1 to the next number.
+    const EPSILON: Self;
 
     /// The member of a family for this type: `single` for `f32`, `double` for `f64`.
     ///
@@ -102,6 +104,7 @@ impl Scalar for f32 {
     type Line = CacheLine<[f32; 16]>;
     const ZERO: Self = 0.0;
     const MIN_NORMAL: Self = Self::MIN_POSITIVE;
+    const EPSILON: Self = Self::EPSILON;
 
     fn pick<F: Family>(single: F::Of<f32>, _: F::Of<f64>) -> F::Of<Self> {
         single
@@ -112,6 +115,7 @@ impl Scalar for f64 {
     type Line = CacheLine<[f64; 8]>;
     const ZERO: Self = 0.0;
     const MIN_NORMAL: Self = Self::MIN_POSITIVE;
+    const EPSILON: Self = Self::EPSILON;
 
     fn pick<F: Family>(_: F::Of<f32>, double: F::Of<f64>) -> F::Of<Self> {
         double

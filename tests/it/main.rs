@@ -19,6 +19,8 @@ mod misuse;
 mod networks;
 mod optimizers;
 mod pytorch;
+#[cfg(feature = "files")]
+mod pytorch_graphs;
 mod scaler;
 mod small_networks;
 mod threads;

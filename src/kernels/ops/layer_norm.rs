@@ -1,4 +1,5 @@
-//! Layer normalisation: `z = w x_hat + b`, `x_hat = (x - mean x) / sqrt(var x + epsilon)`, row by row.
+//! Layer normalisation: `z = w x_hat + b`, `x_hat = (x - mean x) / sqrt(var x + epsilon)`, row by row. Of a
+//! norm that is not centred (RMS) `mean x`, and `mean g` in its gradient, count as 0.
 //!
 //! | pass | |
 //! |---|---|
@@ -19,15 +20,19 @@ pub(crate) fn forward<L: Lanes>(l: L, norm: LayerNorm<'_, L::Element>) {
     l.vectorize(
         #[inline(always)]
         || {
-            let LayerNorm { y, pre_activation, x, weights, statistics, epsilon, activation } = norm;
+            let LayerNorm { y, pre_activation, x, weights, statistics, kind, activation } = norm;
+            let NormKind { is_centred, epsilon } = kind;
             let n = l.constant(x.cols as f64);
             for (r, statistics) in statistics.chunks_exact_mut(2).enumerate().take(x.rows) {
                 let row = Row::of(r, x);
-                let mut sum = l.zero();
-                for (p, i) in row.lines().enumerate() {
-                    sum = l.add(sum, l.select(row.mask(l, p), l.load(&x.lines[i]), l.zero()));
+                let mut mean = l.zero();
+                if is_centred {
+                    let mut sum = l.zero();
+                    for (p, i) in row.lines().enumerate() {
+                        sum = l.add(sum, l.select(row.mask(l, p), l.load(&x.lines[i]), l.zero()));
+                    }
+                    mean = l.div(l.splat(l.reduce_sum(sum)), n);
                 }
-                let mean = l.div(l.splat(l.reduce_sum(sum)), n);
                 let mut squares = l.zero();
                 for (p, i) in row.lines().enumerate() {
                     let deviation = l.select(row.mask(l, p), l.sub(l.load(&x.lines[i]), mean), l.zero());
@@ -63,9 +68,17 @@ pub(crate) struct LayerNorm<'a, T: Element> {
     pub weights: &'a [T::Line],
     /// Two lines for each row: its mean and `rstd`, `1 / sqrt(var x + epsilon)`, in every lane.
     pub statistics: &'a mut [T::Line],
-    /// What is added to the variance.
-    pub epsilon: f64,
+    pub kind: NormKind,
     pub activation: Activation,
+}
+
+/// How the rows of a norm are measured.
+#[derive(Clone, Copy)]
+pub(crate) struct NormKind {
+    /// Around their mean, or around 0.
+    pub is_centred: bool,
+    /// What is added to the variance, or to the mean square.
+    pub epsilon: f64,
 }
 
 /// Operands of the backward pass through a layer norm.
@@ -77,6 +90,7 @@ pub(crate) struct LayerNormBackward<'a, T: Element> {
     pub weights: &'a [T::Line],
     /// As [`forward`] left them.
     pub statistics: &'a [T::Line],
+    pub is_centred: bool,
     /// The layer below, if there is one.
     pub below: Option<Derivative<'a, T>>,
 }
@@ -102,7 +116,7 @@ pub(crate) fn backward_data<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Eleme
     l.vectorize(
         #[inline(always)]
         || {
-            let LayerNormBackward { d_x, x, d_z, weights, statistics, below } = norm;
+            let LayerNormBackward { d_x, x, d_z, weights, statistics, is_centred, below } = norm;
             let n = l.constant(x.cols as f64);
             for (r, statistics) in statistics.chunks_exact(2).enumerate().take(x.rows) {
                 let row = Row::of(r, x);
@@ -114,7 +128,7 @@ pub(crate) fn backward_data<L: Lanes>(l: L, norm: LayerNormBackward<'_, L::Eleme
                     sum = l.add(sum, g);
                     products = l.mul_add(g, x_hat, products);
                 }
-                let mean_g = l.div(l.splat(l.reduce_sum(sum)), n);
+                let mean_g = if is_centred { l.div(l.splat(l.reduce_sum(sum)), n) } else { l.zero() };
                 let mean_product = l.div(l.splat(l.reduce_sum(products)), n);
                 for (i, weights) in row.lines().zip(weights.chunks_exact(2)) {
                     let g = l.mul(l.load(&d_z.lines[i]), l.load(&weights[1]));

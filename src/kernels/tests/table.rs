@@ -9,7 +9,7 @@ use crate::kernels::matrix::{Beta, pack};
 use crate::kernels::ops::activation::{Activation, Derivative};
 use crate::kernels::ops::dropout::{self, Mask};
 use crate::kernels::ops::elementwise;
-use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient};
+use crate::kernels::ops::layer_norm::{self, LayerNorm, LayerNormBackward, LayerNormGradient, NormKind};
 use crate::kernels::ops::loss::{self, ClassWeights, Objective, RowLosses};
 use crate::kernels::ops::optimizer::{self, MAX_MOMENTS, Update};
 use crate::kernels::ops::softmax::{self, activate_slice};
@@ -173,7 +173,8 @@ impl<L: Lanes> Kernels<L::Element> for L {
         activated: Activated<'_, L::Element>,
     ) {
         let Activated { activation, pre_activation } = activated;
-        let norm = LayerNorm { y, pre_activation, x, weights, statistics, epsilon: 1e-5, activation };
+        let kind = NormKind { is_centred: true, epsilon: 1e-5 };
+        let norm = LayerNorm { y, pre_activation, x, weights, statistics, kind, activation };
         layer_norm::forward(*self, norm);
     }
 
@@ -185,7 +186,10 @@ impl<L: Lanes> Kernels<L::Element> for L {
         below: Option<Derivative<'_, L::Element>>,
     ) {
         let NormOperands { x, d_z, statistics } = operands;
-        layer_norm::backward_data(*self, LayerNormBackward { d_x, x, d_z, weights, statistics, below });
+        layer_norm::backward_data(
+            *self,
+            LayerNormBackward { d_x, x, d_z, weights, statistics, is_centred: true, below },
+        );
     }
 
     fn norm_weight_gradient(

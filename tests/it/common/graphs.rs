@@ -56,7 +56,11 @@ impl Growing<'_> {
             // A layer norm of few features may divide by next to nothing, and magnify every rounding.
             1 if features >= 8 => {
                 let activation = self.activation();
-                self.appended(builder.layer_norm(activation), features)
+                let builder = match self.random.below(2) {
+                    0 => builder.layer_norm(activation),
+                    _ => builder.rms_norm(activation),
+                };
+                self.appended(builder, features)
             }
             2 => {
                 let earlier = self.random.below(self.outputs.len() + 1);

@@ -153,8 +153,7 @@ impl Activation {
         self.constants().needs_pass
     }
 
-    /// The name in files.
-    #[cfg(feature = "files")]
+    /// The name in files and in tables.
     pub(crate) fn name(self) -> &'static str {
         self.constants().name
     }
@@ -170,7 +169,6 @@ impl Activation {
 
 /// The constants of a [`Pointwise`].
 struct Constants {
-    #[cfg_attr(not(feature = "files"), expect(dead_code, reason = "only files hold names"))]
     name: &'static str,
     rectifies: bool,
     needs_pre_activation: bool,
