@@ -57,6 +57,9 @@ impl<T: Element> Block<'_, T> {
         l.vectorize(
             #[inline(always)]
             || {
+                if self.a.rows == 1 {
+                    return self.row::<L, NC>(l, c);
+                }
                 let mut columns = [[T::Line::ZERO; NC]; DOT_PRODUCT_SEGMENTS];
                 self.transpose(l, &mut columns);
                 // Each height once: after rows by fours none are left to take by fours. Literals are matched,
@@ -85,12 +88,34 @@ impl<T: Element> Block<'_, T> {
         columns: &mut [[T::Line; NC]; DOT_PRODUCT_SEGMENTS],
     ) {
         for (columns, s) in columns.iter_mut().zip(self.segments.clone()) {
-            let lines = &self.b.lines[s * self.b.segment_stride..][..self.a.width(s)];
-            let transposed = l.columns(lines, self.first);
+            let transposed = self.columns(l, s);
             for i in 0..NC {
                 l.store(&mut columns[i], transposed[i]);
             }
         }
+    }
+
+    /// The columns of one segment of `B`, four of them whatever `NC` is.
+    #[inline(always)]
+    fn columns<L: Lanes<Element = T>>(&self, l: L, s: usize) -> [L::Vector; GROUP] {
+        let lines = &self.b.lines[s * self.b.segment_stride..][..self.a.width(s)];
+        l.columns(lines, self.first)
+    }
+
+    /// Adds to a single row. Its columns are used once, and stay in registers: of 64-4, room for those of all
+    /// segments takes longer than the sums.
+    #[inline(always)]
+    fn row<L: Lanes<Element = T>, const NC: usize>(&self, l: L, c: &mut [T::Line]) {
+        let mut sums = [[l.zero(); NC]; 1];
+        for s in self.segments.clone() {
+            let columns = self.columns(l, s);
+            // What is in padding lanes might not be finite.
+            let line = l.select(l.first_lanes(self.a.width(s)), l.load(&self.a.lines[s]), l.zero());
+            for i in 0..NC {
+                sums[0][i] = l.mul_add(line, columns[i], sums[0][i]);
+            }
+        }
+        self.add_sums(l, &mut c[..1], &sums);
     }
 
     /// Adds to `MR` rows at a time, from row `m` on, and says which row is the next.
@@ -103,29 +128,40 @@ impl<T: Element> Block<'_, T> {
         mut m: usize,
     ) -> usize {
         let columns = &columns[..self.segments.len()];
-        let is_first = self.segments.start == 0 && self.first == 0;
-        let bias = self.bias(l);
-        let (others, these) = (l.first_lanes(self.first), l.first_lanes(self.first + NC));
         while m + MR <= self.a.rows {
             let sums = self.sums::<L, MR, NC>(l, columns, m);
-            add_totals(
-                l,
-                &sums,
-                self.first,
-                &mut c[m..][..MR],
-                #[inline(always)]
-                |line, totals| {
-                    if is_first {
-                        return l.store(line, l.select(l.first_lanes(NC), l.add(bias, totals), bias));
-                    }
-                    let before = l.load(line);
-                    let after = l.select(these, l.add(before, totals), before);
-                    l.store(line, l.select(others, before, after));
-                },
-            );
+            self.add_sums(l, &mut c[m..][..MR], &sums);
             m += MR;
         }
         m
+    }
+
+    /// Adds the totals of sums to the lines of their rows.
+    #[inline(always)]
+    fn add_sums<L: Lanes<Element = T>, const MR: usize, const NC: usize>(
+        &self,
+        l: L,
+        lines: &mut [T::Line],
+        sums: &[[L::Vector; NC]; MR],
+    ) {
+        let is_first = self.segments.start == 0 && self.first == 0;
+        let bias = self.bias(l);
+        let (others, these) = (l.first_lanes(self.first), l.first_lanes(self.first + NC));
+        add_totals(
+            l,
+            sums,
+            self.first,
+            lines,
+            #[inline(always)]
+            |line, totals| {
+                if is_first {
+                    return l.store(line, l.select(l.first_lanes(NC), l.add(bias, totals), bias));
+                }
+                let before = l.load(line);
+                let after = l.select(these, l.add(before, totals), before);
+                l.store(line, l.select(others, before, after));
+            },
+        );
     }
 
     /// The first term of every row's sums.
