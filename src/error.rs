@@ -4,11 +4,13 @@ use core::fmt;
 
 pub use argument::Argument;
 pub use file_operation::FileOperation;
+pub use format_problem::{FormatProblem, MetadataItem};
 
 use crate::simd::isa::Isa;
 
 mod argument;
 mod file_operation;
+mod format_problem;
 
 /// Why a call was refused. Nothing has changed when one is returned, except as [`Error::NonFinite`] and
 /// [`Trainer::fit`](crate::Trainer::fit) say.
@@ -183,7 +185,7 @@ pub enum Error {
     /// A file is no file of a network, or of a checkpoint of this training.
     Format {
         /// What is wrong with it.
-        what: String,
+        problem: FormatProblem,
     },
     /// A file holds other tensors than the network needs.
     Tensors {
@@ -203,6 +205,11 @@ impl Error {
     /// Of a step, from 1.
     pub(crate) fn loss_not_finite(step: u64) -> Self {
         Self::NonFinite { argument: Argument::Loss, step, layer: None, epoch: None }
+    }
+
+    #[cfg(feature = "files")]
+    pub(crate) fn format(problem: FormatProblem) -> Self {
+        Self::Format { problem }
     }
 }
 
@@ -255,7 +262,7 @@ impl fmt::Display for Error {
                 write_not_finite(f, argument, layer, &Moment { step, epoch })
             }
             Self::File { operation, path, kind } => write!(f, "cannot {operation} {path}: {kind}"),
-            Self::Format { what } => write!(f, "not a file of a network: {what}"),
+            Self::Format { problem } => write!(f, "not a file of a network: {problem}"),
             Self::Tensors { expected, found } => {
                 let (expected, found) = (expected.join(", "), found.join(", "));
                 write!(f, "expected the tensors {expected}; found {found}. {OTHER_NAMES}")

@@ -82,7 +82,7 @@ mod simd;
 mod train;
 
 pub use engine::parallel::Parallelism;
-pub use error::{Argument, Error, FileOperation};
+pub use error::{Argument, Error, FileOperation, FormatProblem, MetadataItem};
 pub use evaluate::Evaluation;
 #[cfg(feature = "files")]
 pub use files::{ImportOptions, TensorNames, WeightLayout};

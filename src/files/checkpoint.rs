@@ -25,10 +25,12 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 
-use crate::error::Error;
+use crate::error::{Error, FormatProblem, MetadataItem};
 use crate::evaluate::Evaluation;
 use crate::files::header;
-use crate::files::header::{Header, malformed, parse_count, parse_word, read_optimizer, write_optimizer};
+use crate::files::header::{
+    Header, malformed, not, parse_count, parse_word, read_optimizer, write_optimizer,
+};
 use crate::files::tensors::{Writer, read_parameters};
 use crate::files::{STATE, WeightLayout, canonical, header_text, names, parse, read};
 use crate::network::{Network, read_canonical, write_canonical};
@@ -116,9 +118,7 @@ impl<T: Element> Trainer<T> {
         let bytes = read(path.as_ref())?;
         let saved = Network::<T>::from_bytes(&bytes)?;
         if saved.layers != self.network.layers || saved.input_dropout() != self.network.input_dropout() {
-            return Err(Error::Format {
-                what: "the checkpoint is of a network with other layers".to_owned(),
-            });
+            return Err(Error::format(FormatProblem::OtherLayers));
         }
         let text = header_text(&bytes)?;
         let (file, header) = (parse(&bytes)?, Header::parse(text.as_deref())?);
@@ -205,7 +205,7 @@ fn read_state<T: Element>(
     like: &TrainState<T>,
 ) -> Result<TrainState<T>, Error> {
     if read_optimizer(header.get("optimizer")?)? != like.optimizer.at_rate(0.0) {
-        return Err(Error::Format { what: "the checkpoint is of another optimizer".to_owned() });
+        return Err(Error::format(FormatProblem::OtherOptimizer));
     }
     let learning_rate = header.number("learning_rate")?;
     let optimizer = like.optimizer.with_learning_rate::<T>(learning_rate).map_err(malformed)?;
@@ -230,12 +230,11 @@ fn read_fit<T: Element>(
     epochs: usize,
 ) -> Result<Option<FitState<T>>, Error> {
     let Some(words) = header.find("fit") else { return Ok(None) };
-    let malformed = |what: &str| Error::Format { what: what.to_owned() };
-    let (first, data) = words.split_once(' ').ok_or_else(|| malformed("a fit has a start and a mark"))?;
+    let (first, data) = words.split_once(' ').ok_or_else(|| not(MetadataItem::Fit, words))?;
     let (first, data) = (parse_count(first)?, parse_word(data)?);
     let (mut last, best) = (read_epoch(header.get("last")?)?, read_epoch(header.get("best")?)?);
     if !(first < best.number && best.number <= last.number && last.number <= epochs) {
-        return Err(malformed("the epochs of the fit are not in order"));
+        return Err(Error::format(FormatProblem::EpochOrder));
     }
     last.is_best = last.number == best.number;
     let (plateau, plateau_factor) = header.find("plateau").map_or(Ok((None, 1.0)), read_plateau)?;
@@ -257,10 +256,10 @@ fn write_epoch(epoch: &EpochReport) -> String {
 }
 
 fn read_epoch(words: &str) -> Result<EpochReport, Error> {
-    let words: Vec<&str> = words.split(' ').collect();
-    let &[number, epochs, loss, validation, accuracy, mean_absolute_error, r2, learning_rate] = &words[..]
+    let split: Vec<&str> = words.split(' ').collect();
+    let &[number, epochs, loss, validation, accuracy, mean_absolute_error, r2, learning_rate] = &split[..]
     else {
-        return Err(Error::Format { what: format!("{words:?} is not an epoch") });
+        return Err(not(MetadataItem::Epoch, words));
     };
     let optional = |word| if word == "-" { Ok(None) } else { parse_word(word).map(Some) };
     let validation = match optional(validation)? {
@@ -283,9 +282,9 @@ fn read_epoch(words: &str) -> Result<EpochReport, Error> {
 }
 
 fn read_plateau(words: &str) -> Result<(Option<ReduceOnPlateau>, f64), Error> {
-    let words: Vec<&str> = words.split(' ').collect();
-    let &[each, patience, lowest, waited, factor] = &words[..] else {
-        return Err(Error::Format { what: format!("{words:?} is not a plateau") });
+    let split: Vec<&str> = words.split(' ').collect();
+    let &[each, patience, lowest, waited, factor] = &split[..] else {
+        return Err(not(MetadataItem::Plateau, words));
     };
     let plateau = ReduceOnPlateau {
         factor: parse_word(each)?,
@@ -297,6 +296,6 @@ fn read_plateau(words: &str) -> Result<(Option<ReduceOnPlateau>, f64), Error> {
     plateau.check().map_err(malformed)?;
     match (0.0..=1.0).contains(&so_far) {
         true => Ok((Some(plateau), so_far)),
-        false => Err(Error::Format { what: format!("a plateau's factors cannot multiply to {so_far}") }),
+        false => Err(Error::format(FormatProblem::PlateauFactor { found: so_far })),
     }
 }

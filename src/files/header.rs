@@ -25,7 +25,7 @@
 //!
 //! It is one entry of the file's metadata, whose entries have no order.
 
-use crate::error::Error;
+use crate::error::{Error, FormatProblem, MetadataItem};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::optimizer::{Optimizer, Setting};
 use crate::network::scaler::Scaler;
@@ -73,21 +73,20 @@ impl<'a> Header<'a> {
     /// [`Error::Format`] for another version.
     pub(super) fn parse(text: Option<&'a str>) -> Result<Self, Error> {
         let Some(text) = text else {
-            let what = "it has no metadata of fuseprop: if PyTorch wrote it, build the network and use \
-                        Network::import";
-            return Err(Error::Format { what: what.to_owned() });
+            return Err(Error::format(FormatProblem::NoMetadata));
         };
         let header = Self(text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).collect());
         match header.get("version")? {
             VERSION => Ok(header),
-            other => Err(Error::Format { what: format!("version {other} of the metadata, not {VERSION}") }),
+            other => {
+                Err(Error::format(FormatProblem::Version { found: other.to_owned(), expected: VERSION }))
+            }
         }
     }
 
     /// What follows a key.
     pub(super) fn get(&self, key: &str) -> Result<&'a str, Error> {
-        let missing = || Error::Format { what: format!("the metadata have no {key:?}") };
-        self.find(key).ok_or_else(missing)
+        self.find(key).ok_or_else(|| Error::format(FormatProblem::MissingKey { key: key.to_owned() }))
     }
 
     pub(super) fn find(&self, key: &str) -> Option<&'a str> {
@@ -127,28 +126,33 @@ impl<'a> Header<'a> {
                 Scaler::new(numbers(means)?, numbers(stds)?).map(Some).map_err(malformed)
             }
             (None, None) => Ok(None),
-            _ => Err(Error::Format { what: "means without stds, or the other way round".to_owned() }),
+            (Some(_), None) | (None, Some(_)) => Err(Error::format(FormatProblem::Scaler)),
         }
     }
 }
 
 /// A word as a number.
 pub(super) fn parse_word<N: core::str::FromStr>(word: &str) -> Result<N, Error> {
-    word.parse().map_err(|_| Error::Format { what: format!("{word:?} is not the number it should be") })
+    word.parse().map_err(|_| not(MetadataItem::Number, word))
+}
+
+/// Refuses words that are not what they should be.
+pub(super) fn not(expected: MetadataItem, words: &str) -> Error {
+    Error::format(FormatProblem::Words { expected, found: words.to_owned() })
 }
 
 /// A word as a number that can be counted on from.
 pub(super) fn parse_count<N: TryFrom<u64>>(word: &str) -> Result<N, Error> {
     let number = parse_word(word)?;
     let in_range = (number <= u64::from(u32::MAX) << 16).then(|| N::try_from(number).ok()).flatten();
-    in_range.ok_or_else(|| Error::Format { what: format!("{number} is no count") })
+    in_range.ok_or_else(|| Error::format(FormatProblem::Count { found: number }))
 }
 
 /// What a setting of the file is refused with.
 pub(super) fn malformed(error: Error) -> Error {
     match error {
         Error::Format { .. } | Error::Tensors { .. } => error,
-        _ => Error::Format { what: format!("in its metadata, {error}") },
+        _ => Error::format(FormatProblem::Setting { error: Box::new(error) }),
     }
 }
 
@@ -165,7 +169,7 @@ fn write_layer(layer: &Layer) -> String {
 }
 
 fn read_layer<T: Element>(words: &str, before: Source) -> Result<LayerSpec, Error> {
-    let unknown = || Error::Format { what: format!("{words:?} is not a layer") };
+    let unknown = || not(MetadataItem::Layer, words);
     let words: Vec<&str> = words.split(' ').collect();
     let &[kind, activation, dropout, ref settings @ ..] = &words[..] else { return Err(unknown()) };
     let &(kind, _) = LayerKind::NAMES.iter().find(|(_, name)| *name == kind).ok_or_else(unknown)?;
@@ -256,7 +260,7 @@ pub(super) fn write_optimizer(mut optimizer: Optimizer) -> String {
 /// What [`write_optimizer`] wrote, with a learning rate of 0. Each setting of the rule must be there, and
 /// nothing else.
 pub(super) fn read_optimizer(words: &str) -> Result<Optimizer, Error> {
-    let unknown = || Error::Format { what: format!("{words:?} is not an optimizer") };
+    let unknown = || not(MetadataItem::Optimizer, words);
     let mut words = words.split(' ');
     let mut optimizer = words.next().and_then(Optimizer::from_name).ok_or_else(unknown)?;
     for (name, setting) in optimizer.settings_mut() {

@@ -12,7 +12,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-use crate::error::{Argument, Error, FileOperation};
+use crate::error::{Argument, Error, FileOperation, FormatProblem};
 use crate::network::init::Init;
 use crate::network::{
     LayerKind, LayerSpec, Network, NetworkBuilder, Operation, Source, input_modules, modules,
@@ -275,10 +275,15 @@ impl Shapes<'_> {
         if layer.kind.has_parameters() {
             return self.outputs_of_tensors(layer, &name);
         }
-        let features: Option<Vec<usize>> =
-            layer.sources.iter().map(|&source| self.features(source)).collect();
-        let unknown = || Error::Format { what: format!("layer {name} reads what is not before it") };
-        let features = features.ok_or_else(unknown)?;
+        let mut features = Vec::with_capacity(layer.sources.len());
+        for &source in &layer.sources {
+            let layers = self.outputs.len();
+            features.push(match (self.features(source), source) {
+                (Some(features), _) => features,
+                (None, Source::Layer(layer)) => return Err(malformed_header(Error::Layer { layer, layers })),
+                (None, Source::Input) => return Err(malformed_header(Error::Zero { argument: Argument::FeatureCount })),
+            });
+        }
         let joined = match layer.kind.operation() {
             Operation::SideBySide => {
                 features.iter().try_fold(0_usize, |sum, &features| sum.checked_add(features))
@@ -337,17 +342,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 
 fn parse(bytes: &[u8]) -> Result<SafeTensors<'_>, Error> {
     SafeTensors::deserialize(bytes).map_err(|error| match bytes {
-        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => of_torch_save(),
+        // A zip archive, or the pickle of PyTorch before 1.6.
+        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Error::format(FormatProblem::TorchSave),
         _ => malformed(error),
     })
 }
 
-/// A zip archive, or the pickle of PyTorch before 1.6.
-fn of_torch_save() -> Error {
-    let remedy = "safetensors.torch.save_file(model.state_dict(), \"model.safetensors\")";
-    Error::Format { what: format!("it is what torch.save writes; in Python, save it by {remedy}") }
-}
-
 fn malformed(error: safetensors::SafeTensorError) -> Error {
-    Error::Format { what: error.to_string() }
+    Error::format(FormatProblem::Safetensors { reason: error.to_string() })
 }

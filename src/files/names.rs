@@ -2,7 +2,7 @@
 
 use safetensors::SafeTensors;
 
-use crate::error::Error;
+use crate::error::{Error, FormatProblem};
 use crate::network::{Layer, Network};
 use crate::simd::scalar::Element;
 
@@ -98,7 +98,7 @@ const STATISTICS: [&str; 5] =
 /// norm's, and a network without it computes something else.
 ///
 /// # Errors
-/// [`Error::Format`] with the name and what to do.
+/// [`FormatProblem::BatchNorm`] with the name.
 pub(super) fn refuse_batch_norm(file: &SafeTensors<'_>, names: TensorNames<'_>) -> Result<(), Error> {
     let is_taken = |module: &str| match names {
         TensorNames::Sequential | TensorNames::Discover => true,
@@ -110,12 +110,8 @@ pub(super) fn refuse_batch_norm(file: &SafeTensors<'_>, names: TensorNames<'_>) 
     let mut found =
         file.names().into_iter().filter(|name| STATISTICS.contains(&&name[module_of(name).len()..]));
     let Some(name) = found.find(|name| is_taken(module_of(name))) else { return Ok(()) };
-    let stem = module_of(name).strip_suffix(['.', '/']).unwrap_or("the file");
-    let what = format!(
-        "{stem} is a batch norm, which is no layer here: fold it into the layer before it, \
-         in Python by torch.nn.utils.fusion.fuse_linear_bn_eval"
-    );
-    Err(Error::Format { what })
+    let module = module_of(name).strip_suffix(['.', '/']).unwrap_or("").to_owned();
+    Err(Error::format(FormatProblem::BatchNorm { module }))
 }
 
 /// The start of a tensor's name that all tensors of its module share, up to the last dot or slash.

@@ -9,7 +9,7 @@ use crate::common::case::Random;
 use crate::common::every::optimizers;
 use crate::common::{TemporaryFile, go_on, isas};
 use fuseprop::{
-    Activation, Adam, Dataset, Element, EpochReport, Error, FitOptions, Isa, Loss, Network, Optimizer,
+    Activation, Adam, Dataset, Element, EpochReport, Error, FitOptions, FormatProblem, Isa, Loss, Network, Optimizer,
     ReduceOnPlateau, Scaler, Schedule, Trainer,
 };
 
@@ -183,14 +183,16 @@ fn a_checkpoint_of_another_training_is_refused_and_nothing_changes() {
 
     let mut other = trainer::<f32>(isa, Adam::new(0.01).betas(0.8, 0.9).into());
     let before = other.network().to_bytes().unwrap();
-    assert!(matches!(other.load_checkpoint(&path.0), Err(Error::Format { .. })));
+    let refused = |problem| Err(Error::Format { problem });
+    assert_eq!(other.load_checkpoint(&path.0), refused(FormatProblem::OtherOptimizer));
     let layers = Network::<f32>::builder(INPUTS).dense(2, Activation::Tanh).seed(1).build().unwrap();
     let mut smaller = Trainer::builder(layers).optimizer(Optimizer::adam(0.01)).build().unwrap();
-    assert!(matches!(smaller.load_checkpoint(&path.0), Err(Error::Format { .. })));
+    assert_eq!(smaller.load_checkpoint(&path.0), refused(FormatProblem::OtherLayers));
     assert!(matches!(smaller.load_checkpoint("/no such file"), Err(Error::File { .. })));
     // A network without the state of a training.
     saved.network().save(&path.0).unwrap();
-    assert!(matches!(other.load_checkpoint(&path.0), Err(Error::Format { .. })));
+    let missing = FormatProblem::MissingKey { key: "optimizer".to_owned() };
+    assert_eq!(other.load_checkpoint(&path.0), refused(missing));
     assert_eq!(other.network().to_bytes().unwrap(), before);
     assert_eq!(other.steps(), 0);
 }

@@ -2,7 +2,10 @@
 
 use crate::common::every::HIDDEN;
 use crate::common::{TemporaryFolder, parameters};
-use fuseprop::{Activation, Element, Error, FileOperation, Network, Scaler, TensorNames};
+use fuseprop::{
+    Activation, Argument, Element, Error, FileOperation, FormatProblem, MetadataItem, Network, Scaler,
+    TensorNames,
+};
 use safetensors::tensor::{Dtype, TensorView};
 
 /// Every activation, and settings whose digits a file must keep.
@@ -462,10 +465,38 @@ fn settings_that_no_network_has_are_an_error_of_the_format() {
     assert!(matches!(Network::<f32>::from_bytes(&without_seed), Err(Error::Format { .. })));
 }
 
+#[test]
+fn a_program_can_tell_what_is_wrong_with_a_file() {
+    let tensors: [Tensor<'_>; 2] = [("0.weight", Dtype::F32, &[2, 3]), ("0.bias", Dtype::F32, &[2])];
+    let words = |expected, found: &str| FormatProblem::Words { expected, found: found.to_owned() };
+    let dropout = Error::Setting { argument: Argument::DropoutRate, value: 1.5 };
+    let cases = [
+        (
+            "version 0\nlayer dense identity 0",
+            FormatProblem::Version { found: "0".to_owned(), expected: "1" },
+        ),
+        ("version 1\nlayer dense identity 0", FormatProblem::MissingKey { key: "seed".to_owned() }),
+        ("version 1\nseed one\nlayer dense identity 0", words(MetadataItem::Number, "one")),
+        ("version 1\nseed 1\nlayer dense huh 0", words(MetadataItem::Layer, "dense huh 0")),
+        ("version 1\nseed 1\nmeans 0 0 0\nlayer dense identity 0", FormatProblem::Scaler),
+        (
+            "version 1\nseed 1\ninput_dropout 1.5\nlayer dense identity 0",
+            FormatProblem::Setting { error: Box::new(dropout) },
+        ),
+    ];
+    for (text, problem) in cases {
+        let error = Network::<f32>::from_bytes(&file_of(&tensors, Some(text))).unwrap_err();
+        assert_eq!(error, Error::Format { problem }, "{text:?}");
+        assert!(error.to_string().starts_with("not a file of a network: "), "{error}");
+    }
+    let error = Network::<f32>::from_bytes(&file_of(&tensors, None)).unwrap_err();
+    assert_eq!(error, Error::Format { problem: FormatProblem::NoMetadata });
+}
+
 /// What an error says is not a network.
 fn refusal(error: Error) -> String {
     match error {
-        Error::Format { what } => what,
+        Error::Format { problem } => problem.to_string(),
         other => panic!("{other:?}"),
     }
 }

@@ -41,7 +41,7 @@ fn a_batch_norm_is_refused_by_name_wherever_a_layer_would_take_it() {
     let refusal = |tensors: [&str; 3], names: TensorNames<'_>| {
         let bytes = file_of(&tensors.map(|name| (name, &[2_usize][..], row)));
         match build().import_bytes(&bytes, names) {
-            Err(Error::Format { what }) => what,
+            Err(Error::Format { problem }) => problem.to_string(),
             other => panic!("{tensors:?} by {names:?}: {other:?}"),
         }
     };
