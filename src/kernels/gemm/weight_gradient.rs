@@ -284,14 +284,17 @@ fn transposed_gradient<L: Lanes>(
     let mut p = 0;
     while p < x.panels() {
         let np = next_rows(x.panels() - p, transposed_panels(cols, L::ACCUMULATORS));
-        let inputs = p * L::Element::LANES..x.cols.min((p + np) * L::Element::LANES);
+        let panels = p..p + np;
+        let inputs = p * L::Element::LANES..x.cols.min(panels.end * L::Element::LANES);
         let c = &mut weights[inputs];
+        // Literals are matched, because no expression of `L` or `MR` may be the argument of a constant
+        // parameter.
         with_const!(
             cols,
             MR if MR <= EDGE_COLUMNS => with_const!(
-                np,
-                NP if NP <= transposed_panels(MR, L::ACCUMULATORS) =>
-                    transposed_tile::<L, MR, NP, { accumulators_of(MR) }>(l, c, outputs, x, p, beta),
+                const { transposed_panels(MR, L::ACCUMULATORS) },
+                MOST if MOST == transposed_panels(MR, L::ACCUMULATORS) =>
+                    transposed_tile::<L, MR, MOST, { accumulators_of(MR) }>(l, c, outputs, x, panels, beta),
                 1 2 3 4 5 6
             ),
             1 2 3 4 5 6
@@ -318,31 +321,35 @@ fn bias_sum<L: Lanes, const SPLIT: usize>(
     tile.ones[0][0]
 }
 
-/// `MR` outputs by `NP` panels of inputs of a [`transposed_gradient`].
+/// `MR` outputs by at most `MOST` panels of inputs of a [`transposed_gradient`]. For each number of panels
+/// there is a function of the sums alone.
 #[inline(always)]
-fn transposed_tile<L: Lanes, const MR: usize, const NP: usize, const SPLIT: usize>(
+fn transposed_tile<L: Lanes, const MR: usize, const MOST: usize, const SPLIT: usize>(
     l: L,
     c: &mut [LineOf<L>],
     d_z: &[L::Element],
     x: Panels<'_, L::Element>,
-    first: usize,
+    panels: Range<usize>,
     beta: Beta,
 ) {
     let lanes = L::Element::LANES;
-    // As a tile of `C` of its own lies: `NP` panels of `MR` lines.
-    let mut lines = [[LineOf::<L>::ZERO; MR]; NP];
+    // As a tile of `C` of its own lies: panels of `MR` lines.
+    let mut lines = [[LineOf::<L>::ZERO; MR]; MOST];
     if beta == Beta::One {
         for (lines, c) in lines.iter_mut().zip(c.chunks(lanes)) {
             transpose_block(l, lines, c);
         }
     }
-    sum_transposed::<L, MR, NP, SPLIT>(l, &mut lines, d_z, x, first);
+    with_const!(
+        panels.len(),
+        NP if NP <= MOST => {
+            let (lines, _) = lines.split_first_chunk_mut::<NP>().expect("a tile has at most so many panels");
+            sum_transposed::<L, MR, NP, SPLIT>(l, lines, d_z, x, panels.start);
+        },
+        1 2 3 4 5 6
+    );
     for (lines, c) in lines.iter().zip(c.chunks_mut(lanes)) {
-        let mut sums = [l.zero(); MR];
-        for (sum, line) in sums.iter_mut().zip(lines) {
-            *sum = l.load(line);
-        }
-        store_columns(l, c, sums);
+        store_columns(l, c, lines);
     }
 }
 

@@ -70,35 +70,38 @@ pub(crate) fn transpose_block<L: Lanes>(l: L, to: &mut [LineOf<L>], rows: &[Line
     );
 }
 
-/// Stores the elements of at most `LANES` rows as lines: lane `i` of vector `j` becomes lane `j` of row `i`.
-/// Lanes past the vectors become 0.
-#[inline(always)]
+/// Stores the elements of at most `LANES` rows as lines: lane `i` of line `j` becomes lane `j` of row `i`.
+/// Lanes past the columns become 0. Not inlined, as [`transpose_block`].
+#[inline(never)]
 pub(crate) fn store_columns<L: Lanes, const MR: usize>(
     l: L,
     rows: &mut [LineOf<L>],
-    columns: [L::Vector; MR],
+    columns: &[LineOf<L>; MR],
 ) {
-    let lanes = L::Element::LANES;
-    let mut packed = [LineOf::<L>::ZERO; 8];
-    let mask = l.first_lanes(MR);
-    if const { MR == 1 } {
-        l.store(&mut packed[0], columns[0]);
-        for (row, &x) in rows.iter_mut().zip(packed[0].as_slice()) {
-            l.store(row, l.select(mask, l.splat(x), l.zero()));
-        }
-    } else if const { MR <= GROUP } {
-        pack_columns::<L, MR, GROUP>(l, &mut packed, columns);
-        let (groups, _) = elements::<L::Element>(&packed[..GROUP]).as_chunks::<GROUP>();
-        for (row, group) in rows.iter_mut().zip(&groups[..lanes]) {
-            l.store(row, l.select(mask, l.load_group(group), l.zero()));
-        }
-    } else {
-        pack_columns::<L, MR, 8>(l, &mut packed, columns);
-        for (row, from) in rows.iter_mut().zip(elements::<L::Element>(&packed).chunks_exact(8)) {
-            l.store(row, l.zero());
-            row.as_mut_slice()[..8].copy_from_slice(from);
-        }
-    }
+    l.vectorize(
+        #[inline(always)]
+        || {
+            let lanes = L::Element::LANES;
+            let mask = l.first_lanes(MR);
+            if const { MR == 1 } {
+                for (row, &x) in rows.iter_mut().zip(columns[0].as_slice()) {
+                    l.store(row, l.select(mask, l.splat(x), l.zero()));
+                }
+            } else if const { MR <= GROUP } {
+                let packed = pack_columns::<L, MR, GROUP>(l, columns);
+                let (groups, _) = elements::<L::Element>(&packed).as_chunks::<GROUP>();
+                for (row, group) in rows.iter_mut().zip(&groups[..lanes]) {
+                    l.store(row, l.select(mask, l.load_group(group), l.zero()));
+                }
+            } else {
+                let packed = pack_columns::<L, MR, 8>(l, columns);
+                for (row, from) in rows.iter_mut().zip(elements::<L::Element>(&packed).chunks_exact(8)) {
+                    l.store(row, l.zero());
+                    row.as_mut_slice()[..8].copy_from_slice(from);
+                }
+            }
+        },
+    );
 }
 
 /// Numbers of elements `[column][row]`, one after the other, become `[row][column]` if their bits are rotated
@@ -108,18 +111,21 @@ pub(crate) fn store_columns<L: Lanes, const MR: usize>(
 #[allow(clippy::needless_range_loop, reason = "several arrays have the same index")]
 fn pack_columns<L: Lanes, const MR: usize, const Q: usize>(
     l: L,
-    packed: &mut [LineOf<L>; 8],
-    columns: [L::Vector; MR],
-) {
+    columns: &[LineOf<L>; MR],
+) -> [LineOf<L>; Q] {
     let mut lines = [l.zero(); Q];
-    lines[..MR].copy_from_slice(&columns);
+    for (line, column) in lines.iter_mut().zip(columns) {
+        *line = l.load(column);
+    }
     for _ in 0..const { Q.ilog2() } {
         let before = lines;
         for i in 0..Q / 2 {
             (lines[2 * i], lines[2 * i + 1]) = l.interleave(before[i], before[i + Q / 2]);
         }
     }
+    let mut packed = [LineOf::<L>::ZERO; Q];
     for i in 0..Q {
         l.store(&mut packed[i], lines[i]);
     }
+    packed
 }
