@@ -18,14 +18,14 @@ use crate::kernels::ops::softmax::{Shift, SoftmaxRow, exponentiate};
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::{Element, Line, Scalar};
 
-/// A row of logits, whose exponentials go where its gradient will be, if it is wanted.
-struct Logits<'a, L: Lanes, const GRADIENT: bool> {
+/// A row of logits, whose exponentials go where its gradient will be; `d_y` has no lines if none is wanted.
+struct Logits<'a, L: Lanes> {
     row: Row,
     y: &'a [LineOf<L>],
     d_y: &'a mut [LineOf<L>],
 }
 
-impl<L: Lanes, const GRADIENT: bool> SoftmaxRow<L> for Logits<'_, L, GRADIENT> {
+impl<L: Lanes> SoftmaxRow<L> for Logits<'_, L> {
     #[inline(always)]
     fn cols(&self) -> usize {
         self.row.cols()
@@ -38,13 +38,13 @@ impl<L: Lanes, const GRADIENT: bool> SoftmaxRow<L> for Logits<'_, L, GRADIENT> {
 
     #[inline(always)]
     fn store(&mut self, l: L, vector: usize, v: L::Vector) {
-        if GRADIENT {
+        if !self.d_y.is_empty() {
             l.store(&mut self.d_y[self.row.line(vector)], v);
         }
     }
 }
 
-impl<L: Lanes, const GRADIENT: bool> Logits<'_, L, GRADIENT> {
+impl<L: Lanes> Logits<'_, L> {
     /// [`exponentiate`], if row `r` is read; else its gradient is cleared.
     #[inline(always)]
     fn exponentiate_read(
@@ -56,7 +56,7 @@ impl<L: Lanes, const GRADIENT: bool> Logits<'_, L, GRADIENT> {
         if !unread.is_some_and(|unread| unread.contains(r)) {
             return Some(exponentiate(l, &mut self));
         }
-        if GRADIENT {
+        if !self.d_y.is_empty() {
             for i in self.row.lines() {
                 self.d_y[i] = LineOf::<L>::ZERO;
             }
@@ -67,10 +67,10 @@ impl<L: Lanes, const GRADIENT: bool> Logits<'_, L, GRADIENT> {
 
 /// The loss and gradient of rows whose targets are probabilities, `[B, O]`.
 ///
-/// Overwrites `d_y` `[B, O]` and `losses` `[B]`; padding lanes of `d_y` become 0. Without `GRADIENT` there is
-/// no `d_y`. A row of weight 0 is not read.
+/// Overwrites `d_y` `[B, O]` and `losses` `[B]`; padding lanes of `d_y` become 0. A row of weight 0 is
+/// not read.
 #[inline(always)]
-pub(crate) fn of_probabilities<L: Lanes, const GRADIENT: bool>(
+pub(crate) fn of_probabilities<L: Lanes>(
     l: L,
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
@@ -78,6 +78,7 @@ pub(crate) fn of_probabilities<L: Lanes, const GRADIENT: bool>(
     objective: &Objective<'_, L::Element>,
     classes: &ClassWeights<L::Element>,
 ) {
+    let wants_gradient = to.wants_gradient();
     let RowLosses { d_y: d, losses } = to;
     let lanes = L::Element::LANES;
     let keep = l.constant(1.0 - classes.smoothing);
@@ -85,7 +86,7 @@ pub(crate) fn of_probabilities<L: Lanes, const GRADIENT: bool>(
     let unread = objective.unread(classes, y.cols);
     for (r, (targets, loss)) in targets.chunks_exact(y.cols).zip(losses).enumerate() {
         let row = Row::of(r, y);
-        let logits = Logits::<L, GRADIENT> { row, y: y.lines, d_y: &mut *d.lines };
+        let logits = Logits::<L> { row, y: y.lines, d_y: &mut *d.lines };
         let Some(Shift { max, sum }) = logits.exponentiate_read(l, r, unread) else {
             *loss = 0.0;
             continue;
@@ -101,7 +102,7 @@ pub(crate) fn of_probabilities<L: Lanes, const GRADIENT: bool>(
         for ((i, targets), weights) in row.lines().zip(targets.chunks(lanes)).zip(&classes.lines) {
             let q = smoothed(l, targets, weights, keep, uniform);
             dot += l.reduce_sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
-            if GRADIENT {
+            if wants_gradient {
                 let gradient = l.sub(l.mul(l.load(&d.lines[i]), factor), q);
                 l.store(&mut d.lines[i], l.flushed(l.mul(scale, gradient)));
             }
@@ -134,7 +135,7 @@ fn times_shifted<L: Lanes>(l: L, q: L::Vector, y: L::Vector, max: L::Vector) -> 
 /// [`of_probabilities`] where one target of each row is 1 and the others are 0: `targets` are class indices,
 /// `[B]`.
 #[inline(always)]
-pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
+pub(crate) fn of_classes<L: Lanes>(
     l: L,
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
@@ -142,6 +143,7 @@ pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
     objective: &Objective<'_, L::Element>,
     classes: &ClassWeights<L::Element>,
 ) {
+    let wants_gradient = to.wants_gradient();
     let RowLosses { d_y: d, losses } = to;
     let lanes = L::Element::LANES;
     let uniform = classes.smoothing / y.cols as f64;
@@ -149,7 +151,7 @@ pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
     for (r, loss) in losses.iter_mut().enumerate() {
         let class = targets.class(r);
         let row = Row::of(r, y);
-        let logits = Logits::<L, GRADIENT> { row, y: y.lines, d_y: &mut *d.lines };
+        let logits = Logits::<L> { row, y: y.lines, d_y: &mut *d.lines };
         let Some(Shift { max, sum }) = logits.exponentiate_read(l, r, unread) else {
             *loss = 0.0;
             continue;
@@ -162,20 +164,21 @@ pub(crate) fn of_classes<L: Lanes, const GRADIENT: bool>(
         let factor = l.constant(scale * target_sum / sum.to_f64());
         let mut dot = 0.0;
         for (i, weights) in row.lines().zip(&classes.lines) {
-            let softmax = if GRADIENT { l.flushed(l.mul(l.load(&d.lines[i]), factor)) } else { l.zero() };
+            let softmax =
+                if wants_gradient { l.flushed(l.mul(l.load(&d.lines[i]), factor)) } else { l.zero() };
             let mut gradient = softmax;
             if uniform != 0.0 {
                 let q = l.mul(l.load(weights), l.constant(uniform));
                 dot += l.reduce_sum_f64(times_shifted(l, q, l.load(&y.lines[i]), max));
                 gradient = l.flushed(l.neg_mul_add(l.constant(scale), q, softmax));
             }
-            if GRADIENT {
+            if wants_gradient {
                 l.store(&mut d.lines[i], gradient);
             }
         }
         let (line, lane) = (row.line(class as usize / lanes), class as usize % lanes);
         let logit = y.lines[line].as_slice()[lane].to_f64();
-        if GRADIENT {
+        if wants_gradient {
             let gradient = &mut d.lines[line].as_mut_slice()[lane];
             *gradient = L::Element::from_f64(gradient.to_f64() - scale * target).flushed();
         }

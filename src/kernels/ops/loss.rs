@@ -341,11 +341,11 @@ pub(crate) fn evaluate<L: Lanes>(
 ) {
     l.vectorize(
         #[inline(always)]
-        || evaluate_rows::<L, true>(l, to, y, objective, classes),
+        || evaluate_rows(l, to, y, objective, classes),
     );
 }
 
-/// [`evaluate`] without the gradient: the same losses.
+/// [`evaluate`] without the gradient: the same losses, by the same code.
 pub(crate) fn evaluate_losses<L: Lanes>(
     l: L,
     losses: &mut [f64],
@@ -354,23 +354,29 @@ pub(crate) fn evaluate_losses<L: Lanes>(
     classes: &ClassWeights<L::Element>,
 ) {
     let to = RowLosses { d_y: PanelsMut { lines: &mut [], rows: y.rows, cols: y.cols }, losses };
-    l.vectorize(
-        #[inline(always)]
-        || evaluate_rows::<L, false>(l, to, y, objective, classes),
-    );
+    evaluate(l, to, y, objective, classes);
 }
 
 /// The results of a loss.
 pub(crate) struct RowLosses<'a, T: Element> {
-    /// The gradient with respect to the outputs, `[B, O]`.
+    /// The gradient with respect to the outputs, `[B, O]`, or no lines if it is not wanted. A question of
+    /// run time: it takes less time than its answer for each row, and code for either would double what is
+    /// compiled.
     pub d_y: PanelsMut<'a, T>,
     /// `[B]`.
     pub losses: &'a mut [f64],
 }
 
-/// [`evaluate`] beneath a crossing; without `GRADIENT`, for which `d_y` has no lines, [`evaluate_losses`].
+impl<T: Element> RowLosses<'_, T> {
+    #[inline(always)]
+    pub(crate) fn wants_gradient(&self) -> bool {
+        !self.d_y.lines.is_empty()
+    }
+}
+
+/// [`evaluate`] beneath a crossing.
 #[cfg_attr(not(unoptimized), inline(always))]
-pub(crate) fn evaluate_rows<L: Lanes, const GRADIENT: bool>(
+fn evaluate_rows<L: Lanes>(
     l: L,
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
@@ -379,18 +385,18 @@ pub(crate) fn evaluate_rows<L: Lanes, const GRADIENT: bool>(
 ) {
     match (objective.targets.labels, objective.loss) {
         (Labels::Classes(targets), _) => {
-            cross_entropy::of_classes::<L, GRADIENT>(l, to, y, targets, objective, classes);
+            cross_entropy::of_classes(l, to, y, targets, objective, classes);
         }
         (Labels::Values(targets), Loss::SoftmaxCrossEntropy) => {
-            cross_entropy::of_probabilities::<L, GRADIENT>(l, to, y, targets, objective, classes);
+            cross_entropy::of_probabilities(l, to, y, targets, objective, classes);
         }
-        (Labels::Values(targets), _) => by_element::<L, GRADIENT>(l, to, y, targets, objective),
+        (Labels::Values(targets), _) => by_element(l, to, y, targets, objective),
     }
 }
 
 /// [`evaluate`] of a loss that is a sum over elements.
 #[cfg_attr(not(unoptimized), inline(always))]
-fn by_element<L: Lanes, const GRADIENT: bool>(
+fn by_element<L: Lanes>(
     l: L,
     to: RowLosses<'_, L::Element>,
     y: Panels<'_, L::Element>,
@@ -398,19 +404,17 @@ fn by_element<L: Lanes, const GRADIENT: bool>(
     objective: &Objective<'_, L::Element>,
 ) {
     let (cols, lanes) = (y.cols, L::Element::LANES);
+    let wants_gradient = to.wants_gradient();
     let RowLosses { d_y: mut d, losses } = to;
     losses.fill(0.0);
     for p in 0..y.panels() {
         let (first, width) = (p * lanes, lanes.min(cols - p * lanes));
         let panel = PanelLoss { objective, targets, cols, first, width };
-        let rows = y.panel(p).iter().zip(&mut *losses).enumerate();
-        if GRADIENT {
-            for ((r, (y, loss)), d) in rows.zip(d.panel(p)) {
-                l.store(d, panel.add(l, r, y, loss));
-            }
-        } else {
-            for (r, (y, loss)) in rows {
-                panel.add(l, r, y, loss);
+        let d = if wants_gradient { d.panel(p) } else { &mut [] };
+        for (r, (y, loss)) in y.panel(p).iter().zip(&mut *losses).enumerate() {
+            let slope = panel.add(l, r, y, loss);
+            if let Some(d) = d.get_mut(r) {
+                l.store(d, slope);
             }
         }
     }
