@@ -230,9 +230,10 @@ impl<T: Element> MicroBatch<T> {
                     let (dense, sweep) =
                         (Dense { y: to, pre_activation, x, weights, activation }, self.sweep);
                     if column_parallel::shares_outputs(split_outputs, &dense) {
-                        split_outputs.for_each(ColumnParallel(dense), &|part| {
-                            products::forward(l, part.dense(), sweep);
-                        });
+                        // By a reference to any function: the threads' code once, for every instruction set.
+                        let run: &(dyn Fn(&mut ColumnParallel<'_, T>) + Sync) =
+                            &|part| products::forward(l, part.dense(), sweep);
+                        split_outputs.for_each(ColumnParallel(dense), run);
                     } else {
                         products::forward(l, dense, sweep);
                     }

@@ -97,7 +97,7 @@ impl Split {
 
     /// Calls `f` with runs of pieces, each at most the grain, or with all of them if they are not divided.
     #[inline]
-    pub(crate) fn for_each<W: Divide>(self, mut work: W, f: &(impl Fn(&mut W) + Sync)) {
+    pub(crate) fn for_each<W: Divide>(self, mut work: W, f: &(impl Fn(&mut W) + Sync + ?Sized)) {
         #[cfg(feature = "rayon")]
         if self == Self::Pieces && work.pieces() > work.grain() {
             let left = work.split_point();
