@@ -109,7 +109,7 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
     // code takes a step of 2-4-1 from 122 to 103 ns. It gains nothing with more rows than a line holds.
     fn step_single_panel(&self, step: &mut SinglePanelStep<'_, T>) -> f64 {
         match step.fits_groups() {
-            true if packed4::fit_a_line::<T>(step.rows) => self.vectorize(
+            true if L::INLINES_SMALL && packed4::fit_a_line::<T>(step.rows) => self.vectorize(
                 #[inline(always)]
                 || step.run::<_, GroupPerRow<true>>(*self),
             ),
@@ -126,7 +126,7 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
 
     fn predict_single_panel(&self, rows: &mut SinglePanelPrediction<'_, T>) {
         match rows.fits_groups() {
-            true if packed4::fit_a_line::<T>(rows.rows) => self.vectorize(
+            true if L::INLINES_SMALL && packed4::fit_a_line::<T>(rows.rows) => self.vectorize(
                 #[inline(always)]
                 || rows.run_line(*self),
             ),
@@ -134,7 +134,7 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
                 #[inline(always)]
                 || rows.run::<_, GroupPerRow<false>>(*self),
             ),
-            false if rows.rows == 1 => self.vectorize(
+            false if L::INLINES_SMALL && rows.rows == 1 => self.vectorize(
                 #[inline(always)]
                 || rows.run::<_, LinePerRow<true>>(*self),
             ),

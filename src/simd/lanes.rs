@@ -221,8 +221,18 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     /// Whether functions take less time a line on [interleaved](crate::simd::interleaved) lines.
     const INTERLEAVES: bool = false;
 
+    /// Whether the operations of small networks are inlined into one function, rather than called.
+    const INLINES_SMALL: bool = true;
+
     /// Runs `f` compiled for this instruction set. `f` must be `#[inline(always)]`.
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// Runs `f` in place, or by a call where [`Lanes::INLINES_SMALL`] is false. `f` must be
+    /// `#[inline(always)]`.
+    #[inline(always)]
+    fn inline_small<R>(self, f: impl FnOnce() -> R) -> R {
+        if Self::INLINES_SMALL { f() } else { self.vectorize(f) }
+    }
 
     /// Prefetches the line of an element into L1. The index may lie past the end of the slice.
     #[inline(always)]
@@ -279,11 +289,16 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     /// [`Lanes::reduce_sum`] of four vectors, in the four lanes of every group.
     #[inline(always)]
     fn reduce_sum4(self, a: [Self::Vector; GROUP]) -> Self::Vector {
-        let mut sums = [Self::Element::ZERO; GROUP];
-        for (sum, a) in sums.iter_mut().zip(a) {
-            *sum = self.reduce_sum(a);
-        }
-        self.load_group(&sums)
+        self.vectorize(
+            #[inline(always)]
+            || {
+                let mut sums = [Self::Element::ZERO; GROUP];
+                for (sum, a) in sums.iter_mut().zip(a) {
+                    *sum = self.reduce_sum(a);
+                }
+                self.load_group(&sums)
+            },
+        )
     }
     /// The sum of all lanes in the canonical order, in `f64`.
     fn reduce_sum_f64(self, a: Self::Vector) -> f64;
@@ -300,17 +315,22 @@ pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
     /// If `first + GROUP > LANES`.
     #[inline(always)]
     fn columns(self, from: &[<Self::Element as Scalar>::Line], first: usize) -> [Self::Vector; GROUP] {
-        let mut lines = [<Self::Element as Scalar>::Line::ZERO; GROUP];
-        for (i, from) in from.iter().take(Self::Element::LANES).enumerate() {
-            for (line, &x) in lines.iter_mut().zip(&from.as_slice()[first..first + GROUP]) {
-                line.as_mut_slice()[i] = x;
-            }
-        }
-        let mut columns = [self.zero(); GROUP];
-        for (column, line) in columns.iter_mut().zip(&lines) {
-            *column = self.load(line);
-        }
-        columns
+        self.vectorize(
+            #[inline(always)]
+            || {
+                let mut lines = [<Self::Element as Scalar>::Line::ZERO; GROUP];
+                for (i, from) in from.iter().take(Self::Element::LANES).enumerate() {
+                    for (line, &x) in lines.iter_mut().zip(&from.as_slice()[first..first + GROUP]) {
+                        line.as_mut_slice()[i] = x;
+                    }
+                }
+                let mut columns = [self.zero(); GROUP];
+                for (column, line) in columns.iter_mut().zip(&lines) {
+                    *column = self.load(line);
+                }
+                columns
+            },
+        )
     }
 
     /// The same four elements in every group.

@@ -79,6 +79,11 @@ macro_rules! lanes_of_wide {
             /// broadcast.
             const ACCUMULATORS: usize = 2;
 
+            /// On x86-64 the CPUs that take these lanes are older than AVX2, and a line is four registers:
+            /// inlined, a step of a small network would be functions of up to 96 KB, and all of them a tenth
+            /// of the crate's code.
+            const INLINES_SMALL: bool = !cfg!(target_arch = "x86_64");
+
             // A call, as with other instruction sets: else a product would become one function of 200 KB, and
             // each unit of code that the compiler works on would have copies of its own.
             #[inline(never)]

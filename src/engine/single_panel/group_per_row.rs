@@ -27,18 +27,24 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
 
     #[inline(always)]
     fn pack(l: L, lines: &mut [LineOf<L>], x: &[L::Element], rows: usize, cols: usize) {
-        packed4::pack(l, lines, x, rows, cols);
+        l.inline_small(
+            #[inline(always)]
+            || packed4::pack(l, lines, x, rows, cols),
+        );
     }
 
     #[inline(always)]
     fn unpack(l: L, y: &mut [L::Element], lines: &[LineOf<L>], rows: usize, cols: usize) {
-        packed4::unpack(l, y, Packed4 { lines, rows, cols });
+        l.inline_small(
+            #[inline(always)]
+            || packed4::unpack(l, y, Packed4 { lines, rows, cols }),
+        );
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn forward(l: L, layer: LayerForward<'_, L::Element>) {
         let LayerForward { y, pre_activation, x, weights, activation, shape } = layer;
-        packed4::product(l, y, x, &weights[1..], Some(&weights[0]));
+        product(l, y, x, &weights[1..], Some(&weights[0]));
         if ONE_LINE && pre_activation.is_empty() {
             // Nothing comes in between: the sums are still in registers.
             match y {
@@ -63,7 +69,7 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
     #[cfg_attr(not(unoptimized), inline(always))]
     fn backward_data(l: L, layer: LayerBackward<'_, L::Element>) {
         let LayerBackward { d_x, d_z, transposed, from, activation, shape } = layer;
-        packed4::product(l, d_x, d_z, &transposed[..shape.outputs], None);
+        product(l, d_x, d_z, &transposed[..shape.outputs], None);
         Self::multiply_derivative(l, d_x, from, activation);
     }
 
@@ -72,16 +78,37 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for GroupPerRow<ONE_LINE> {
         let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, beta } = layer;
         let (x, d_z) =
             (Packed4 { lines: x, rows, cols: inputs }, Packed4 { lines: d_z, rows, cols: outputs });
-        packed4::weight_gradient(l, d_w, x, d_z, beta);
+        l.inline_small(
+            #[inline(always)]
+            || packed4::weight_gradient(l, d_w, x, d_z, beta),
+        );
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
     fn loss(l: L, output: OutputLoss<'_, L::Element>) -> f64 {
         let OutputLoss { d_z, y, from, activation, shape, objective, .. } = output;
-        let loss = loss::evaluate_packed4(l, d_z, y, objective, shape.rows, shape.outputs);
+        let loss = l.inline_small(
+            #[inline(always)]
+            || loss::evaluate_packed4(l, d_z, y, objective, shape.rows, shape.outputs),
+        );
         Self::multiply_derivative(l, d_z, from, activation);
         loss
     }
+}
+
+/// [`packed4::product`].
+#[inline(always)]
+fn product<L: Lanes>(
+    l: L,
+    c: &mut [LineOf<L>],
+    a: &[LineOf<L>],
+    b: &[LineOf<L>],
+    initial: Option<&LineOf<L>>,
+) {
+    l.inline_small(
+        #[inline(always)]
+        || packed4::product(l, c, a, b, initial),
+    );
 }
 
 impl<const ONE_LINE: bool> GroupPerRow<ONE_LINE> {

@@ -5,7 +5,7 @@ use crate::engine::single_panel::arrangement::{
     Arrangement, LayerBackward, LayerForward, LayerWeightGradient, OutputLoss, Shape,
 };
 use crate::kernels::gemm::blocking::TILED_ROWS;
-use crate::kernels::gemm::products::{self, Dense, DenseBackward};
+use crate::kernels::gemm::products::{self, Dense, DenseBackward, Sweep};
 use crate::kernels::gemm::weight_gradient::{self, WeightGradient};
 use crate::kernels::matrix::pack;
 use crate::kernels::matrix::panels::{Panels, PanelsMut};
@@ -28,12 +28,14 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for LinePerRow<ONE_LINE> {
 
     #[inline(always)]
     fn pack(l: L, lines: &mut [LineOf<L>], x: &[L::Element], rows: usize, cols: usize) {
-        pack::pack_rows_inline(l, PanelsMut { lines, rows, cols }, x);
+        let to = PanelsMut { lines, rows, cols };
+        if L::INLINES_SMALL { pack::pack_rows_inline(l, to, x) } else { pack::pack_rows(l, to, x) }
     }
 
     #[inline(always)]
     fn unpack(l: L, y: &mut [L::Element], lines: &[LineOf<L>], rows: usize, cols: usize) {
-        pack::unpack_rows_inline(l, y, Panels { lines, rows, cols });
+        let from = Panels { lines, rows, cols };
+        if L::INLINES_SMALL { pack::unpack_rows_inline(l, y, from) } else { pack::unpack_rows(l, y, from) }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -42,7 +44,11 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for LinePerRow<ONE_LINE> {
         let Shape { rows, inputs, outputs } = shape;
         let (y, x) = (PanelsMut { lines: y, rows, cols: outputs }, Panels { lines: x, rows, cols: inputs });
         let dense = Dense { y, pre_activation, x, weights, activation };
-        products::forward_single_panel(l, dense);
+        if L::INLINES_SMALL {
+            products::forward_single_panel(l, dense);
+        } else {
+            products::forward(l, dense, Sweep::Forward);
+        }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -54,7 +60,11 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for LinePerRow<ONE_LINE> {
         let from = Panels { lines: from, rows, cols: inputs };
         let below = Some(Derivative { from, activation });
         let dense = DenseBackward { d_x, d_z, transposed, below };
-        products::backward_single_panel(l, dense);
+        if L::INLINES_SMALL {
+            products::backward_single_panel(l, dense);
+        } else {
+            products::backward_data(l, dense, Sweep::Forward);
+        }
     }
 
     #[cfg_attr(not(unoptimized), inline(always))]
@@ -62,7 +72,7 @@ impl<L: Lanes, const ONE_LINE: bool> Arrangement<L> for LinePerRow<ONE_LINE> {
         let LayerWeightGradient { d_w, x, d_z, shape: Shape { rows, inputs, outputs }, beta } = layer;
         let (x, d_z) = (Panels { lines: x, rows, cols: inputs }, Panels { lines: d_z, rows, cols: outputs });
         let gradient = WeightGradient { d_w, x, d_z, first_panel: 0, beta };
-        if rows < TILED_ROWS {
+        if L::INLINES_SMALL && rows < TILED_ROWS {
             weight_gradient::single_panel_weight_gradient(l, gradient);
         } else {
             weight_gradient::weight_gradient(l, gradient, None);
