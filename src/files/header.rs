@@ -183,8 +183,8 @@ fn read_layer<T: Element>(words: &str, before: Source) -> Result<LayerSpec, Erro
             layer.sources = sources.split(',').map(read_source).collect::<Result<_, _>>()?;
         } else if let Some(name) = setting.strip_prefix(NAME) {
             layer.name = Some(name.to_owned());
-        } else if kind.has_parameters() && [BIAS, NO_BIAS].contains(setting) {
-            layer.has_bias = *setting == BIAS;
+        } else if kind.has_parameters() && *setting == if kind.has_biases() { NO_BIAS } else { BIAS } {
+            layer.has_bias = !kind.has_biases();
         } else {
             return Err(unknown());
         }

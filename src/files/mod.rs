@@ -281,7 +281,9 @@ impl Shapes<'_> {
             features.push(match (self.features(source), source) {
                 (Some(features), _) => features,
                 (None, Source::Layer(layer)) => return Err(malformed_header(Error::Layer { layer, layers })),
-                (None, Source::Input) => return Err(malformed_header(Error::Zero { argument: Argument::FeatureCount })),
+                (None, Source::Input) => {
+                    return Err(malformed_header(Error::Zero { argument: Argument::FeatureCount }));
+                }
             });
         }
         let joined = match layer.kind.operation() {

@@ -516,10 +516,18 @@ impl<T: Element> NetworkBuilder<T> {
         self.layers.iter().map(name).collect()
     }
 
-    /// Whether the outputs of a layer are outputs of the network, and nothing else reads them.
-    fn is_output(&self, layer: usize) -> bool {
-        let mut readers = self.layers.iter().filter(|spec| spec.sources.contains(&Source::Layer(layer)));
-        readers.all(|reader| reader.kind == LayerKind::Heads)
+    /// For each layer whether its outputs are outputs of the network, and nothing else reads them.
+    fn are_outputs(&self) -> Vec<bool> {
+        let mut are_outputs = vec![true; self.layers.len()];
+        let readers = self.layers.iter().filter(|spec| spec.kind != LayerKind::Heads);
+        for source in readers.flat_map(|reader| &reader.sources) {
+            if let &Source::Layer(layer) = source
+                && let Some(is_output) = are_outputs.get_mut(layer)
+            {
+                *is_output = false;
+            }
+        }
+        are_outputs
     }
 
     /// Checks every setting but the sizes.
@@ -530,8 +538,7 @@ impl<T: Element> NetworkBuilder<T> {
         self.init.check::<T>()?;
         check_dropout(self.input_dropout)?;
         let layers = self.layers.len();
-        for (layer, spec) in self.layers.iter().enumerate() {
-            let is_output = self.is_output(layer);
+        for (layer, (spec, is_output)) in self.layers.iter().zip(self.are_outputs()).enumerate() {
             spec.activation.check::<T>()?;
             spec.init.map_or(Ok(()), Init::check::<T>)?;
             if spec.activation == Activation::Softmax && !is_output {

@@ -100,15 +100,19 @@ impl Layers {
     /// Marks the first and the last edge from each source, in the order of a backward pass: the layers from
     /// the last to the first, the edges of one in their own order.
     fn order_gradients(&mut self) {
-        let sources = (0..self.layers.len()).map(Source::Layer).chain([Source::Input]);
-        for source in sources {
-            let edges = (0..self.layers.len()).rev().flat_map(|i| self.edge_range(i));
-            let from_source = edges.filter(|&edge| self.edges[edge].source == source);
-            let from_source: Vec<usize> = from_source.collect();
-            if let (Some(&first), Some(&last)) = (from_source.first(), from_source.last()) {
-                self.edges[first].starts_gradient = true;
-                self.edges[last].completes_gradient = true;
+        // Of each layer, then of the inputs.
+        let mut last_edges = vec![None; self.layers.len() + 1];
+        for i in (0..self.layers.len()).rev() {
+            for edge in self.edge_range(i) {
+                let source = match self.edges[edge].source {
+                    Source::Input => self.layers.len(),
+                    Source::Layer(layer) => layer,
+                };
+                self.edges[edge].starts_gradient = last_edges[source].replace(edge).is_none();
             }
+        }
+        for edge in last_edges.into_iter().flatten() {
+            self.edges[edge].completes_gradient = true;
         }
     }
 

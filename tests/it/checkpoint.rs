@@ -9,8 +9,8 @@ use crate::common::case::Random;
 use crate::common::every::optimizers;
 use crate::common::{TemporaryFile, go_on, isas};
 use fuseprop::{
-    Activation, Adam, Dataset, Element, EpochReport, Error, FitOptions, FormatProblem, Isa, Loss, Network, Optimizer,
-    ReduceOnPlateau, Scaler, Schedule, Trainer,
+    Activation, Adam, Dataset, Element, EpochReport, Error, FitOptions, FormatProblem, Isa, Loss, Network,
+    Optimizer, ReduceOnPlateau, Scaler, Schedule, Trainer,
 };
 
 const INPUTS: usize = 6;

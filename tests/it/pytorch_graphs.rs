@@ -28,9 +28,8 @@ fn assert_close(found: &[f64], expected: &[f64], bound: f64, what: &str) {
 fn graph(isa: Isa) -> Network<f64> {
     let builder = Network::<f64>::builder(3).isa(isa).dense(10, Activation::Tanh).residual(|block| {
         let block = block.layer_norm(Activation::Identity).dense(17, Activation::Silu).bias(false);
-        let block = block.residual(|inner| {
-            inner.rms_norm(Activation::Identity).epsilon(1e-6).dense(17, Activation::Gelu)
-        });
+        let block = block
+            .residual(|inner| inner.rms_norm(Activation::Identity).epsilon(1e-6).dense(17, Activation::Gelu));
         block.dense(10, Activation::Identity)
     });
     let builder = builder.activation(Activation::Softplus);
