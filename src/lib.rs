@@ -81,6 +81,7 @@ mod rng;
 mod simd;
 mod train;
 
+pub use engine::bf16::Precision;
 pub use engine::parallel::Parallelism;
 pub use error::{Argument, Error, FileOperation, FormatProblem, MetadataItem};
 pub use evaluate::Evaluation;

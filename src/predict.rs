@@ -1,5 +1,6 @@
 //! Predictions and evaluations: forward passes outside training.
 
+use crate::engine::bf16::{Bf16Weights, Precision};
 use crate::engine::dispatch::Engine;
 use crate::engine::dispatch::engine;
 use crate::engine::prediction::{LossRange, PredictionRange, sum_losses};
@@ -18,7 +19,7 @@ use crate::engine::plan::{
     MAX_SHARDS, check_max_batch, forward_flop, micro_batch_rows, prediction_rows, shard_grain, shard_rows,
 };
 use crate::engine::single_panel::{SinglePanelBuffers, SinglePanelPrediction};
-use crate::network::{Layer, Layers, Network};
+use crate::network::{Layer, Layers, Mark, Network};
 use crate::simd::scalar::Element;
 
 /// The buffers of predictions, for networks of the shapes that they were made for. Threads that predict at
@@ -51,6 +52,29 @@ pub struct Workspace<T: Element> {
     threads: Threads,
     /// Nothing until there is an evaluation.
     evaluation: Option<EvaluationBuffers<T>>,
+    /// The weights in bf16, if predictions are.
+    copies: Option<MarkedCopies<T>>,
+}
+
+/// Copies of a network's weights in bf16, and the state of the weights that they are of.
+struct MarkedCopies<T: Element> {
+    weights: Bf16Weights,
+    /// Nothing until there is a prediction.
+    mark: Option<Mark>,
+    /// Of the workspace in `f32`.
+    single_panel: Option<SinglePanelBuffers<T>>,
+}
+
+impl<T: Element> MarkedCopies<T> {
+    /// The copies of the network as it is.
+    fn of(&mut self, network: &Network<T>, engine: &dyn Engine<T>) -> &Bf16Weights {
+        let mark = Some(network.parameters.mark());
+        if self.mark != mark {
+            self.weights.refresh(network, engine);
+            self.mark = mark;
+        }
+        &self.weights
+    }
 }
 
 /// Rows to predict, and where their outputs go.
@@ -122,6 +146,42 @@ impl<T: Element> Workspace<T> {
         self.with_micro_batches()
     }
 
+    /// The numbers that products multiply; [`Precision::F32`] by default.
+    ///
+    /// With [`Precision::Bf16`] the workspace has copies of the weights, half as large, which the first
+    /// prediction makes, and each after a change of the network's parameters or with another network: that
+    /// takes as long as reading all weights from memory some times over, and allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::Combination`] for [`Precision::Bf16`] and a network of `f64`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network, Precision};
+    ///
+    /// let mut network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// network.write_parameters(&[1.0 + 1.0 / 512.0, 0.5])?;
+    /// let (mut y, mut workspace) = ([0.0], network.workspace(1)?.precision(Precision::Bf16)?);
+    /// network.predict_into(&[1.0], &mut y, &mut workspace)?;
+    /// assert_eq!(y, [1.5]); // the weight has more than eight bits
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn precision(mut self, precision: Precision) -> Result<Self, Error> {
+        precision.check::<T>()?;
+        // Small networks have no path of their own in bf16.
+        if let Some(copies) = self.copies.take() {
+            self.single_panel = copies.single_panel;
+        }
+        if precision == Precision::Bf16 {
+            let weights = Bf16Weights::new(&self.layers, |_| false);
+            let single_panel = self.single_panel.take();
+            self.copies = Some(MarkedCopies { weights, mark: None, single_panel });
+        }
+        self.micro_batch_rows = 0;
+        Ok(self.with_micro_batches())
+    }
+
     /// With micro-batches of as many rows as suit the threads.
     fn with_micro_batches(mut self) -> Self {
         let parameters = self.layers.iter().map(Layer::parameter_count).fold(0, usize::saturating_add);
@@ -129,9 +189,13 @@ impl<T: Element> Workspace<T> {
         let widest = self.layers.iter().map(Layer::outputs).max().unwrap_or(0);
         let micro_batch_rows = prediction_rows::<T>(self.max_batch, parameters, widest, threads);
         if micro_batch_rows != self.micro_batch_rows {
+            let precision = if self.copies.is_some() { Precision::Bf16 } else { Precision::F32 };
             let shards = self.max_batch.div_ceil(micro_batch_rows).min(MAX_SHARDS);
             self.micro_batches = (0..shards)
-                .map(|n| MicroBatch::new(&self.layers, micro_batch_rows, Purpose::Predict, n))
+                .map(|n| {
+                    let micro_batch = MicroBatch::new(&self.layers, micro_batch_rows, Purpose::Predict, n);
+                    micro_batch.in_precision(precision, &self.layers, Purpose::Predict)
+                })
                 .collect();
             self.micro_batch_rows = micro_batch_rows;
         }
@@ -189,6 +253,7 @@ impl<T: Element> Network<T> {
             threshold: PARALLEL_FLOP,
             threads: Threads::new(Parallelism::Auto)?,
             evaluation: None,
+            copies: None,
         };
         Ok(workspace.with_micro_batches())
     }
@@ -363,7 +428,8 @@ impl<T: Element> Network<T> {
     #[inline(never)]
     fn predict_micro_batches(&self, rows: Rows<'_, T>, workspace: &mut Workspace<T>) {
         let Rows { x, y, batch, losses } = rows;
-        let Workspace { engine, micro_batches, micro_batch_rows, threads, .. } = workspace;
+        let Workspace { engine, micro_batches, micro_batch_rows, threads, copies, .. } = workspace;
+        let copies = copies.as_mut().map(|copies| copies.of(self, *engine));
         let (rows_each, used) = shard_rows(batch, *micro_batch_rows, micro_batches.len());
         let micro_batches = &mut micro_batches[..used];
         let predict = |split: Split| {
@@ -381,6 +447,7 @@ impl<T: Element> Network<T> {
                 split_outputs,
                 grain: shard_grain(used, split.threads()),
                 losses,
+                copies,
             };
             split.for_each(rows, &|rows| engine.predict_range(rows));
         };
@@ -434,6 +501,7 @@ mod tests {
                 split_outputs: Split::Whole,
                 grain,
                 losses: None,
+                copies: None,
             };
             let of_part = |part: &PredictionRange<'_, f32>| {
                 (part.rows, part.micro_batches.len(), part.x.len(), part.y.len())

@@ -11,8 +11,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fuseprop::{
-    Activation, Dataset, FitOptions, Head, Isa, Loss, Network, Optimizer, Parallelism, Scaler, Source,
-    Targets, Trainer,
+    Activation, Dataset, FitOptions, Head, Isa, Loss, Network, Optimizer, Parallelism, Precision, Scaler,
+    Source, Targets, Trainer,
 };
 use isas::isas;
 
@@ -97,6 +97,8 @@ fn counts_of_the_allocator() {
             assert_eq!(threaded_steps(pool, isa, 96), 0, "two-phase steps, {what}");
             assert_eq!(threaded_steps(pool, isa, 640), 0, "depth-first steps, {what}");
             assert_eq!(shared_outputs(pool, isa), 0, "single rows through large layers, {what}");
+            assert_eq!(in_bf16(pool, isa, 96), 0, "bf16, two-phase, {what}");
+            assert_eq!(in_bf16(pool, isa, 640), 0, "bf16, depth-first, {what}");
         }
     }
     println!("RESULT allocations isas={} calls=0", isas().len());
@@ -315,6 +317,35 @@ fn shared_outputs(pool: &rayon::ThreadPool, isa: Isa) -> usize {
         };
         predict();
         allocations(predict)
+    })
+}
+
+/// Steps, gradients and predictions in bf16, of a batch and of one row.
+fn in_bf16(pool: &rayon::ThreadPool, isa: Isa, batch: usize) -> usize {
+    let builder = Network::<f32>::builder(100).dense(150, Activation::Gelu).dropout(0.1);
+    let builder = builder.layer_norm(Activation::Tanh).dense(100, Activation::Identity);
+    let builder = Trainer::builder(builder.isa(isa).seed(1).build().unwrap()).max_batch(batch);
+    let builder = builder.optimizer(Optimizer::adam(1e-3)).clip_grad_norm(1.0).parallel_threshold(0);
+    let mut trainer = builder.precision(Precision::Bf16).custom_loss().build().unwrap();
+    let workspace = trainer.network().workspace(batch).unwrap().parallel_threshold(0);
+    let mut workspace = workspace.precision(Precision::Bf16).unwrap();
+    let (x, targets, mut y) = (vec![0.5; 100 * batch], vec![0.25; 100 * batch], vec![0.0; 100 * batch]);
+    pool.install(|| {
+        let mut run = |count| {
+            for _ in 0..count {
+                trainer.step(&x, &targets).unwrap();
+                trainer.compute_gradients(&x, &targets).unwrap();
+                trainer.accumulate_gradients(&x, &targets).unwrap();
+                trainer.apply_gradients().unwrap();
+                trainer.forward(&x).unwrap();
+                trainer.backward(&y).unwrap();
+                trainer.network().predict_into(&x, &mut y, &mut workspace).unwrap();
+                trainer.network().predict_into(&x[..100], &mut y[..100], &mut workspace).unwrap();
+            }
+        };
+        // A worker's queue may grow while it first fills.
+        run(20);
+        allocations(|| run(if isa == Isa::Portable { 20 } else { 200 }))
     })
 }
 

@@ -18,7 +18,7 @@ fn functions(part: &str) -> Vec<String> {
 }
 
 /// The modules of `simd` below every crossing.
-const MODULES: [&str; 6] = ["lanes", "interleaved", "portable", "avx2", "avx512", "math"];
+const MODULES: [&str; 7] = ["lanes", "interleaved", "portable", "avx2", "avx512", "bf16", "math"];
 
 /// Names of the functions of a module of `simd`: its own have a mangled path, and those of a trait's
 /// implementation the path of their type.

@@ -129,7 +129,7 @@ impl<'a, T: Element> PassContext<'a, T> {
     }
 
     /// How the rows from `first_row` on go forward, or nothing in a pass that only goes back.
-    fn forward_mode(&self, first_row: usize) -> Option<ForwardMode> {
+    fn forward_mode(&self, first_row: usize) -> Option<ForwardMode<'a>> {
         let last = self.network.last().activation();
         let dropout_rng = self.dropout_rng.map(|dropout_rng| dropout_rng.at_row(first_row));
         let (output_activation, dropout_rng) = match self.pass {
@@ -138,7 +138,8 @@ impl<'a, T: Element> PassContext<'a, T> {
             PassKind::Evaluate(objective) => (objective.loss.output_activation(last), None),
             PassKind::Train(objective) => (objective.loss.output_activation(last), dropout_rng),
         };
-        Some(ForwardMode { output_activation, dropout_rng, split_outputs: Split::Whole })
+        let copies = self.partition.bf16.as_ref();
+        Some(ForwardMode { output_activation, dropout_rng, split_outputs: Split::Whole, copies })
     }
 
     /// The rows of the micro-batch that starts at row `end`, if there is one and the schedule is depth-first:

@@ -14,6 +14,7 @@ use crate::engine::prediction::PredictionRange;
 use crate::engine::single_panel::{GroupPerRow, LinePerRow, SinglePanelPrediction, SinglePanelStep};
 use crate::engine::update::{ParameterBlocks, UpdatePlan};
 use crate::kernels::gemm::packed4;
+use crate::kernels::matrix::bf16::WeightRounding;
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::elementwise;
 use crate::kernels::ops::softmax::activate_slice;
@@ -40,6 +41,8 @@ pub(crate) trait Engine<T: Element>: Send + Sync {
     fn activate(&self, y: &mut [T], activation: Activation);
     /// See [`refresh_transposed`].
     fn transpose_block(&self, block: &ParameterBlock, to: &mut [T::Line], parameters: &[T::Line]);
+    /// See [`WeightRounding`].
+    fn round_weights(&self, rounding: WeightRounding<'_, T>);
     /// See [`elementwise::sum_of_squares`].
     fn sum_of_squares(&self, lines: &[T::Line]) -> f64;
 }
@@ -151,6 +154,10 @@ impl<T: Element, L: Lanes<Element = T>> Engine<T> for L {
 
     fn transpose_block(&self, block: &ParameterBlock, to: &mut [T::Line], parameters: &[T::Line]) {
         refresh_transposed(*self, block, to, parameters);
+    }
+
+    fn round_weights(&self, rounding: WeightRounding<'_, T>) {
+        self.visit_pairs(rounding);
     }
 
     fn sum_of_squares(&self, lines: &[T::Line]) -> f64 {

@@ -1,5 +1,6 @@
 //! Micro-batches: rows of a batch that go forward through all layers, through the loss and back together.
 
+use crate::engine::bf16::{Bf16Buffers, Bf16Weights, Precision, ProductMode};
 use crate::engine::column_parallel::{self, ColumnParallel};
 use crate::engine::parallel::Split;
 use crate::engine::partition::ParameterPartition;
@@ -43,6 +44,8 @@ pub(crate) struct MicroBatch<T: Element> {
     addend: Vec<T::Line>,
     /// The loss of each row. Empty if [`Purpose::Predict`].
     losses: Vec<f64>,
+    /// The operands of products in bf16, if they are.
+    bf16: Option<Bf16Buffers>,
 }
 
 /// The buffers of one layer.
@@ -105,13 +108,15 @@ pub(crate) struct Input<'a, T: Element> {
 
 /// How a forward pass differs from a plain prediction's.
 #[derive(Clone, Copy)]
-pub(crate) struct ForwardMode {
+pub(crate) struct ForwardMode<'a> {
     /// The last layer's activation: identity for a loss that takes logits.
     pub(crate) output_activation: Activation,
     /// The random bits of dropout, or nothing to leave no element out.
     pub(crate) dropout_rng: Option<DropoutRng>,
     /// How the outputs of large layers are shared among threads.
     pub(crate) split_outputs: Split,
+    /// The copies of the weights, in bf16.
+    pub(crate) copies: Option<&'a Bf16Weights>,
 }
 
 /// The source of the gradient with respect to the outputs.
@@ -186,7 +191,15 @@ impl<T: Element> MicroBatch<T> {
                 Purpose::Predict => Vec::new(),
             },
             losses: vec![0.0; if purpose == Purpose::Predict { 0 } else { capacity }],
+            bf16: None,
         }
+    }
+
+    /// The same for products of such operands.
+    pub(crate) fn in_precision(mut self, precision: Precision, layers: &[Layer], purpose: Purpose) -> Self {
+        let capacity = self.x.len() / panels::<T>(self.inputs);
+        self.bf16 = (precision == Precision::Bf16).then(|| Bf16Buffers::new(layers, capacity, purpose));
+        self
     }
 
     /// Packs the input and computes every layer's output. Before each layer a part of the next micro-batch's
@@ -197,7 +210,7 @@ impl<T: Element> MicroBatch<T> {
         l: L,
         network: &Network<T>,
         Input { x, rows, unread }: Input<'_, T>,
-        ForwardMode { output_activation, dropout_rng, split_outputs }: ForwardMode,
+        ForwardMode { output_activation, dropout_rng, split_outputs, copies }: ForwardMode<'_>,
         prefetcher: &mut Prefetcher<'_, T>,
     ) {
         self.rows = rows;
@@ -229,7 +242,9 @@ impl<T: Element> MicroBatch<T> {
                     let x = sources.panels(edges[0].source);
                     let (dense, sweep) =
                         (Dense { y: to, pre_activation, x, weights, activation }, self.sweep);
-                    if column_parallel::shares_outputs(split_outputs, &dense) {
+                    if let (Some(bf16), Some(copies)) = (&mut self.bf16, copies) {
+                        bf16.forward(l, i, dense, copies, ProductMode { sweep, split_outputs });
+                    } else if column_parallel::shares_outputs(split_outputs, &dense) {
                         // By a reference to any function: the threads' code once, for every instruction set.
                         let run: &(dyn Fn(&mut ColumnParallel<'_, T>) + Sync) =
                             &|part| products::forward(l, part.dense(), sweep);
@@ -317,19 +332,38 @@ impl<T: Element> MicroBatch<T> {
     ) {
         self.output_gradient(l, network, output_gradient);
         for i in (0..network.layers.len()).rev() {
-            if network.layers.passes_gradient(i, !self.d_x.is_empty()) {
+            let goes_back = network.layers.passes_gradient(i, !self.d_x.is_empty());
+            self.round_gradient(l, network.layers[i], i, goes_back);
+            if goes_back {
                 prefetcher.prefetch_next();
                 for &edge in network.layers.edges(i) {
                     self.backward_edge(l, network, partition, Backward { reader: i, edge });
                 }
             }
         }
-        let Self { rows, dropout_rng, d_x, .. } = self;
-        if let Some(mask) = input_mask(network, *dropout_rng).filter(|_| !d_x.is_empty()) {
-            dropout::apply(l, PanelsMut::new(d_x, *rows, self.inputs), mask);
+        if !self.d_x.is_empty() {
+            self.finish_input_gradient(l, network);
         }
-        if let Some(Scaling { stds, .. }) = network.scaling.as_ref().filter(|_| !d_x.is_empty()) {
-            elementwise::scale(l, PanelsMut::new(d_x, *rows, self.inputs), None, stds);
+    }
+
+    /// Rounds the gradient with respect to a dense layer's pre-activation, in bf16.
+    #[inline(always)]
+    fn round_gradient<L: Lanes<Element = T>>(&mut self, l: L, layer: Layer, i: usize, goes_back: bool) {
+        if let Some(bf16) = self.bf16.as_mut().filter(|_| layer.kind().operation() == Operation::Product) {
+            let d_z = Panels::new(&self.layers[i].d_z, self.rows, layer.outputs());
+            bf16.round_gradient(l, i, d_z, goes_back);
+        }
+    }
+
+    /// The gradient with respect to the inputs before dropout and the scaler.
+    #[inline(always)]
+    fn finish_input_gradient<L: Lanes<Element = T>>(&mut self, l: L, network: &Network<T>) {
+        let Self { rows, inputs, d_x, .. } = self;
+        if let Some(mask) = input_mask(network, self.dropout_rng) {
+            dropout::apply(l, PanelsMut::new(d_x, *rows, *inputs), mask);
+        }
+        if let Some(Scaling { stds, .. }) = &network.scaling {
+            elementwise::scale(l, PanelsMut::new(d_x, *rows, *inputs), None, stds);
         }
     }
 
@@ -343,7 +377,7 @@ impl<T: Element> MicroBatch<T> {
         partition: &ParameterPartition<T>,
         Backward { reader: i, edge }: Backward,
     ) {
-        let Self { rows, sweep, dropout_rng, x, layers, d_x, addend, .. } = self;
+        let Self { rows, sweep, dropout_rng, x, layers, d_x, addend, bf16, .. } = self;
         let (rows, layer) = (*rows, network.layers[i]);
         let (before, from) = layers.split_at_mut(i);
         let LayerBuffers { d_z, statistics, .. } = &from[0];
@@ -372,7 +406,11 @@ impl<T: Element> MicroBatch<T> {
             Operation::Product => {
                 let (to, transposed) =
                     (PanelsMut::new(computed, rows, features), partition.transposed_layer(i));
-                products::backward_data(l, DenseBackward { d_x: to, d_z, transposed, below }, *sweep);
+                let dense = DenseBackward { d_x: to, d_z, transposed, below };
+                match bf16.as_ref().zip(partition.bf16.as_ref()) {
+                    Some((bf16, copies)) => bf16.backward_data(l, i, dense, copies, *sweep),
+                    None => products::backward_data(l, dense, *sweep),
+                }
             }
             Operation::Norm { is_centred } => {
                 let (to, x) = (PanelsMut::new(computed, rows, features), Panels::new(x, rows, features));
@@ -461,7 +499,10 @@ impl<T: Element> MicroBatch<T> {
         match layer.kind().operation() {
             Operation::Product => {
                 let gradient = WeightGradient { d_w: &mut *d_w, x, d_z, first_panel, beta };
-                weight_gradient::weight_gradient(l, gradient, fused_sgd);
+                match &self.bf16 {
+                    Some(bf16) => bf16.weight_gradient(l, i, gradient, fused_sgd),
+                    None => weight_gradient::weight_gradient(l, gradient, fused_sgd),
+                }
             }
             Operation::Norm { .. } => layer_norm::weight_gradient(
                 l,

@@ -8,6 +8,7 @@
 //! | `batch.rs` | a training pass: gradient shards, and the micro-batches of each |
 //! | `prediction.rs` | a prediction: ranges of rows, and the micro-batches of each |
 //! | `micro_batch.rs` | rows that go through all layers together, forward and back |
+//! | `bf16.rs` | the copies of weights and activations that products in bf16 read |
 //! | `column_parallel.rs` | one layer's outputs, shared among threads where rows are few |
 //! | `prefetcher.rs` | the next micro-batch's rows, prefetched during this one |
 //! | `partition.rs` | blocks of parameters, and the transposed copy of weights |
@@ -21,6 +22,7 @@
 
 mod apply;
 pub(crate) mod batch;
+pub(crate) mod bf16;
 pub(crate) mod column_parallel;
 pub(crate) mod dispatch;
 pub(crate) mod micro_batch;

@@ -3,6 +3,7 @@
 
 use core::ops::Range;
 
+use crate::engine::bf16::{Bf16Weights, CopyLines};
 use crate::engine::dispatch::Engine;
 use crate::kernels::matrix::panels::panels;
 use crate::kernels::matrix::transpose::{transpose_panel, transposed_lines, transposed_stride};
@@ -22,6 +23,8 @@ pub(crate) struct ParameterBlock {
     pub(crate) panels: usize,
     /// Lines of the block in the transposed copy: 0 if no backward pass reads it.
     pub(crate) transposed: usize,
+    /// Lines of the block in the bf16 copies: 0 in `f32`.
+    pub(crate) copies: CopyLines,
     /// Lines of weights in each panel.
     pub(crate) columns: usize,
     /// Outputs of the layer from the block's first on, including later blocks'.
@@ -42,6 +45,8 @@ pub(crate) struct ParameterPartition<T: Element> {
     pub(crate) transposed: Vec<T::Line>,
     /// Each layer's lines of the transposed copy.
     layers: Vec<Range<usize>>,
+    /// The copies that take the place of the transposed one in bf16.
+    pub(crate) bf16: Option<Bf16Weights>,
 }
 
 impl<T: Element> ParameterPartition<T> {
@@ -53,7 +58,8 @@ impl<T: Element> ParameterPartition<T> {
         input_gradients: bool,
         threads: usize,
     ) -> Self {
-        let mut partition = Self { blocks: Vec::new(), transposed: Vec::new(), layers: Vec::new() };
+        let mut partition =
+            Self { blocks: Vec::new(), transposed: Vec::new(), layers: Vec::new(), bf16: None };
         let mut end = 0;
         for (l, layer) in network.layers.iter().enumerate() {
             let start = end;
@@ -74,6 +80,7 @@ impl<T: Element> ParameterPartition<T> {
                     lines: of_block * stride,
                     panels: of_block,
                     transposed: of_block * per_panel,
+                    copies: CopyLines::default(),
                     columns: layer.columns(),
                     outputs: layer.outputs() - first_panel * T::LANES,
                 });
@@ -90,13 +97,36 @@ impl<T: Element> ParameterPartition<T> {
         partition
     }
 
-    /// Overwrites the transposed copy from the network's parameters.
+    /// The same with bf16 copies of all weights, transposed where [`ParameterPartition::new`] transposes.
+    pub(crate) fn in_bf16(
+        mut self,
+        network: &Network<T>,
+        engine: &dyn Engine<T>,
+        input_gradients: bool,
+    ) -> Self {
+        let is_transposed = |l: usize| network.layers.passes_gradient(l, input_gradients);
+        for block in &mut self.blocks {
+            block.transposed = 0;
+            block.copies =
+                CopyLines::of(network.layers[block.layer], block.panels, is_transposed(block.layer));
+        }
+        self.transposed = Vec::new();
+        self.layers.fill(0..0);
+        self.bf16 = Some(Bf16Weights::new(&network.layers, is_transposed));
+        self.refresh_transposed(network, engine);
+        self
+    }
+
+    /// Overwrites the transposed copy, and those in bf16, from the network's parameters.
     pub(crate) fn refresh_transposed(&mut self, network: &Network<T>, engine: &dyn Engine<T>) {
         let mut rest = &mut self.transposed[..];
         for block in &self.blocks {
             let lines;
             (lines, rest) = rest.split_at_mut(block.transposed);
             engine.transpose_block(block, lines, &network.parameters[block.lines()]);
+        }
+        if let Some(copies) = &mut self.bf16 {
+            copies.refresh(network, engine);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Predictions: ranges of rows, and each range's rows in micro-batches, all in the buffers of one. An
 //! evaluation is a prediction with the loss of each row.
 
+use crate::engine::bf16::Bf16Weights;
 use crate::engine::micro_batch::{ForwardMode, Input, MicroBatch};
 use crate::engine::parallel::{Divide, Split};
 use crate::engine::plan::{Plan, fits_in_l2, micro_batch_rows, shard_rows};
@@ -27,6 +28,8 @@ pub(crate) struct PredictionRange<'a, T: Element> {
     pub(crate) grain: usize,
     /// The losses of the rows, if they are wanted.
     pub(crate) losses: Option<LossRange<'a, T>>,
+    /// The copies of the weights, in bf16.
+    pub(crate) copies: Option<&'a Bf16Weights>,
 }
 
 /// The losses of the rows of a range. Their outputs are those that the loss takes: logits, for a loss of
@@ -111,6 +114,7 @@ impl<T: Element> PredictionRange<'_, T> {
             },
             dropout_rng: None,
             split_outputs: self.split_outputs,
+            copies: self.copies,
         };
         // Otherwise L2 has no room beside the weights for the rows of the next micro-batch.
         let prefetches = fits_in_l2::<T>(network.parameters.len());

@@ -5,6 +5,7 @@
 //! says which of these are done, [`ParameterBlocks`] is what they are done to.
 
 use crate::engine::batch::GradientShard;
+use crate::engine::bf16::{Bf16Copies, CopyLines, round_sums};
 use crate::engine::dispatch::Engine;
 use crate::engine::micro_batch::LayerGradient;
 use crate::engine::parallel::{Divide, Split, split_point_of, split_point_pow2};
@@ -99,6 +100,7 @@ pub(crate) struct ParameterBlocks<'a, T: Element> {
     /// The optimizer's running sums beside each parameter; those that it does not need are empty.
     pub(crate) moments: [&'a mut [T::Line]; MAX_MOMENTS],
     pub(crate) transposed: &'a mut [T::Line],
+    pub(crate) copies: Bf16Copies<'a>,
     /// The squared norm of each panel's gradient: whatever the blocks, they are added up in one order.
     pub(crate) squares: &'a mut [SquaredNorm],
     /// Read only, all layers of the network.
@@ -124,16 +126,30 @@ impl<T: Element> Divide for ParameterBlocks<'_, T> {
         let (parameters, parameters_right) = self.parameters.split_at_mut(lines);
         let (gradients, gradients_right) = self.gradients.split_at_mut(lines);
         let (transposed, transposed_right) = self.transposed.split_at_mut(sum(|block| block.transposed));
+        let [copies, copies_right] = self.copies.split_at(CopyLines {
+            weights: sum(|block| block.copies.weights),
+            transposed: sum(|block| block.copies.transposed),
+        });
         let (squares, squares_right) = self.squares.split_at_mut(sum(|block| block.panels));
         let [a, b, c] = self.moments.map(|moment| moment.split_at_mut(lines.min(moment.len())));
         (
-            Self { blocks, parameters, gradients, moments: [a.0, b.0, c.0], transposed, squares, ..self },
+            Self {
+                blocks,
+                parameters,
+                gradients,
+                moments: [a.0, b.0, c.0],
+                transposed,
+                copies,
+                squares,
+                ..self
+            },
             Self {
                 blocks: blocks_right,
                 parameters: parameters_right,
                 gradients: gradients_right,
                 moments: [a.1, b.1, c.1],
                 transposed: transposed_right,
+                copies: copies_right,
                 squares: squares_right,
                 ..self
             },
@@ -191,6 +207,7 @@ impl<T: Element> ParameterBlocks<'_, T> {
             gradients: &mut *self.gradients,
             moments: self.moments.each_mut().map(|moment| &mut **moment),
             transposed: &mut *self.transposed,
+            copies: self.copies.reborrow(),
             squares: &mut *self.squares,
             ..*self
         }
@@ -260,12 +277,16 @@ impl<T: Element> ParameterBlocks<'_, T> {
     /// [`ParameterBlocks::run`] of a single block.
     #[inline(always)]
     fn run_block<L: Lanes<Element = T>>(self, l: L, block: &ParameterBlock, plan: &UpdatePlan) {
-        let Self { parameters, gradients, moments, transposed, squares, layers, shards, .. } = self;
+        let Self { parameters, gradients, moments, transposed, copies, squares, layers, shards, .. } = self;
         let rate = fused_rate(block, layers, shards, plan);
         if let Some(beta) = plan.sum {
             if are_summed(shards) {
                 sum_shards(l, gradients, shards, block.first_line, beta);
             } else {
+                // Those of a caller, or scaled: sums in bf16 start from others.
+                if beta == Beta::One && !copies.weights.is_empty() {
+                    round_sums(l, gradients);
+                }
                 let parameters = &mut *parameters;
                 let fused_sgd = rate.map(|rate| FusedSgd { parameters, rate: T::from_f64(rate) });
                 let (layer, first_panel) = (block.layer, block.first_panel);
@@ -287,6 +308,9 @@ impl<T: Element> ParameterBlocks<'_, T> {
                 clear_biases::<T>(parameters, layers[block.layer]);
             }
             refresh_transposed(l, block, transposed, parameters);
+            if !copies.weights.is_empty() {
+                l.visit_pairs(copies.rounding(parameters, block.columns));
+            }
         }
     }
 }
@@ -387,7 +411,7 @@ mod tests {
         let builder = Network::<f32>::builder(3).dense(80, Activation::Tanh).dense(200, Activation::Tanh);
         let mut network = builder.seed(1).build().unwrap();
         let mut partition = ParameterPartition::new(&network, engine(network.isa()).unwrap(), false, 1);
-        let mut gradients = network.parameters.clone();
+        let mut gradients = network.parameters.to_vec();
         let mut squares = vec![SquaredNorm::ZERO; partition.panels()];
         let blocks = ParameterBlocks {
             blocks: &partition.blocks,
@@ -395,6 +419,7 @@ mod tests {
             gradients: &mut gradients,
             moments: [&mut [], &mut [], &mut []],
             transposed: &mut partition.transposed,
+            copies: Bf16Copies::default(),
             squares: &mut squares,
             layers: &network.layers,
             shards: &[],

@@ -6,6 +6,7 @@ use crate::error::{Argument, Error, MAX_BYTES, check_length};
 use crate::kernels::matrix::panels::parameter_lines;
 use crate::kernels::matrix::transpose::transposed_lines;
 use crate::kernels::ops::activation::Activation;
+use crate::network::MarkedLines;
 use crate::network::branches::Block;
 use crate::network::graph::{Layers, Node, Source, input_modules, modules};
 use crate::network::init::{Init, WeightShape};
@@ -409,7 +410,7 @@ impl<T: Element> NetworkBuilder<T> {
         let lines = layers.iter().map(|layer| layer.lines).sum();
         let mut network = Network {
             layers: Arc::new(layers),
-            parameters: vec![T::Line::ZERO; lines],
+            parameters: MarkedLines::new(vec![T::Line::ZERO; lines]),
             input_dropout: self.input_dropout,
             scaling: None,
             isa,

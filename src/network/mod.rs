@@ -7,6 +7,7 @@ pub(crate) mod graph;
 pub(crate) mod init;
 mod layer_kind;
 mod layers;
+mod marked;
 mod parameters;
 pub(crate) mod scaler;
 
@@ -29,6 +30,7 @@ pub(crate) use graph::{input_modules, modules};
 pub use layer_kind::LayerKind;
 pub(crate) use layer_kind::Operation;
 pub use layers::Layer;
+pub(crate) use marked::{Mark, MarkedLines};
 pub(crate) use parameters::{
     clear_biases, read_biases, read_canonical, read_weights, write_biases, write_canonical, write_weights,
 };
@@ -60,7 +62,7 @@ pub struct Network<T: Element> {
     /// Shared with the workspaces made for it, so that one comparison of pointers tells that they fit.
     pub(crate) layers: Arc<Layers>,
     /// For each layer, panels of `[1 + inputs, outputs]`: a line of biases, then the weights.
-    pub(crate) parameters: Vec<T::Line>,
+    pub(crate) parameters: MarkedLines<T>,
     /// The probability of each input to be left out in training.
     pub(crate) input_dropout: f64,
     /// The scaler that every input goes through first.

@@ -22,6 +22,7 @@
 //! [`Activation::Softmax`](crate::Activation::Softmax) stands before the last layer.
 
 mod activation;
+mod bf16;
 mod dense;
 mod dropout;
 mod layer_norm;
@@ -30,6 +31,7 @@ mod network;
 mod rms_norm;
 
 pub use activation::{activate, activation_backward};
+pub use bf16::round_to_bf16;
 pub use dense::{bias_gradient, dense, input_gradient, weight_gradient};
 pub use dropout::{Dropout, dropout_factors};
 pub use layer_norm::{layer_norm, layer_norm_backward};

@@ -1,8 +1,9 @@
 //! A network of layers: forward, backward, one step of gradient descent.
 
-use crate::{Activation, Element, LayerKind, Loss, Network, Source, Targets};
+use crate::{Activation, Element, LayerKind, Loss, Network, Precision, Source, Targets};
 
 use super::activation::{activate, activation_backward};
+use super::bf16::rounded;
 use super::dense::{bias_gradient, dense, input_gradient, weight_gradient};
 use super::layer_norm::{layer_norm, layer_norm_backward};
 use super::loss::{Objective, loss, read_rows};
@@ -61,6 +62,9 @@ pub struct Model {
     pub layers: Vec<Layer>,
     /// The mean and the standard deviation of each input, which becomes `(x - mean) / std` first.
     pub scaler: Option<Vec<(f64, f64)>>,
+    /// In [`Precision::Bf16`] the operands of each product of a dense layer are rounded to bf16: its inputs
+    /// and weights, and the gradient with respect to its sums. Biases and sums are not.
+    pub precision: Precision,
 }
 
 /// The result of a backward pass.
@@ -104,7 +108,7 @@ impl Model {
     #[must_use]
     pub fn new(layers: Vec<Layer>) -> Self {
         assert!(!layers.is_empty(), "a network has at least one layer");
-        Self { layers, scaler: None }
+        Self { layers, scaler: None, precision: Precision::F32 }
     }
 
     /// The same network in `f64`: same layers, same parameters, same scaler.
@@ -145,7 +149,7 @@ impl Model {
             let pairs = scaler.means().iter().zip(scaler.stds());
             pairs.map(|(mean, std)| (mean.to_f64(), std.to_f64())).collect()
         });
-        let mut model = Self { layers, scaler };
+        let mut model = Self { layers, scaler, precision: Precision::F32 };
         model.set_parameters(&parameters);
         model
     }
@@ -330,6 +334,11 @@ impl Model {
         x.iter().zip(scaler.iter().cycle()).map(|(x, (mean, std))| (x - mean) / std).collect()
     }
 
+    /// Whether the operands of a layer's products are rounded to bf16.
+    fn is_rounded(&self, layer: &Layer) -> bool {
+        self.precision == Precision::Bf16 && layer.kind == LayerKind::Dense
+    }
+
     fn passes(&self, x: &[f64], batch: usize) -> Vec<Pass> {
         let mut passes: Vec<Pass> = Vec::new();
         let x = &self.scaled(x);
@@ -339,7 +348,10 @@ impl Model {
                 "softmax is for the last layer only, or the last of a head"
             );
             let inputs = self.inputs_of(l, x, &passes, batch);
-            passes.push(layer.forward(&inputs, batch));
+            passes.push(match self.is_rounded(layer) {
+                true => layer.rounded().forward(&rounded(&inputs), batch),
+                false => layer.forward(&inputs, batch),
+            });
         }
         passes
     }
@@ -405,7 +417,11 @@ impl Model {
                 true => d_z.clone(),
                 false => layer.activation_backward(&passes[l], &d_y[l], batch),
             };
-            let (gradient, d_inputs) = layer.backward(&d_z, &self.inputs_of(l, x, passes, batch), batch);
+            let inputs = self.inputs_of(l, x, passes, batch);
+            let (gradient, d_inputs) = match self.is_rounded(layer) {
+                true => layer.rounded().backward(&rounded(&d_z), &rounded(&inputs), batch),
+                false => layer.backward(&d_z, &inputs, batch),
+            };
             per_layer.push(gradient);
             let mut first = 0;
             for source in self.sources(l) {
@@ -481,6 +497,11 @@ impl Layer {
         }
     }
 
+    /// The same with weights in bf16.
+    fn rounded(&self) -> Self {
+        Self { weights: rounded(&self.weights), ..self.clone() }
+    }
+
     fn forward(&self, x: &[f64], batch: usize) -> Pass {
         let zeros = vec![0.0; self.outputs];
         let biases = if self.biases.is_empty() { &zeros } else { &self.biases };
@@ -551,7 +572,11 @@ pub(super) mod tests {
             epsilon: 1e-5,
             sources: Vec::new(),
         };
-        Model { layers: vec![dense(4, 5, hidden, 11), dense(5, 3, last, 23)], scaler: None }
+        Model {
+            layers: vec![dense(4, 5, hidden, 11), dense(5, 3, last, 23)],
+            scaler: None,
+            precision: Precision::F32,
+        }
     }
 
     /// The derivative of `f` at each coordinate of `at`, by central differences over `h` and `2h`.

@@ -16,6 +16,7 @@
 //! 2.8 MiB, and threads have two. There, and there alone, some functions are calls: each activation by one
 //! formula, a loss, an optimizer, the operations of a small network's layer (`unoptimized`, see `build.rs`).
 
+use crate::simd::bf16::VisitPairs;
 use crate::simd::float_bits::{Eighths, biased_shift, eighths_shift, lowest_exponent, shift};
 use crate::simd::prefetch::{CacheLevel, prefetch_line};
 use crate::simd::scalar::{CacheLine, Element, Line, Scalar};
@@ -211,7 +212,7 @@ pub(crate) trait Arithmetic: Copy {
 }
 
 /// The operations of one instruction set on a line of elements.
-pub(crate) trait Lanes: Arithmetic + Send + Sync + 'static {
+pub(crate) trait Lanes: VisitPairs + Send + Sync + 'static {
     /// Lines of accumulators that a micro-kernel may keep in registers, leaving room for its operands.
     const ACCUMULATORS: usize;
 

@@ -14,6 +14,7 @@
 //! | `math` | elementary functions over lanes |
 //! | `float_bits` | bit patterns of floating-point numbers, as constants |
 //! | `prefetch` | software prefetch of cache lines |
+//! | `bf16` | rounding to bf16, and sums of products of pairs |
 //!
 //! **Tokens.** `Portable<T>`, `Avx2<T>` and `Avx512<T>` are zero-sized values that detection makes, or a
 //! token of the other element type. Holding one proves that the CPU has the features, so every lane method is
@@ -25,6 +26,7 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod bf16;
 pub(crate) mod float_bits;
 pub(crate) mod interleaved;
 pub(crate) mod isa;

@@ -1,5 +1,6 @@
 //! How a trainer is described, checked and given its buffers.
 
+use crate::engine::bf16::Precision;
 use crate::engine::dispatch::engine;
 use crate::engine::micro_batch::Purpose;
 use crate::engine::parallel::{PARALLEL_FLOP, Parallelism, Threads};
@@ -49,6 +50,7 @@ pub struct TrainerBuilder<T: Element> {
     seed: Option<u64>,
     layer_stats: bool,
     custom_loss: bool,
+    precision: Precision,
 }
 
 impl<T: Element> TrainerBuilder<T> {
@@ -68,6 +70,7 @@ impl<T: Element> TrainerBuilder<T> {
             seed: None,
             layer_stats: false,
             custom_loss: false,
+            precision: Precision::F32,
         }
     }
 
@@ -333,6 +336,27 @@ impl<T: Element> TrainerBuilder<T> {
         self
     }
 
+    /// The numbers that products multiply; [`Precision::F32`] by default.
+    ///
+    /// Everything that a trainer does, it does in either: a step, [`Trainer::fit`], [`Trainer::evaluate`],
+    /// [`Trainer::forward`] and [`Trainer::backward`], all but a gradient check. A checkpoint holds
+    /// parameters and running sums, which are `f32` in both, and not the precision: a training goes on in
+    /// that of the trainer which loads it.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(2, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).precision(Precision::Bf16).build()?;
+    /// assert_eq!(trainer.precision(), Precision::Bf16);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
     /// Allocates every buffer: for the optimizer's moments too, as many numbers as parameters for each.
     ///
     /// # Errors
@@ -340,8 +364,8 @@ impl<T: Element> TrainerBuilder<T> {
     /// [`Error::Setting`] for a setting of the loss, the optimizer or the clipping out of range,
     /// [`Error::Length`] for class weights of another number, [`Error::Unused`] for a setting that the loss
     /// or the optimizer has no use for, [`Error::Combination`] for a last layer that the loss can learn
-    /// nothing by (see [`Loss`]), [`Error::Isa`] if this CPU or build does not support the
-    /// network's instruction set, [`Error::System`] if the system gives no threads.
+    /// nothing by (see [`Loss`]) and for [`Precision::Bf16`] with `f64`, [`Error::Isa`] if this CPU or build
+    /// does not support the network's instruction set, [`Error::System`] if the system gives no threads.
     ///
     /// # Examples
     /// ```
@@ -356,6 +380,7 @@ impl<T: Element> TrainerBuilder<T> {
     pub fn build(self) -> Result<Trainer<T>, Error> {
         let Self { network, max_batch, .. } = self;
         check_max_batch(&network, max_batch)?;
+        self.precision.check::<T>()?;
         let optimizer = self.optimizer.checked::<T>()?;
         let clipping = self.clipping.check()?;
         self.loss.check::<T>()?;
@@ -373,6 +398,7 @@ impl<T: Element> TrainerBuilder<T> {
             clipping,
             purpose: if self.input_gradients { Purpose::TrainWithInputGradients } else { Purpose::Train },
             layer_stats: self.layer_stats,
+            precision: self.precision,
         };
         let mut executor = Executor::new(&network, engine, spec);
         if self.custom_loss {

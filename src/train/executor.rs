@@ -2,6 +2,7 @@
 //! state.
 
 use crate::engine::batch::GradientShard;
+use crate::engine::bf16::Precision;
 use crate::engine::dispatch::Engine;
 use crate::engine::micro_batch::{MicroBatch, Purpose};
 use crate::engine::parallel::Threads;
@@ -25,6 +26,7 @@ pub(crate) struct Executor<T: Element> {
     pub(crate) engine: &'static dyn Engine<T>,
     pub(crate) threads: Threads,
     pub(crate) plan: Plan,
+    pub(crate) precision: Precision,
     pub(crate) micro_batch_rows: MicroBatchRows,
     pub(crate) max_batch: usize,
     pub(crate) shards: Vec<GradientShard<T>>,
@@ -74,13 +76,15 @@ pub(crate) struct ExecutorSpec {
     pub(crate) clipping: GradientClipping,
     pub(crate) purpose: Purpose,
     pub(crate) layer_stats: bool,
+    pub(crate) precision: Precision,
 }
 
 impl<T: Element> Executor<T> {
     /// Allocates every buffer but those of [`Executor::allocate_outputs`] and
     /// [`Executor::allocate_forward_cache`].
     pub(crate) fn new(network: &Network<T>, engine: &'static dyn Engine<T>, spec: ExecutorSpec) -> Self {
-        let ExecutorSpec { threads, thread_count, max_batch, clipping, purpose, layer_stats } = spec;
+        let ExecutorSpec { threads, thread_count, max_batch, clipping, purpose, layer_stats, precision } =
+            spec;
         let lines = network.parameters.len();
         // Norms of layers are sums over micro-batches: their rows must not follow from the threads then.
         let threads_of_rows = (!layer_stats).then_some(thread_count);
@@ -88,14 +92,19 @@ impl<T: Element> Executor<T> {
         let plan = Plan::choose::<T>(max_batch, micro_batch_rows.least, lines);
         let has_input_gradients = purpose == Purpose::TrainWithInputGradients;
         let input_gradients = if has_input_gradients { max_batch * network.inputs() } else { 0 };
-        // Only the general path knows norms of layers and gradients of inputs, and refuses a loss before its
-        // gradient is summed.
-        let is_general = layer_stats || has_input_gradients || clipping.check_finite;
-        let partition = ParameterPartition::new(network, engine, has_input_gradients, thread_count);
+        // Only the general path knows norms of layers, gradients of inputs and bf16, and refuses a loss
+        // before its gradient is summed.
+        let is_bf16 = precision == Precision::Bf16;
+        let is_general = layer_stats || has_input_gradients || clipping.check_finite || is_bf16;
+        let mut partition = ParameterPartition::new(network, engine, has_input_gradients, thread_count);
+        if is_bf16 {
+            partition = partition.in_bf16(network, engine, has_input_gradients);
+        }
         let mut executor = Self {
             engine,
             threads,
             plan,
+            precision,
             micro_batch_rows,
             max_batch,
             shards: Vec::new(),
@@ -138,7 +147,8 @@ impl<T: Element> Executor<T> {
     fn micro_batch(&self, layers: &Layers, n: usize) -> MicroBatch<T> {
         let purpose =
             if self.input_gradients.is_empty() { Purpose::Train } else { Purpose::TrainWithInputGradients };
-        MicroBatch::new(layers, self.micro_batch_rows.most, purpose, n)
+        let micro_batch = MicroBatch::new(layers, self.micro_batch_rows.most, purpose, n);
+        micro_batch.in_precision(self.precision, layers, purpose)
     }
 
     /// Buffers for the outputs of a batch, unless they are there.

@@ -1,5 +1,6 @@
 //! Gradients held against differences of the loss.
 
+use crate::engine::bf16::Precision;
 use crate::error::Argument;
 use crate::error::{Error, check_batch};
 use crate::kernels::ops::targets::Targets;
@@ -52,6 +53,7 @@ impl<T: Element> Trainer<T> {
     /// before.
     ///
     /// # Errors
+    /// [`Error::Combination`] for a trainer in bf16, whose loss is no smooth function of its parameters;
     /// [`Error::Setting`] unless the step is finite and above 0, and the errors of
     /// [`Trainer::compute_gradients`].
     ///
@@ -79,7 +81,8 @@ impl<T: Element> Trainer<T> {
     /// second slice, its gradient.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless the step is finite and above 0, and the errors of [`Trainer::forward`].
+    /// [`Error::Combination`] for a trainer in bf16; [`Error::Setting`] unless the step is finite and above
+    /// 0, and the errors of [`Trainer::forward`].
     ///
     /// # Examples
     /// ```
@@ -116,12 +119,16 @@ impl<T: Element> Trainer<T> {
         step: f64,
         mut loss: impl FnMut(&mut Self) -> Result<f64, Error>,
     ) -> Result<GradientCheck, Error> {
+        if self.executor.precision == Precision::Bf16 {
+            // A parameter that moves by less than half a unit of its copy leaves the loss as it is.
+            return Err(Error::Combination { argument: Argument::GradientCheck, with: Argument::Bf16 });
+        }
         if !(step > 0.0 && step.is_finite()) {
             return Err(Error::Setting { argument: Argument::GradientCheckStep, value: step });
         }
         let (layers, count) = (self.network.layers.clone(), self.network.parameter_count());
         let (mut parameters, mut gradients) = (vec![T::ZERO; count], vec![T::ZERO; count]);
-        let original = self.network.parameters.clone();
+        let original = self.network.parameters.to_vec();
         read_canonical(&layers, &original, &mut parameters);
         let mut moved = RestoreOnDrop { passes: self.state.passes, parameters: original, trainer: self };
         moved.loss_at(&parameters, &mut loss)?;

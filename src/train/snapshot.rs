@@ -36,7 +36,7 @@ struct Copied<T: Element> {
 impl<T: Element> Copied<T> {
     fn of(trainer: &Trainer<T>) -> Self {
         let Trainer { network, state, .. } = trainer;
-        let (parameters, moments) = (network.parameters.clone(), state.moments.clone());
+        let (parameters, moments) = (network.parameters.to_vec(), state.moments.clone());
         Self { parameters, moments, steps: state.steps, passes: state.passes }
     }
 
@@ -183,6 +183,7 @@ impl<T: Element> Trainer<T> {
             clipping: GradientClipping::NONE,
             purpose: Purpose::Train,
             layer_stats: true,
+            precision: self.executor.precision,
         };
         let executor = Executor::new(&self.network, engine, spec);
         let (network, criterion) = (self.network.clone(), self.criterion.clone());

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::engine::batch::{BatchRange, PassContext, PassKind, total_loss};
+use crate::engine::bf16::Bf16Weights;
 use crate::engine::parallel::UPDATE_FLOP;
 use crate::engine::plan::{Plan, shard_rows};
 use crate::engine::single_panel::SinglePanelStep;
@@ -276,6 +277,7 @@ impl<T: Element> Trainer<T> {
                 gradients,
                 moments: state.moments_mut(),
                 transposed: &mut partition.transposed,
+                copies: partition.bf16.as_mut().map(Bf16Weights::as_copies).unwrap_or_default(),
                 squares,
                 layers: &network.layers,
                 shards,

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::engine::bf16::Precision;
 use crate::engine::parallel::Parallelism;
 use crate::error::Error;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Reduction};
@@ -182,6 +183,21 @@ impl<T: Element> Trainer<T> {
     #[must_use]
     pub fn parallelism(&self) -> Parallelism {
         self.executor.threads.parallelism()
+    }
+
+    /// The numbers that products multiply.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::{Activation, Network, Precision, Trainer};
+    /// # let network = Network::<f32>::builder(1).dense(1, Activation::Identity).build()?;
+    /// let trainer = Trainer::builder(network).build()?;
+    /// assert_eq!(trainer.precision(), Precision::F32);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.executor.precision
     }
 
     /// Updates of the parameters so far.

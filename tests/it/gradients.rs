@@ -5,7 +5,7 @@
 use crate::common::bounds::TINY;
 use crate::common::case::{Case, Random, has_kinks};
 use crate::common::{bounds, gradients, isas, parameters};
-use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Targets, Trainer, reference};
+use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Precision, Targets, Trainer, reference};
 
 const NETWORKS: usize = 200;
 
@@ -101,6 +101,15 @@ fn loss_at(case: &Case, network: &Network<f64>, parameters: &[f64], x: &[f64]) -
 
 #[test]
 fn f32_gradients_are_within_their_running_bounds() {
+    check_running_bounds(Precision::F32);
+}
+
+#[test]
+fn gradients_in_bf16_are_within_their_running_bounds() {
+    check_running_bounds(Precision::Bf16);
+}
+
+fn check_running_bounds(precision: Precision) {
     let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<f32>>();
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
     for isa in isas() {
@@ -115,6 +124,7 @@ fn f32_gradients_are_within_their_running_bounds() {
                 values: wide(narrow(&case.values)),
                 weights: case.weights.map(|weights| wide(narrow(&weights))),
                 class_weights: case.class_weights.map(|weights| wide(narrow(&weights))),
+                precision,
                 ..case
             };
             let network = case.network::<f32>(isa);
@@ -150,9 +160,11 @@ fn f32_gradients_are_within_their_running_bounds() {
         bounds_of_networks.sort_by(f64::total_cmp);
         let median = bounds_of_networks[NETWORKS / 2];
         println!(
-            "RESULT running_bounds isa={isa} networks={NETWORKS} gradients={checked} worst={worst:.3} median_bound={median:.1e}"
+            "RESULT running_bounds isa={isa} precision={precision:?} networks={NETWORKS} gradients={checked} worst={worst:.3} median_bound={median:.1e}"
         );
-        // The bounds say something, and come near.
-        assert!(worst > 1e-3 && median < 0.5 && flat < NETWORKS / 8);
+        // The bounds say something, and come near. In bf16, where each layer magnifies errors of 2^-7, those
+        // of the deepest networks do not.
+        let most = if precision == Precision::F32 { 0.5 } else { 100.0 };
+        assert!(worst > 1e-3 && median < most && flat < NETWORKS / 8);
     }
 }

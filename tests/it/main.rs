@@ -1,6 +1,7 @@
 //! Integration tests in one binary. A test that needs a process or an executable of its own is a file
 //! of the folder above.
 
+mod bf16;
 #[cfg(feature = "files")]
 mod checkpoint;
 mod common;

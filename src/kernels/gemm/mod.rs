@@ -1,5 +1,6 @@
 //! The three matrix products of backpropagation.
 
+pub(crate) mod bf16;
 pub(crate) mod blocking;
 mod dot_product;
 #[allow(unsafe_code, reason = "reads without bounds checks, after its assertions have compared every index")]

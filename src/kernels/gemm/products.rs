@@ -126,7 +126,7 @@ impl<T: Element> Dense<'_, T> {
 /// the activation, but for [`Dense::epilogue`] and for what needs whole rows. The activation by a crossing of
 /// its own: its code once, rather than at every place where panels are complete.
 #[inline(always)]
-fn finish_forward<L: Lanes>(
+pub(super) fn finish_forward<L: Lanes>(
     l: L,
     lines: &mut [LineOf<L>],
     pre_activation: &mut [LineOf<L>],
@@ -195,7 +195,7 @@ pub(crate) fn backward_single_panel<L: Lanes>(l: L, dense: DenseBackward<'_, L::
 
 /// The derivative of the layer below: ReLU's while the sums are in registers, others by [`finish_backward`].
 #[inline(always)]
-fn divide_derivative<T: Element>(
+pub(super) fn divide_derivative<T: Element>(
     below: Option<Derivative<'_, T>>,
 ) -> (Epilogue<'_, T>, Option<Derivative<'_, T>>) {
     match below {
@@ -207,7 +207,7 @@ fn divide_derivative<T: Element>(
 /// What is left to do with panels of `d_z W^T`, of which `lines` are those from `first` on: the derivative of
 /// the layer below, if there is one. By a crossing of its own, as in [`finish_forward`].
 #[inline(always)]
-fn finish_backward<L: Lanes>(
+pub(super) fn finish_backward<L: Lanes>(
     l: L,
     lines: &mut [LineOf<L>],
     below: Option<Derivative<'_, L::Element>>,
@@ -247,7 +247,7 @@ impl Sweep {
 
     /// Takes the next `count` of the panels that are left.
     #[inline(always)]
-    fn take(self, left: &mut Range<usize>, count: usize) -> Range<usize> {
+    pub(super) fn take(self, left: &mut Range<usize>, count: usize) -> Range<usize> {
         let start = self.next(left, count);
         match self {
             Self::Forward => left.start += count,

@@ -72,7 +72,7 @@ impl<T: Element> FusedSgd<'_, T> {
     /// A step by the sums of a tile.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "several arrays have the same index")]
-    fn step<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
+    pub(super) fn step<L: Lanes<Element = T>, const MR: usize, const NP: usize>(
         &mut self,
         l: L,
         sums: &Sums<L, MR, NP>,

@@ -1,5 +1,6 @@
 //! Matrices in panels: layout and conversions.
 
+pub(crate) mod bf16;
 pub(crate) mod pack;
 pub(crate) mod panels;
 pub(crate) mod rows;

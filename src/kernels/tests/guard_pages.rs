@@ -27,20 +27,20 @@ const LONGEST_SLICE: usize = 515;
 
 /// Which end of the memory a buffer lies against.
 #[derive(Clone, Copy, Debug)]
-enum Side {
+pub(super) enum Side {
     Start,
     End,
 }
 
 /// Memory with a page before and a page behind that cannot be touched.
-struct Fence {
+pub(super) struct Fence {
     base: *mut u8,
     page: usize,
     bytes: usize,
 }
 
 impl Fence {
-    fn new(bytes: usize) -> Self {
+    pub(super) fn new(bytes: usize) -> Self {
         // SAFETY: asks for a number, and for memory of its own that nothing else points to.
         unsafe {
             let page = libc::sysconf(libc::_SC_PAGESIZE) as usize;
@@ -55,7 +55,7 @@ impl Fence {
     }
 
     /// `count` values against one end.
-    fn slice<V: Copy>(&mut self, count: usize, side: Side, value: V) -> &mut [V] {
+    pub(super) fn slice<V: Copy>(&mut self, count: usize, side: Side, value: V) -> &mut [V] {
         let size = count * size_of::<V>();
         assert!(size <= self.bytes);
         let offset = match side {
@@ -72,7 +72,7 @@ impl Fence {
     }
 
     /// `count` lines whose elements are all a quarter.
-    fn lines<T: Element>(&mut self, count: usize, side: Side) -> &mut [T::Line] {
+    pub(super) fn lines<T: Element>(&mut self, count: usize, side: Side) -> &mut [T::Line] {
         let lines = self.slice(count, side, <T::Line as crate::simd::scalar::Line<T>>::ZERO);
         elements_mut::<T>(lines).fill(T::from_f64(0.25));
         lines

@@ -1,5 +1,6 @@
 //! Tests of the kernels against slower arithmetic, on every available instruction set.
 
+mod bf16;
 mod denormals;
 // It maps memory by system calls.
 #[cfg(unix)]

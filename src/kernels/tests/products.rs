@@ -179,7 +179,7 @@ pub(super) fn at<T: Element>(lines: &[T::Line], rows: usize, cell: Cell) -> f64 
 }
 
 /// A layer's parameters in panels of `[1 + I, O]`, from `[O, I]` and `[O]`. Padding lanes are 0.
-fn parameters<T: Element>(weights: &[f64], biases: &[f64]) -> Vec<T::Line> {
+pub(super) fn parameters<T: Element>(weights: &[f64], biases: &[f64]) -> Vec<T::Line> {
     let (outputs, inputs) = (biases.len(), weights.len() / biases.len());
     let mut rows = biases.to_vec();
     for i in 0..inputs {

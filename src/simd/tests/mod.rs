@@ -1,5 +1,6 @@
 //! Tests of lanes and elementary functions against scalar arithmetic, on every available instruction set.
 
+pub(crate) mod bf16;
 pub(crate) mod lanes;
 pub(crate) mod math;
 

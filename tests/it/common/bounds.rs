@@ -3,7 +3,7 @@
 //! Algorithms*, section 3.3).
 
 use super::case::Case;
-use fuseprop::{Activation, Isa, LayerKind, Loss, Reduction, reference};
+use fuseprop::{Activation, Isa, LayerKind, Loss, Precision, Reduction, reference};
 
 /// Half a unit in the last place of 1 in `f32`.
 const U: f64 = f32::EPSILON as f64 / 2.0;
@@ -52,6 +52,38 @@ fn dense(x: &Bounded, layer: &reference::Layer, batch: usize, isa: Isa) -> Bound
     });
     let error = error.collect();
     Bounded { exact, error }
+}
+
+/// Half a unit in the last place of 1 in bf16.
+const U_BF16: f64 = 1.0 / 256.0;
+
+/// What is below becomes 0 in bf16.
+const SMALLEST_BF16: f64 = 1.0 / (1_u64 << 56) as f64;
+
+/// Operands of a product as it takes them.
+fn operands(x: &Bounded, precision: Precision) -> Bounded {
+    match precision {
+        Precision::Bf16 => x.clone().map(|x, e| (x, e + U_BF16 * (x.abs() + e) + SMALLEST_BF16)),
+        _ => x.clone(),
+    }
+}
+
+/// A product of weights, which are rounded too: `sums` are those of magnitudes.
+fn with_rounded_weights(product: Bounded, sums: &[f64], precision: Precision) -> Bounded {
+    if precision != Precision::Bf16 {
+        return product;
+    }
+    let error = product.error.iter().zip(sums).map(|(e, sum)| e * (1.0 + U_BF16) + U_BF16 * sum);
+    Bounded { error: error.collect(), exact: product.exact }
+}
+
+/// The largest magnitudes that numbers may have.
+fn magnitudes(x: &Bounded) -> Vec<f64> {
+    (0..x.exact.len()).map(|i| x.most(i)).collect()
+}
+
+fn absolute(weights: &[f64]) -> Vec<f64> {
+    weights.iter().map(|w| w.abs().max(SMALLEST_BF16)).collect()
 }
 
 /// One row of a layer norm before its weights: `xhat = (x - mean x) s`, and `s = 1 / sqrt(var x + 1e-5)`.
@@ -345,7 +377,12 @@ pub(crate) fn gradients(case: &Case, model: &reference::Model, isa: Isa) -> Boun
         let x = &inputs[inputs.len() - 1];
         let z = match layer.kind {
             LayerKind::LayerNorm => norm(x, layer, isa),
-            _ => dense(x, layer, batch, isa),
+            _ => {
+                let x = operands(x, case.precision);
+                let (weights, none) = (absolute(&layer.weights), vec![0.0; layer.outputs]);
+                let sums = reference::dense(&magnitudes(&x), &weights, &none, batch, layer.inputs);
+                with_rounded_weights(dense(&x, layer, batch, isa), &sums, case.precision)
+            }
         };
         inputs.push(activate(layer.activation, &z, layer.outputs));
         sums.push(z);
@@ -364,10 +401,14 @@ pub(crate) fn gradients(case: &Case, model: &reference::Model, isa: Isa) -> Boun
         let weights;
         (weights, d) = match layer.kind {
             LayerKind::LayerNorm => norm_gradients(&inputs[l], &d_z, layer, isa),
-            _ => (
-                weight_gradient(&inputs[l], &d_z, layer, batch, isa),
-                input_gradient(&d_z, layer, batch, isa),
-            ),
+            _ => {
+                let (x, d_z) = (operands(&inputs[l], case.precision), operands(&d_z, case.precision));
+                let (weights, k, n) = (absolute(&layer.weights), layer.inputs, layer.outputs);
+                let sums = reference::input_gradient(&magnitudes(&d_z), &weights, batch, k, n);
+                let d_x = input_gradient(&d_z, layer, batch, isa);
+                let d_x = with_rounded_weights(d_x, &sums, case.precision);
+                (weight_gradient(&x, &d_z, layer, batch, isa), d_x)
+            }
         };
         layers.push(weights);
     }

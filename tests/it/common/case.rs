@@ -2,8 +2,8 @@
 
 use super::every::HIDDEN;
 use fuseprop::{
-    Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Reduction, Scaler, Targets, Trainer,
-    reference,
+    Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Precision, Reduction, Scaler, Targets,
+    Trainer, reference,
 };
 
 pub(crate) const LOSSES: [Loss; 6] = [
@@ -70,6 +70,8 @@ pub(crate) struct Case {
     pub weights: Option<Vec<f64>>,
     pub class_weights: Option<Vec<f64>>,
     pub label_smoothing: f64,
+    /// Of trainers.
+    pub precision: Precision,
 }
 
 impl Case {
@@ -119,6 +121,7 @@ impl Case {
             norms,
             loss,
             batch,
+            precision: Precision::F32,
         }
     }
 
@@ -167,6 +170,7 @@ impl Case {
             .optimizer(Optimizer::sgd(0.01))
             .max_batch(self.batch)
             .parallelism(parallelism)
+            .precision(self.precision)
             .input_gradients()
             .build()
             .unwrap()
@@ -204,7 +208,7 @@ impl Case {
     }
 
     pub(crate) fn describe(&self, isa: Isa) -> String {
-        let Self { sizes, activations, norms, loss, batch, .. } = self;
-        format!("{isa}, {sizes:?}, {activations:?}, {norms:?}, {loss:?}, batch {batch}")
+        let Self { sizes, activations, norms, loss, batch, precision, .. } = self;
+        format!("{isa}, {precision:?}, {sizes:?}, {activations:?}, {norms:?}, {loss:?}, batch {batch}")
     }
 }
