@@ -5,6 +5,8 @@
 //! cargo run --release --example scaling                   half a minute on two cores
 //! cargo run --release --example scaling -- --quick        fewer points, within 20 seconds
 //! cargo run --release --example scaling -- --out DIR      where the plots go; target/scaling if not said
+//! cargo run --release --example scaling -- --precision bf16
+//!                                                         products of bf16, beside the peak of f32
 //! ```
 //!
 //! Every point is trained on one thread, two, four and so on up to all from the same seed, and the parameters
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use fuseprop::Precision;
 use indicatif::{ProgressBar, ProgressStyle};
 use measure::{Point, Shape, Timing};
 use options::{Options, Stop};
@@ -53,26 +56,32 @@ impl Peaks {
 }
 
 fn main() -> ExitCode {
-    let mut options = Options::new("scaling", "usage: scaling [--quick] [--out DIR]");
+    let mut options = Options::new("scaling", "usage: scaling [--quick] [--out DIR] [--precision f32|bf16]");
     let result = run(&mut options);
     options.end(result)
 }
 
 fn run(options: &mut Options) -> Result<(), Stop> {
     let (quick, out) = (options.flag("--quick"), options.folder("target/scaling")?);
+    let precision = match options.value("--precision")?.as_deref() {
+        None | Some("f32") => Precision::F32,
+        Some("bf16") => Precision::Bf16,
+        Some(other) => return Err(Stop::Usage(format!("--precision: {other} is neither f32 nor bf16"))),
+    };
     options.done()?;
     options::make_folder(&out)?;
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let counts = processor::thread_counts(cores);
     let peaks = Peaks::measure(&counts);
     println!(
-        "{}, {cores} threads; fuseprop runs on {}; peak {:.0} GFLOP/s on one and {:.0} on all",
+        "{}, {cores} threads; fuseprop runs on {} in {precision:?}; peak {:.0} GFLOP/s on one and {:.0} on all",
         processor::name(),
         fuseprop::Isa::detect(),
         peaks.of(1),
         peaks.of(cores)
     );
-    let (sweeps, budget) = (sweeps(quick, &counts), Duration::from_millis(if quick { 120 } else { 500 }));
+    let (sweeps, budget) =
+        (sweeps(quick, &counts, precision), Duration::from_millis(if quick { 120 } else { 500 }));
     let count: usize = sweeps.iter().map(|sweep| sweep.shapes.len() * (sweep.threads.len() + 1)).sum();
     let bar = ProgressBar::new(count as u64).with_style(
         ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").expect("the template is constant"),
@@ -93,7 +102,7 @@ fn powers(from: u32, to: u32, step: usize) -> impl Iterator<Item = usize> {
 }
 
 /// What is measured: networks of three square layers.
-fn sweeps(quick: bool, counts: &[usize]) -> Vec<Sweep> {
+fn sweeps(quick: bool, counts: &[usize], precision: Precision) -> Vec<Sweep> {
     let (batch_step, width_step) = if quick { (4, 4) } else { (2, 1) };
     let mut ends = vec![1, counts[counts.len() - 1]];
     ends.dedup();
@@ -101,19 +110,19 @@ fn sweeps(quick: bool, counts: &[usize]) -> Vec<Sweep> {
         Sweep {
             name: "threads",
             title: "512-512-512-512 at batch 1,024".into(),
-            shapes: vec![Shape { batch: 1024, width: 512 }],
+            shapes: vec![Shape { batch: 1024, width: 512, precision }],
             threads: counts.to_vec(),
         },
         Sweep {
             name: "batch",
             title: "64-64-64-64".into(),
-            shapes: powers(0, 16, batch_step).map(|batch| Shape { batch, width: 64 }).collect(),
+            shapes: powers(0, 16, batch_step).map(|batch| Shape { batch, width: 64, precision }).collect(),
             threads: ends.clone(),
         },
         Sweep {
             name: "width",
             title: "W-W-W-W at batch 256".into(),
-            shapes: powers(3, 11, width_step).map(|width| Shape { batch: 256, width }).collect(),
+            shapes: powers(3, 11, width_step).map(|width| Shape { batch: 256, width, precision }).collect(),
             threads: ends,
         },
     ]

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use fuseprop::{Activation, Loss, Network, Optimizer, Reduction, Targets, Trainer, reference};
+use fuseprop::{Activation, Loss, Network, Optimizer, Precision, Reduction, Targets, Trainer, reference};
 
 /// Three layers of `width` inputs and outputs, ReLU between them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub batch: usize,
     pub width: usize,
+    pub precision: Precision,
 }
 
 /// One step on `threads` threads.
@@ -75,7 +76,7 @@ impl Shape {
     fn trainer(self, threshold: Option<usize>) -> Result<Batch, String> {
         let build = |network| {
             let builder = Trainer::builder(network).loss(Loss::MeanSquaredError).max_batch(self.batch);
-            let builder = builder.optimizer(Optimizer::sgd(LEARNING_RATE));
+            let builder = builder.optimizer(Optimizer::sgd(LEARNING_RATE)).precision(self.precision);
             match threshold {
                 Some(threshold) => builder.parallel_threshold(threshold).build(),
                 None => builder.build(),
@@ -105,7 +106,7 @@ pub(crate) fn check_bits(shape: Shape, counts: &[usize]) -> Result<(), String> {
             Ok::<_, String>(parameters.into_iter().map(f32::to_bits).collect::<Vec<u32>>())
         })?;
         if *expected.get_or_insert_with(|| parameters.clone()) != parameters {
-            let Shape { batch, width } = shape;
+            let Shape { batch, width, .. } = shape;
             return Err(format!(
                 "batch {batch}, width {width}: {threads} threads give other bits than {}",
                 counts[0]
