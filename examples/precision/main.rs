@@ -99,7 +99,8 @@ fn sets(arguments: &Arguments, seed: u64) -> Result<(Set, Set), String> {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/digits.csv.gz");
             let all = data::digits(&path)?;
             let part = |is_test: bool| {
-                let rows = (0..all.len()).filter(|row| ((row + seed as usize) % TEST_SHARE == 0) == is_test);
+                let rows =
+                    (0..all.len()).filter(|row| (row + seed as usize).is_multiple_of(TEST_SHARE) == is_test);
                 let rows: Vec<usize> = rows.collect();
                 Set {
                     features: all.features,
