@@ -1,4 +1,4 @@
-//! Logarithm, sine, cosine and integer powers of `f64`, with the same bits on every system.
+//! Logarithm, exponential, sine, cosine and integer powers of `f64`, with the same bits on every system.
 //!
 //! The standard library leaves `f64::ln`, `sin_cos`, `powf` and `powi` to the platform's C library or to the
 //! compiler, and each rounds in its own way. These functions use `+`, `-`, `*` and `/` alone, which IEEE 754
@@ -7,6 +7,9 @@
 //!
 //! The series are Taylor's. Minimax polynomials would save two or three terms of ten, but their coefficients
 //! cannot be checked by eye.
+
+/// The upper 42 bits of `ln 2`, whose product with an exponent of 11 bits is exact, and the next 53.
+const LN_2: (f64, f64) = (0.693_147_180_559_890_3, 5.497_923_018_708_371e-14);
 
 /// Natural logarithm, within 1 ULP.
 ///
@@ -32,8 +35,6 @@ pub(crate) fn ln(x: f64) -> f64 {
         2.0 / 19.0,
         2.0 / 21.0,
     ];
-    /// The upper 42 bits of `ln 2`, whose product with an exponent of 11 bits is exact, and the next 53.
-    const LN_2: (f64, f64) = (0.693_147_180_559_890_3, 5.497_923_018_708_371e-14);
     const TWO_POW_54: f64 = (1_u64 << 54) as f64;
 
     if !(x > 0.0 && x < f64::INFINITY) {
@@ -53,6 +54,48 @@ pub(crate) fn ln(x: f64) -> f64 {
     let square = s * s;
     let r = square * polynomial(square, &ARTANH);
     k * LN_2.0 - ((half_square - (s * (half_square + r) + k * LN_2.1)) - f)
+}
+
+/// `e^x`, within 1 ULP of a normal result; denormal results are rounded once more.
+///
+/// `x = k ln 2 + r` with `r` at most `ln 2 / 2` in magnitude, the product with the upper bits of `ln 2` exact
+/// (Cody and Waite 1980), and Taylor's series of `e^r`, whose terms left out are below `2^-57`.
+pub(crate) fn exp(x: f64) -> f64 {
+    /// `1 / n!` from `n = 2` on.
+    const TAYLOR: [f64; 12] = [
+        1.0 / 2.0,
+        1.0 / 6.0,
+        1.0 / 24.0,
+        1.0 / 120.0,
+        1.0 / 720.0,
+        1.0 / 5_040.0,
+        1.0 / 40_320.0,
+        1.0 / 362_880.0,
+        1.0 / 3_628_800.0,
+        1.0 / 39_916_800.0,
+        1.0 / 479_001_600.0,
+        1.0 / 6_227_020_800.0,
+    ];
+    /// Beyond it `e^x` is 0 or infinite.
+    const LIMIT: f64 = 750.0;
+
+    if x.is_nan() || x.abs() > LIMIT {
+        return match x {
+            x if x > LIMIT => f64::INFINITY,
+            x if x < -LIMIT => 0.0,
+            x => x,
+        };
+    }
+    let k = (x * core::f64::consts::LOG2_E + 0.5f64.copysign(x)) as i64;
+    let high = x - k as f64 * LN_2.0;
+    let low = k as f64 * LN_2.1;
+    let r = high - low;
+    // What the difference lost.
+    let lost = (high - r) - low;
+    let near_1 = 1.0 + (r + (lost + r * r * polynomial(r, &TAYLOR)));
+    // In two parts, of which neither leaves the range of normal numbers.
+    let two_to = |n: i64| f64::from_bits(((1023 + n) as u64) << 52);
+    near_1 * two_to(k / 2) * two_to(k - k / 2)
 }
 
 /// Sine and cosine of an angle in `[0, 2 pi]`, each within 1 ULP.
@@ -145,7 +188,7 @@ fn polynomial<const N: usize>(x: f64, coefficients: &[f64; N]) -> f64 {
 mod tests {
     use super::*;
     use crate::rng::{SplitMix64, draw};
-    use core::f64::consts::{FRAC_1_SQRT_2, FRAC_PI_4, LN_2, PI, SQRT_2};
+    use core::f64::consts::{FRAC_1_SQRT_2, FRAC_PI_4, LN_2 as LOG_2, PI, SQRT_2};
 
     /// Number of steps from one `f64` to the next that lead from `a` to `b`.
     fn ulps(a: f64, b: f64) -> u64 {
@@ -206,11 +249,25 @@ mod tests {
 
     #[test]
     fn logarithms_of_special_values_are_exact() {
-        assert_eq!((ln(1.0).to_bits(), ln(2.0), ln(0.5)), (0, LN_2, -LN_2));
+        assert_eq!((ln(1.0).to_bits(), ln(2.0), ln(0.5)), (0, LOG_2, -LOG_2));
         assert_eq!([ln(0.0), ln(-0.0), ln(f64::INFINITY)], [-f64::INFINITY, -f64::INFINITY, f64::INFINITY]);
         assert!([f64::NAN, -f64::MIN_POSITIVE, -1.0, -f64::INFINITY].into_iter().all(|x| ln(x).is_nan()));
         let edges = [f64::from_bits(1), f64::MIN_POSITIVE, f64::MAX];
         assert_eq!(edges.map(ln), [-744.440_071_921_381_2, -708.396_418_532_264_1, 709.782_712_893_384]);
+    }
+
+    #[test]
+    fn exponentials_are_within_an_ulp_of_the_standard_librarys() {
+        let mut random = SplitMix64::new(5);
+        for i in 0..1_000_000 {
+            let range = if i % 2 == 0 { 708.0 } else { 1.0 };
+            let x = range * (2.0 * random.uniform() - 1.0);
+            let (found, expected) = (exp(x), x.exp());
+            assert!(ulps(found, expected) <= 1, "e^{x:e}: {found:e} is not {expected:e}");
+        }
+        assert_eq!([exp(0.0), exp(-0.0), exp(-800.0), exp(f64::NEG_INFINITY)], [1.0, 1.0, 0.0, 0.0]);
+        assert_eq!([exp(800.0), exp(720.0), exp(f64::INFINITY)], [f64::INFINITY; 3]);
+        assert!(exp(f64::NAN).is_nan() && (exp(-744.0) - 1e-323).abs() < 1e-323);
     }
 
     #[test]
@@ -265,6 +322,8 @@ mod tests {
         assert_eq!(logarithms, 0x5578_ce3d_8b6a_9340, "{logarithms:#018x}");
         let sines = hash(&mut angles().map(sin_cos).flat_map(<[f64; 2]>::from));
         assert_eq!(sines, 0xba38_1601_e39b_e354, "{sines:#018x}");
+        let exponentials = hash(&mut (0..1_000_000).map(|n| exp(f64::from(n) * 1e-3 - 700.0)));
+        assert_eq!(exponentials, 0x41d6_e604_8227_5ee3, "{exponentials:#018x}");
         let powers = hash(&mut (0..1_000).map(|n| power(0.999, n * n)));
         assert_eq!(powers, 0x17c7_0370_fec5_9297, "{powers:#018x}");
     }

@@ -103,7 +103,7 @@ pub use train::dataset::Dataset;
 pub use train::fit::{EpochReport, FitOptions, FitReport};
 pub use train::gradient_check::GradientCheck;
 pub use train::layer_stats::LayerStats;
-pub use train::schedule::{ReduceOnPlateau, Schedule};
+pub use train::schedule::{OneCycle, ReduceOnPlateau, Schedule};
 pub use train::trainer::Trainer;
 
 /// The README's program, compiled and run as a test.

@@ -9,7 +9,7 @@ use crate::kernels::ops::loss::Reduction;
 use crate::simd::scalar::Element;
 use crate::train::dataset::{Dataset, GatheredBatch, shuffle};
 use crate::train::executor::GradientSource;
-use crate::train::schedule::{ReduceOnPlateau, Schedule};
+use crate::train::schedule::{ReduceOnPlateau, Schedule, check_scheduled};
 use crate::train::snapshot::{EpochRows, Snapshot};
 use crate::train::state::TrainState;
 use crate::train::trainer::{Criterion, Trainer};
@@ -26,13 +26,14 @@ use crate::train::trainer::{Criterion, Trainer};
 ///     .schedule(Schedule::cosine(100, 0.0).warm_up(5, 0.1))
 ///     .early_stopping(10);
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FitOptions<'a, T> {
     epochs: usize,
     batch: usize,
     seed: Option<u64>,
     shuffle: bool,
     schedule: Schedule,
+    step_schedule: Option<Schedule>,
     plateau: Option<ReduceOnPlateau>,
     validation: Option<Dataset<'a, T>>,
     patience: Option<usize>,
@@ -60,6 +61,7 @@ impl<'a, T: Element> FitOptions<'a, T> {
             seed: None,
             shuffle: true,
             schedule: Schedule::constant(),
+            step_schedule: None,
             plateau: None,
             validation: None,
             patience: None,
@@ -108,8 +110,26 @@ impl<'a, T: Element> FitOptions<'a, T> {
     /// let how = FitOptions::<f32>::new(10, 32).schedule(Schedule::cosine(10, 0.0));
     /// ```
     #[must_use]
-    pub fn schedule(mut self, schedule: Schedule) -> Self {
-        self.schedule = schedule;
+    pub fn schedule(mut self, schedule: impl Into<Schedule>) -> Self {
+        self.schedule = schedule.into();
+        self
+    }
+
+    /// The learning rate of each step, from its epoch's, as which the optimizer's counts unless
+    /// [`FitOptions::schedule`] says otherwise. None by default.
+    ///
+    /// Steps are counted from 0 over all fits of the trainer, as [`Trainer::steps`] does before each: a fit
+    /// of 10 epochs of 640 rows in batches of 64 has steps 0 to 99.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::<f32>::new(10, 64).step_schedule(OneCycle::new(100));
+    /// ```
+    #[must_use]
+    pub fn step_schedule(mut self, schedule: impl Into<Schedule>) -> Self {
+        self.step_schedule = Some(schedule.into());
         self
     }
 
@@ -232,7 +252,7 @@ pub struct EpochReport {
     pub loss: f64,
     /// Of the validation set, after the epoch.
     pub validation: Option<Evaluation>,
-    /// The epoch's.
+    /// The epoch's; under [`FitOptions::step_schedule`] that of its last step.
     pub learning_rate: f64,
     /// Whether the monitored loss is the lowest so far.
     pub is_best: bool,
@@ -415,7 +435,7 @@ impl<T: Element> Trainer<T> {
         // Within a callback the optimizer has the rate of an epoch.
         let base = before.map_or(self.state.optimizer.learning_rate(), |fit| fit.learning_rate);
         let first = before.filter(|&fit| goes_on(fit)).map_or(self.state.epochs, |fit| fit.first);
-        how.schedule.check_rates::<T>(base, first..first.saturating_add(how.epochs))?;
+        self.check_scheduled_rates(data, how, base, first)?;
         // Nothing is refused from here on.
         let before = self.state.fit.take().filter(goes_on);
         let mut fit = before.unwrap_or_else(|| FitState::new(first, how.plateau));
@@ -443,6 +463,7 @@ impl<T: Element> Trainer<T> {
             return Err(Error::Batch { max: self.max_batch(), found: how.batch });
         }
         how.schedule.check()?;
+        how.step_schedule.as_ref().map_or(Ok(()), Schedule::check)?;
         how.plateau.map_or(Ok(()), ReduceOnPlateau::check)?;
         #[cfg(feature = "files")]
         if how.checkpoint.is_some_and(|(_, every)| every == 0) {
@@ -451,6 +472,24 @@ impl<T: Element> Trainer<T> {
         self.check_weighted_data(data)?;
         let of_validation = how.validation.map_or(Ok(()), |data| self.check_weighted_data(data));
         of_validation.map_err(|error| Error::Validation { error: Box::new(error) })
+    }
+
+    /// Refuses schedules that have a rate, of those that are known, that is not finite in `T`: from a base
+    /// rate on, in a fit whose first epoch has a number, from 0.
+    fn check_scheduled_rates(
+        &self,
+        data: Dataset<'_, T>,
+        how: &FitOptions<'_, T>,
+        base: f64,
+        first: usize,
+    ) -> Result<(), Error> {
+        let epochs = first..first.saturating_add(how.epochs);
+        let highest = how.schedule.check_rates::<T>(base, epochs)?;
+        let Some(schedule) = &how.step_schedule else { return Ok(()) };
+        let each = (data.x.len() / self.network.inputs()).div_ceil(how.batch);
+        let step = position(self.state.steps);
+        let steps = step..step.saturating_add(each.saturating_mul(how.epochs));
+        schedule.check_rates::<T>(highest, steps).map(drop)
     }
 
     /// Refuses data that do not fit the network and the loss, or of which nothing weighs anything: their loss
@@ -471,6 +510,11 @@ impl<T: Element> Trainer<T> {
             self.restore(&fit.best_parameters);
         }
     }
+}
+
+/// The position of a step in a schedule.
+pub(super) fn position(step: u64) -> usize {
+    usize::try_from(step).unwrap_or(usize::MAX)
 }
 
 /// Gives a trainer the base rate of its fit back, when an error ends the fit and when its callback panics.
@@ -516,11 +560,13 @@ impl<T: Element> RestoreRate<'_, T> {
                 shuffle(&mut order, how.seed.unwrap_or(trainer.state.seed), number as u64);
             }
             let (batch_rows, checks) = (how.batch, how.check_finite);
-            let schedule = how.schedule;
+            let (schedule, step_schedule) = (&how.schedule, how.step_schedule.as_ref());
             let learning_rate = schedule.rate(fit.learning_rate, number - 1) * fit.plateau_factor;
             let order = &order[..];
-            let rows = EpochRows { number, data, order, batch_rows, learning_rate, schedule, checks };
-            let epoch = trainer.epoch(&mut fit, &rows, how, &mut buffers);
+            let rows =
+                EpochRows { number, data, order, batch_rows, learning_rate, schedule, step_schedule, checks };
+            let epoch = check_scheduled::<T>(learning_rate);
+            let epoch = epoch.and_then(|_| trainer.epoch(&mut fit, &rows, how, &mut buffers));
             // The next fit goes on with it after an error, and the callback may save it.
             trainer.state.fit = Some(fit);
             let report = epoch?;
@@ -563,6 +609,8 @@ impl<T: Element> Trainer<T> {
             Ok::<_, Error>((loss, validation))
         });
         // As it is between epochs, whatever the last step's was.
+        let learning_rate = rows.step_rate(position(self.state.steps.saturating_sub(1)));
+        let learning_rate = if T::holds(learning_rate) { learning_rate } else { rows.learning_rate };
         self.state.optimizer = self.state.optimizer.at_rate(learning_rate);
         let (loss, validation) = match snapshot {
             Some(snapshot) => losses.map_err(|error| snapshot.recover(self, error, rows, batch))?,
@@ -600,12 +648,20 @@ impl<T: Element> Trainer<T> {
     }
 
     /// Sets the rate of the next step of an epoch, as long as steps have rates of their own.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a rate of a formula of the caller's that no optimizer can have.
     #[inline]
-    pub(super) fn schedule_step(&mut self, epoch: &EpochRows<'_, T>) {
-        if self.state.steps < epoch.schedule.step_warm_up {
-            let rate = epoch.learning_rate * epoch.schedule.step_factor(self.state.steps + 1);
-            self.state.optimizer = self.state.optimizer.at_rate(rate);
+    pub(super) fn schedule_step(&mut self, epoch: &EpochRows<'_, T>) -> Result<(), Error> {
+        let steps = self.state.steps;
+        let warms_up = |schedule: &Schedule| steps < schedule.step_warm_up;
+        if epoch.step_schedule.is_some() || warms_up(epoch.schedule) {
+            let factor = |schedule: &Schedule| schedule.step_factor(steps + 1);
+            let rate = epoch.step_rate(position(steps)) * factor(epoch.schedule);
+            let rate = rate * epoch.step_schedule.map_or(1.0, factor);
+            self.state.optimizer = self.state.optimizer.at_rate(check_scheduled::<T>(rate)?);
         }
+        Ok(())
     }
 
     /// Steps through all rows once; the loss, reduced over all of them.
@@ -613,7 +669,7 @@ impl<T: Element> Trainer<T> {
         let (mut sum, mut total) = (0.0, 0.0);
         let is_mean = self.criterion.reduction == Reduction::Mean;
         for rows in epoch.order.chunks(epoch.batch_rows) {
-            self.schedule_step(epoch);
+            self.schedule_step(epoch)?;
             batch.gather(epoch.data, rows);
             let targets = batch.targets(&epoch.data.targets);
             let loss = match epoch.checks {
@@ -790,11 +846,11 @@ mod tests {
         let schedules = [
             Schedule::cosine(10, 0.0).warm_up(4, 1e300), // the first rate
             Schedule::step(2, 1e40).warm_up(2, 0.5),     // one at the end
-            steep.warm_up(1, 0.0),
+            steep.clone().warm_up(1, 0.0),
             Schedule::cosine(3, 1e39), // the last, from the third epoch on
         ];
         for schedule in schedules {
-            let how = FitOptions::new(5, 8).early_stopping(3).schedule(schedule);
+            let how = FitOptions::new(5, 8).early_stopping(3).schedule(schedule.clone());
             let refused = trainer.fit(Dataset::new(&x, &y), &how, go_on);
             let argument = Argument::ScheduledLearningRate;
             assert!(
@@ -817,7 +873,7 @@ mod tests {
         let (x, y) = rows();
         let how = FitOptions::new(4, 8).schedule(Schedule::step(1, 0.5));
         trainer()
-            .fit(Dataset::new(&x, &y), &how.checkpoint(&path, 1), |_, epoch| match epoch.number {
+            .fit(Dataset::new(&x, &y), &how.clone().checkpoint(&path, 1), |_, epoch| match epoch.number {
                 2 => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             })

@@ -76,11 +76,19 @@ pub(super) struct EpochRows<'a, T> {
     pub(super) data: Dataset<'a, T>,
     pub(super) order: &'a [usize],
     pub(super) batch_rows: usize,
-    /// The rate of the epoch, and the schedule of its steps.
+    /// The rate of the epoch, and what makes those of its steps of it.
     pub(super) learning_rate: f64,
-    pub(super) schedule: Schedule,
+    pub(super) schedule: &'a Schedule,
+    pub(super) step_schedule: Option<&'a Schedule>,
     /// Whether all that is not finite is refused.
     pub(super) checks: bool,
+}
+
+impl<T> EpochRows<'_, T> {
+    /// The rate of a step, counted from 0, but for the warm-up of the trainer's first.
+    pub(super) fn step_rate(&self, step: usize) -> f64 {
+        self.step_schedule.map_or(self.learning_rate, |schedule| schedule.rate(self.learning_rate, step))
+    }
 }
 
 impl<T: Element> Snapshot<T> {
@@ -159,9 +167,9 @@ impl<T: Element> Trainer<T> {
         let mut refused = None;
         for rows in epoch.order.chunks(epoch.batch_rows) {
             before.renew(self);
-            self.schedule_step(epoch);
+            let rate = self.schedule_step(epoch);
             batch.gather(epoch.data, rows);
-            let step = self.step(&batch.x, batch.targets(&epoch.data.targets));
+            let step = rate.and_then(|()| self.step(&batch.x, batch.targets(&epoch.data.targets)));
             if let Err(error) = step.and_then(|_| self.check_parameters()) {
                 before.restore(self);
                 refused = Some(error);

@@ -10,7 +10,7 @@ use crate::common::every::optimizers;
 use crate::common::{TemporaryFile, go_on, isas};
 use fuseprop::{
     Activation, Adam, Dataset, Element, EpochReport, Error, FitOptions, FormatProblem, Isa, Loss, Network,
-    Optimizer, ReduceOnPlateau, Scaler, Schedule, Trainer,
+    OneCycle, Optimizer, ReduceOnPlateau, Scaler, Schedule, Trainer,
 };
 
 const INPUTS: usize = 6;
@@ -34,10 +34,20 @@ fn rows<T: From<f32>>(n: usize) -> (Vec<T>, Vec<u32>) {
 
 /// Fits until `stop`, from the checkpoint if there is one; every epoch seen.
 fn fit<T: Element + From<f32>>(trainer: &mut Trainer<T>, path: &Path, stop: usize) -> Vec<EpochReport> {
+    let schedule = Schedule::cosine(EPOCHS, 1e-4).warm_up(3, 0.1);
+    fit_by(trainer, path, stop, FitOptions::new(EPOCHS, 32).schedule(schedule))
+}
+
+/// The same with a schedule and nothing else.
+fn fit_by<T: Element + From<f32>>(
+    trainer: &mut Trainer<T>,
+    path: &Path,
+    stop: usize,
+    how: FitOptions<'_, T>,
+) -> Vec<EpochReport> {
     let ((x, classes), (valid_x, valid_classes)) = (rows::<T>(150), rows::<T>(40));
-    let how = FitOptions::new(EPOCHS, 32)
+    let how = how
         .seed(3)
-        .schedule(Schedule::cosine(EPOCHS, 1e-4).warm_up(3, 0.1))
         .reduce_on_plateau(ReduceOnPlateau::new(0.5, 1))
         .validation(Dataset::new(&valid_x, &valid_classes))
         .early_stopping(EPOCHS)
@@ -76,6 +86,36 @@ fn compare<T: Element + From<f32>>(isa: Isa, optimizer: Optimizer) {
     assert_eq!(bytes(&last.unwrap()), bytes(&uninterrupted));
     // And a checkpoint is a network.
     Network::<T>::load(&whole.0).unwrap();
+}
+
+#[test]
+fn schedules_by_step_and_by_epoch_go_on_after_a_checkpoint() {
+    // Of five steps an epoch.
+    let steps = 5 * EPOCHS;
+    let by_step: [Schedule; 6] = [
+        OneCycle::new(steps).into(),
+        Schedule::linear(12, 0.1, 1.0).then(12, Schedule::cosine_warm_restarts(9, 2, 1e-5)),
+        Schedule::polynomial(steps, 0.9).warm_up(7, 0.5),
+        Schedule::multi_step(&[8, 31], 0.3).chain(Schedule::exponential(0.99)),
+        Schedule::constant().warm_up_steps(17, 0.0),
+        // No checkpoint holds it: the same is given to the training that goes on.
+        Schedule::from_fn(|base, step| base / (1.0 + step as f64)),
+    ];
+    for schedule in by_step {
+        let how = FitOptions::new(EPOCHS, 32).step_schedule(schedule.clone());
+        let of_epochs = FitOptions::new(EPOCHS, 32).schedule(schedule.clone());
+        for how in [how, of_epochs] {
+            let (whole, parts) = (TemporaryFile::new("whole-steps"), TemporaryFile::new("part-steps"));
+            let build = || trainer::<f32>(Isa::detect(), Adam::new(0.01).into());
+            let expected = fit_by(&mut build(), &whole.0, EPOCHS, how.clone());
+            let mut found = fit_by(&mut build(), &parts.0, 7, how.clone());
+            let mut resumed = build();
+            resumed.load_checkpoint(&parts.0).unwrap();
+            found.extend(fit_by(&mut resumed, &parts.0, EPOCHS, how));
+            assert_eq!(found, expected, "{schedule:?}");
+            assert_eq!(std::fs::read(&parts.0).unwrap(), std::fs::read(&whole.0).unwrap(), "{schedule:?}");
+        }
+    }
 }
 
 /// Of a small network, whose steps take a path of their own unless there is a scaler.

@@ -479,10 +479,7 @@ fn a_program_can_tell_what_is_wrong_with_a_file() {
         ("version 1\nseed one\nlayer dense identity 0", words(MetadataItem::Number, "one")),
         ("version 1\nseed 1\nlayer dense huh 0", words(MetadataItem::Layer, "dense huh 0")),
         ("version 1\nseed 1\nmeans 0 0 0\nlayer dense identity 0", FormatProblem::Scaler),
-        (
-            "version 1\nseed 1\nlayer dense identity 1.5",
-            FormatProblem::Setting { error: Box::new(dropout) },
-        ),
+        ("version 1\nseed 1\nlayer dense identity 1.5", FormatProblem::Setting { error: Box::new(dropout) }),
     ];
     for (text, problem) in cases {
         let error = Network::<f32>::from_bytes(&file_of(&tensors, Some(text))).unwrap_err();

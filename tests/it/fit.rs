@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use crate::common::{self, go_on, isas};
 use fuseprop::{
-    Activation, Argument, Dataset, Error, FitOptions, Loss, Network, Optimizer, Parallelism, ReduceOnPlateau,
-    Reduction, Schedule, Targets, Trainer, metrics,
+    Activation, Argument, Dataset, Error, FitOptions, Loss, Network, OneCycle, Optimizer, Parallelism,
+    ReduceOnPlateau, Reduction, Schedule, Targets, Trainer, metrics,
 };
 
 const INPUTS: usize = 3;
@@ -229,14 +229,57 @@ fn what_does_not_fit_is_refused_before_the_first_step() {
         assert!(matches!(refused(data, FitOptions::new(1, 16).schedule(schedule)), Error::Zero { .. }));
     }
     for bad in [-1.0, f64::NAN, f64::INFINITY] {
-        let schedules = [Schedule::step(1, bad), Schedule::exponential(bad), Schedule::cosine(1, bad)];
-        for schedule in schedules.into_iter().chain([Schedule::constant().warm_up(3, bad)]) {
-            assert!(matches!(
-                refused(data, FitOptions::new(1, 16).schedule(schedule)),
-                Error::Setting { .. }
-            ));
+        for schedule in [
+            Schedule::step(1, bad),
+            Schedule::exponential(bad),
+            Schedule::cosine(1, bad),
+            Schedule::constant().warm_up(3, bad),
+            Schedule::multi_step(&[1], bad),
+            Schedule::linear(3, bad, 1.0),
+            Schedule::linear(3, 1.0, bad),
+            Schedule::polynomial(3, bad),
+            Schedule::cosine_warm_restarts(3, 1, bad),
+            OneCycle::new(3).pct_start(bad).into(),
+            OneCycle::new(3).div_factor(bad).into(),
+            OneCycle::new(3).final_div_factor(bad).into(),
+            Schedule::exponential(bad).then(3, Schedule::constant()),
+            Schedule::constant().then(3, Schedule::exponential(bad)),
+            Schedule::exponential(bad).chain(Schedule::constant()),
+            Schedule::constant().chain(Schedule::exponential(bad)),
+        ] {
+            let by_step = FitOptions::new(1, 16).step_schedule(schedule.clone());
+            assert!(matches!(refused(data, by_step), Error::Setting { .. }), "{schedule:?}");
+            let by_epoch = FitOptions::new(1, 16).schedule(schedule);
+            assert!(matches!(refused(data, by_epoch), Error::Setting { .. }));
         }
     }
+    let constant = Schedule::constant;
+    for (schedule, argument) in [
+        (Schedule::multi_step(&[0, 1], 0.5), Argument::Milestone),
+        (Schedule::linear(0, 0.5, 1.0), Argument::ScheduleLength),
+        (Schedule::polynomial(0, 1.0), Argument::ScheduleLength),
+        (Schedule::cosine_warm_restarts(0, 1, 0.0), Argument::CosineEpochs),
+        (Schedule::cosine_warm_restarts(1, 0, 0.0), Argument::RestartFactor),
+        (OneCycle::new(0).into(), Argument::ScheduleLength),
+        (constant().then(0, constant()), Argument::Milestone),
+    ] {
+        assert_eq!(refused(data, FitOptions::new(1, 16).schedule(schedule)), Error::Zero { argument });
+    }
+    for schedule in [
+        Schedule::multi_step(&[4, 2], 0.5),
+        constant().then(2, constant()).then(2, Schedule::exponential(0.5)),
+    ] {
+        let milestone = Error::Setting { argument: Argument::Milestone, value: 2.0 };
+        assert_eq!(refused(data, FitOptions::new(1, 16).schedule(schedule)), milestone);
+    }
+    let pct_start = Error::Setting { argument: Argument::CyclePart, value: 1.5 };
+    assert_eq!(refused(data, FitOptions::new(1, 16).schedule(OneCycle::new(3).pct_start(1.5))), pct_start);
+    let part = constant().warm_up_steps(3, 0.0).then(2, constant());
+    let unused = Error::Unused { argument: Argument::WarmUpSteps, with: Argument::SchedulePart };
+    assert_eq!(refused(data, FitOptions::new(1, 16).schedule(part)), unused);
+    // Of a base rate that is a number to a highest one that is not, in the last of three steps.
+    let steep = Schedule::from_fn(|base, _| base).chain(Schedule::exponential(1e21));
+    assert!(matches!(refused(data, FitOptions::new(1, 16).step_schedule(steep)), Error::Setting { .. }));
     assert_eq!(parameters(&trainer), before);
     assert_eq!(trainer.steps(), 0);
 }
@@ -251,4 +294,59 @@ fn a_plateau_waits_for_its_patience() {
     let mut plateau = ReduceOnPlateau::new(0.5, 0);
     let factors = [1.0, 1.0 - 1e-4, (1.0_f64 - 1e-4).next_down()].map(|loss| plateau.step(loss));
     assert_eq!(factors, [1.0, 0.5, 1.0]);
+}
+
+#[test]
+fn a_schedule_of_steps_is_a_loop_that_sets_the_rate_before_each() {
+    let (x, classes, _) = rows(40);
+    let build = || trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
+    // Three steps an epoch. On top of a schedule of epochs, over two fits, and through a plateau.
+    let by_step =
+        || Schedule::linear(4, 0.5, 1.0).then(4, Schedule::polynomial(8, 2.0)).chain(OneCycle::new(12));
+    let by_epoch = || Schedule::exponential(0.5);
+    let how =
+        |epochs| FitOptions::new(epochs, 16).shuffle(false).schedule(by_epoch()).step_schedule(by_step());
+    let (mut fitted, mut stepped) = (build(), build());
+    let mut reported = Vec::new();
+    for epochs in [1, 3] {
+        let report = fitted.fit(Dataset::new(&x, &classes), &how(epochs), |trainer, epoch| {
+            reported.push(epoch.learning_rate);
+            assert_eq!(trainer.optimizer().learning_rate(), epoch.learning_rate);
+            ControlFlow::Continue(())
+        });
+        assert!(report.is_ok());
+        assert_eq!(fitted.optimizer().learning_rate(), 0.01);
+    }
+    let mut expected = Vec::new();
+    for epoch in 0..4 {
+        for (x, classes) in x.chunks(16 * INPUTS).zip(classes.chunks(16)) {
+            let base = by_epoch().rate(0.01, epoch);
+            stepped.set_learning_rate(by_step().rate(base, stepped.steps() as usize)).unwrap();
+            stepped.step(x, classes).unwrap();
+        }
+        expected.push(stepped.optimizer().learning_rate());
+    }
+    assert_eq!(parameters(&fitted), parameters(&stepped));
+    assert_eq!(reported, expected);
+    assert!(expected.iter().all(|&rate| rate > 0.0) && expected[0] != expected[1]);
+}
+
+#[test]
+fn a_rate_of_ones_own_that_no_optimizer_can_have_ends_the_fit_before_its_step() {
+    let (x, classes, _) = rows(40);
+    for bad in [-1.0, f64::NAN, 1e39] {
+        let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
+        let own = move |base: f64, at: usize| if at == 4 { bad } else { base };
+        let how = FitOptions::new(9, 16).step_schedule(Schedule::from_fn(own));
+        let error = trainer.fit(Dataset::new(&x, &classes), &how, go_on).unwrap_err();
+        let Error::Setting { argument: Argument::ScheduledLearningRate, value } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(value.to_bits(), bad.to_bits());
+        assert_eq!((trainer.steps(), trainer.optimizer().learning_rate()), (4, 0.01));
+        let how = FitOptions::new(9, 16).schedule(Schedule::from_fn(own));
+        assert!(trainer.fit(Dataset::new(&x, &classes), &how, go_on).is_err());
+        // The epoch that was begun, and those after it up to the fifth.
+        assert_eq!(trainer.steps(), 4 + 3 * 3);
+    }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use crate::common::isas;
 use fuseprop::{
-    Activation, Adagrad, Adam, AdamW, Isa, Loss, Network, Optimizer, ReduceOnPlateau, Reduction, RmsProp,
-    Schedule, Sgd, Targets, Trainer, TrainerBuilder,
+    Activation, Adagrad, Adam, AdamW, Isa, Loss, Network, OneCycle, Optimizer, ReduceOnPlateau, Reduction,
+    RmsProp, Schedule, Sgd, Targets, Trainer, TrainerBuilder,
 };
 
 /// Numbers by name.
@@ -230,13 +230,35 @@ fn check_steps(mut trainer: Trainer<f64>, fixture: &Fixture, name: &str) {
 #[test]
 fn learning_rates_are_those_of_pytorch() {
     let fixture = Fixture::read();
+    let cycle = OneCycle::new(40);
+    let settings = cycle.pct_start(0.12).div_factor(7.0).final_div_factor(30.0);
+    let warm_up = || Schedule::linear(6, 0.2, 1.0);
+    let sequence = warm_up().then(6, Schedule::exponential(0.8));
     for (name, schedule) in [
         ("step", Schedule::step(7, 0.5)),
         ("exponential", Schedule::exponential(0.9)),
         ("cosine", Schedule::cosine(40, 0.001)),
         ("warm_up", Schedule::cosine(35, 0.001).warm_up(5, 0.1)),
+        ("multi_step", Schedule::multi_step(&[3, 4, 20, 33], 0.3)),
+        ("linear", Schedule::linear(13, 0.25, 0.7)),
+        ("polynomial_1.0", Schedule::polynomial(31, 1.0)),
+        ("polynomial_0.9", Schedule::polynomial(31, 0.9)),
+        ("polynomial_2.5", Schedule::polynomial(31, 2.5)),
+        ("polynomial_3.0", Schedule::polynomial(31, 3.0)),
+        ("warm_restarts_6_1", Schedule::cosine_warm_restarts(6, 1, 0.002)),
+        ("warm_restarts_3_2", Schedule::cosine_warm_restarts(3, 2, 0.002)),
+        ("warm_restarts_1_3", Schedule::cosine_warm_restarts(1, 3, 0.002)),
+        ("one_cycle", cycle.into()),
+        ("one_cycle_linear", cycle.linear().into()),
+        ("one_cycle_settings", settings.into()),
+        ("one_cycle_rising", OneCycle::new(50).pct_start(1.0).into()),
+        ("one_cycle_falling", cycle.pct_start(0.0).into()),
+        ("sequential", sequence.then(15, Schedule::cosine_warm_restarts(5, 2, 0.0))),
+        ("chained", warm_up().chain(Schedule::exponential(0.95))),
+        ("own", Schedule::from_fn(|base, epoch| base * (1.0 / (1.0 + 0.1 * epoch as f64)))),
     ] {
         let rates: Vec<f64> = (0..40).map(|epoch| schedule.rate(0.1, epoch)).collect();
+        // Of PyTorch's rates most follow from the rate before, forty times.
         assert_close(&rates, fixture.get(&format!("schedule/{name}")), name);
     }
     let (mut plateau, mut rate) = (ReduceOnPlateau::new(0.3, 2), 0.1);

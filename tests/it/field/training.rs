@@ -232,7 +232,7 @@ fn a_fit_on_or_by_rows_that_weigh_nothing_is_refused() {
     let refused = Error::Setting { argument: Argument::TotalWeight, value: 0.0 };
     let found = trainer.fit(Dataset::new(&x, nothing), &how, go_on);
     assert_eq!(found, Err(refused.clone()));
-    let found = trainer.fit(Dataset::new(&x, &t), &how.validation(Dataset::new(&x, nothing)), go_on);
+    let found = trainer.fit(Dataset::new(&x, &t), &how.clone().validation(Dataset::new(&x, nothing)), go_on);
     let error = Error::Validation { error: Box::new(refused) };
     assert_eq!(found, Err(error.clone()));
     assert_eq!(error.to_string(), "in the validation set: the sum of all weights cannot be 0");
