@@ -1,6 +1,7 @@
 //! Evaluations: the loss and the metrics of a set of rows, batch by batch, whoever runs the batches.
 
 use crate::engine::dispatch::Engine;
+use crate::float_math::exp;
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::loss::{ClassWeights, Loss, Objective};
 use crate::kernels::ops::targets::{Labels, Targets};
@@ -28,11 +29,13 @@ pub struct Evaluation {
     /// The fraction of rows whose largest output is their class's, for class targets. Under
     /// [`Loss::BinaryCrossEntropyWithLogits`], whose targets are values, the fraction of elements whose
     /// logit is above 0, a probability above a half, where the target is above a half, and not
-    /// elsewhere. NaN is no hit.
+    /// elsewhere; under [`Loss::Hinge`] of those whose output has the sign of the target. NaN is no hit.
     pub accuracy: Option<f64>,
     /// The mean of `|y - t|`, for values, with outputs `y` of the network. Under a loss that takes logits
     /// `y` is their probability: `sigmoid(z)` under [`Loss::BinaryCrossEntropyWithLogits`], `softmax(z)`
-    /// under [`Loss::SoftmaxCrossEntropy`], whether the network ends in that activation or not.
+    /// under [`Loss::SoftmaxCrossEntropy`] and [`Loss::KullbackLeibler`], whether the network ends in that
+    /// activation or not. Under [`Loss::PoissonNll`] `y` is the rate `e^z`, under [`Loss::GaussianNll`] the
+    /// mean.
     pub mean_absolute_error: Option<f64>,
     /// The coefficient of determination averaged over outputs, as [`metrics::r2_score`], for values, with
     /// the same `y`.
@@ -86,41 +89,46 @@ pub(crate) struct Summary {
     /// Of each output, if targets are values.
     pub(crate) distances: Vec<Distances>,
     outputs: usize,
+    /// Target values of a row.
+    columns: usize,
 }
 
 impl Summary {
     /// For targets of which these are all, in a buffer of an evaluation before it.
     pub(crate) fn new<T: Element>(
-        targets: &Targets<'_, T>,
+        Objective { loss, ref targets, .. }: Objective<'_, T>,
         outputs: usize,
         mut distances: Vec<Distances>,
     ) -> Self {
+        let columns = loss.target_columns(outputs);
         distances.clear();
         if let Some(values) = targets.values() {
             let of_output = |output: usize| {
-                let values = values.iter().skip(output).step_by(outputs).enumerate();
-                let weighed = values.map(|(r, t)| (t.to_f64(), targets.element_weight(r, outputs, output)));
+                let values = values.iter().skip(output).step_by(columns).enumerate();
+                let weighed = values.map(|(r, t)| (t.to_f64(), targets.element_weight(r, columns, output)));
                 Distances::new(weighed)
             };
-            distances.extend((0..outputs).map(of_output));
+            distances.extend((0..columns).map(of_output));
         }
-        Self { loss: 0.0, tells_classes: false, weight: 0.0, hits: 0.0, distances, outputs }
+        Self { loss: 0.0, tells_classes: false, weight: 0.0, hits: 0.0, distances, outputs, columns }
     }
 
     /// Takes in a batch.
     pub(crate) fn add<T: Element>(&mut self, engine: &dyn Engine<T>, batch: Outcome<'_, T>) {
         let Outcome { loss, y, objective, classes } = batch;
-        let outputs = self.outputs;
+        let Self { outputs, columns, .. } = *self;
         self.loss += loss;
         match objective.targets.labels {
             Labels::Values(values) => {
-                if objective.loss == Loss::BinaryCrossEntropyWithLogits {
+                if matches!(objective.loss, Loss::BinaryCrossEntropyWithLogits | Loss::Hinge) {
                     self.add_binary_hits(y, values, &objective.targets);
                 }
-                predict_probabilities(engine, y, objective.loss, outputs);
-                for (i, (y, t)) in y.iter().zip(values).enumerate() {
-                    let weight = objective.targets.element_weight(i / outputs, outputs, i % outputs);
-                    self.distances[i % outputs].add(y.to_f64(), t.to_f64(), weight);
+                predict_means(engine, y, objective.loss, outputs);
+                for (r, (y, t)) in y.chunks_exact(outputs).zip(values.chunks_exact(columns)).enumerate() {
+                    for (j, (y, t)) in y.iter().zip(t).enumerate() {
+                        let weight = objective.targets.element_weight(r, columns, j);
+                        self.distances[j].add(y.to_f64(), t.to_f64(), weight);
+                    }
                 }
             }
             Labels::Classes(of_rows) => {
@@ -170,13 +178,19 @@ impl Summary {
     }
 }
 
-/// Makes probabilities of logits, under a loss that takes logits: targets are probabilities then.
-fn predict_probabilities<T: Element>(engine: &dyn Engine<T>, y: &mut [T], loss: Loss, outputs: usize) {
+/// Makes what targets are compared with of outputs: probabilities of logits, rates of their logarithms.
+fn predict_means<T: Element>(engine: &dyn Engine<T>, y: &mut [T], loss: Loss, outputs: usize) {
     match loss {
         Loss::BinaryCrossEntropyWithLogits => engine.activate(y, Activation::Sigmoid),
-        Loss::SoftmaxCrossEntropy => {
+        Loss::SoftmaxCrossEntropy | Loss::KullbackLeibler => {
             y.chunks_exact_mut(outputs).for_each(|row| engine.activate(row, Activation::Softmax));
         }
-        Loss::MeanSquaredError | Loss::MeanAbsoluteError | Loss::Huber { .. } => {}
+        Loss::PoissonNll => y.iter_mut().for_each(|y| *y = T::from_f64(exp(y.to_f64()))),
+        Loss::MeanSquaredError
+        | Loss::MeanAbsoluteError
+        | Loss::Huber { .. }
+        | Loss::Quantile { .. }
+        | Loss::Hinge
+        | Loss::GaussianNll { .. } => {}
     }
 }

@@ -395,7 +395,7 @@ impl<T: Element> Network<T> {
         buffers.resize(max_batch.min(rows), outputs);
         let EvaluationBuffers { outputs: y, losses, classes, distances } = &mut buffers;
         let objective = Objective { loss, scale, targets };
-        let mut summary = Summary::new(&objective.targets, outputs, core::mem::take(distances));
+        let mut summary = Summary::new(objective, outputs, core::mem::take(distances));
         for first in (0..rows).step_by(max_batch) {
             let of_batch = first..rows.min(first.saturating_add(max_batch));
             let (x, batch) = (&x[of_batch.start * inputs..of_batch.end * inputs], of_batch.len());

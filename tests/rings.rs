@@ -18,7 +18,7 @@ const RINGS: [(&str, &[&str]); 15] = [
     ("engine", &["network", "kernels", "simd", "error", "rng"]),
     // The crate's public names only: their paths have no module in them.
     ("metrics", &[]),
-    ("evaluate", &["engine::dispatch", "kernels::ops", "simd::scalar", "metrics"]),
+    ("evaluate", &["engine::dispatch", "kernels::ops", "simd::scalar", "metrics", "float_math"]),
     (
         "train",
         &[

@@ -17,14 +17,6 @@ use isas::isas;
 
 const STACK: usize = if cfg!(debug_assertions) { 256 << 10 } else { 128 << 10 };
 
-const LOSSES: [Loss; 5] = [
-    Loss::MeanSquaredError,
-    Loss::MeanAbsoluteError,
-    Loss::Huber { delta: 1.0 },
-    Loss::BinaryCrossEntropyWithLogits,
-    Loss::SoftmaxCrossEntropy,
-];
-
 /// Runs `f` on a thread whose stack has the size that is promised.
 fn on_a_small_stack<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
     std::thread::Builder::new().stack_size(STACK).spawn(f).unwrap().join().unwrap()
@@ -51,7 +43,7 @@ fn sweep<T: Element>(isa: Isa) {
             let hidden = [activation];
             train::<T>(isa, (width, rows), &hidden, Loss::MeanSquaredError, Optimizer::sgd(0.01));
         }
-        for loss in LOSSES {
+        for loss in every::LOSSES {
             let hidden = [Activation::Gelu, Activation::Tanh];
             train::<T>(isa, (width, rows), &hidden, loss, Optimizer::adam(0.01));
         }
@@ -80,7 +72,9 @@ fn train<T: Element>(
     let mut trainer =
         Trainer::builder(network).loss(loss).optimizer(optimizer).max_batch(rows).build().unwrap();
     let x: Vec<T> = (0..rows * 2).map(|i| T::from_f64((i % 7) as f64 * 0.25 - 0.5)).collect();
-    let y: Vec<T> = (0..rows * outputs).map(|i| T::from_f64((i % 2) as f64)).collect();
+    let low = if loss == Loss::Hinge { -1.0 } else { 0.0 };
+    let value = |i: usize| T::from_f64(if i.is_multiple_of(2) { low } else { 1.0 });
+    let y: Vec<T> = (0..rows * every::target_columns(loss, outputs)).map(value).collect();
     let weights = vec![T::from_f64(0.5); rows];
     trainer.step(&x, &y).unwrap();
     trainer.step(&x, Targets::from(&y).weights(&weights)).unwrap();

@@ -155,8 +155,8 @@ impl<'a, T: Element> PassContext<'a, T> {
         // One part before each product.
         let (targets, parts) = match self.pass {
             PassKind::Forward => (Targets::EMPTY, layers),
-            PassKind::Evaluate(objective) => (objective.targets.rows(rows.clone(), outputs), layers),
-            PassKind::Train(objective) => (objective.targets.rows(rows.clone(), outputs), layers + back),
+            PassKind::Evaluate(objective) => (objective.rows(rows.clone(), outputs).targets, layers),
+            PassKind::Train(objective) => (objective.rows(rows.clone(), outputs).targets, layers + back),
             PassKind::Backward(d_outputs) => {
                 let d_outputs = Targets::from(d_outputs).rows(rows, outputs);
                 return Prefetcher::new(&[], d_outputs, back);

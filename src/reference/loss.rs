@@ -26,6 +26,9 @@ pub struct Objective<'a> {
     pub class_weights: Option<&'a [f64]>,
     /// The fraction of each target that is spread over the classes, for `SoftmaxCrossEntropy`; 0 by default.
     pub label_smoothing: f64,
+    /// The weight of each output's positive class, `[O]`, for `BinaryCrossEntropyWithLogits`; all 1 if there
+    /// are none.
+    pub pos_weight: Option<&'a [f64]>,
 }
 
 impl<'a> Objective<'a> {
@@ -42,7 +45,7 @@ impl<'a> Objective<'a> {
     /// ```
     #[must_use]
     pub fn new(loss: Loss, reduction: Reduction) -> Self {
-        Self { loss, reduction, class_weights: None, label_smoothing: 0.0 }
+        Self { loss, reduction, class_weights: None, label_smoothing: 0.0, pos_weight: None }
     }
 
     /// Class weights, `[O]`.
@@ -65,6 +68,23 @@ impl<'a> Objective<'a> {
         Self { label_smoothing: fraction, ..self }
     }
 
+    /// Weights of the positive classes, `[O]`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::reference::{Objective, loss};
+    /// use fuseprop::{Loss, Reduction, Targets};
+    ///
+    /// let objective = Objective::new(Loss::BinaryCrossEntropyWithLogits, Reduction::Sum).pos_weight(&[3.0]);
+    /// let (value, d_y) = loss(objective, &[0.0], Targets::from(&[1.0]), 1);
+    /// assert_eq!((value, d_y), (3.0 * 2.0_f64.ln(), vec![-1.5]));
+    /// ```
+    #[must_use]
+    pub fn pos_weight(self, weights: &'a [f64]) -> Self {
+        Self { pos_weight: Some(weights), ..self }
+    }
+
     fn class_weight(&self, class: usize) -> f64 {
         self.class_weights.map_or(1.0, |weights| weights[class])
     }
@@ -79,9 +99,18 @@ impl<'a> Objective<'a> {
 /// MeanAbsoluteError             L = sum |y - t|                        d_y = sign(y - t)      mean: / (B O)
 /// Huber                         L = sum (y - t)^2 / 2 near,            d_y = y - t near,
 ///                                   delta (|y - t| - delta / 2) far    delta sign(y - t) far  mean: / (B O)
+/// Quantile                      L = sum q (t - y) below t,             d_y = -q below,
+///                                   (1 - q) (y - t) above              1 - q above            mean: / (B O)
+/// Hinge                         L = sum max(1 - t y, 0)                d_y = -t if t y < 1    mean: / (B O)
+/// PoissonNll                    L = sum e^y - t y                      d_y = e^y - t          mean: / (B O)
+/// GaussianNll                   L = sum (log v + (m - t)^2 / v) / 2                      mean: / (B O / 2)
+///                               d_m = (m - t) / v, d_s = e^s (1 / v - (m - t)^2 / v^2) / 2,
+///                               where y = [m, s] and v = max(e^s, epsilon); t is [B, O / 2]
 /// BinaryCrossEntropyWithLogits  L = sum log(1 + e^z) - t z             d_z = sigmoid(z) - t   mean: / (B O)
+///                               with weights p: L = sum (1 - t) z + (1 + (p - 1) t) log(1 + e^-z)
 /// SoftmaxCrossEntropy           L = -sum t log softmax(z), z = y                              mean: / B
 ///                               d_z = softmax(z) sum_j t_j - t
+/// KullbackLeibler               L = sum t (log t - log softmax(z))     the same d_z           mean: / B
 /// ```
 ///
 /// A class is the target that is 1 at its index and 0 elsewhere. Targets given as probabilities need not sum
@@ -115,7 +144,7 @@ pub fn loss(
 ) -> (f64, Vec<f64>) {
     assert_eq!(y.len() % outputs, 0, "y is [batch, outputs]");
     let batch = y.len() / outputs;
-    let count = y.len();
+    let columns = target_columns(objective, outputs);
     let (mut sum, mut terms, mut gradient) = (0.0, 0.0, Vec::new());
     for (row, y) in y.chunks_exact(outputs).enumerate() {
         if !is_read(objective, &targets, row, outputs) {
@@ -124,7 +153,7 @@ pub fn loss(
         }
         let sample = targets.row_weights().map_or(1.0, |samples| samples[row]);
         let (t, of_class) = match targets.labels() {
-            None => (values_of(&targets, row, count, outputs), 1.0),
+            None => (values_of(&targets, row, batch * columns, columns), 1.0),
             Some(classes) => {
                 let Objective { loss, .. } = objective;
                 assert!(loss == Loss::SoftmaxCrossEntropy, "{loss:?} compares values, not classes");
@@ -133,25 +162,26 @@ pub fn loss(
                 ((0..outputs).map(|j| f64::from(j == class)).collect(), objective.class_weight(class))
             }
         };
-        let (value, d_y) = if objective.loss == Loss::SoftmaxCrossEntropy {
-            terms += sample * of_class;
-            cross_entropy(y, &smoothed(objective, &t))
-        } else {
-            let mask = match targets.element_mask() {
-                Some(mask) => mask[row * outputs..][..outputs].to_vec(),
-                None => vec![1.0; outputs],
-            };
-            terms += sample * mask.iter().sum::<f64>();
-            let element = |j: usize| match mask[j] {
-                0.0 => (0.0, 0.0),
-                weight => {
-                    let (value, slope) = element_loss(objective.loss, y[j], t[j]);
-                    (weight * value, weight * slope)
-                }
-            };
-            let each: Vec<_> = (0..outputs).map(element).collect();
-            (each.iter().map(|each| each.0).sum(), each.iter().map(|each| each.1).collect())
+        let of_row = match objective.loss {
+            Loss::SoftmaxCrossEntropy => {
+                terms += sample * of_class;
+                cross_entropy(y, &smoothed(objective, &t))
+            }
+            Loss::KullbackLeibler => {
+                terms += sample;
+                let (value, d_y) = cross_entropy(y, &t);
+                (value + t.iter().map(|&t| if t == 0.0 { 0.0 } else { t * t.ln() }).sum::<f64>(), d_y)
+            }
+            _ => {
+                let mask = match targets.element_mask() {
+                    Some(mask) => mask[row * columns..][..columns].to_vec(),
+                    None => vec![1.0; columns],
+                };
+                terms += sample * mask.iter().sum::<f64>();
+                elements(objective, y, &t, &mask)
+            }
         };
+        let (value, d_y): (f64, Vec<f64>) = of_row;
         sum += sample * value;
         gradient.extend(d_y.iter().map(|d| sample * d));
     }
@@ -166,6 +196,51 @@ pub fn loss(
     (sum * scale, gradient)
 }
 
+/// The number of target values of a row: one for each output, or for each pair of them.
+fn target_columns(objective: Objective<'_>, outputs: usize) -> usize {
+    match objective.loss {
+        Loss::GaussianNll { .. } => outputs / 2,
+        _ => outputs,
+    }
+}
+
+/// A row's loss and gradient, of a loss that is a sum over targets.
+fn elements(objective: Objective<'_>, y: &[f64], t: &[f64], mask: &[f64]) -> (f64, Vec<f64>) {
+    let (mut sum, mut gradient) = (0.0, vec![0.0; y.len()]);
+    for (j, (&t, &weight)) in t.iter().zip(mask).enumerate() {
+        if weight == 0.0 {
+            continue;
+        }
+        let (value, slope) = match (objective.loss, objective.pos_weight) {
+            (Loss::GaussianNll { epsilon }, _) => {
+                let (value, d_mean, d_logarithm) = normal(y[j], y[mask.len() + j], t, epsilon);
+                gradient[mask.len() + j] = weight * d_logarithm;
+                (value, d_mean)
+            }
+            (Loss::BinaryCrossEntropyWithLogits, Some(weights)) => weighted_binary(weights[j], y[j], t),
+            (loss, _) => element_loss(loss, y[j], t),
+        };
+        sum += weight * value;
+        gradient[j] = weight * slope;
+    }
+    (sum, gradient)
+}
+
+/// The loss of a mean `m` and the logarithm `s` of a variance, and its slopes.
+fn normal(m: f64, s: f64, t: f64, epsilon: f64) -> (f64, f64, f64) {
+    let (v, log_v, share) =
+        if s.exp() < epsilon { (epsilon, epsilon.ln(), s.exp() / epsilon) } else { (s.exp(), s, 1.0) };
+    let square = (m - t).powi(2);
+    (0.5 * (log_v + square / v), (m - t) / v, 0.5 * share * (1.0 - square / v))
+}
+
+/// `-(p t log sigmoid(y) + (1 - t) log(1 - sigmoid(y)))`, and its slope.
+fn weighted_binary(p: f64, y: f64, t: f64) -> (f64, f64) {
+    let weight = 1.0 + (p - 1.0) * t;
+    let softplus = (-y).max(0.0) + (-y.abs()).exp().ln_1p();
+    ((1.0 - t) * y + weight * softplus, weight / (1.0 + (-y).exp()) - p * t)
+}
+
 /// The target class of a row.
 fn class_of(labels: ClassLabels<'_>, row: usize, outputs: usize) -> usize {
     let class = labels.get(row).map(|class| class as usize).filter(|&class| class < outputs);
@@ -175,7 +250,7 @@ fn class_of(labels: ClassLabels<'_>, row: usize, outputs: usize) -> usize {
 /// The target values of a row.
 fn values_of(targets: &Targets<'_, f64>, row: usize, count: usize, outputs: usize) -> Vec<f64> {
     let t = targets.values().unwrap_or_default();
-    assert_eq!(t.len(), count, "target values are [batch, outputs]");
+    assert_eq!(t.len(), count, "target values are [batch, outputs], or half as many for pairs of outputs");
     t[row * outputs..][..outputs].to_vec()
 }
 
@@ -195,7 +270,8 @@ fn is_read(objective: Objective<'_>, targets: &Targets<'_, f64>, row: usize, out
     if targets.row_weights().is_some_and(|weights| weights[row] == 0.0) {
         return false;
     }
-    if targets.element_mask().is_some_and(|mask| mask[row * outputs..][..outputs].iter().all(|&m| m == 0.0)) {
+    let columns = target_columns(objective, outputs);
+    if targets.element_mask().is_some_and(|mask| mask[row * columns..][..columns].iter().all(|&m| m == 0.0)) {
         return false;
     }
     match (targets.labels(), objective.class_weights) {
@@ -234,7 +310,16 @@ fn element_loss(loss: Loss, y: f64, t: f64) -> (f64, f64) {
         Loss::BinaryCrossEntropyWithLogits => {
             (y.max(0.0) - t * y + (-y.abs()).exp().ln_1p(), 1.0 / (1.0 + (-y).exp()) - t)
         }
-        Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),
+        Loss::Quantile { .. } if difference == 0.0 => (0.0, 0.0),
+        Loss::Quantile { quantile } if difference < 0.0 => (-quantile * difference, -quantile),
+        Loss::Quantile { quantile } => {
+            ((1.0 - quantile) * difference, if difference.is_nan() { difference } else { 1.0 - quantile })
+        }
+        Loss::Hinge if 1.0 - t * y <= 0.0 => (0.0, 0.0),
+        Loss::Hinge => (1.0 - t * y, if (t * y).is_nan() { t * y } else { -t }),
+        Loss::PoissonNll => (y.exp() - t * y, y.exp() - t),
+        Loss::GaussianNll { .. } => unreachable!("of pairs of outputs"),
+        Loss::KullbackLeibler | Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),
     }
 }
 

@@ -226,7 +226,7 @@ impl Model {
         let (layer, pass) = self.last(&passes);
         let on_logits = matches!(
             (objective.loss, layer.activation),
-            (Loss::SoftmaxCrossEntropy, Activation::Softmax)
+            (Loss::SoftmaxCrossEntropy | Loss::KullbackLeibler, Activation::Softmax)
                 | (Loss::BinaryCrossEntropyWithLogits, Activation::Sigmoid)
         );
         let outputs = if on_logits { &pass.z } else { &pass.y };

@@ -39,6 +39,7 @@ pub struct TrainerBuilder<T: Element> {
     network: Network<T>,
     loss: Loss,
     class_weights: Option<Vec<f64>>,
+    pos_weight: Option<Vec<f64>>,
     label_smoothing: f64,
     reduction: Reduction,
     optimizer: Optimizer,
@@ -59,6 +60,7 @@ impl<T: Element> TrainerBuilder<T> {
             network,
             loss: Loss::MeanSquaredError,
             class_weights: None,
+            pos_weight: None,
             label_smoothing: 0.0,
             reduction: Reduction::Mean,
             optimizer: Optimizer::sgd(0.01),
@@ -103,6 +105,25 @@ impl<T: Element> TrainerBuilder<T> {
     #[must_use]
     pub fn class_weights(mut self, weights: &[f64]) -> Self {
         self.class_weights = Some(weights.to_vec());
+        self
+    }
+
+    /// The weight `p` of the positive class of each output, `[outputs]`, each finite and at least 0, for
+    /// [`Loss::BinaryCrossEntropyWithLogits`]; all 1 by default. An element's loss becomes
+    /// `-(p t log sigmoid(y) + (1 - t) log(1 - sigmoid(y)))`: above 1 it weighs a rare class up. The mean
+    /// divides by the number of elements all the same. PyTorch's `pos_weight`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fuseprop::*;
+    /// # let network = Network::<f32>::builder(2).dense(1, Activation::Identity).build()?;
+    /// let builder = Trainer::builder(network).loss(Loss::BinaryCrossEntropyWithLogits);
+    /// let trainer = builder.pos_weight(&[9.0]).build()?; // of ten rows one is positive
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn pos_weight(mut self, weights: &[f64]) -> Self {
+        self.pos_weight = Some(weights.to_vec());
         self
     }
 
@@ -362,10 +383,11 @@ impl<T: Element> TrainerBuilder<T> {
     /// # Errors
     /// [`Error::Zero`] for a batch or a pool of 0, [`Error::Overflow`] for buffers past the address space,
     /// [`Error::Setting`] for a setting of the loss, the optimizer or the clipping out of range,
-    /// [`Error::Length`] for class weights of another number, [`Error::Unused`] for a setting that the loss
-    /// or the optimizer has no use for, [`Error::Combination`] for a last layer that the loss can learn
-    /// nothing by (see [`Loss`]) and for [`Precision::Bf16`] with `f64`, [`Error::Isa`] if this CPU or build
-    /// does not support the network's instruction set, [`Error::System`] if the system gives no threads.
+    /// [`Error::Length`] for weights of classes of another number, [`Error::Unused`] for a setting that the
+    /// loss or the optimizer has no use for, [`Error::Combination`] for a last layer that the loss can
+    /// learn nothing by (see [`Loss`]) and for [`Precision::Bf16`] with `f64`, [`Error::Isa`] if this CPU or
+    /// build does not support the network's instruction set, [`Error::System`] if the system gives no
+    /// threads.
     ///
     /// # Examples
     /// ```
@@ -387,6 +409,7 @@ impl<T: Element> TrainerBuilder<T> {
         self.loss.check_outputs(network.last().activation(), network.outputs())?;
         let weights = self.class_weights.as_deref();
         let classes = ClassWeights::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
+        let classes = classes.with_positive(self.loss, network.outputs(), self.pos_weight.as_deref())?;
         let criterion = Criterion { loss: self.loss, classes, reduction: self.reduction };
         let threads = Threads::new(self.parallelism)?.with_threshold(self.parallel_threshold);
         let isa = network.isa();

@@ -1,5 +1,6 @@
 //! The rows of a fit, in batches of their order in an epoch.
 
+use crate::kernels::ops::loss::Loss;
 use crate::kernels::ops::targets::{Labels, Targets};
 use crate::network::Network;
 use crate::rng::SplitMix64;
@@ -75,7 +76,8 @@ impl Fingerprint {
 /// One batch of rows, gathered.
 pub(super) struct GatheredBatch<T> {
     inputs: usize,
-    outputs: usize,
+    /// Target values of a row.
+    columns: usize,
     pub(super) x: Vec<T>,
     values: Vec<T>,
     classes: Vec<u32>,
@@ -84,29 +86,30 @@ pub(super) struct GatheredBatch<T> {
 }
 
 impl<T: Element> GatheredBatch<T> {
-    pub(super) fn new(network: &Network<T>, data: Dataset<'_, T>, rows: usize) -> Self {
-        let (inputs, outputs) = (network.inputs(), network.outputs());
+    /// Of a network that is trained by a loss.
+    pub(super) fn new(network: &Network<T>, loss: Loss, data: Dataset<'_, T>, rows: usize) -> Self {
+        let (inputs, columns) = (network.inputs(), loss.target_columns(network.outputs()));
         let Targets { labels, weights, mask } = data.targets;
         let elements = |wanted: bool, each: usize| Vec::with_capacity(if wanted { rows * each } else { 0 });
         let has_values = matches!(labels, Labels::Values(_));
         Self {
             inputs,
-            outputs,
+            columns,
             x: elements(true, inputs),
-            values: elements(has_values, outputs),
+            values: elements(has_values, columns),
             classes: Vec::with_capacity(if has_values { 0 } else { rows }),
             weights: elements(weights.is_some(), 1),
-            mask: elements(mask.is_some(), outputs),
+            mask: elements(mask.is_some(), columns),
         }
     }
 
     /// Copies some rows, in their order.
     pub(super) fn gather(&mut self, data: Dataset<'_, T>, rows: &[usize]) {
-        let Self { inputs, outputs, x, values, classes, weights, mask } = self;
+        let Self { inputs, columns, x, values, classes, weights, mask } = self;
         [&mut *x, values, weights, mask].into_iter().for_each(Vec::clear);
         classes.clear();
         for &row in rows {
-            let (of_row, at) = (row * *inputs..(row + 1) * *inputs, row * *outputs..(row + 1) * *outputs);
+            let (of_row, at) = (row * *inputs..(row + 1) * *inputs, row * *columns..(row + 1) * *columns);
             x.extend_from_slice(&data.x[of_row]);
             match data.targets.labels {
                 Labels::Values(all) => values.extend_from_slice(&all[at.clone()]),

@@ -43,7 +43,7 @@ impl<T: Element> Trainer<T> {
         self.executor.allocate_outputs(&self.network);
         let objective = Objective { loss, scale, targets };
         let distances = core::mem::take(&mut self.executor.distances);
-        let mut summary = Summary::new(&objective.targets, outputs, distances);
+        let mut summary = Summary::new(objective, outputs, distances);
         for first in (0..rows).step_by(self.max_batch()) {
             let of_batch = first..rows.min(first.saturating_add(self.max_batch()));
             let (x, rows) = (&x[of_batch.start * inputs..of_batch.end * inputs], of_batch.len());

@@ -551,7 +551,7 @@ impl<T: Element> RestoreRate<'_, T> {
         let rows = data.x.len() / trainer.network.inputs();
         let mut order: Vec<usize> = (0..rows).collect();
         let mut buffers = FitBuffers {
-            batch: GatheredBatch::new(&trainer.network, data, how.batch.min(rows)),
+            batch: GatheredBatch::new(&trainer.network, trainer.criterion.loss, data, how.batch.min(rows)),
             snapshot: how.check_finite.then(|| Snapshot::new(trainer)),
         };
         loop {

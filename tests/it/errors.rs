@@ -494,3 +494,84 @@ fn a_refused_step_draws_no_dropout() {
     assert_eq!(parameters(refused.network()), parameters(right.network()));
     assert_ne!(step(&mut right), step(&mut build()));
 }
+
+#[test]
+fn losses_refuse_settings_layers_and_targets_that_cannot_be_by_name() {
+    let build = |outputs, last| Network::<f32>::builder(1).dense(outputs, last).seed(1).build().unwrap();
+    let trainer = |outputs, loss| Trainer::builder(build(outputs, Activation::Identity)).loss(loss);
+    let refused = |loss, outputs| trainer(outputs, loss).build().unwrap_err();
+    for value in [0.0, 1.0, -0.5, f64::NAN] {
+        let error = refused(Loss::Quantile { quantile: value }, 1);
+        assert!(matches!(error, Error::Setting { argument: Argument::Quantile, .. }), "{error}");
+    }
+    for value in [0.0, -1.0, f64::NAN, 1e39, 1e-50] {
+        let error = refused(Loss::GaussianNll { epsilon: value }, 2);
+        assert!(matches!(error, Error::Setting { argument: Argument::LeastVariance, .. }), "{error}");
+    }
+    let gaussian = Loss::GaussianNll { epsilon: 1e-6 };
+    let combination = |argument, with| Error::Combination { argument, with };
+    assert_eq!(refused(gaussian, 3), combination(Argument::GaussianNll, Argument::OddOutputs));
+    let single = combination(Argument::KullbackLeibler, Argument::SingleOutput);
+    assert_eq!(refused(Loss::KullbackLeibler, 1), single);
+    for (loss, argument) in [
+        (gaussian, Argument::GaussianNll),
+        (Loss::PoissonNll, Argument::PoissonNll),
+        (Loss::KullbackLeibler, Argument::KullbackLeibler),
+    ] {
+        let bounded = Trainer::builder(build(2, Activation::Relu)).loss(loss).build().unwrap_err();
+        assert_eq!(bounded, combination(argument, Argument::BoundedLogits));
+    }
+    for (loss, argument, value) in [
+        (Loss::Hinge, Argument::TargetSigns, 0.0),
+        (Loss::PoissonNll, Argument::TargetCounts, -1.0),
+        (Loss::KullbackLeibler, Argument::TargetShares, -0.25),
+    ] {
+        let mut trainer = trainer(2, loss).build().unwrap();
+        let before = parameters(trainer.network());
+        let (x, targets) = ([0.5, 1.0], [1.0, 1.0, 1.0, value as f32]);
+        let wrong = Error::Value { argument, row: 1, column: 1, value };
+        assert_eq!(trainer.step(&x, &targets), Err(wrong));
+        let error = Error::Targets { loss: loss_name(loss) };
+        assert_eq!(trainer.step(&x, &[0, 1]), Err(error));
+        assert_eq!((parameters(trainer.network()), trainer.steps()), (before, 0));
+        // What weighs nothing is not looked at.
+        trainer.step(&x, Targets::from(&targets).weights(&[1.0, 0.0])).unwrap();
+    }
+    let mut trainer = trainer(4, gaussian).build().unwrap();
+    let length = |argument, found| Error::Length { argument, expected: 4, found };
+    assert_eq!(trainer.step(&[0.5, 1.0], &[1.0; 8]), Err(length(Argument::Targets, 8)));
+    let mask = Targets::from(&[1.0; 4]).mask(&[1.0; 8]);
+    assert_eq!(trainer.step(&[0.5, 1.0], mask), Err(length(Argument::ElementMask, 8)));
+    trainer.step(&[0.5, 1.0], Targets::from(&[1.0; 4]).mask(&[1.0, 0.0, 0.5, 2.0])).unwrap();
+}
+
+fn loss_name(loss: Loss) -> Argument {
+    match loss {
+        Loss::Hinge => Argument::HingeLoss,
+        Loss::PoissonNll => Argument::PoissonNll,
+        Loss::KullbackLeibler => Argument::KullbackLeibler,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn weights_of_positive_classes_are_the_binary_cross_entropys_alone() {
+    let trainer = |loss| Trainer::builder(network()).loss(loss);
+    let binary = || trainer(Loss::BinaryCrossEntropyWithLogits);
+    let length = Error::Length { argument: Argument::PosWeights, expected: 2, found: 1 };
+    assert_eq!(binary().pos_weight(&[1.0]).build().unwrap_err(), length);
+    for bad in [-1.0, f64::NAN, f64::INFINITY, 1e39] {
+        let error = binary().pos_weight(&[1.0, bad]).build().unwrap_err();
+        assert!(matches!(error, Error::Setting { argument: Argument::PosWeight, .. }), "{error}");
+    }
+    let unused = Error::Unused { argument: Argument::PosWeights, with: Argument::SoftmaxCrossEntropy };
+    assert_eq!(trainer(Loss::SoftmaxCrossEntropy).pos_weight(&[1.0, 2.0]).build().unwrap_err(), unused);
+    // Weights of 1 are none.
+    let x = [0.1, 0.2, 0.3];
+    let loss_of = |weights: Option<&[f64]>| {
+        let builder = weights.map_or(binary(), |weights| binary().pos_weight(weights));
+        builder.build().unwrap().step(&x, &[1.0, 0.0]).unwrap()
+    };
+    let (plain, ones) = (loss_of(None), loss_of(Some(&[1.0, 1.0])));
+    assert!((plain - ones).abs() < 1e-6 && (loss_of(Some(&[3.0, 3.0])) - plain) > 0.1, "{plain}, {ones}");
+}

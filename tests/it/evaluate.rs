@@ -5,6 +5,7 @@ use fuseprop::{
     Targets, Trainer,
 };
 
+use crate::common::every::{LOSSES, target_columns};
 use crate::common::{go_on, isas};
 
 /// Numbers in `[-1, 1)`: the high bits of Knuth's MMIX congruential generator.
@@ -64,6 +65,36 @@ fn classes_give_the_cross_entropy_of_logits_and_the_weighted_accuracy() {
 }
 
 #[test]
+fn metrics_of_means_rates_and_signs_are_of_what_targets_are() {
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-14, "{a} is not {b}");
+    // Rates of 1, 2 and 4.
+    let network = identity(1, Activation::Identity);
+    let (logs, counts) = ([0.0, 2.0_f64.ln(), 4.0_f64.ln()], [0.0, 2.0, 5.0]);
+    let found = evaluate(&network, &logs, Targets::from(&counts), Loss::PoissonNll);
+    close(found.loss, (1.0 + (2.0 - 2.0 * logs[1]) + (4.0 - 5.0 * logs[2])) / 3.0);
+    close(found.mean_absolute_error.unwrap(), (1.0 + 0.0 + 1.0) / 3.0);
+    // Outputs with the sign of their target, and one without.
+    let (y, signs) = ([0.5, -3.0, 0.25], [1.0, -1.0, -1.0]);
+    let found = evaluate(&network, &y, Targets::from(&signs), Loss::Hinge);
+    close(found.loss, (0.5 + 0.0 + 1.25) / 3.0);
+    assert_eq!(found.accuracy, Some(2.0 / 3.0));
+    // Two means and two variances of 4 a row; the second target of the second row is missing.
+    let network = identity(4, Activation::Identity);
+    let s = 4.0_f64.ln();
+    let (y, t) = ([1.0, 2.0, s, s, 3.0, 9.0, s, s], [2.0, 2.0, 5.0, f64::NAN]);
+    let targets = Targets::from(&t).mask(&[1.0, 1.0, 1.0, 0.0]);
+    let found = evaluate(&network, &y, targets, Loss::GaussianNll { epsilon: 1e-6 });
+    close(found.loss, 0.5 * (3.0 * s + (1.0 + 0.0 + 4.0) / 4.0) / 3.0);
+    close(found.mean_absolute_error.unwrap(), (1.0 + 0.0 + 2.0) / 3.0);
+    // The divergence of a distribution from itself, and from another.
+    let network = identity(2, Activation::Softmax);
+    let (logits, t) = ([0.0, 3.0_f64.ln(), 0.0, 0.0], [0.25, 0.75, 1.0, 0.0]);
+    let found = evaluate(&network, &logits, Targets::from(&t), Loss::KullbackLeibler);
+    close(found.loss, (0.0 + 2.0_f64.ln()) / 2.0);
+    close(found.mean_absolute_error.unwrap(), (0.5 + 0.5) / 4.0);
+}
+
+#[test]
 fn distances_of_a_classifier_are_of_probabilities_not_of_logits() {
     let logits = [0.0, 3.0_f64.ln(), -(3.0_f64.ln()), 800.0];
     let targets = [0.0, 1.0, 0.0, 1.0];
@@ -97,14 +128,19 @@ fn assert_same<T: Element>(network: &Network<T>, loss: Loss, max_batch: usize, r
     let (inputs, outputs) = (network.inputs(), network.outputs());
     let of = |count, seed| -> Vec<T> { numbers(count, seed).into_iter().map(T::from_f64).collect() };
     let x = of(rows * inputs, 1);
-    let values: Vec<T> = of(rows * outputs, 2).into_iter().map(|t| T::from_f64(t.to_f64().abs())).collect();
+    let columns = target_columns(loss, outputs);
+    let target = |t: T| match loss {
+        Loss::Hinge => 1.0f64.copysign(t.to_f64()),
+        _ => t.to_f64().abs(),
+    };
+    let values: Vec<T> = of(rows * columns, 2).into_iter().map(|t| T::from_f64(target(t))).collect();
     let weights: Vec<T> = (0..rows).map(|r| T::from_f64((r % 4) as f64)).collect();
-    let mask: Vec<T> = (0..rows * outputs).map(|i| T::from_f64((i % 3) as f64)).collect();
+    let mask: Vec<T> = (0..rows * columns).map(|i| T::from_f64((i % 3) as f64)).collect();
     let classes: Vec<u32> = (0..rows).map(|r| (r % outputs) as u32).collect();
     let mut all = vec![Targets::from(&values), Targets::from(&values).weights(&weights)];
     if loss == Loss::SoftmaxCrossEntropy {
         all.extend([Targets::from(&classes), Targets::from(&classes).weights(&weights)]);
-    } else {
+    } else if loss != Loss::KullbackLeibler {
         all.push(Targets::from(&values).mask(&mask).weights(&weights));
     }
     let builder = Trainer::builder(network.clone()).loss(loss).max_batch(max_batch);
@@ -115,7 +151,7 @@ fn assert_same<T: Element>(network: &Network<T>, loss: Loss, max_batch: usize, r
         for &targets in &all {
             let found = network.evaluate(&x, targets, loss, &mut workspace).unwrap();
             let expected = trainer.evaluate(&x, targets).unwrap();
-            assert!(expected.loss > 0.0);
+            assert!(expected.loss.abs() > 1e-3);
             let bits = |found: Evaluation| {
                 let of = |value: Option<f64>| value.map(f64::to_bits);
                 (found.loss.to_bits(), of(found.accuracy), of(found.mean_absolute_error), of(found.r2))
@@ -126,24 +162,17 @@ fn assert_same<T: Element>(network: &Network<T>, loss: Loss, max_batch: usize, r
 }
 
 fn bits_are_those_of_a_trainer<T: Element>() {
-    let losses = [
-        Loss::MeanSquaredError,
-        Loss::MeanAbsoluteError,
-        Loss::Huber { delta: 0.3 },
-        Loss::BinaryCrossEntropyWithLogits,
-        Loss::SoftmaxCrossEntropy,
-    ];
     for isa in isas() {
-        for loss in losses {
+        for loss in LOSSES {
             let last = match loss {
                 Loss::BinaryCrossEntropyWithLogits => Activation::Sigmoid,
-                Loss::SoftmaxCrossEntropy => Activation::Softmax,
+                Loss::SoftmaxCrossEntropy | Loss::KullbackLeibler => Activation::Softmax,
                 _ => Activation::Identity,
             };
             let small = Network::<T>::builder(2).dense(4, Activation::Tanh).dense(2, last).seed(1).isa(isa);
             let small = small.build().unwrap();
             let wide = Network::<T>::builder(20).dense(33, Activation::Gelu).dropout(0.5);
-            let wide = wide.layer_norm(Activation::Relu).dense(19, last).seed(2).isa(isa).build().unwrap();
+            let wide = wide.layer_norm(Activation::Relu).dense(20, last).seed(2).isa(isa).build().unwrap();
             // One micro-batch, several, and several in each shard of a depth-first trainer.
             for (max_batch, rows) in [(5, 13), (150, 150), (1300, 1500)] {
                 assert_same(&small, loss, max_batch, rows);

@@ -3,9 +3,9 @@
 //! layer.
 
 use crate::common::bounds::TINY;
-use crate::common::case::{Case, Random, has_kinks};
+use crate::common::case::{Case, Random, has_kinks, loss_has_kinks};
 use crate::common::{bounds, gradients, isas, parameters};
-use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Precision, Targets, Trainer, reference};
+use fuseprop::{Activation, Isa, Network, Parallelism, Precision, Targets, Trainer, reference};
 
 const NETWORKS: usize = 200;
 
@@ -18,8 +18,7 @@ fn random_case(random: &mut Random) -> Case {
 
 fn is_smooth(case: &Case) -> bool {
     let has_no_kink = |&activation: &Activation| !has_kinks(activation);
-    case.activations.iter().all(has_no_kink)
-        && !matches!(case.loss, Loss::MeanAbsoluteError | Loss::Huber { .. })
+    case.activations.iter().all(has_no_kink) && !loss_has_kinks(case.loss)
 }
 
 #[test]
@@ -125,6 +124,7 @@ fn check_running_bounds(precision: Precision) {
                 weights: case.weights.map(|weights| wide(narrow(&weights))),
                 class_weights: case.class_weights.map(|weights| wide(narrow(&weights))),
                 precision,
+                pos_weight: case.pos_weight.map(|weights| wide(narrow(&weights))),
                 ..case
             };
             let network = case.network::<f32>(isa);

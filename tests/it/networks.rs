@@ -1,6 +1,6 @@
 //! Whole networks against the naive reference, on every instruction set.
 
-use crate::common::case::{Case, Random, has_kinks};
+use crate::common::case::{Case, Random, has_kinks, is_of_softmax, loss_has_kinks};
 use crate::common::every::HIDDEN;
 use crate::common::{gradients, isas, parameters};
 use fuseprop::{
@@ -72,7 +72,7 @@ fn wide_layers_agree_with_the_reference() {
         case.activations = vec![Activation::Tanh, Activation::Identity];
         case.norms = vec![false, false];
         case.loss = Loss::MeanSquaredError;
-        (case.class_weights, case.label_smoothing) = (None, 0.0);
+        (case.class_weights, case.pos_weight, case.label_smoothing) = (None, None, 0.0);
         case.use_classes = false;
         case.x = (0..70 * 300).map(|_| random.value()).collect();
         case.values = (0..70 * 129).map(|_| random.value()).collect();
@@ -144,7 +144,7 @@ fn f32_losses_and_gradients_stay_near_f64_wherever_logits_are() {
                 // A kink that f32 and f64 see from two sides, and logits that are rounded, are no errors of
                 // the loss.
                 let kinks = rounded.activations.iter().any(|&activation| has_kinks(activation))
-                    || matches!(rounded.loss, Loss::MeanAbsoluteError | Loss::Huber { .. });
+                    || loss_has_kinks(rounded.loss);
                 let terms = (rounded.batch + rounded.sizes.iter().sum::<usize>()) as f64;
                 let logits = if shifted { offset } else { 0.0 };
                 let bound = 16.0 * terms * f64::from(f32::EPSILON) * (1.0 + expected_loss.abs())
@@ -289,7 +289,8 @@ fn a_step_is_its_two_halves_and_a_loss_of_ones_own_is_as_good() {
         for batch in [5, 70, 600] {
             let mut case = Case::random(&mut random, 30, batch);
             case.loss = Loss::MeanSquaredError;
-            (case.class_weights, case.label_smoothing) = (None, 0.0);
+            (case.class_weights, case.pos_weight, case.label_smoothing) = (None, None, 0.0);
+            case.values = (0..batch * case.sizes[case.sizes.len() - 1]).map(|_| random.value()).collect();
             case.reduction = Reduction::Sum;
             case.use_classes = false;
             // The caller's own loss below has none.
@@ -536,11 +537,11 @@ fn what_was_asked_for_can_be_read_back() {
 
 /// Whether the loss takes the sums beneath a layer's activation.
 fn on_sums(case: &Case, l: usize) -> bool {
-    matches!(
-        (case.loss, case.activations[l]),
-        (Loss::SoftmaxCrossEntropy, Activation::Softmax)
-            | (Loss::BinaryCrossEntropyWithLogits, Activation::Sigmoid)
-    )
+    match case.activations[l] {
+        Activation::Softmax => is_of_softmax(case.loss),
+        Activation::Sigmoid => case.loss == Loss::BinaryCrossEntropyWithLogits,
+        _ => false,
+    }
 }
 
 #[test]

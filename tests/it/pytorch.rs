@@ -82,6 +82,7 @@ fn activations_and_their_derivatives_are_those_of_pytorch() {
 /// A loss of the fixture's outputs, as a trainer sees it.
 struct Case<'a> {
     name: &'a str,
+    outputs: &'a str,
     loss: Loss,
     targets: Targets<'a, f64>,
     settings: fn(TrainerBuilder<f64>) -> TrainerBuilder<f64>,
@@ -90,9 +91,9 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn check(&self, fixture: &Fixture, isa: Isa) {
-        let y = fixture.get("loss/outputs");
+        let y = fixture.get(self.outputs);
         for (reduction, folder) in [(Reduction::Mean, "mean"), (Reduction::Sum, "sum")] {
-            let builder = Trainer::builder(identity(5, Activation::Identity, isa)).loss(self.loss);
+            let builder = Trainer::builder(identity(y.len() / 6, Activation::Identity, isa)).loss(self.loss);
             let builder = (self.settings)(builder).reduction(reduction).max_batch(6).input_gradients();
             let mut trainer = builder.build().unwrap();
             let loss = match self.weights {
@@ -122,12 +123,25 @@ fn losses_and_their_gradients_are_those_of_pytorch() {
         ("mae", "mae_samples", Loss::MeanAbsoluteError, values),
         ("huber", "huber_samples", Loss::Huber { delta: 0.8 }, values),
         ("bce", "bce_samples", Loss::BinaryCrossEntropyWithLogits, shares),
+        ("quantile", "quantile_samples", Loss::Quantile { quantile: 0.3 }, values),
+        ("hinge", "hinge_samples", Loss::Hinge, of_numbers("loss/signs")),
+        ("poisson", "poisson_samples", Loss::PoissonNll, of_numbers("loss/counts")),
+        ("kl", "kl_samples", Loss::KullbackLeibler, shares),
+        (
+            "gaussian",
+            "gaussian_samples",
+            Loss::GaussianNll { epsilon: 0.01 },
+            of_numbers("loss/pair_targets"),
+        ),
         ("ce_classes", "ce_classes_samples", Loss::SoftmaxCrossEntropy, classes),
         ("ce_shares", "ce_shares_samples", Loss::SoftmaxCrossEntropy, shares),
     ] {
-        cases.push(Case { name, loss, targets, settings: plain, weights: None });
-        cases.push(Case { name: with_samples, loss, targets, settings: plain, weights: Some(samples) });
+        let outputs = if name == "gaussian" { "loss/pairs" } else { "loss/outputs" };
+        let case = Case { name, outputs, loss, targets, settings: plain, weights: None };
+        cases.push(Case { name: with_samples, weights: Some(samples), ..case });
+        cases.push(case);
     }
+    let outputs = "loss/outputs";
     const WEIGHTS: [f64; 5] = [1.0, 2.0, 0.5, 0.0, 1.5];
     assert_eq!(fixture.get("loss/weights"), WEIGHTS);
     type Settings = fn(TrainerBuilder<f64>) -> TrainerBuilder<f64>;
@@ -142,7 +156,15 @@ fn losses_and_their_gradients_are_those_of_pytorch() {
         ("ce_shares_weighted", shares, weighted),
         ("ce_shares_weighted_smooth", shares, both),
     ] {
-        cases.push(Case { name, loss: Loss::SoftmaxCrossEntropy, targets, settings, weights: None });
+        let loss = Loss::SoftmaxCrossEntropy;
+        cases.push(Case { name, outputs, loss, targets, settings, weights: None });
+    }
+    const POSITIVES: [f64; 5] = [3.0, 1.0, 0.5, 0.0, 10.0];
+    assert_eq!(fixture.get("loss/positives"), POSITIVES);
+    let settings: Settings = |builder| builder.pos_weight(&POSITIVES);
+    for (name, weights) in [("bce_pos_weight", None), ("bce_pos_weight_samples", Some(samples))] {
+        let (loss, targets) = (Loss::BinaryCrossEntropyWithLogits, shares);
+        cases.push(Case { name, outputs, loss, targets, settings, weights });
     }
     for isa in isas() {
         for case in &cases {

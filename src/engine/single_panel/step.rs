@@ -41,8 +41,7 @@ pub(crate) struct SinglePanelStep<'a, T: Element> {
 impl<T: Element> SinglePanelStep<'_, T> {
     /// Whether rows fit in groups.
     pub(crate) fn fits_groups(&self) -> bool {
-        let Objective { loss, targets, .. } = &self.objective;
-        self.buffers.groups && loss.is_by_element() && targets.is_unweighted()
+        self.buffers.groups && self.objective.fits_groups(self.classes)
     }
 
     /// Forward, loss, backward, and the update if there is one. Returns the loss.

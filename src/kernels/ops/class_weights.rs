@@ -1,4 +1,4 @@
-//! Class weights and label smoothing of the cross-entropy.
+//! Weights of classes: of the cross-entropy, with its label smoothing, and of the binary cross-entropy.
 
 use crate::error::{Argument, Error, check_length};
 use crate::kernels::matrix::panels::panels;
@@ -16,6 +16,9 @@ pub(crate) struct ClassWeights<T: Element> {
     pub(crate) sum: f64,
     /// Whether weights were given.
     pub(crate) weighted: bool,
+    /// The weight of the positive class of each output of a binary cross-entropy, 0 in padding; none if all
+    /// are 1.
+    pub(crate) positive: Vec<T::Line>,
 }
 
 impl<T: Element> ClassWeights<T> {
@@ -38,16 +41,28 @@ impl<T: Element> ClassWeights<T> {
         let ones = vec![1.0; outputs];
         let all = weights.unwrap_or(&ones);
         check_length(Argument::ClassWeights, outputs, all.len())?;
-        if let Some(&value) = all.iter().find(|&&weight| !is_weight(weight) || !T::holds(weight)) {
-            return Err(Error::Setting { argument: Argument::ClassWeight, value });
+        let lines = weight_lines::<T>(Argument::ClassWeight, all)?;
+        let sum = all.iter().sum();
+        Ok(Self { smoothing, lines, sum, weighted: weights.is_some(), positive: Vec::new() })
+    }
+
+    /// With weights of the positive class of each output.
+    ///
+    /// # Errors
+    /// As [`ClassWeights::new`], for another loss than the binary cross-entropy.
+    pub(crate) fn with_positive(
+        mut self,
+        loss: Loss,
+        outputs: usize,
+        weights: Option<&[f64]>,
+    ) -> Result<Self, Error> {
+        let Some(weights) = weights else { return Ok(self) };
+        if loss != Loss::BinaryCrossEntropyWithLogits {
+            return Err(Error::Unused { argument: Argument::PosWeights, with: loss.name() });
         }
-        let mut lines = vec![T::Line::ZERO; panels::<T>(outputs)];
-        for (line, weights) in lines.iter_mut().zip(all.chunks(T::LANES)) {
-            for (to, &weight) in line.as_mut_slice().iter_mut().zip(weights) {
-                *to = T::from_f64(weight);
-            }
-        }
-        Ok(Self { smoothing, lines, sum: all.iter().sum(), weighted: weights.is_some() })
+        check_length(Argument::PosWeights, outputs, weights.len())?;
+        self.positive = weight_lines::<T>(Argument::PosWeight, weights)?;
+        Ok(self)
     }
 
     /// The weight of a class.
@@ -56,4 +71,18 @@ impl<T: Element> ClassWeights<T> {
         let class = class as usize;
         self.lines[class / T::LANES].as_slice()[class % T::LANES].to_f64()
     }
+}
+
+/// Weights in lines, 0 in the padding of the last.
+fn weight_lines<T: Element>(argument: Argument, all: &[f64]) -> Result<Vec<T::Line>, Error> {
+    if let Some(&value) = all.iter().find(|&&weight| !is_weight(weight) || !T::holds(weight)) {
+        return Err(Error::Setting { argument, value });
+    }
+    let mut lines = vec![T::Line::ZERO; panels::<T>(all.len())];
+    for (line, weights) in lines.iter_mut().zip(all.chunks(T::LANES)) {
+        for (to, &weight) in line.as_mut_slice().iter_mut().zip(weights) {
+            *to = T::from_f64(weight);
+        }
+    }
+    Ok(lines)
 }

@@ -15,6 +15,7 @@ use crate::kernels::matrix::rows::Row;
 use crate::kernels::ops::class_labels::ClassLabels;
 use crate::kernels::ops::loss::{ClassWeights, Objective, RowLosses, UnreadRows};
 use crate::kernels::ops::softmax::{Shift, SoftmaxRow, exponentiate};
+use crate::kernels::ops::targets::Targets;
 use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::{Element, Line, Scalar};
 
@@ -108,6 +109,19 @@ pub(crate) fn of_probabilities<L: Lanes>(
             }
         }
         *loss = weight * (target_sum * ln(sum.to_f64()) - dot);
+    }
+}
+
+/// Adds `sum_j t_j log t_j`, times the row's weight, to the loss of each row, where 0 times its logarithm is
+/// 0: the difference of a divergence and a cross-entropy, on which no output has an influence.
+pub(crate) fn add_negative_entropy<T: Element>(losses: &mut [f64], values: &[T], targets: &Targets<'_, T>) {
+    let columns = values.len() / losses.len().max(1);
+    for (r, (values, loss)) in values.chunks_exact(columns.max(1)).zip(losses).enumerate() {
+        let weight = targets.row_weight(r);
+        if weight != 0.0 {
+            let terms = values.iter().map(|t| t.to_f64()).filter(|&t| t != 0.0);
+            *loss += weight * terms.map(|t| t * ln(t)).sum::<f64>();
+        }
     }
 }
 

@@ -10,10 +10,11 @@ use crate::kernels::matrix::panels::{Panels, PanelsMut};
 use crate::kernels::ops::activation::Activation;
 pub(crate) use crate::kernels::ops::class_weights::ClassWeights;
 use crate::kernels::ops::cross_entropy;
+use crate::kernels::ops::element_losses::{loss_and_slope, weighted_binary_cross_entropy};
+use crate::kernels::ops::gaussian;
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::LineOf;
 use crate::simd::lanes::{GROUP, Lanes, RowShape};
-use crate::simd::math;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
 
@@ -50,10 +51,39 @@ pub enum Loss {
         /// 1.
         delta: f64,
     },
+    /// `sum_j max(quantile (t_j - y_j), (quantile - 1) (t_j - y_j))`, with gradient 0 where they are equal;
+    /// its mean is over the batch and the outputs. The pinball loss, which is lowest at that quantile of the
+    /// targets: 0.5 gives the median (Koenker and Bassett 1978). scikit-learn's `mean_pinball_loss`.
+    Quantile {
+        /// The part of the targets that is to be below the output, above 0 and below 1.
+        quantile: f64,
+    },
+    /// `sum_j max(1 - t_j y_j, 0)` of targets `t` that are -1 or 1; its mean is over the batch and the
+    /// outputs. The loss of support vector machines (Cortes and Vapnik 1995). scikit-learn's `hinge_loss`,
+    /// Keras's `Hinge`. Other targets are refused with [`Error::Value`].
+    Hinge,
+    /// `sum_j e^(y_j) - t_j y_j` of logarithms `y` of rates, and counts `t`; its mean is over the batch and
+    /// the outputs. `torch.nn.PoissonNLLLoss` with its defaults, `log_input` and no Stirling term. Targets
+    /// below 0 are refused with [`Error::Value`].
+    PoissonNll,
+    /// `sum_j (log v_j + (m_j - t_j)^2 / v_j) / 2` with `v_j = max(e^(s_j), epsilon)`, of means `m` and
+    /// logarithms `s` of variances; its mean is over the batch and the targets.
+    /// `torch.nn.GaussianNLLLoss` of a variance of `e^s` (Nix and Weigend 1994).
+    ///
+    /// The outputs of a row are all means, then all logarithms: `[m_0, .., m_n, s_0, .., s_n]`, so their
+    /// number is even, and targets (and a mask) are `[batch, outputs / 2]`. A variance is a logarithm so that
+    /// one last layer without an activation has both. As in PyTorch the gradient is not stopped where a
+    /// variance is below `epsilon`: it is the gradient at `epsilon`, times `e^s / epsilon` by the chain rule.
+    /// Metrics are of the means. Computed in `f64`, whatever the elements are.
+    GaussianNll {
+        /// The least variance, finite and above 0. PyTorch's default is 1e-6.
+        epsilon: f64,
+    },
     /// `sum_j max(y_j, 0) - t_j y_j + log(1 + e^-|y_j|)` of logits `y` and probabilities `t`; its mean is
-    /// over the batch and the outputs. `torch.nn.BCEWithLogitsLoss`. Targets outside 0 to 1 are refused with
-    /// [`Error::Value`]. Of a last layer with [`Activation::Sigmoid`] the loss takes the pre-activations: the
-    /// sigmoid is not applied twice.
+    /// over the batch and the outputs. `torch.nn.BCEWithLogitsLoss`, with its `pos_weight` by
+    /// [`TrainerBuilder::pos_weight`](crate::TrainerBuilder::pos_weight). Targets outside 0 to 1 are refused
+    /// with [`Error::Value`]. Of a last layer with [`Activation::Sigmoid`] the loss takes the
+    /// pre-activations: the sigmoid is not applied twice.
     BinaryCrossEntropyWithLogits,
     /// `-sum_j t_j log softmax(y)_j` of logits `y`; [`Reduction::Mean`] divides by `batch`.
     /// `torch.nn.CrossEntropyLoss`. Targets are class indices, or probabilities `[batch, outputs]`. Computed
@@ -66,6 +96,14 @@ pub enum Loss {
     /// `w_j ((1 - e) t_j + e / outputs)`, and for class indices the mean divides by the sum of the weights
     /// of the batch's classes.
     SoftmaxCrossEntropy,
+    /// `sum_j t_j (log t_j - log softmax(y)_j)` of logits `y` and probabilities `t` `[batch, outputs]`, where
+    /// 0 times its logarithm is 0; [`Reduction::Mean`] divides by `batch`. The divergence of the network's
+    /// distribution from the targets' (Kullback and Leibler 1951): the cross-entropy less what no network can
+    /// take from it, with the same gradient. 0 at its lowest, but for roundings of either sum.
+    /// `torch.nn.KLDivLoss` of `log_softmax(y)` with `reduction="batchmean"`. Targets below 0 are refused
+    /// with [`Error::Value`], class indices with [`Error::Targets`]. Of a last layer with
+    /// [`Activation::Softmax`] the loss takes the pre-activations.
+    KullbackLeibler,
 }
 
 /// How the losses of a batch's rows become one number.
@@ -95,7 +133,7 @@ impl Loss {
     /// activation itself, from logits.
     pub(crate) fn output_activation(self, activation: Activation) -> Activation {
         match (self, activation) {
-            (Self::SoftmaxCrossEntropy, Activation::Softmax)
+            (Self::SoftmaxCrossEntropy | Self::KullbackLeibler, Activation::Softmax)
             | (Self::BinaryCrossEntropyWithLogits, Activation::Sigmoid) => Activation::Identity,
             _ => activation,
         }
@@ -108,25 +146,47 @@ impl Loss {
             Self::Huber { delta } => {
                 check_setting::<T>(Argument::HuberDelta, delta, T::from_f64(delta) > T::ZERO)
             }
-            _ => Ok(()),
+            Self::Quantile { quantile } => {
+                check_setting::<T>(Argument::Quantile, quantile, quantile > 0.0 && quantile < 1.0)
+            }
+            Self::GaussianNll { epsilon } => {
+                check_setting::<T>(Argument::LeastVariance, epsilon, T::from_f64(epsilon) > T::ZERO)
+            }
+            Self::MeanSquaredError
+            | Self::MeanAbsoluteError
+            | Self::Hinge
+            | Self::PoissonNll
+            | Self::BinaryCrossEntropyWithLogits
+            | Self::SoftmaxCrossEntropy
+            | Self::KullbackLeibler => Ok(()),
         }
     }
 
-    /// Refuses a last layer whose outputs cannot be logits of a loss that takes logits.
+    /// Refuses a last layer whose outputs cannot be what the loss takes: logits, or other numbers of either
+    /// sign.
     ///
     /// # Errors
     /// [`Error::Combination`] for an activation that is bounded on either side, unless it is the one that the
-    /// loss computes itself, and for a cross-entropy of a single output, which would be 0.
+    /// loss computes itself, for a cross-entropy of a single output, which would be 0, and for an odd number
+    /// of outputs where each mean has a variance.
     pub(crate) fn check_outputs(self, activation: Activation, outputs: usize) -> Result<(), Error> {
+        let reaches_all = || self.output_activation(activation).reaches_all_numbers();
         let with = match self {
-            Self::MeanSquaredError | Self::MeanAbsoluteError | Self::Huber { .. } => return Ok(()),
-            Self::SoftmaxCrossEntropy if outputs == 1 => Argument::SingleOutput,
-            Self::SoftmaxCrossEntropy | Self::BinaryCrossEntropyWithLogits => {
-                if self.output_activation(activation).reaches_all_numbers() {
-                    return Ok(());
-                }
-                Argument::BoundedLogits
-            }
+            Self::MeanSquaredError
+            | Self::MeanAbsoluteError
+            | Self::Huber { .. }
+            | Self::Quantile { .. }
+            | Self::Hinge => return Ok(()),
+            Self::SoftmaxCrossEntropy | Self::KullbackLeibler if outputs == 1 => Argument::SingleOutput,
+            Self::GaussianNll { .. } if !outputs.is_multiple_of(2) => Argument::OddOutputs,
+            Self::SoftmaxCrossEntropy
+            | Self::KullbackLeibler
+            | Self::BinaryCrossEntropyWithLogits
+            | Self::PoissonNll
+            | Self::GaussianNll { .. } => match reaches_all() {
+                true => return Ok(()),
+                false => Argument::BoundedLogits,
+            },
         };
         Err(Error::Combination { argument: self.name(), with })
     }
@@ -136,8 +196,22 @@ impl Loss {
             Self::MeanSquaredError => Argument::MeanSquaredError,
             Self::MeanAbsoluteError => Argument::MeanAbsoluteError,
             Self::Huber { .. } => Argument::HuberLoss,
+            Self::Quantile { .. } => Argument::QuantileLoss,
+            Self::Hinge => Argument::HingeLoss,
+            Self::PoissonNll => Argument::PoissonNll,
+            Self::GaussianNll { .. } => Argument::GaussianNll,
             Self::BinaryCrossEntropyWithLogits => Argument::BinaryCrossEntropy,
             Self::SoftmaxCrossEntropy => Argument::SoftmaxCrossEntropy,
+            Self::KullbackLeibler => Argument::KullbackLeibler,
+        }
+    }
+
+    /// The number of target values of a row of outputs.
+    #[inline(always)]
+    pub(crate) fn target_columns(self, outputs: usize) -> usize {
+        match self {
+            Self::GaussianNll { .. } => outputs / 2,
+            _ => outputs,
         }
     }
 
@@ -148,6 +222,7 @@ impl Loss {
         batch: usize,
         outputs: usize,
     ) -> Result<(), Error> {
+        let columns = self.target_columns(outputs);
         if let Some(weights) = targets.weights {
             check_length(Argument::RowWeights, batch, weights.len())?;
             check_weights(Argument::RowWeight, weights)?;
@@ -156,18 +231,17 @@ impl Loss {
             if !self.is_by_element() {
                 return Err(Error::Unused { argument: Argument::ElementMask, with: self.name() });
             }
-            check_length(Argument::ElementMask, batch * outputs, mask.len())?;
+            check_length(Argument::ElementMask, batch * columns, mask.len())?;
             check_weights(Argument::MaskElement, mask)?;
         }
         match targets.labels {
             Labels::Values(values) => {
-                check_length(Argument::Targets, batch * outputs, values.len())?;
-                match self {
-                    Self::BinaryCrossEntropyWithLogits => check_probabilities(targets, values, outputs),
-                    _ => Ok(()),
-                }
+                check_length(Argument::Targets, batch * columns, values.len())?;
+                self.check_values(targets, values, columns)
             }
-            Labels::Classes(_) if self.is_by_element() => Err(Error::Targets { loss: self.name() }),
+            Labels::Classes(_) if self != Self::SoftmaxCrossEntropy => {
+                Err(Error::Targets { loss: self.name() })
+            }
             Labels::Classes(classes) => {
                 check_length(Argument::ClassTargets, batch, classes.len())?;
                 match classes.find_wrong(outputs, |row| targets.row_weight(row) != 0.0) {
@@ -178,9 +252,49 @@ impl Loss {
         }
     }
 
+    /// Refuses values that cannot be targets of the loss.
+    fn check_values<T: Element>(
+        self,
+        targets: &Targets<'_, T>,
+        values: &[T],
+        columns: usize,
+    ) -> Result<(), Error> {
+        let one = T::from_f64(1.0);
+        let (argument, wrong) = match self {
+            Self::BinaryCrossEntropyWithLogits => {
+                let wrong = find_wrong(targets, values, columns, |t| (t >= T::ZERO) & (t <= one));
+                (Argument::TargetProbabilities, wrong)
+            }
+            Self::PoissonNll => {
+                (Argument::TargetCounts, find_wrong(targets, values, columns, |t| t >= T::ZERO))
+            }
+            Self::KullbackLeibler => {
+                (Argument::TargetShares, find_wrong(targets, values, columns, |t| t >= T::ZERO))
+            }
+            Self::Hinge => {
+                let minus_one = T::from_f64(-1.0);
+                let wrong = find_wrong(targets, values, columns, |t| (t == one) | (t == minus_one));
+                (Argument::TargetSigns, wrong)
+            }
+            Self::MeanSquaredError
+            | Self::MeanAbsoluteError
+            | Self::Huber { .. }
+            | Self::Quantile { .. }
+            | Self::GaussianNll { .. }
+            | Self::SoftmaxCrossEntropy => return Ok(()),
+        };
+        match wrong {
+            Some(i) => {
+                let (row, column, value) = (i / columns, i % columns, values[i].to_f64());
+                Err(Error::Value { argument, row, column, value })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether the loss of a row is the sum of those of its elements.
     pub(crate) fn is_by_element(self) -> bool {
-        self != Self::SoftmaxCrossEntropy
+        !matches!(self, Self::SoftmaxCrossEntropy | Self::KullbackLeibler)
     }
 
     /// The divisor of [`Reduction::Mean`]: the sum of the weights of all terms of the loss.
@@ -194,7 +308,7 @@ impl Loss {
         batch: usize,
         outputs: usize,
     ) -> Result<f64, Error> {
-        let value = self.sum_of_weights(targets, classes, batch, outputs);
+        let value = self.sum_of_weights(targets, classes, batch, self.target_columns(outputs));
         match value == 0.0 || value.is_finite() && (1.0 / value).is_finite() {
             true => Ok(value),
             false => Err(Error::Setting { argument: Argument::TotalWeight, value }),
@@ -206,11 +320,11 @@ impl Loss {
         targets: &Targets<'_, T>,
         classes: &ClassWeights<T>,
         batch: usize,
-        outputs: usize,
+        columns: usize,
     ) -> f64 {
         if let Some(mask) = targets.mask {
             let sum_of_row = |row: &[T]| row.iter().map(|weight| weight.to_f64()).sum::<f64>();
-            let rows = mask.chunks_exact(outputs).enumerate();
+            let rows = mask.chunks_exact(columns).enumerate();
             return rows.map(|(r, row)| targets.row_weight(r) * sum_of_row(row)).sum();
         }
         let rows = match targets.labels {
@@ -225,7 +339,7 @@ impl Loss {
             _ if targets.weights.is_some() => (0..batch).map(|r| targets.row_weight(r)).sum(),
             _ => batch as f64,
         };
-        if self.is_by_element() { rows * outputs as f64 } else { rows }
+        if self.is_by_element() { rows * columns as f64 } else { rows }
     }
 }
 
@@ -252,29 +366,21 @@ fn check_weights<T: Element>(argument: Argument, weights: &[T]) -> Result<(), Er
     }
 }
 
-/// Refuses targets outside 0 to 1, and NaN, of elements that weigh anything.
-fn check_probabilities<T: Element>(
+/// The index of the first value that is not right, of elements that weigh anything.
+fn find_wrong<T: Element>(
     targets: &Targets<'_, T>,
     values: &[T],
-    outputs: usize,
-) -> Result<(), Error> {
-    let one = T::from_f64(1.0);
-    let is_probability = |t: T| (t >= T::ZERO) & (t <= one);
+    columns: usize,
+    is_right: impl Fn(T) -> bool,
+) -> Option<usize> {
     // Without a branch for each, so that the compiler compares a register of them at a time.
-    let are_probabilities = |values: &[T]| values.iter().fold(true, |all, &t| all & is_probability(t));
-    if values.chunks(64).all(are_probabilities) {
-        return Ok(());
+    let are_right = |values: &[T]| values.iter().fold(true, |all, &t| all & is_right(t));
+    if values.chunks(64).all(are_right) {
+        return None;
     }
-    let is_wrong = |i: usize| {
-        !is_probability(values[i]) && targets.element_weight(i / outputs, outputs, i % outputs) != 0.0
-    };
-    match (0..values.len()).find(|&i| is_wrong(i)) {
-        Some(i) => {
-            let (row, column, value) = (i / outputs, i % outputs, values[i].to_f64());
-            Err(Error::Value { argument: Argument::TargetProbabilities, row, column, value })
-        }
-        None => Ok(()),
-    }
+    let is_wrong =
+        |i: usize| !is_right(values[i]) && targets.element_weight(i / columns, columns, i % columns) != 0.0;
+    (0..values.len()).find(|&i| is_wrong(i))
 }
 
 /// A loss over some rows, with its targets.
@@ -290,7 +396,7 @@ impl<'a, T: Element> Objective<'a, T> {
     /// The same over some of the rows.
     #[inline(always)]
     pub(crate) fn rows(&self, rows: Range<usize>, outputs: usize) -> Self {
-        Self { targets: self.targets.rows(rows, outputs), ..*self }
+        Self { targets: self.targets.rows(rows, self.loss.target_columns(outputs)), ..*self }
     }
 
     /// The rows that weigh nothing, if rows differ in weight.
@@ -303,7 +409,15 @@ impl<'a, T: Element> Objective<'a, T> {
         if self.targets.is_unweighted() && labels.is_none() {
             return None;
         }
-        Some(UnreadRows { targets: self.targets, labels, classes, outputs })
+        let columns = self.loss.target_columns(outputs);
+        Some(UnreadRows { targets: self.targets, labels, classes, columns })
+    }
+
+    /// Whether [`evaluate_packed4`] computes it.
+    pub(crate) fn fits_groups(&self, classes: &ClassWeights<T>) -> bool {
+        let is_of_pairs = matches!(self.loss, Loss::GaussianNll { .. });
+        let is_by_element = self.loss.is_by_element() && !is_of_pairs;
+        is_by_element && self.targets.is_unweighted() && classes.positive.is_empty()
     }
 }
 
@@ -315,13 +429,14 @@ pub(crate) struct UnreadRows<'a, T: Element> {
     /// Where a class of weight 0 takes its rows' weight.
     labels: Option<ClassLabels<'a>>,
     classes: &'a ClassWeights<T>,
-    outputs: usize,
+    /// Of the mask.
+    columns: usize,
 }
 
 impl<T: Element> UnreadRows<'_, T> {
     pub(crate) fn contains(&self, row: usize) -> bool {
         let of_class = |labels: ClassLabels<'_>| self.classes.weight(labels.class(row)) == 0.0;
-        let is_masked = |mask: &[T]| mask[row * self.outputs..][..self.outputs].iter().all(|&m| m == T::ZERO);
+        let is_masked = |mask: &[T]| mask[row * self.columns..][..self.columns].iter().all(|&m| m == T::ZERO);
         self.targets.row_weight(row) == 0.0
             || self.labels.is_some_and(of_class)
             || self.targets.mask.is_some_and(is_masked)
@@ -390,7 +505,16 @@ fn evaluate_rows<L: Lanes>(
         (Labels::Values(targets), Loss::SoftmaxCrossEntropy) => {
             cross_entropy::of_probabilities(l, to, y, targets, objective, classes);
         }
-        (Labels::Values(targets), _) => by_element(l, to, y, targets, objective),
+        (Labels::Values(targets), Loss::KullbackLeibler) => {
+            let losses = &mut *to.losses;
+            let to = RowLosses { d_y: to.d_y, losses: &mut *losses };
+            cross_entropy::of_probabilities(l, to, y, targets, objective, classes);
+            cross_entropy::add_negative_entropy(losses, targets, &objective.targets);
+        }
+        (Labels::Values(targets), Loss::GaussianNll { epsilon }) => {
+            gaussian::of_pairs(to, y, targets, objective, epsilon);
+        }
+        (Labels::Values(targets), _) => by_element(l, to, y, targets, objective, classes),
     }
 }
 
@@ -402,6 +526,7 @@ fn by_element<L: Lanes>(
     y: Panels<'_, L::Element>,
     targets: &[L::Element],
     objective: &Objective<'_, L::Element>,
+    classes: &ClassWeights<L::Element>,
 ) {
     let (cols, lanes) = (y.cols, L::Element::LANES);
     let wants_gradient = to.wants_gradient();
@@ -409,7 +534,7 @@ fn by_element<L: Lanes>(
     losses.fill(0.0);
     for p in 0..y.panels() {
         let (first, width) = (p * lanes, lanes.min(cols - p * lanes));
-        let panel = PanelLoss { objective, targets, cols, first, width };
+        let panel = PanelLoss { objective, targets, positive: classes.positive.get(p), cols, first, width };
         let d = if wants_gradient { d.panel(p) } else { &mut [] };
         for (r, (y, loss)) in y.panel(p).iter().zip(&mut *losses).enumerate() {
             let slope = panel.add(l, r, y, loss);
@@ -421,9 +546,11 @@ fn by_element<L: Lanes>(
 }
 
 /// A loss over the elements of one panel of outputs.
-struct PanelLoss<'a, T> {
+struct PanelLoss<'a, T: Element> {
     objective: &'a Objective<'a, T>,
     targets: &'a [T],
+    /// The weights of the targets of a binary cross-entropy, if they have any.
+    positive: Option<&'a T::Line>,
     cols: usize,
     /// The panel's columns.
     first: usize,
@@ -434,7 +561,7 @@ impl<T: Element> PanelLoss<'_, T> {
     /// Adds the loss of a row's outputs `y` in the panel; its gradient.
     #[inline(always)]
     fn add<L: Lanes<Element = T>>(&self, l: L, r: usize, y: &LineOf<L>, loss: &mut f64) -> L::Vector {
-        let &Self { objective, targets, cols, first, width } = self;
+        let &Self { objective, targets, positive, cols, first, width } = self;
         let start = r * cols + first;
         let t = &targets[start..][..width];
         if first + width < cols {
@@ -446,7 +573,11 @@ impl<T: Element> PanelLoss<'_, T> {
         if weight == 0.0 {
             return l.zero();
         }
-        let (mut value, slope) = loss_and_slope(l, objective.loss, l.load(y), l.load_slice(t));
+        let (y, t) = (l.load(y), l.load_slice(t));
+        let (mut value, slope) = match positive {
+            Some(weights) => weighted_binary_cross_entropy(l, l.load(weights), y, t),
+            None => loss_and_slope(l, objective.loss, y, t),
+        };
         let mut slope = l.mul(l.constant(objective.scale * weight), slope);
         if let Some(mask) = objective.targets.mask {
             let mask = l.load_slice(&mask[start..][..width]);
@@ -493,29 +624,51 @@ pub(crate) fn evaluate_packed4<L: Lanes>(
     sum * objective.scale
 }
 
-/// The loss of each element and its slope, of a loss that is a sum over elements.
-#[inline(always)]
-fn loss_and_slope<L: Lanes>(l: L, loss: Loss, y: L::Vector, t: L::Vector) -> (L::Vector, L::Vector) {
-    let (zero, one) = (l.zero(), l.constant(1.0));
-    let difference = l.sub(y, t);
-    match loss {
-        Loss::MeanSquaredError => (l.mul(difference, difference), l.add(difference, difference)),
-        Loss::MeanAbsoluteError => {
-            // 0 at 0, and NaN of NaN.
-            let sign = l.select(l.eq(difference, zero), zero, l.flip_sign(one, difference));
-            (l.abs(difference), l.select(l.eq(difference, difference), sign, difference))
+#[cfg(test)]
+impl Loss {
+    /// Every loss that is a sum over single outputs.
+    pub(crate) const BY_ELEMENT: [Self; 7] = [
+        Self::MeanSquaredError,
+        Self::MeanAbsoluteError,
+        Self::Huber { delta: 1.0 },
+        Self::Quantile { quantile: 0.3 },
+        Self::Hinge,
+        Self::PoissonNll,
+        Self::BinaryCrossEntropyWithLogits,
+    ];
+
+    /// Every loss that is a sum over rows.
+    pub(crate) const BY_ROW: [Self; 2] = [Self::SoftmaxCrossEntropy, Self::KullbackLeibler];
+
+    /// Every loss.
+    pub(crate) fn every() -> Vec<Self> {
+        let of_pairs = [Self::GaussianNll { epsilon: 1e-6 }];
+        let every = [&Self::BY_ELEMENT[..], &Self::BY_ROW, &of_pairs].concat();
+        // A reminder for the compiler: a new loss has a line above too.
+        for loss in &every {
+            match loss {
+                Self::MeanSquaredError | Self::MeanAbsoluteError | Self::Huber { .. } => {}
+                Self::Quantile { .. } | Self::Hinge | Self::PoissonNll | Self::GaussianNll { .. } => {}
+                Self::BinaryCrossEntropyWithLogits | Self::SoftmaxCrossEntropy | Self::KullbackLeibler => {}
+            }
         }
-        Loss::Huber { delta } => {
-            let (low, high, half) = (l.constant(-delta), l.constant(delta), l.constant(0.5));
-            let clipped = l.max(low, l.min(high, difference));
-            (l.mul(clipped, l.neg_mul_add(half, clipped, difference)), clipped)
+        every
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Loss;
+    use std::fs;
+
+    #[test]
+    fn the_sweeps_of_the_integration_tests_have_every_loss() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/common/every.rs");
+        let list = fs::read_to_string(path).unwrap();
+        for loss in Loss::every() {
+            let name = format!("{loss:?}");
+            let variant = name.split(' ').next().unwrap();
+            assert!(list.contains(&format!("Loss::{variant}")), "{variant} is not in {path}");
         }
-        Loss::BinaryCrossEntropyWithLogits => {
-            // The large terms cancel before the small one is added.
-            let linear = l.neg_mul_add(t, y, l.max(zero, y));
-            let rest = math::ln_1p(l, math::exp(l, l.sub(zero, l.abs(y))));
-            (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
-        }
-        Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),
     }
 }

@@ -251,19 +251,12 @@ fn check_gradients<T: Element>() -> usize {
 #[derive(Default)]
 struct Losses(usize);
 
-const BY_ELEMENT: [Loss; 4] = [
-    Loss::MeanSquaredError,
-    Loss::MeanAbsoluteError,
-    Loss::Huber { delta: 1.0 },
-    Loss::BinaryCrossEntropyWithLogits,
-];
-
 impl<T: Scalar> Check<T> for Losses {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
         let (rows, smallest) = (6, T::MIN_NORMAL.to_f64());
-        for (loss, cols) in BY_ELEMENT
+        for (loss, cols) in Loss::BY_ELEMENT
             .into_iter()
-            .chain([Loss::SoftmaxCrossEntropy])
+            .chain(Loss::BY_ROW)
             .flat_map(|loss| [(loss, 3), (loss, T::LANES + 3)])
         {
             // Logits far apart: softmax and sigmoid are denormal in between.
@@ -291,7 +284,7 @@ impl<T: Scalar> Check<T> for Losses {
                         let what = format!("{loss:?} times {scale:e} at {cell:?} on {isa}");
                         self.0 += usize::from(is_flushed::<T>(at::<T>(&d, rows, cell), &what));
                     }
-                    if cols <= GROUP && !of_rows {
+                    if cols <= GROUP && loss.is_by_element() {
                         self.in_groups(l, &y, &objective, rows, cols);
                     }
                 }

@@ -188,16 +188,8 @@ impl Case<'_> {
         let weights = e.slice(rows, side, T::from_f64(2.0));
         let of_rows = f.slice(rows, side, f64::NAN);
         let with_classes = (Loss::SoftmaxCrossEntropy, Targets::from(&*targets));
-        let with_values = [
-            Loss::MeanSquaredError,
-            Loss::MeanAbsoluteError,
-            Loss::Huber { delta: 0.1 },
-            Loss::BinaryCrossEntropyWithLogits,
-            Loss::SoftmaxCrossEntropy,
-        ];
-        for (loss, targets) in
-            with_values.map(|loss| (loss, Targets::from(&*values))).into_iter().chain([with_classes])
-        {
+        let with_values = Loss::BY_ELEMENT.into_iter().chain(Loss::BY_ROW);
+        for (loss, targets) in with_values.map(|loss| (loss, Targets::from(&*values))).chain([with_classes]) {
             let smoothing = if loss == Loss::SoftmaxCrossEntropy { 0.1 } else { 0.0 };
             let classes = ClassWeights::new(loss, outputs, None, smoothing).unwrap();
             let objective = Objective { loss, scale: 1.0, targets: targets.weights(weights) };

@@ -167,13 +167,8 @@ struct Losses(usize);
 
 impl<T: Element> Check<T> for Losses {
     fn run<L: Lanes<Element = T>>(&mut self, l: L, isa: Isa) {
-        let losses = [
-            Loss::MeanSquaredError,
-            Loss::MeanAbsoluteError,
-            Loss::Huber { delta: 0.3 },
-            Loss::BinaryCrossEntropyWithLogits,
-        ];
-        for (loss, (rows, cols)) in losses.into_iter().flat_map(|loss| shapes::<T>().map(move |s| (loss, s)))
+        for (loss, (rows, cols)) in
+            Loss::BY_ELEMENT.into_iter().flat_map(|loss| shapes::<T>().map(move |s| (loss, s)))
         {
             let value = |i: usize| T::from_f64((i * 7919 % 31) as f64 / 17.0 - 0.8);
             let y: Vec<T> = (0..rows * cols).map(value).collect();

@@ -2,7 +2,8 @@
 //! and back, by a running error analysis (Wilkinson 1963; Higham, *Accuracy and Stability of Numerical
 //! Algorithms*, section 3.3).
 
-use super::case::Case;
+use super::case::{Case, is_of_softmax};
+use super::every::target_columns;
 use fuseprop::{Activation, Isa, LayerKind, Loss, Precision, Reduction, reference};
 
 /// Half a unit in the last place of 1 in `f32`.
@@ -258,7 +259,9 @@ fn softmax(z: &Bounded, cols: usize) -> Bounded {
         let most = (0..cols).map(off).fold(0.0, f64::max);
         let rounding = 1.0 + (cols + 16) as f64 * 2.0 * U;
         let p = reference::activate(Activation::Softmax, z);
-        y.error.extend(p.iter().map(|p| p * ((2.0 * most).exp() * rounding - 1.0) + TINY));
+        // Nor is it ever past 0 or 1, but for rounding.
+        let error = |p: &f64| (p * ((2.0 * most).exp() * rounding - 1.0)).min(rounding) + TINY;
+        y.error.extend(p.iter().map(error));
         y.exact.extend(p);
     }
     y
@@ -319,9 +322,10 @@ fn loss_gradient(case: &Case, given: &Bounded) -> Bounded {
         weight * scale(case)
     };
     let of_softmax = softmax(given, cols);
+    let columns = target_columns(case.loss, cols);
     let error = (0..exact.len()).map(|i| {
         let (row, e) = (i / cols, given.error[i]);
-        let t = if case.use_classes { 0.0 } else { case.values[i] };
+        let t = if case.use_classes { 0.0 } else { case.values[row * columns + i % cols % columns] };
         let difference = given.exact[i] - t;
         let rounding = 8.0 * U * (difference.abs() + e);
         let off = match case.loss {
@@ -335,7 +339,29 @@ fn loss_gradient(case: &Case, given: &Bounded) -> Bounded {
                 }
             }
             Loss::Huber { .. } => e + rounding + 4.0 * U,
-            Loss::BinaryCrossEntropyWithLogits => 0.25 * e + 16.0 * U * (1.0 + t.abs()),
+            Loss::Quantile { .. } => {
+                if difference.abs() <= e + rounding {
+                    1.0
+                } else {
+                    4.0 * U
+                }
+            }
+            Loss::Hinge => {
+                if (1.0 - t * given.exact[i]).abs() <= e + rounding {
+                    1.0
+                } else {
+                    4.0 * U
+                }
+            }
+            Loss::PoissonNll => {
+                let rate = given.exact[i].exp();
+                rate * e.exp_m1() + 16.0 * U * (rate * e.exp() + t.abs())
+            }
+            Loss::GaussianNll { epsilon } => of_pair(given, i, cols, t, epsilon) + 4.0 * U,
+            Loss::BinaryCrossEntropyWithLogits => {
+                let weight = case.pos_weight.as_ref().map_or(1.0, |weights| weights[i % cols].max(1.0));
+                weight * (0.25 * e + 32.0 * U * (1.0 + t.abs()))
+            }
             _ => {
                 let total =
                     case.class_weights.as_ref().map_or(1.0, |w| w.iter().copied().fold(1.0, f64::max))
@@ -349,6 +375,23 @@ fn loss_gradient(case: &Case, given: &Bounded) -> Bounded {
     Bounded { exact, error }
 }
 
+/// How far the slope of one of a pair of outputs, a mean and the logarithm of a variance, may be from the
+/// exact one: both are computed in `f64`.
+fn of_pair(given: &Bounded, i: usize, cols: usize, t: f64, epsilon: f64) -> f64 {
+    let (first, column) = (i / cols * cols, i % cols);
+    let mean = first + column % (cols / 2);
+    let logarithm = mean + cols / 2;
+    let (distance, e) = ((given.exact[mean] - t).abs(), given.error[mean]);
+    let (s, of_s) = (given.exact[logarithm], given.error[logarithm]);
+    let (v, least) = (s.exp().max(epsilon), (s - of_s).exp().max(epsilon));
+    let most = distance + e;
+    if column < cols / 2 {
+        return most / least - distance / v;
+    }
+    let (square, most_square) = (distance * distance / v, most * most / least);
+    0.5 * (of_s.exp_m1() * (1.0 + most_square) + most_square - square)
+}
+
 /// What the reduction multiplies by.
 fn scale(case: &Case) -> f64 {
     let cols = case.sizes[case.sizes.len() - 1];
@@ -359,7 +402,8 @@ fn scale(case: &Case) -> f64 {
     };
     let terms: f64 = match case.loss {
         Loss::SoftmaxCrossEntropy => (0..case.batch).map(|row| sample(row) * class(row)).sum(),
-        _ => (0..case.batch).map(|row| sample(row) * cols as f64).sum(),
+        Loss::KullbackLeibler => (0..case.batch).map(sample).sum(),
+        loss => (0..case.batch).map(|row| sample(row) * target_columns(loss, cols) as f64).sum(),
     };
     match case.reduction {
         Reduction::Sum => 1.0,
@@ -389,8 +433,7 @@ pub(crate) fn gradients(case: &Case, model: &reference::Model, isa: Isa) -> Boun
     }
     let last = model.layers.len() - 1;
     // Softmax is part of its cross-entropy; any other activation stands before it.
-    let is_part =
-        case.loss == Loss::SoftmaxCrossEntropy && model.layers[last].activation == Activation::Softmax;
+    let is_part = is_of_softmax(case.loss) && model.layers[last].activation == Activation::Softmax;
     let mut d = loss_gradient(case, if is_part { &sums[last] } else { &inputs[last + 1] });
     let mut layers = Vec::new();
     for (l, layer) in model.layers.iter().enumerate().rev() {

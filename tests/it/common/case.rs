@@ -1,19 +1,10 @@
 //! Random networks with a batch, and what the reference makes of them.
 
-use super::every::HIDDEN;
+use super::every::{HIDDEN, LOSSES, target_columns};
 use fuseprop::{
     Activation, Element, Isa, Loss, Network, Optimizer, Parallelism, Precision, Reduction, Scaler, Targets,
     Trainer, reference,
 };
-
-pub(crate) const LOSSES: [Loss; 6] = [
-    Loss::MeanSquaredError,
-    Loss::MeanAbsoluteError,
-    Loss::Huber { delta: 0.3 },
-    Loss::BinaryCrossEntropyWithLogits,
-    Loss::SoftmaxCrossEntropy,
-    Loss::SoftmaxCrossEntropy,
-];
 
 /// Whether the derivative jumps somewhere.
 pub(crate) fn has_kinks(activation: Activation) -> bool {
@@ -24,14 +15,27 @@ pub(crate) fn has_kinks(activation: Activation) -> bool {
     )
 }
 
+/// Whether the slope of a loss jumps somewhere.
+pub(crate) fn loss_has_kinks(loss: Loss) -> bool {
+    matches!(loss, Loss::MeanAbsoluteError | Loss::Huber { .. } | Loss::Quantile { .. } | Loss::Hinge)
+}
+
+/// Whether the loss is the softmax's too.
+pub(crate) fn is_of_softmax(loss: Loss) -> bool {
+    matches!(loss, Loss::SoftmaxCrossEntropy | Loss::KullbackLeibler)
+}
+
 /// Whether outputs may be any number, if the loss takes logits: others are refused.
 pub(crate) fn are_logits(loss: Loss, last: Activation) -> bool {
     match loss {
-        Loss::SoftmaxCrossEntropy => {
+        Loss::SoftmaxCrossEntropy | Loss::KullbackLeibler => {
             matches!(last, Activation::Identity | Activation::Softmax | Activation::LeakyRelu { .. })
         }
         Loss::BinaryCrossEntropyWithLogits => {
             matches!(last, Activation::Identity | Activation::Sigmoid | Activation::LeakyRelu { .. })
+        }
+        Loss::PoissonNll | Loss::GaussianNll { .. } => {
+            matches!(last, Activation::Identity | Activation::LeakyRelu { .. })
         }
         _ => true,
     }
@@ -69,6 +73,7 @@ pub(crate) struct Case {
     pub use_classes: bool,
     pub weights: Option<Vec<f64>>,
     pub class_weights: Option<Vec<f64>>,
+    pub pos_weight: Option<Vec<f64>>,
     pub label_smoothing: f64,
     /// Of trainers.
     pub precision: Precision,
@@ -91,9 +96,12 @@ impl Case {
                 sizes[l + 1] = sizes[l];
             }
         }
-        let loss = LOSSES[random.below(LOSSES.len())];
+        let mut loss = LOSSES[random.below(LOSSES.len())];
+        if matches!(loss, Loss::GaussianNll { .. }) && sizes[depth] % 2 == 1 {
+            loss = Loss::SoftmaxCrossEntropy;
+        }
         let cross_entropy = loss == Loss::SoftmaxCrossEntropy;
-        if sizes[depth] == 1 && (cross_entropy || activations[depth - 1] == Activation::Softmax) {
+        if sizes[depth] == 1 && (is_of_softmax(loss) || activations[depth - 1] == Activation::Softmax) {
             // There are no probabilities of one class. A last layer norm has eight features and more.
             sizes[depth] = 2;
         }
@@ -107,12 +115,19 @@ impl Case {
             use_weights.then(|| (0..n).map(|_| (2.0 * random.value()).max(0.0)).collect::<Vec<_>>())
         };
         let (sample_weights, class_weights) = (weights(batch, true), weights(outputs, cross_entropy));
+        let pos_weight = weights(outputs, loss == Loss::BinaryCrossEntropyWithLogits);
+        let columns = target_columns(loss, outputs);
+        let target = |value: f64| match loss {
+            Loss::Hinge => 1.0f64.copysign(value),
+            _ => value.abs(),
+        };
         Self {
             weights: sample_weights,
             class_weights,
+            pos_weight,
             label_smoothing: if cross_entropy { 0.15 * random.below(3) as f64 } else { 0.0 },
             x: (0..batch * sizes[0]).map(|_| random.value()).collect(),
-            values: (0..batch * outputs).map(|_| random.value().abs()).collect(),
+            values: (0..batch * columns).map(|_| target(random.value())).collect(),
             classes: (0..batch).map(|_| random.below(outputs) as u32).collect(),
             use_classes: loss == Loss::SoftmaxCrossEntropy && random.below(2) == 0,
             reduction: [Reduction::Mean, Reduction::Sum][random.below(2)],
@@ -163,6 +178,9 @@ impl Case {
         if let Some(weights) = &self.class_weights {
             builder = builder.class_weights(weights);
         }
+        if let Some(weights) = &self.pos_weight {
+            builder = builder.pos_weight(weights);
+        }
         builder
             .label_smoothing(self.label_smoothing)
             .loss(self.loss)
@@ -194,8 +212,12 @@ impl Case {
     pub(crate) fn objective(&self) -> reference::Objective<'_> {
         let objective = reference::Objective::new(self.loss, self.reduction);
         let objective = objective.label_smoothing(self.label_smoothing);
-        match &self.class_weights {
+        let objective = match &self.class_weights {
             Some(weights) => objective.class_weights(weights),
+            None => objective,
+        };
+        match &self.pos_weight {
+            Some(weights) => objective.pos_weight(weights),
             None => objective,
         }
     }

@@ -1,6 +1,6 @@
-//! Every activation and every optimizer: one line here takes a new one into all sweeps.
+//! Every activation, loss and optimizer: one line here takes a new one into all sweeps.
 
-use fuseprop::{Activation, Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd};
+use fuseprop::{Activation, Adagrad, Adam, AdamW, Loss, Optimizer, RmsProp, Sgd};
 
 /// All but [`Activation::Softmax`], which only the last layer may have.
 pub(crate) const HIDDEN: [Activation; 15] = [
@@ -20,6 +20,25 @@ pub(crate) const HIDDEN: [Activation; 15] = [
     Activation::SquaredClippedRelu,
     Activation::Sine { frequency: 2.0 },
 ];
+
+/// Every loss. Of all of them 1 is a target; [`Loss::GaussianNll`] has one for each pair of outputs.
+pub(crate) const LOSSES: [Loss; 10] = [
+    Loss::MeanSquaredError,
+    Loss::MeanAbsoluteError,
+    Loss::Huber { delta: 0.3 },
+    Loss::Quantile { quantile: 0.3 },
+    Loss::Hinge,
+    Loss::PoissonNll,
+    Loss::GaussianNll { epsilon: 1e-6 },
+    Loss::BinaryCrossEntropyWithLogits,
+    Loss::SoftmaxCrossEntropy,
+    Loss::KullbackLeibler,
+];
+
+/// The number of target values of a row of outputs.
+pub(crate) fn target_columns(loss: Loss, outputs: usize) -> usize {
+    if matches!(loss, Loss::GaussianNll { .. }) { outputs / 2 } else { outputs }
+}
 
 /// Every rule, with all moments that it can keep and without those that it can do without.
 pub(crate) fn optimizers() -> [Optimizer; 8] {
