@@ -30,6 +30,10 @@ pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
         Activation::Gelu => each(&|z| z * normal_below(z)),
         Activation::GeluTanh => each(&|z| z / (1.0 + (-2.0 * gelu_tanh_argument(z)).exp())),
         Activation::Silu => each(&|z| z / (1.0 + (-z).exp())),
+        Activation::Mish => each(&|z| z * z.exp().ln_1p().tanh()),
+        Activation::HardSwish => each(&|z| z * ((z + 3.0).clamp(0.0, 6.0) / 6.0)),
+        Activation::Relu6 => each(&|z| z.clamp(0.0, 6.0)),
+        Activation::Softsign => each(&|z| z / (1.0 + z.abs())),
         Activation::Softplus => each(&|z| if z > 20.0 { z } else { z.exp().ln_1p() }),
         Activation::HardSigmoid => each(&|z| (z / 6.0 + 0.5).clamp(0.0, 1.0)),
         Activation::HardTanh { min, max } => each(&|z| z.clamp(min, max)),
@@ -84,6 +88,17 @@ pub fn activation_backward(activation: Activation, z: &[f64], y: &[f64], d_y: &[
             let sigmoid = 1.0 / (1.0 + (-z[i]).exp());
             d_y[i] * (sigmoid * (1.0 + z[i] * (1.0 - sigmoid)))
         }),
+        Activation::Mish => each(&|i| {
+            let (tanh, sigmoid) = (z[i].exp().ln_1p().tanh(), 1.0 / (1.0 + (-z[i]).exp()));
+            d_y[i] * (tanh + z[i] * (1.0 - tanh * tanh) * sigmoid)
+        }),
+        Activation::HardSwish => each(&|i| match z[i] {
+            z if z <= -3.0 => 0.0,
+            z if z >= 3.0 => d_y[i],
+            z => d_y[i] * (z / 3.0 + 0.5),
+        }),
+        Activation::Relu6 => each(&|i| if y[i] <= 0.0 || y[i] >= 6.0 { 0.0 } else { d_y[i] }),
+        Activation::Softsign => each(&|i| d_y[i] * (1.0 - y[i].abs()).powi(2)),
         Activation::Softplus => {
             each(&|i| d_y[i] * if z[i] > 20.0 { 1.0 } else { 1.0 / (1.0 + (-z[i]).exp()) })
         }

@@ -137,7 +137,8 @@ fn check_activations<T: Scalar>() -> usize {
 
 /// What a slope tends to where its formula is an infinite number times 0.
 fn slope_far_out<T: Scalar>(activation: Activation, z: T) -> Option<f64> {
-    let has_product = matches!(activation, Activation::Gelu | Activation::GeluTanh | Activation::Silu);
+    use Activation::{Gelu, GeluTanh, Mish, Silu};
+    let has_product = matches!(activation, Gelu | GeluTanh | Silu | Mish);
     let is_large = z.magnitude() >= T::SPECIAL[7];
     (has_product && is_large).then(|| if z.is_negative() { 0.0 } else { 1.0 })
 }

@@ -221,6 +221,10 @@ fn shape(activation: Activation) -> Shape {
         Activation::Selu => of(1.76, 1.0, true, &[(0.0, 0.71)]),
         Activation::Gelu | Activation::GeluTanh => of(1.13, 1.0, false, &[]),
         Activation::Silu => of(1.1, 0.5, false, &[]),
+        Activation::Mish => of(1.1, 1.0, false, &[]),
+        Activation::HardSwish => of(1.5, 1.0 / 3.0, false, &[(-3.0, 0.5), (3.0, 0.5)]),
+        Activation::Relu6 => of(1.0, 0.0, true, &[(0.0, 1.0), (6.0, 1.0)]),
+        Activation::Softsign => of(1.0, 2.0, true, &[]),
         Activation::Softplus => of(1.0, 1.0, true, &[]),
         Activation::HardSigmoid => of(1.0 / 6.0, 0.0, true, &[(-3.0, 1.0 / 6.0), (3.0, 1.0 / 6.0)]),
         Activation::HardTanh { min, max } => of(1.0, 0.0, true, &[(min, 1.0), (max, 1.0)]),
@@ -432,8 +436,12 @@ pub(crate) fn gradients(case: &Case, model: &reference::Model, isa: Isa) -> Boun
         sums.push(z);
     }
     let last = model.layers.len() - 1;
-    // Softmax is part of its cross-entropy; any other activation stands before it.
-    let is_part = is_of_softmax(case.loss) && model.layers[last].activation == Activation::Softmax;
+    // Softmax and sigmoid are part of their cross-entropies; any other activation stands before its loss.
+    let is_part = match model.layers[last].activation {
+        Activation::Softmax => is_of_softmax(case.loss),
+        Activation::Sigmoid => case.loss == Loss::BinaryCrossEntropyWithLogits,
+        _ => false,
+    };
     let mut d = loss_gradient(case, if is_part { &sums[last] } else { &inputs[last + 1] });
     let mut layers = Vec::new();
     for (l, layer) in model.layers.iter().enumerate().rev() {

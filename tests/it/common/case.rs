@@ -8,10 +8,20 @@ use fuseprop::{
 
 /// Whether the derivative jumps somewhere.
 pub(crate) fn has_kinks(activation: Activation) -> bool {
-    use Activation::{Elu, HardSigmoid, HardTanh, LeakyRelu, Relu, Selu, SquaredClippedRelu};
+    use Activation::{
+        Elu, HardSigmoid, HardSwish, HardTanh, LeakyRelu, Relu, Relu6, Selu, SquaredClippedRelu,
+    };
     matches!(
         activation,
-        Relu | LeakyRelu { .. } | Elu { .. } | Selu | HardSigmoid | HardTanh { .. } | SquaredClippedRelu
+        HardSwish
+            | Relu6
+            | Relu
+            | LeakyRelu { .. }
+            | Elu { .. }
+            | Selu
+            | HardSigmoid
+            | HardTanh { .. }
+            | SquaredClippedRelu
     )
 }
 

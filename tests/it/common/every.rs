@@ -3,7 +3,7 @@
 use fuseprop::{Activation, Adagrad, Adam, AdamW, Loss, Optimizer, RmsProp, Sgd};
 
 /// All but [`Activation::Softmax`], which only the last layer may have.
-pub(crate) const HIDDEN: [Activation; 15] = [
+pub(crate) const HIDDEN: [Activation; 19] = [
     Activation::Identity,
     Activation::Sigmoid,
     Activation::Tanh,
@@ -14,6 +14,10 @@ pub(crate) const HIDDEN: [Activation; 15] = [
     Activation::Gelu,
     Activation::GeluTanh,
     Activation::Silu,
+    Activation::Mish,
+    Activation::HardSwish,
+    Activation::Relu6,
+    Activation::Softsign,
     Activation::Softplus,
     Activation::HardSigmoid,
     Activation::HardTanh { min: -0.6, max: 1.5 },

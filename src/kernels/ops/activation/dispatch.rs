@@ -5,10 +5,10 @@ pub(super) use crate::kernels::ops::activation::periodic::Sine;
 #[cfg(feature = "files")]
 use crate::kernels::ops::activation::pointwise::Pointwise;
 pub(super) use crate::kernels::ops::activation::rectifiers::{
-    Elu, LeakyRelu, Relu, Selu, SquaredClippedRelu,
+    Elu, HardSwish, LeakyRelu, Relu, Relu6, Selu, SquaredClippedRelu,
 };
-pub(super) use crate::kernels::ops::activation::sigmoids::{HardSigmoid, HardTanh, Sigmoid, Tanh};
-pub(super) use crate::kernels::ops::activation::smooth_rectifiers::{Gelu, GeluTanh, Silu, Softplus};
+pub(super) use crate::kernels::ops::activation::sigmoids::{HardSigmoid, HardTanh, Sigmoid, Softsign, Tanh};
+pub(super) use crate::kernels::ops::activation::smooth_rectifiers::{Gelu, GeluTanh, Mish, Silu, Softplus};
 use crate::kernels::ops::activation::{Activation, Constants};
 
 /// Each line is a formula and its settings, with the names of the variant and its fields, each with a value
@@ -73,6 +73,10 @@ formulas! {
     Gelu {}
     GeluTanh {}
     Silu {}
+    Mish {}
+    HardSwish {}
+    Relu6 {}
+    Softsign {}
     Softplus {}
     HardSigmoid {}
     HardTanh { min = -0.6, max = 1.5 }

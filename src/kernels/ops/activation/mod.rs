@@ -79,6 +79,16 @@ pub enum Activation {
     GeluTanh,
     /// `y = z sigmoid(z)`, also called swish (Elfwing, Uchibe and Doya 2018). Its derivative needs `z`.
     Silu,
+    /// `y = z tanh(log(1 + e^z))` (Misra 2020), by one exponential. Its derivative needs `z`.
+    Mish,
+    /// `y = z min(max(z + 3, 0), 6) / 6`; derivative 0 up to -3, `z / 3 + 1/2` between, and 1 from 3 on
+    /// (Howard et al. 2019). Its derivative needs `z`.
+    HardSwish,
+    /// `y = min(max(z, 0), 6)`, derivative 1 where `0 < y < 6`, else 0 (Krizhevsky 2010).
+    Relu6,
+    /// `y = z / (1 + |z|)`, derivative `(1 - |y|)^2` (Bergstra et al. 2009). Of infinity it is NaN, as in
+    /// PyTorch.
+    Softsign,
     /// `y = log(1 + e^z)`, and `z` itself above 20; derivative `1 - e^-y` (Dugas et al. 2001). `beta` is 1.
     Softplus,
     /// `y = min(max(z / 6 + 1/2, 0), 1)`, derivative 1/6 where `0 < y < 1`, else 0.
@@ -128,14 +138,18 @@ impl Activation {
             | Self::Gelu
             | Self::GeluTanh
             | Self::HardSigmoid
+            | Self::HardSwish
             | Self::HardTanh { .. }
+            | Self::Mish
             | Self::Relu
+            | Self::Relu6
             | Self::Selu
             | Self::Sigmoid
             | Self::Silu
             | Self::Sine { .. }
             | Self::Softmax
             | Self::Softplus
+            | Self::Softsign
             | Self::SquaredClippedRelu
             | Self::Tanh => false,
         }

@@ -149,3 +149,47 @@ impl Pointwise for SquaredClippedRelu {
         zero_outside(l, d_z, y, 0.0, 1.0)
     }
 }
+
+/// `min(max(z, 0), 6)`.
+#[derive(Clone, Copy)]
+pub(super) struct Relu6;
+
+impl Pointwise for Relu6 {
+    const NAME: &'static str = "relu6";
+    const RECTIFIES: bool = true;
+
+    #[inline(always)]
+    fn value<A: Arithmetic>(self, l: A, z: A::Vector) -> A::Vector {
+        l.max(l.zero(), l.min(l.constant(6.0), z))
+    }
+
+    /// `d` for `0 < y < 6`, else 0.
+    #[inline(always)]
+    fn derivative<A: Arithmetic>(self, l: A, d: A::Vector, y: A::Vector) -> A::Vector {
+        zero_outside(l, d, y, 0.0, 6.0)
+    }
+}
+
+/// `z min(max(z + 3, 0), 6) / 6`.
+#[derive(Clone, Copy)]
+pub(super) struct HardSwish;
+
+impl Pointwise for HardSwish {
+    const NAME: &'static str = "hard_swish";
+    const RECTIFIES: bool = true;
+    const NEEDS_PRE_ACTIVATION: bool = true;
+
+    #[inline(always)]
+    fn value<A: Arithmetic>(self, l: A, z: A::Vector) -> A::Vector {
+        let clipped = l.max(l.zero(), l.min(l.constant(6.0), l.add(z, l.constant(3.0))));
+        l.mul(z, l.mul(clipped, l.constant(1.0 / 6.0)))
+    }
+
+    /// 0 up to -3, `d (z / 3 + 1/2)` between, and `d` from 3 on.
+    #[inline(always)]
+    fn derivative<A: Arithmetic>(self, l: A, d: A::Vector, z: A::Vector) -> A::Vector {
+        let between = l.mul(d, l.mul_add(z, l.constant(1.0 / 3.0), l.constant(0.5)));
+        let above = l.select(l.le(l.constant(3.0), z), d, between);
+        l.select(l.le(z, l.constant(-3.0)), l.zero(), above)
+    }
+}

@@ -47,6 +47,26 @@ impl Pointwise for Tanh {
     }
 }
 
+/// `z / (1 + |z|)`.
+#[derive(Clone, Copy)]
+pub(super) struct Softsign;
+
+impl Pointwise for Softsign {
+    const NAME: &'static str = "softsign";
+
+    #[inline(always)]
+    fn value<A: Arithmetic>(self, l: A, z: A::Vector) -> A::Vector {
+        l.div(z, l.add(l.constant(1.0), l.abs(z)))
+    }
+
+    /// `d (1 - |y|)^2`.
+    #[inline(always)]
+    fn derivative<A: Arithmetic>(self, l: A, d: A::Vector, y: A::Vector) -> A::Vector {
+        let root = l.sub(l.constant(1.0), l.abs(y));
+        l.mul(d, l.mul(root, root))
+    }
+}
+
 /// `min(max(z / 6 + 1/2, 0), 1)`.
 #[derive(Clone, Copy)]
 pub(super) struct HardSigmoid;

@@ -71,6 +71,60 @@ impl Pointwise for Silu {
     }
 }
 
+/// `z tanh(log(1 + e^z))`.
+#[derive(Clone, Copy)]
+pub(super) struct Mish;
+
+impl Mish {
+    /// Beyond it, on either side, `e^-|z|` is 0.
+    const FAR: f64 = 1000.0;
+
+    /// The numerator and the denominator of `tanh(log(1 + e^z))`, of `u = e^-|z|`: `1 + 2 u` and
+    /// `1 + 2 u + 2 u^2` for `z >= 0`, and `u^2 + 2 u` and `u^2 + 2 u + 2` below.
+    #[inline(always)]
+    fn fraction<A: Arithmetic>(l: A, z: A::Vector, u: A::Vector) -> [A::Vector; 2] {
+        let (one, two) = (l.constant(1.0), l.constant(2.0));
+        let is_below = l.lt(z, l.zero());
+        let square = l.mul(u, u);
+        let numerator = l.mul_add(two, u, l.select(is_below, square, one));
+        [numerator, l.mul_add(two, l.select(is_below, one, square), numerator)]
+    }
+
+    /// `e^-|z|`.
+    #[inline(always)]
+    fn exponential<A: Arithmetic>(l: A, z: A::Vector) -> A::Vector {
+        math::exp(l, l.sub(l.zero(), l.abs(z)))
+    }
+}
+
+impl Pointwise for Mish {
+    const NAME: &'static str = "mish";
+    const RECTIFIES: bool = true;
+    const NEEDS_PRE_ACTIVATION: bool = true;
+    const LONG_VALUE: bool = true;
+    const LONG_DERIVATIVE: bool = true;
+
+    #[inline(always)]
+    fn value<A: Arithmetic>(self, l: A, z: A::Vector) -> A::Vector {
+        let [numerator, denominator] = Self::fraction(l, z, Self::exponential(l, z));
+        l.mul(z, l.div(numerator, denominator))
+    }
+
+    /// `d (n / m + 4 z w (1 + u) / m^2)` of the fraction `n / m`, with `w = u^2` for `z >= 0` and `u` below:
+    /// the second term is `z (1 - tanh^2) sigmoid(z)`.
+    #[inline(always)]
+    fn derivative<A: Arithmetic>(self, l: A, d: A::Vector, z: A::Vector) -> A::Vector {
+        let u = Self::exponential(l, z);
+        let [numerator, denominator] = Self::fraction(l, z, u);
+        // An infinite number times 0 is no slope.
+        let near = l.max(l.constant(-Self::FAR), l.min(l.constant(Self::FAR), z));
+        let w = l.select(l.lt(z, l.zero()), u, l.mul(u, u));
+        let of_tanh = l.mul(l.mul(l.constant(4.0), near), l.mul(w, l.add(l.constant(1.0), u)));
+        let slope = l.div(l.mul_add(numerator, denominator, of_tanh), l.mul(denominator, denominator));
+        l.mul(d, slope)
+    }
+}
+
 /// `log(1 + e^z)`, and `z` itself above 20, as in PyTorch.
 #[derive(Clone, Copy)]
 pub(super) struct Softplus;
