@@ -1,5 +1,6 @@
-//! A network learns to balance a pole on a cart: proximal policy optimisation (Schulman et al. 2017), whose
-//! loss is not the library's own but goes through [`Trainer::forward`] and [`Trainer::backward`].
+//! A network of two heads, an actor and a critic on one trunk, learns to balance a pole on a cart: proximal
+//! policy optimisation (Schulman et al. 2017), whose loss is not the library's own but goes through
+//! [`Trainer::forward`] and [`Trainer::backward`].
 //!
 //! ```text
 //! cargo run --release --example cartpole                    the rewards as a plot in target/cartpole

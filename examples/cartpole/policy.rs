@@ -1,10 +1,12 @@
 //! Who pushes the cart, and how it learns from what it has done.
 
-use fuseprop::{Activation, Error, Init, Loss, Network, Optimizer, Trainer, Workspace};
+use fuseprop::{Activation, Error, Head, Init, Network, Optimizer, Trainer, Workspace};
 
 use crate::cart::{OBSERVED, SplitMix};
 
 const ACTIONS: usize = 2;
+/// Of the network: a logit for each action, then what the state is worth.
+const OUTPUTS: usize = ACTIONS + 1;
 const WIDTH: usize = 64;
 const BATCH: usize = 256;
 /// Passes over the same experience.
@@ -18,6 +20,8 @@ const TRACE: f64 = 0.95;
 const CLIP: f64 = 0.2;
 /// What it is worth to keep both actions likely.
 const ENTROPY: f64 = 0.01;
+/// Of the squared error of what states are worth, against the objective of the actions.
+const VALUE_WEIGHT: f64 = 0.5;
 
 /// Steps of the cart in their order, in whole or broken-off episodes.
 #[derive(Default)]
@@ -46,36 +50,27 @@ impl Experience {
     }
 }
 
-/// A network that acts and one that knows what a state is worth.
+/// A network of two heads on one trunk: one acts, and one knows what a state is worth.
 pub(crate) struct Agent {
-    policy: Trainer<f32>,
-    critic: Trainer<f32>,
+    trainer: Trainer<f32>,
     /// For one state.
     workspace: Workspace<f32>,
     /// For all of an experience, made anew when one is longer.
-    critic_workspace: Workspace<f32>,
+    experience_workspace: Workspace<f32>,
 }
 
 impl Agent {
     pub(crate) fn new(init: Init, seed: u64) -> Result<Self, Error> {
-        let hidden = |seed| {
-            let builder = Network::<f32>::builder(OBSERVED).init(init).seed(seed);
-            builder.dense(WIDTH, Activation::Tanh).dense(WIDTH, Activation::Tanh)
-        };
-        let train = |network| {
-            let builder = Trainer::builder(network).optimizer(Optimizer::adam(LEARNING_RATE));
-            builder.loss(Loss::MeanSquaredError).clip_grad_norm(0.5).max_batch(BATCH).build()
-        };
-        let mut policy = hidden(seed).dense(ACTIONS, Activation::Identity).build()?;
+        let builder = Network::<f32>::builder(OBSERVED).init(init).seed(seed);
+        let trunk = builder.dense(WIDTH, Activation::Tanh).dense(WIDTH, Activation::Tanh);
+        let heads = [Head::dense(ACTIONS, Activation::Identity), Head::dense(1, Activation::Identity)];
+        let mut network = trunk.heads(heads).build()?;
         // Both actions are equally likely at first.
-        policy.write_weights(2, &[0.0; ACTIONS * WIDTH])?;
-        let critic = hidden(seed ^ 1).dense(1, Activation::Identity).build()?;
-        Ok(Self {
-            workspace: policy.workspace(1)?,
-            critic_workspace: critic.workspace(1)?,
-            policy: train(policy)?,
-            critic: train(critic)?,
-        })
+        network.write_weights(2, &[0.0; ACTIONS * WIDTH])?;
+        let (workspace, experience_workspace) = (network.workspace(1)?, network.workspace(1)?);
+        let builder = Trainer::builder(network).optimizer(Optimizer::adam(LEARNING_RATE)).max_batch(BATCH);
+        let trainer = builder.clip_grad_norm(0.5).custom_loss().build()?;
+        Ok(Self { trainer, workspace, experience_workspace })
     }
 
     /// An action at random, by its likelihood.
@@ -95,9 +90,9 @@ impl Agent {
     }
 
     fn likelihoods(&mut self, seen: &[f32; OBSERVED]) -> Result<[f64; ACTIONS], Error> {
-        let mut logits = [0.0; ACTIONS];
-        self.policy.network().predict_into(seen, &mut logits, &mut self.workspace)?;
-        Ok(softmax(&logits))
+        let mut outputs = [0.0; OUTPUTS];
+        self.trainer.network().predict_into(seen, &mut outputs, &mut self.workspace)?;
+        Ok(softmax(&outputs[..ACTIONS]))
     }
 
     /// Passes over the experience in shuffled batches. The learning rate is multiplied by `rate`.
@@ -108,28 +103,26 @@ impl Agent {
         random: &mut SplitMix,
     ) -> Result<(), Error> {
         let (advantages, returns) = self.advantages(experience)?;
-        self.policy.set_learning_rate(LEARNING_RATE * rate)?;
-        self.critic.set_learning_rate(LEARNING_RATE * rate)?;
+        self.trainer.set_learning_rate(LEARNING_RATE * rate)?;
         let mut order: Vec<usize> = (0..experience.actions.len()).collect();
-        let (mut x, mut values, mut d_logits) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut x, mut d_outputs) = (Vec::new(), Vec::new());
         for _ in 0..PASSES {
             random.shuffle(&mut order);
             for steps in order.chunks(BATCH) {
                 x.clear();
                 x.extend(steps.iter().flat_map(|&t| &experience.x[t * OBSERVED..][..OBSERVED]));
-                values.clear();
-                values.extend(steps.iter().map(|&t| returns[t]));
-                self.critic.step(&x, &values)?;
-
-                let logits = self.policy.forward(&x)?;
-                d_logits.clear();
-                for (&t, logits) in steps.iter().zip(logits.chunks_exact(ACTIONS)) {
+                d_outputs.clear();
+                let outputs = self.trainer.forward(&x)?;
+                for (&t, outputs) in steps.iter().zip(outputs.chunks_exact(OUTPUTS)) {
                     let (action, before) = (experience.actions[t], experience.likelihoods[t]);
-                    let d = policy_gradient(logits, action, before, advantages[t]);
-                    d_logits.extend(d.map(|d| (d / steps.len() as f64) as f32));
+                    let d_logits = policy_gradient(&outputs[..ACTIONS], action, before, advantages[t]);
+                    // Of `VALUE_WEIGHT` times the squared distance.
+                    let d_value = 2.0 * VALUE_WEIGHT * f64::from(outputs[ACTIONS] - returns[t]);
+                    let d = d_logits.into_iter().chain([d_value]);
+                    d_outputs.extend(d.map(|d| (d / steps.len() as f64) as f32));
                 }
-                self.policy.backward(&d_logits)?;
-                self.policy.apply_gradients()?;
+                self.trainer.backward(&d_outputs)?;
+                self.trainer.apply_gradients()?;
             }
         }
         Ok(())
@@ -161,14 +154,15 @@ impl Agent {
         Ok((advantages, returns))
     }
 
+    /// What each state is worth.
     fn values(&mut self, x: &[f32]) -> Result<Vec<f32>, Error> {
         let rows = x.len() / OBSERVED;
-        if rows > self.critic_workspace.max_batch() {
-            self.critic_workspace = self.critic.network().workspace(rows)?;
+        if rows > self.experience_workspace.max_batch() {
+            self.experience_workspace = self.trainer.network().workspace(rows)?;
         }
-        let mut values = vec![0.0; rows];
-        self.critic.network().predict_into(x, &mut values, &mut self.critic_workspace)?;
-        Ok(values)
+        let mut outputs = vec![0.0; rows * OUTPUTS];
+        self.trainer.network().predict_into(x, &mut outputs, &mut self.experience_workspace)?;
+        Ok(outputs.chunks_exact(OUTPUTS).map(|outputs| outputs[ACTIONS]).collect())
     }
 }
 
