@@ -95,11 +95,11 @@ const MAX_BATCHES: [usize; 2] = [1, 512];
 fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) -> Trace {
     let data = Data::<T>::of(case, numbers);
     let targets = targets(case, &data);
-    let (inputs, outputs) = (case.sizes[0], case.sizes[case.sizes.len() - 1]);
+    let inputs = case.sizes[0];
     let mut trace = Trace { losses: Vec::new(), gradients: Vec::new(), parameters: Vec::new() };
     let loss_bits = |loss: f64| if loss.is_nan() { u64::MAX } else { loss.to_bits() };
     for rows in [case.batch, case.batch.div_ceil(2), 1, case.batch] {
-        let (x, targets) = (&data.x[..rows * inputs], first_rows(targets, rows, outputs));
+        let (x, targets) = (&data.x[..rows * inputs], first_rows(targets, rows, case.batch));
         let loss = match &data.weights {
             Some(weights) => trainer.step(x, targets.weights(&weights[..rows])),
             None => trainer.step(x, targets),
@@ -107,7 +107,7 @@ fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) ->
         trace.losses.push(loss_bits(loss.unwrap()));
         trace.gradients.extend(bits(trainer.gradients()));
     }
-    let first = first_rows(targets, 1, outputs);
+    let first = first_rows(targets, 1, case.batch);
     trace.losses.push(loss_bits(trainer.compute_gradients(&data.x, targets).unwrap()));
     trace.losses.push(loss_bits(trainer.accumulate_gradients(&data.x[..inputs], first).unwrap()));
     trace.gradients.extend(bits(trainer.gradients()));
@@ -120,9 +120,11 @@ fn trace<T: Element>(case: &Case, numbers: Numbers, trainer: &mut Trainer<T>) ->
     trace
 }
 
-fn first_rows<T: Element>(targets: Targets<'_, T>, rows: usize, outputs: usize) -> Targets<'_, T> {
+/// The first `rows` of a batch of `batch` rows.
+fn first_rows<T: Element>(targets: Targets<'_, T>, rows: usize, batch: usize) -> Targets<'_, T> {
     match (targets.values(), targets.classes()) {
-        (Some(values), _) => Targets::from(&values[..rows * outputs]),
+        // A loss of pairs of outputs has half as many targets.
+        (Some(values), _) => Targets::from(&values[..values.len() / batch * rows]),
         (None, classes) => Targets::from(&classes.unwrap()[..rows]),
     }
 }
