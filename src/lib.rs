@@ -102,6 +102,7 @@ pub use train::builder::TrainerBuilder;
 pub use train::dataset::Dataset;
 pub use train::fit::{EpochReport, FitOptions, FitReport};
 pub use train::gradient_check::GradientCheck;
+pub use train::heads::HeadLoss;
 pub use train::layer_stats::LayerStats;
 pub use train::schedule::{OneCycle, ReduceOnPlateau, Schedule};
 pub use train::trainer::Trainer;

@@ -6,6 +6,7 @@
 
 use core::ops::Range;
 
+use crate::engine::heads::HeadTerm;
 use crate::engine::micro_batch::{ForwardMode, Input, LayerGradient, MicroBatch, OutputGradient};
 use crate::engine::parallel::{Divide, Split, split_point_pow2};
 use crate::engine::partition::ParameterPartition;
@@ -48,36 +49,50 @@ pub(crate) enum PassKind<'a, T: Element> {
     Evaluate(Objective<'a, T>),
     /// Forward, a loss, backward.
     Train(Objective<'a, T>),
+    /// Forward, and the weighted sum of the losses of all heads.
+    EvaluateHeads(&'a [HeadTerm<'a, T>]),
+    /// Forward, the losses of all heads, backward.
+    TrainHeads(&'a [HeadTerm<'a, T>]),
     /// Backward from the gradient of the outputs, `[batch, outputs]`, through the activations that the last
     /// [`PassKind::Forward`] cached.
     Backward(&'a [T]),
 }
 
-impl<T: Element> PassKind<'_, T> {
+impl<'a, T: Element> PassKind<'a, T> {
+    /// The losses of heads, if there are several.
+    fn heads(self) -> &'a [HeadTerm<'a, T>] {
+        match self {
+            Self::EvaluateHeads(heads) | Self::TrainHeads(heads) => heads,
+            Self::Forward | Self::Evaluate(_) | Self::Train(_) | Self::Backward(_) => &[],
+        }
+    }
+
     /// The factor of the sum of the rows' losses, if the pass has losses.
     pub(crate) fn loss_scale(self) -> Option<f64> {
         match self {
             Self::Evaluate(objective) | Self::Train(objective) => Some(objective.scale),
+            // Each head's is in its rows' losses.
+            Self::EvaluateHeads(_) | Self::TrainHeads(_) => Some(1.0),
             Self::Forward | Self::Backward(_) => None,
         }
     }
 
     /// Whether the pass computes gradients; otherwise it computes outputs.
     pub(crate) fn goes_back(self) -> bool {
-        matches!(self, Self::Train(_) | Self::Backward(_))
+        matches!(self, Self::Train(_) | Self::TrainHeads(_) | Self::Backward(_))
     }
 
     /// Whether the pass draws the elements that dropout leaves out, if it has dropout.
     pub(crate) fn draws_dropout(self) -> bool {
-        matches!(self, Self::Forward | Self::Train(_))
+        matches!(self, Self::Forward | Self::Train(_) | Self::TrainHeads(_))
     }
 
     /// Floating-point operations of the pass: two for each multiply-add of its products.
     pub(crate) fn flop(self, rows: usize, parameters: usize) -> usize {
         match self {
-            Self::Forward | Self::Evaluate(_) => forward_flop(rows, parameters),
+            Self::Forward | Self::Evaluate(_) | Self::EvaluateHeads(_) => forward_flop(rows, parameters),
             Self::Backward(_) => forward_flop(rows, parameters).saturating_mul(2),
-            Self::Train(_) => step_flop(rows, parameters),
+            Self::Train(_) | Self::TrainHeads(_) => step_flop(rows, parameters),
         }
     }
 
@@ -120,6 +135,8 @@ impl<'a, T: Element> PassContext<'a, T> {
     /// The rows that weigh nothing in the pass, counted from the first of some rows, if any can.
     fn unread(&self, rows: &Range<usize>) -> Option<UnreadRows<'a, T>> {
         match self.pass {
+            // Rows that one head does not read, another may.
+            PassKind::EvaluateHeads(_) | PassKind::TrainHeads(_) => None,
             PassKind::Forward | PassKind::Backward(_) => None,
             PassKind::Evaluate(objective) | PassKind::Train(objective) => {
                 let outputs = self.network.outputs();
@@ -129,17 +146,19 @@ impl<'a, T: Element> PassContext<'a, T> {
     }
 
     /// How the rows from `first_row` on go forward, or nothing in a pass that only goes back.
-    fn forward_mode(&self, first_row: usize) -> Option<ForwardMode<'a>> {
+    fn forward_mode(&self, first_row: usize) -> Option<ForwardMode<'a, T>> {
         let last = self.network.last().activation();
         let dropout_rng = self.dropout_rng.map(|dropout_rng| dropout_rng.at_row(first_row));
         let (output_activation, dropout_rng) = match self.pass {
             PassKind::Backward(_) => return None,
-            PassKind::Forward => (last, dropout_rng),
+            PassKind::Forward | PassKind::TrainHeads(_) => (last, dropout_rng),
+            PassKind::EvaluateHeads(_) => (last, None),
             PassKind::Evaluate(objective) => (objective.loss.output_activation(last), None),
             PassKind::Train(objective) => (objective.loss.output_activation(last), dropout_rng),
         };
         let copies = self.partition.bf16.as_ref();
-        Some(ForwardMode { output_activation, dropout_rng, split_outputs: Split::Whole, copies })
+        let (split_outputs, heads) = (Split::Whole, self.pass.heads());
+        Some(ForwardMode { output_activation, heads, dropout_rng, split_outputs, copies })
     }
 
     /// The rows of the micro-batch that starts at row `end`, if there is one and the schedule is depth-first:
@@ -154,7 +173,8 @@ impl<'a, T: Element> PassContext<'a, T> {
         let back = with_gradients + self.network.layers.backward_layers(false);
         // One part before each product.
         let (targets, parts) = match self.pass {
-            PassKind::Forward => (Targets::EMPTY, layers),
+            PassKind::Forward | PassKind::EvaluateHeads(_) => (Targets::EMPTY, layers),
+            PassKind::TrainHeads(_) => (Targets::EMPTY, layers + back),
             PassKind::Evaluate(objective) => (objective.rows(rows.clone(), outputs).targets, layers),
             PassKind::Train(objective) => (objective.rows(rows.clone(), outputs).targets, layers + back),
             PassKind::Backward(d_outputs) => {
@@ -291,6 +311,8 @@ impl<T: Element> BatchRange<'_, T> {
             PassKind::Evaluate(of_batch) => {
                 return micro_batch.loss(l, network, &of_batch.rows(rows.clone(), outputs), classes);
             }
+            PassKind::EvaluateHeads(heads) => return micro_batch.head_losses(l, network, heads, rows),
+            PassKind::TrainHeads(heads) => OutputGradient::Heads(heads, rows),
             PassKind::Train(of_batch) => {
                 objective = of_batch.rows(rows.clone(), outputs);
                 OutputGradient::Loss(&objective, classes)
@@ -337,7 +359,7 @@ impl<T: Element> BatchRange<'_, T> {
             let loss = micro_batch.losses().iter().fold(loss, |sum, loss| sum + loss);
             self.shards[place.shard].loss = loss;
         }
-        if matches!(pass, PassKind::Forward | PassKind::Train(_)) {
+        if pass.draws_dropout() {
             let unread = self.shared.unread(rows);
             for i in 0..self.shards[place.shard].squares.len() {
                 let (micro_batch, _) = buffers(self.shards, place);

@@ -1,7 +1,10 @@
 //! Micro-batches: rows of a batch that go forward through all layers, through the loss and back together.
 
+use core::ops::Range;
+
 use crate::engine::bf16::{Bf16Buffers, Bf16Weights, Precision, ProductMode};
 use crate::engine::column_parallel::{self, ColumnParallel};
+use crate::engine::heads::{self, HeadTerm};
 use crate::engine::parallel::Split;
 use crate::engine::partition::ParameterPartition;
 use crate::engine::prefetcher::Prefetcher;
@@ -19,7 +22,7 @@ use crate::kernels::ops::loss::{self, ClassWeights, Objective, RowLosses, Unread
 use crate::kernels::ops::softmax::output_gradient;
 use crate::kernels::ops::{dropout, elementwise};
 use crate::network::scaler::Scaling;
-use crate::network::{Edge, Layer, Layers, Network, Operation, Source, clear_biases};
+use crate::network::{Edge, Layer, LayerKind, Layers, Network, Operation, Source, clear_biases};
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 use crate::simd::scalar::Line;
@@ -44,6 +47,8 @@ pub(crate) struct MicroBatch<T: Element> {
     addend: Vec<T::Line>,
     /// The loss of each row. Empty if [`Purpose::Predict`].
     losses: Vec<f64>,
+    /// The same of one head. Empty unless there are several.
+    head_losses: Vec<f64>,
     /// The operands of products in bf16, if they are.
     bf16: Option<Bf16Buffers>,
 }
@@ -108,9 +113,11 @@ pub(crate) struct Input<'a, T: Element> {
 
 /// How a forward pass differs from a plain prediction's.
 #[derive(Clone, Copy)]
-pub(crate) struct ForwardMode<'a> {
+pub(crate) struct ForwardMode<'a, T: Element> {
     /// The last layer's activation: identity for a loss that takes logits.
     pub(crate) output_activation: Activation,
+    /// The losses of heads, whose layers may put out logits for them.
+    pub(crate) heads: &'a [HeadTerm<'a, T>],
     /// The random bits of dropout, or nothing to leave no element out.
     pub(crate) dropout_rng: Option<DropoutRng>,
     /// How the outputs of large layers are shared among threads.
@@ -124,6 +131,8 @@ pub(crate) struct ForwardMode<'a> {
 pub(crate) enum OutputGradient<'a, T: Element> {
     /// A loss over the micro-batch's rows.
     Loss(&'a Objective<'a, T>, &'a ClassWeights<T>),
+    /// A loss for each head over some rows of the batch, the micro-batch's.
+    Heads(&'a [HeadTerm<'a, T>], &'a Range<usize>),
     /// The caller: `[rows, outputs]`.
     Given(&'a [T]),
 }
@@ -173,6 +182,7 @@ impl<T: Element> MicroBatch<T> {
     /// The micro-batch number `n`: neighbours start with opposite sweeps.
     pub(crate) fn new(layers: &Layers, capacity: usize, purpose: Purpose, n: usize) -> Self {
         let inputs = layers.inputs();
+        let has_heads = layers.last().is_some_and(|last| last.kind() == LayerKind::Heads);
         let lines = |features| vec![T::Line::ZERO; capacity * panels::<T>(features)];
         let buffers = layers.iter().map(|&layer| LayerBuffers::new(layer, capacity, purpose));
         Self {
@@ -191,6 +201,7 @@ impl<T: Element> MicroBatch<T> {
                 Purpose::Predict => Vec::new(),
             },
             losses: vec![0.0; if purpose == Purpose::Predict { 0 } else { capacity }],
+            head_losses: vec![0.0; if purpose == Purpose::Predict || !has_heads { 0 } else { capacity }],
             bf16: None,
         }
     }
@@ -210,7 +221,7 @@ impl<T: Element> MicroBatch<T> {
         l: L,
         network: &Network<T>,
         Input { x, rows, unread }: Input<'_, T>,
-        ForwardMode { output_activation, dropout_rng, split_outputs, copies }: ForwardMode<'_>,
+        ForwardMode { output_activation, heads, dropout_rng, split_outputs, copies }: ForwardMode<'_, T>,
         prefetcher: &mut Prefetcher<'_, T>,
     ) {
         self.rows = rows;
@@ -235,7 +246,8 @@ impl<T: Element> MicroBatch<T> {
             let edges = network.layers.edges(i);
             let LayerBuffers { y, pre_activation, dropped, statistics, .. } = &mut from[0];
             let is_last = i + 1 == network.layers.len();
-            let activation = if is_last { output_activation } else { layer.activation() };
+            let activation =
+                if is_last { output_activation } else { heads::output_activation(heads, i, layer) };
             let (mut to, weights) = (PanelsMut::new(y, self.rows, layer.outputs()), network.layer_lines(i));
             match layer.kind().operation() {
                 Operation::Product => {
@@ -330,8 +342,13 @@ impl<T: Element> MicroBatch<T> {
         output_gradient: OutputGradient<'_, T>,
         prefetcher: &mut Prefetcher<'_, T>,
     ) {
+        // The losses of heads start at the layers that the last one joins.
+        let starts = match output_gradient {
+            OutputGradient::Heads(..) => network.layers.len() - 1,
+            OutputGradient::Loss(..) | OutputGradient::Given(_) => network.layers.len(),
+        };
         self.output_gradient(l, network, output_gradient);
-        for i in (0..network.layers.len()).rev() {
+        for i in (0..starts).rev() {
             let goes_back = network.layers.passes_gradient(i, !self.d_x.is_empty());
             self.round_gradient(l, network.layers[i], i, goes_back);
             if goes_back {
@@ -538,6 +555,9 @@ impl<T: Element> MicroBatch<T> {
                 loss::evaluate(l, to, y, objective, classes);
                 objective.loss.output_activation(last.activation())
             }
+            OutputGradient::Heads(heads, of_batch) => {
+                return self.head_gradients(l, network, heads, of_batch);
+            }
         };
         if activation != Activation::Identity {
             let from =
@@ -545,6 +565,70 @@ impl<T: Element> MicroBatch<T> {
             let derivative = Derivative { from, activation };
             output_gradient(l, PanelsMut::new(d_z, rows, last.outputs()), derivative);
         }
+    }
+}
+
+impl<T: Element> MicroBatch<T> {
+    /// The gradient with respect to the pre-activation of each head's last layer, and the sum of their losses
+    /// of each row, scales included.
+    fn head_gradients<L: Lanes<Element = T>>(
+        &mut self,
+        l: L,
+        network: &Network<T>,
+        heads: &[HeadTerm<'_, T>],
+        rows_of_batch: &Range<usize>,
+    ) {
+        let Self { rows, layers, losses, head_losses, .. } = self;
+        let (rows, losses) = (*rows, &mut losses[..*rows]);
+        losses.fill(0.0);
+        for head in heads {
+            let (objective, layer) = (head.rows(rows_of_batch), network.layers[head.layer]);
+            let LayerBuffers { y, pre_activation, d_z, .. } = &mut layers[head.layer];
+            let y = Panels::new(y, rows, layer.outputs());
+            let d_y = PanelsMut::new(d_z, rows, layer.outputs());
+            loss::evaluate(
+                l,
+                RowLosses { d_y, losses: &mut head_losses[..rows] },
+                y,
+                &objective,
+                head.classes,
+            );
+            add_scaled(losses, objective.scale, head_losses);
+            let activation = objective.loss.output_activation(layer.activation());
+            if activation != Activation::Identity {
+                let is_kept = !pre_activation.is_empty();
+                let from = if is_kept { Panels::new(pre_activation, rows, layer.outputs()) } else { y };
+                let d_z = PanelsMut::new(d_z, rows, layer.outputs());
+                output_gradient(l, d_z, Derivative { from, activation });
+            }
+        }
+    }
+
+    /// The sum of the heads' losses of each row, scales included, without a gradient.
+    pub(crate) fn head_losses<L: Lanes<Element = T>>(
+        &mut self,
+        l: L,
+        network: &Network<T>,
+        heads: &[HeadTerm<'_, T>],
+        rows_of_batch: &Range<usize>,
+    ) {
+        let Self { rows, layers, losses, head_losses, .. } = self;
+        let (rows, losses) = (*rows, &mut losses[..*rows]);
+        losses.fill(0.0);
+        for head in heads {
+            let objective = head.rows(rows_of_batch);
+            let outputs = network.layers[head.layer].outputs();
+            let y = Panels::new(&layers[head.layer].y, rows, outputs);
+            loss::evaluate_losses(l, &mut head_losses[..rows], y, &objective, head.classes);
+            add_scaled(losses, objective.scale, head_losses);
+        }
+    }
+}
+
+/// `sums += scale terms`.
+fn add_scaled(sums: &mut [f64], scale: f64, terms: &[f64]) {
+    for (sum, term) in sums.iter_mut().zip(terms) {
+        *sum += scale * term;
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `dispatch.rs` | the engine of an instruction set, and the crossing into it |
 //! | `batch.rs` | a training pass: gradient shards, and the micro-batches of each |
 //! | `prediction.rs` | a prediction: ranges of rows, and the micro-batches of each |
+//! | `heads.rs` | the losses of several heads |
 //! | `micro_batch.rs` | rows that go through all layers together, forward and back |
 //! | `bf16.rs` | the copies of weights and activations that products in bf16 read |
 //! | `column_parallel.rs` | one layer's outputs, shared among threads where rows are few |
@@ -25,6 +26,7 @@ pub(crate) mod batch;
 pub(crate) mod bf16;
 pub(crate) mod column_parallel;
 pub(crate) mod dispatch;
+pub(crate) mod heads;
 pub(crate) mod micro_batch;
 pub(crate) mod parallel;
 pub(crate) mod partition;

@@ -112,6 +112,7 @@ impl<T: Element> PredictionRange<'_, T> {
                 Some(of_rows) => of_rows.objective.loss.output_activation(last),
                 None => last,
             },
+            heads: &[],
             dropout_rng: None,
             split_outputs: self.split_outputs,
             copies: self.copies,

@@ -35,6 +35,7 @@ macro_rules! arguments {
 }
 
 arguments! {
+    Accumulation: "gradients accumulated by the mean",
     Activation: "an activation",
     Alpha: "alpha",
     BatchSize: "the batch size",
@@ -64,6 +65,7 @@ arguments! {
     Epsilon: "epsilon",
     FeatureCount: "the number of features",
     Features: "the features",
+    Fit: "a fit",
     FoldTarget: "a scaler folded in",
     FurtherLayer: "a further layer",
     GaussianNll: "the Gaussian negative log-likelihood",
@@ -76,6 +78,9 @@ arguments! {
     HardTanhMax: "the upper bound of a hard tanh",
     HardTanhMin: "the lower bound of a hard tanh",
     HeadCount: "the number of heads",
+    HeadLosses: "the losses of heads",
+    HeadTargets: "the targets of heads",
+    HeadWeight: "the weight of a head",
     Heads: "the heads of a network",
     HingeLoss: "the hinge loss",
     HuberDelta: "the delta of a Huber loss",
@@ -133,6 +138,7 @@ arguments! {
     ScheduleLength: "the length of a schedule",
     SchedulePart: "a part of a schedule: set it on the whole",
     ScheduledLearningRate: "a scheduled learning rate",
+    SharedHead: "a head that something else reads, or without layers",
     SineFrequency: "the frequency of a sine",
     SingleOutput: "a single output: two classes take two, or one and the binary cross-entropy",
     Softmax: "softmax",

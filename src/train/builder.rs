@@ -12,6 +12,7 @@ use crate::kernels::ops::optimizer::Optimizer;
 use crate::network::Network;
 use crate::simd::scalar::Element;
 use crate::train::executor::{Executor, ExecutorSpec};
+use crate::train::heads::{self, HeadLoss};
 use crate::train::state::TrainState;
 use crate::train::trainer::{Criterion, Trainer};
 
@@ -38,6 +39,7 @@ use crate::train::trainer::{Criterion, Trainer};
 pub struct TrainerBuilder<T: Element> {
     network: Network<T>,
     loss: Loss,
+    head_losses: Vec<HeadLoss>,
     class_weights: Option<Vec<f64>>,
     pos_weight: Option<Vec<f64>>,
     label_smoothing: f64,
@@ -59,6 +61,7 @@ impl<T: Element> TrainerBuilder<T> {
         Self {
             network,
             loss: Loss::MeanSquaredError,
+            head_losses: Vec::new(),
             class_weights: None,
             pos_weight: None,
             label_smoothing: 0.0,
@@ -88,6 +91,35 @@ impl<T: Element> TrainerBuilder<T> {
     #[must_use]
     pub fn loss(mut self, loss: Loss) -> Self {
         self.loss = loss;
+        self
+    }
+
+    /// A loss for each head of a network that ends in [heads](crate::NetworkBuilder::heads), in place of
+    /// [`TrainerBuilder::loss`] over all outputs: what a step makes small is their sum, each times its
+    /// weight. Targets are [`Targets::heads`](crate::Targets::heads), one for each.
+    ///
+    /// At most 8 heads. [`Trainer::step`], [`Trainer::compute_gradients`], [`Trainer::evaluate`] (its loss
+    /// alone) and [`Trainer::check_gradients`] take them, [`Trainer::accumulate_gradients`] with
+    /// [`Reduction::Sum`]; [`Trainer::fit`] does not.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::{Activation, Head, HeadLoss, Loss, Network, Targets, Trainer};
+    ///
+    /// // A policy and a value, as in AlphaZero.
+    /// let heads = [Head::dense(3, Activation::Softmax), Head::dense(1, Activation::Tanh)];
+    /// let network = Network::<f32>::builder(2).dense(8, Activation::Relu).heads(heads).build()?;
+    /// let policy = HeadLoss::new(Loss::SoftmaxCrossEntropy);
+    /// let value = HeadLoss::new(Loss::MeanSquaredError).weight(0.5);
+    /// let mut trainer = Trainer::builder(network).head_losses([policy, value]).build()?;
+    /// let targets = [Targets::from(&[0.5, 0.25, 0.25]), Targets::from(&[1.0])];
+    /// let loss = trainer.step(&[0.1, 0.2], Targets::heads(&targets))?;
+    /// assert!(loss > 0.0);
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn head_losses(mut self, losses: impl IntoIterator<Item = HeadLoss>) -> Self {
+        self.head_losses = losses.into_iter().collect();
         self
     }
 
@@ -406,11 +438,14 @@ impl<T: Element> TrainerBuilder<T> {
         let optimizer = self.optimizer.checked::<T>()?;
         let clipping = self.clipping.check()?;
         self.loss.check::<T>()?;
-        self.loss.check_outputs(network.last().activation(), network.outputs())?;
+        if self.head_losses.is_empty() {
+            self.loss.check_outputs(network.last().activation(), network.outputs())?;
+        }
         let weights = self.class_weights.as_deref();
         let classes = ClassWeights::new(self.loss, network.outputs(), weights, self.label_smoothing)?;
         let classes = classes.with_positive(self.loss, network.outputs(), self.pos_weight.as_deref())?;
-        let criterion = Criterion { loss: self.loss, classes, reduction: self.reduction };
+        let heads = heads::criteria(&network, &self.head_losses)?.into();
+        let criterion = Criterion { loss: self.loss, classes, reduction: self.reduction, heads };
         let threads = Threads::new(self.parallelism)?.with_threshold(self.parallel_threshold);
         let isa = network.isa();
         let engine = engine(isa).ok_or(Error::Isa { isa })?;

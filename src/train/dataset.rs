@@ -89,7 +89,7 @@ impl<T: Element> GatheredBatch<T> {
     /// Of a network that is trained by a loss.
     pub(super) fn new(network: &Network<T>, loss: Loss, data: Dataset<'_, T>, rows: usize) -> Self {
         let (inputs, columns) = (network.inputs(), loss.target_columns(network.outputs()));
-        let Targets { labels, weights, mask } = data.targets;
+        let Targets { labels, weights, mask, .. } = data.targets;
         let elements = |wanted: bool, each: usize| Vec::with_capacity(if wanted { rows * each } else { 0 });
         let has_values = matches!(labels, Labels::Values(_));
         Self {
@@ -131,6 +131,7 @@ impl<T: Element> GatheredBatch<T> {
             },
             weights: of.weights.map(|_| &self.weights[..]),
             mask: of.mask.map(|_| &self.mask[..]),
+            heads: &[],
         }
     }
 }

@@ -35,9 +35,12 @@ impl<T: Element> Trainer<T> {
     /// ```
     pub fn evaluate<'t>(&mut self, x: &[T], targets: impl Into<Targets<'t, T>>) -> Result<Evaluation, Error> {
         let targets = targets.into();
+        if !self.criterion.heads.is_empty() {
+            return self.evaluate_heads(x, &targets);
+        }
         let rows = self.check_data(x, &targets)?;
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
-        let Criterion { loss, ref classes, reduction } = self.criterion;
+        let Criterion { loss, ref classes, reduction, .. } = self.criterion;
         let scale = reduction.scale(loss.total_weight(&targets, classes, rows, outputs)?);
         self.executor.forward_rows = 0;
         self.executor.allocate_outputs(&self.network);
@@ -62,6 +65,10 @@ impl<T: Element> Trainer<T> {
     /// The number of rows, at least 1, of data that fit the network and the loss.
     pub(super) fn check_data(&self, x: &[T], targets: &Targets<'_, T>) -> Result<usize, Error> {
         let rows = check_batch(Argument::Inputs, x.len(), self.network.inputs(), usize::MAX)?;
+        if !self.criterion.heads.is_empty() {
+            let (argument, with) = (Argument::HeadLosses, Argument::Fit);
+            return Err(Error::Combination { argument, with });
+        }
         self.criterion.loss.check_targets(targets, rows, self.network.outputs())?;
         Ok(rows)
     }

@@ -92,9 +92,9 @@ impl<T: Element> Executor<T> {
         outputs: usize,
     ) {
         let unread = match pass {
-            PassKind::Forward => None,
+            PassKind::Forward | PassKind::TrainHeads(_) => None,
             PassKind::Train(objective) => objective.unread(classes, outputs),
-            PassKind::Evaluate(_) | PassKind::Backward(_) => return,
+            PassKind::Evaluate(_) | PassKind::EvaluateHeads(_) | PassKind::Backward(_) => return,
         };
         if self.keeps_layer_stats {
             let is_read = |row: &usize| !unread.is_some_and(|unread| unread.contains(*row));

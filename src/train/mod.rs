@@ -7,6 +7,7 @@ mod evaluate;
 pub(crate) mod executor;
 pub(crate) mod fit;
 pub(crate) mod gradient_check;
+pub(crate) mod heads;
 pub(crate) mod layer_stats;
 mod parameters;
 pub(crate) mod schedule;

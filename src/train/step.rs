@@ -27,7 +27,7 @@ use crate::train::trainer::{Criterion, Trainer};
 
 /// How far a batch is taken.
 #[derive(Clone, Copy)]
-enum Goal {
+pub(super) enum Goal {
     /// The gradient, alone or on top of what is there.
     Gradient(Beta),
     /// The gradient and the update.
@@ -195,9 +195,12 @@ impl<T: Element> Trainer<T> {
     }
 
     fn train(&mut self, x: &[T], targets: Targets<'_, T>, goal: Goal) -> Result<f64, Error> {
+        if !self.criterion.heads.is_empty() {
+            return self.train_heads(x, &targets, goal);
+        }
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         let rows = check_batch(Argument::Inputs, x.len(), inputs, self.executor.max_batch)?;
-        let Criterion { loss, ref classes, reduction } = self.criterion;
+        let Criterion { loss, ref classes, reduction, .. } = self.criterion;
         loss.check_targets(&targets, rows, outputs)?;
         let weight = loss.total_weight(&targets, classes, rows, outputs)?;
         self.executor.forward_rows = 0;

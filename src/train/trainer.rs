@@ -1,6 +1,7 @@
 //! A trainer: a network, what training has come to, how it is executed, and what it makes small.
 
 use core::fmt;
+use std::sync::Arc;
 
 use crate::engine::bf16::Precision;
 use crate::engine::parallel::Parallelism;
@@ -11,6 +12,7 @@ use crate::network::Network;
 use crate::simd::scalar::{Element, elements, elements_mut};
 use crate::train::builder::TrainerBuilder;
 use crate::train::executor::{Executor, GradientSource};
+use crate::train::heads::HeadCriterion;
 use crate::train::state::TrainState;
 
 /// Trains a network, batch by batch, in buffers that are allocated once.
@@ -55,6 +57,9 @@ pub(crate) struct Criterion<T: Element> {
     pub(crate) loss: Loss,
     pub(crate) classes: ClassWeights<T>,
     pub(crate) reduction: Reduction,
+    /// One for each head, in place of the loss; none for a single loss. Shared, so that a step can hold it
+    /// beside the trainer.
+    pub(crate) heads: Arc<[HeadCriterion<T>]>,
 }
 
 impl<T: Element> fmt::Debug for Trainer<T> {

@@ -4,8 +4,8 @@ use crate::common::case::Random;
 use crate::common::graphs::random_graph;
 use crate::common::{gradients, isas, parameters};
 use fuseprop::{
-    Activation, Argument, Element, Error, Head, Isa, LayerKind, Loss, Network, Optimizer, Parallelism,
-    Source, Targets, Trainer, reference,
+    Activation, Argument, Element, Error, Head, HeadLoss, Isa, LayerKind, Loss, Network, Optimizer,
+    Parallelism, Reduction, Source, Targets, Trainer, reference,
 };
 
 /// As in `networks.rs`: within a few roundings of the largest terms, for at most some hundred operations
@@ -336,4 +336,184 @@ fn a_workspace_of_another_graph_is_refused() {
     assert_eq!(b.predict_into(&[0.0; 4], &mut [0.0], &mut workspace), Err(Error::Workspace));
     a.clone().predict_into(&[0.0; 4], &mut [0.0], &mut workspace).unwrap();
     assert_eq!(a.layer(2).unwrap().kind(), LayerKind::Concat);
+}
+
+/// A network of three heads: classes, values and probabilities.
+fn of_three_heads(isa: Isa) -> Network<f64> {
+    let builder = Network::<f64>::builder(5).isa(isa).seed(3).dense(9, Activation::Tanh);
+    let builder = builder.residual(|block| block.dense(9, Activation::Silu));
+    let heads = [
+        Head::dense(4, Activation::Softmax),
+        Head::new(|head| head.dense(6, Activation::Gelu).dense(2, Activation::Tanh)),
+        Head::dense(3, Activation::Sigmoid),
+    ];
+    builder.heads(heads).build().unwrap()
+}
+
+fn head_losses() -> [HeadLoss; 3] {
+    [
+        HeadLoss::new(Loss::SoftmaxCrossEntropy).label_smoothing(0.1).class_weights(&[1.0, 2.0, 0.5, 3.0]),
+        HeadLoss::new(Loss::Huber { delta: 0.4 }).weight(0.25),
+        HeadLoss::new(Loss::BinaryCrossEntropyWithLogits).weight(2.0),
+    ]
+}
+
+#[test]
+fn each_head_has_a_loss_of_its_own() {
+    const ROWS: usize = 150;
+    for (isa, reduction) in
+        isas().into_iter().flat_map(|isa| [Reduction::Mean, Reduction::Sum].map(|r| (isa, r)))
+    {
+        let network = of_three_heads(isa);
+        let mut random = Random(21);
+        let x = numbers(&mut random, ROWS * 5);
+        let classes: Vec<u32> = (0..ROWS).map(|_| random.below(4) as u32).collect();
+        let values = numbers(&mut random, ROWS * 2);
+        let probabilities: Vec<f64> = numbers(&mut random, ROWS * 3).into_iter().map(f64::abs).collect();
+        let weights: Vec<f64> = (0..ROWS).map(|row| (row % 3) as f64).collect();
+        let targets = [
+            Targets::from(&classes).weights(&weights),
+            Targets::from(&values),
+            Targets::from(&probabilities),
+        ];
+        // The same heads, each in a network whose other heads are cut off: gradients are sums.
+        let model = reference::Model::of(&network);
+        let mut expected = (0.0, vec![0.0; network.parameter_count()]);
+        let columns = [(0, 4), (4, 2), (6, 3)];
+        for (head, (first, count)) in columns.into_iter().enumerate() {
+            let (loss, weight) = [
+                (Loss::SoftmaxCrossEntropy, 1.0),
+                (Loss::Huber { delta: 0.4 }, 0.25),
+                (Loss::BinaryCrossEntropyWithLogits, 2.0),
+            ][head];
+            let objective = reference::Objective::new(loss, reduction);
+            let class_weights = [1.0, 2.0, 0.5, 3.0];
+            let objective = match head {
+                0 => objective.label_smoothing(0.1).class_weights(&class_weights),
+                _ => objective,
+            };
+            // Logits of the two that take them.
+            let mut logits = model.clone();
+            let layer = [3, 5, 6][head];
+            if head != 1 {
+                logits.layers[layer].activation = Activation::Identity;
+            }
+            let outputs = logits.predict(&x, ROWS);
+            let of_head: Vec<f64> =
+                outputs.chunks_exact(9).flat_map(|row| row[first..first + count].to_vec()).collect();
+            let (value, d) = reference::loss(objective, &of_head, targets[head], count);
+            let mut d_outputs = vec![0.0; ROWS * 9];
+            for (i, d) in d.iter().enumerate() {
+                d_outputs[i / count * 9 + first + i % count] = weight * d;
+            }
+            expected.0 += weight * value;
+            let gradients = logits.backward(&x, &d_outputs, ROWS).parameters;
+            expected.1.iter_mut().zip(gradients).for_each(|(sum, d)| *sum += d);
+        }
+        let builder = Trainer::builder(network).head_losses(head_losses()).reduction(reduction);
+        let mut trainer = builder.max_batch(ROWS).optimizer(Optimizer::sgd(0.01)).build().unwrap();
+        let what = format!("{isa}, {reduction:?}");
+        let loss = trainer.compute_gradients(&x, Targets::heads(&targets)).unwrap();
+        assert!((loss - expected.0).abs() < 1e-12 * expected.0, "{what}: {loss}, not {}", expected.0);
+        assert_close(&gradients(&trainer), &expected.1, 4.0 * ROWS as f64, &what);
+        let evaluation = trainer.evaluate(&x, Targets::heads(&targets)).unwrap();
+        assert!((evaluation.loss - loss).abs() < 1e-12 * loss, "{what}");
+        // A step makes it smaller.
+        let before = trainer.step(&x, Targets::heads(&targets)).unwrap();
+        assert!(trainer.step(&x, Targets::heads(&targets)).unwrap() < before, "{what}");
+    }
+}
+
+#[test]
+fn losses_that_do_not_fit_the_heads_are_refused() {
+    let build =
+        |losses: Vec<HeadLoss>| Trainer::builder(of_three_heads(Isa::Portable)).head_losses(losses).build();
+    let three = head_losses().to_vec();
+    let count = Error::Length { argument: Argument::HeadLosses, expected: 3, found: 2 };
+    assert_eq!(build(three[..2].to_vec()).unwrap_err(), count);
+    let mut negative = three.clone();
+    negative[1] = negative[1].clone().weight(-1.0);
+    assert_eq!(build(negative).unwrap_err(), Error::Setting { argument: Argument::HeadWeight, value: -1.0 });
+    // Logits cannot be bounded.
+    let swapped = vec![three[1].clone(), three[0].clone(), three[2].clone()];
+    assert!(matches!(
+        build(swapped),
+        Err(Error::Unused { .. } | Error::Combination { .. } | Error::Length { .. })
+    ));
+    let chain = Network::<f64>::builder(2).dense(1, Activation::Identity).build().unwrap();
+    let unused = Error::Unused { argument: Argument::HeadLosses, with: Argument::Network };
+    assert_eq!(Trainer::builder(chain.clone()).head_losses(three.clone()).build().unwrap_err(), unused);
+    // A head that another reads.
+    let builder = Network::<f64>::builder(2).dense(3, Activation::Tanh);
+    let shared = builder.heads([
+        Head::dense(2, Activation::Identity),
+        Head::new(|head| head.concat([Source::Layer(1)]).dense(1, Activation::Identity)),
+    ]);
+    let two = [HeadLoss::new(Loss::MeanSquaredError), HeadLoss::new(Loss::MeanSquaredError)];
+    assert_eq!(
+        Trainer::builder(shared.build().unwrap()).head_losses(two).build().unwrap_err(),
+        Error::Combination { argument: Argument::HeadLosses, with: Argument::SharedHead }
+    );
+
+    let mut trainer = build(three).unwrap();
+    let (x, classes, values, probabilities) = ([0.5; 5], [1_u32], [0.5, 0.25], [0.0, 1.0, 0.5]);
+    let targets = [Targets::from(&classes), Targets::from(&values), Targets::from(&probabilities)];
+    trainer.step(&x, Targets::heads(&targets)).unwrap();
+    let missing = |found| Error::Length { argument: Argument::HeadTargets, expected: 3, found };
+    assert_eq!(trainer.step(&x, &[0.5; 9]), Err(missing(0)));
+    assert_eq!(trainer.step(&x, Targets::heads(&targets[1..])), Err(missing(2)));
+    assert_eq!(
+        trainer.accumulate_gradients(&x, Targets::heads(&targets)),
+        Err(Error::Combination { argument: Argument::HeadLosses, with: Argument::Accumulation })
+    );
+    let data = fuseprop::Dataset::new(&x, Targets::heads(&targets));
+    let fitted = trainer.fit(data, &fuseprop::FitOptions::new(1, 1), crate::common::go_on);
+    assert_eq!(
+        fitted.unwrap_err(),
+        Error::Combination { argument: Argument::HeadLosses, with: Argument::Fit }
+    );
+    let mut single = Trainer::builder(chain).build().unwrap();
+    assert_eq!(
+        single.step(&[0.5; 2], Targets::heads(&targets)),
+        Err(Error::Unused { argument: Argument::HeadTargets, with: Argument::MeanSquaredError })
+    );
+}
+
+#[test]
+fn losses_of_heads_have_the_same_bits_on_any_number_of_threads() {
+    for isa in isas() {
+        // Two-phase, and depth-first.
+        for rows in [70, 700] {
+            let train = |parallelism| {
+                let mut random = Random(5);
+                let x = numbers(&mut random, rows * 5);
+                let classes: Vec<u32> = (0..rows).map(|_| random.below(4) as u32).collect();
+                let (values, mut probabilities) =
+                    (numbers(&mut random, rows * 2), numbers(&mut random, rows * 3));
+                probabilities.iter_mut().for_each(|p| *p = p.abs());
+                let targets =
+                    [Targets::from(&classes), Targets::from(&values), Targets::from(&probabilities)];
+                let builder = Trainer::builder(of_three_heads(isa)).head_losses(head_losses());
+                let builder = builder.max_batch(rows).parallelism(parallelism).parallel_threshold(0);
+                let mut trainer = builder.optimizer(Optimizer::adam(1e-3)).build().unwrap();
+                let losses: Vec<u64> =
+                    (0..3).map(|_| trainer.step(&x, Targets::heads(&targets)).unwrap().to_bits()).collect();
+                let check = trainer.check_gradients(
+                    &x[..50],
+                    Targets::heads(&[
+                        Targets::from(&classes[..10]),
+                        Targets::from(&values[..20]),
+                        Targets::from(&probabilities[..30]),
+                    ]),
+                    1e-4,
+                );
+                assert!(check.as_ref().is_ok_and(|check| check.error < 1e-8), "{isa}: {check:?}");
+                (losses, parameters(trainer.network()))
+            };
+            let serial = train(Parallelism::Serial);
+            for threads in [2, 3, 5] {
+                assert_eq!(train(Parallelism::Threads(threads)), serial, "{isa}, {threads} threads");
+            }
+        }
+    }
 }

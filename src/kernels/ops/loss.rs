@@ -223,6 +223,9 @@ impl Loss {
         outputs: usize,
     ) -> Result<(), Error> {
         let columns = self.target_columns(outputs);
+        if !targets.heads.is_empty() {
+            return Err(Error::Unused { argument: Argument::HeadTargets, with: self.name() });
+        }
         if let Some(weights) = targets.weights {
             check_length(Argument::RowWeights, batch, weights.len())?;
             check_weights(Argument::RowWeight, weights)?;

@@ -37,6 +37,8 @@ pub struct Targets<'a, T> {
     pub(crate) weights: Option<&'a [T]>,
     /// `[batch, outputs]`; all 1 if there is none.
     pub(crate) mask: Option<&'a [T]>,
+    /// Those of each head, of a network that has several losses; the others are empty then.
+    pub(crate) heads: &'a [Targets<'a, T>],
 }
 
 /// What outputs are compared with.
@@ -50,7 +52,30 @@ pub(crate) enum Labels<'a, T> {
 
 impl<'a, T> Targets<'a, T> {
     /// Targets of a batch without rows.
-    pub(crate) const EMPTY: Self = Self { labels: Labels::Values(&[]), weights: None, mask: None };
+    pub(crate) const EMPTY: Self =
+        Self { labels: Labels::Values(&[]), weights: None, mask: None, heads: &[] };
+
+    /// The targets of each head of a network, for a trainer of
+    /// [head losses](crate::TrainerBuilder::head_losses): as many as heads, in their order, each with weights
+    /// and a mask of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::{Activation, Head, HeadLoss, Loss, Network, Targets, Trainer};
+    ///
+    /// let heads = [Head::dense(3, Activation::Softmax), Head::dense(1, Activation::Identity)];
+    /// let network = Network::<f32>::builder(2).dense(8, Activation::Tanh).heads(heads).build()?;
+    /// let losses = [HeadLoss::new(Loss::SoftmaxCrossEntropy), HeadLoss::new(Loss::MeanSquaredError)];
+    /// let mut trainer = Trainer::builder(network).head_losses(losses).build()?;
+    /// // Two rows: of classes 2 and 0, and of values 0.5 and -1.
+    /// let targets = [Targets::from(&[2_u32, 0]), Targets::from(&[0.5, -1.0])];
+    /// trainer.step(&[0.1, 0.2, 0.3, 0.4], Targets::heads(&targets))?;
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    #[must_use]
+    pub fn heads(targets: &'a [Self]) -> Self {
+        Self { heads: targets, ..Self::EMPTY }
+    }
 
     /// Gives each row's loss a weight, `[batch]`, finite and at least 0: see [`Reduction`](crate::Reduction).
     ///
@@ -173,6 +198,7 @@ impl<'a, T> Targets<'a, T> {
             },
             mask: self.mask.map(|mask| &mask[elements]),
             weights: self.weights.map(|weights| &weights[rows]),
+            heads: self.heads,
         }
     }
 
