@@ -90,7 +90,7 @@ pub use files::{ImportOptions, TensorNames, WeightLayout};
 pub use kernels::ops::activation::Activation;
 pub use kernels::ops::class_labels::ClassLabels;
 pub use kernels::ops::loss::{Loss, Reduction};
-pub use kernels::ops::optimizer::{Adagrad, Adam, AdamW, Optimizer, RmsProp, Sgd};
+pub use kernels::ops::optimizer::{Adagrad, Adam, AdamW, Lion, NAdam, Optimizer, RAdam, RmsProp, Rprop, Sgd};
 pub use kernels::ops::targets::Targets;
 pub use network::init::Init;
 pub use network::scaler::Scaler;

@@ -2,8 +2,8 @@
 
 use crate::common;
 use fuseprop::{
-    Activation, Adagrad, Adam, Argument, Element, Error, Init, Isa, Loss, Network, Optimizer, Parallelism,
-    RmsProp, Sgd, Targets, Trainer,
+    Activation, Adagrad, Adam, Argument, Element, Error, Init, Isa, Lion, Loss, NAdam, Network, Optimizer,
+    Parallelism, RAdam, RmsProp, Rprop, Sgd, Targets, Trainer,
 };
 
 fn network() -> Network<f32> {
@@ -329,7 +329,22 @@ fn optimizers_refuse_settings_that_do_not_fit() {
         assert!(refused(RmsProp::new(0.1).alpha(bad)));
         assert!(refused(Adagrad::new(0.1).learning_rate_decay(bad)));
         assert!(refused(Adagrad::new(0.1).initial_accumulator(bad)));
+        assert!(refused(NAdam::new(0.1).betas(bad, 0.9)));
+        assert!(refused(NAdam::new(0.1).epsilon(bad)));
+        assert!(refused(NAdam::new(0.1).momentum_decay(bad)));
+        assert!(refused(RAdam::new(0.1).betas(0.9, bad)));
+        assert!(refused(RAdam::new(0.1).epsilon(bad)));
+        assert!(refused(Lion::new(0.1).betas(bad, 0.9)));
+        assert!(refused(Lion::new(0.1).betas(0.9, bad)));
+        assert!(refused(Rprop::new(0.1).etas(bad, 1.2)));
+        assert!(refused(Rprop::new(0.1).etas(0.5, bad)));
+        assert!(refused(Rprop::new(0.1).step_sizes(bad, 1.0)));
+        assert!(refused(Rprop::new(0.1).step_sizes(0.1, bad)));
     }
+    assert!(refused(Rprop::new(0.1).etas(1.0, 1.2)));
+    assert!(refused(Rprop::new(0.1).etas(0.5, 1.0)));
+    assert!(refused(Rprop::new(0.1).step_sizes(1e-50, 1.0)));
+    assert!(refused(Rprop::new(0.1).step_sizes(1.0, 0.5)));
     assert!(refused(Adam::new(0.1).betas(0.9, 1.0)));
     assert!(refused(Adam::new(0.1).epsilon(0.0)));
     for bad in [0.0, -1.0, f64::NAN] {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use crate::common::isas;
 use fuseprop::{
-    Activation, Adagrad, Adam, AdamW, Isa, Loss, Network, OneCycle, Optimizer, ReduceOnPlateau, Reduction,
-    RmsProp, Schedule, Sgd, Targets, Trainer, TrainerBuilder,
+    Activation, Adagrad, Adam, AdamW, Isa, Loss, NAdam, Network, OneCycle, Optimizer, RAdam, ReduceOnPlateau,
+    Reduction, RmsProp, Rprop, Schedule, Sgd, Targets, Trainer, TrainerBuilder,
 };
 
 /// Numbers by name.
@@ -182,7 +182,7 @@ fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
     type Settings = fn(TrainerBuilder<f64>) -> TrainerBuilder<f64>;
     let plain: Settings = |builder| builder;
     let sgd = Sgd::new;
-    let rules: [(&str, Optimizer, Settings); 16] = [
+    let rules: [(&str, Optimizer, Settings); 22] = [
         ("sgd", sgd(0.1).into(), plain),
         ("sgd_momentum", sgd(0.05).momentum(0.9).into(), plain),
         ("sgd_dampening", sgd(0.05).momentum(0.9).dampening(0.3).into(), plain),
@@ -205,6 +205,16 @@ fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
             Adagrad::new(0.05).learning_rate_decay(0.01).weight_decay(0.01).initial_accumulator(0.1).into(),
             plain,
         ),
+        ("nadam", Optimizer::nadam(0.01), plain),
+        (
+            "nadam_decay",
+            NAdam::new(0.01).betas(0.8, 0.99).epsilon(1e-6).weight_decay(0.02).momentum_decay(0.3).into(),
+            plain,
+        ),
+        ("radam", Optimizer::radam(0.01), plain),
+        ("radam_decay", RAdam::new(0.01).betas(0.8, 0.99).epsilon(1e-6).weight_decay(0.02).into(), plain),
+        ("rprop", Optimizer::rprop(0.01), plain),
+        ("rprop_settings", Rprop::new(0.02).etas(0.4, 1.5).step_sizes(0.004, 0.05).into(), plain),
         ("clip_norm", sgd(0.5).into(), |builder| builder.clip_grad_norm(0.3)),
         ("clip_value", sgd(0.5).into(), |builder| builder.clip_grad_value(0.05)),
     ];

@@ -1,6 +1,6 @@
 //! Every activation, loss and optimizer: one line here takes a new one into all sweeps.
 
-use fuseprop::{Activation, Adagrad, Adam, AdamW, Loss, Optimizer, RmsProp, Sgd};
+use fuseprop::{Activation, Adagrad, Adam, AdamW, Lion, Loss, NAdam, Optimizer, RAdam, RmsProp, Rprop, Sgd};
 
 /// All but [`Activation::Softmax`], which only the last layer may have.
 pub(crate) const HIDDEN: [Activation; 19] = [
@@ -45,7 +45,7 @@ pub(crate) fn target_columns(loss: Loss, outputs: usize) -> usize {
 }
 
 /// Every rule, with all moments that it can keep and without those that it can do without.
-pub(crate) fn optimizers() -> [Optimizer; 8] {
+pub(crate) fn optimizers() -> [Optimizer; 12] {
     [
         Sgd::new(0.05).into(),
         Sgd::new(0.05).momentum(0.9).nesterov(true).weight_decay(0.01).into(),
@@ -55,5 +55,9 @@ pub(crate) fn optimizers() -> [Optimizer; 8] {
         RmsProp::new(0.01).momentum(0.5).centered(true).l1(0.001).into(),
         Adagrad::new(0.05).into(),
         Adagrad::new(0.05).initial_accumulator(0.1).into(),
+        NAdam::new(0.01).into(),
+        RAdam::new(0.01).into(),
+        Lion::new(0.001).weight_decay(0.1).into(),
+        Rprop::new(0.001).step_sizes(1e-6, 0.01).into(),
     ]
 }

@@ -6,7 +6,7 @@ use crate::kernels::ops::optimizer::pass::{Pass, store_flushed};
 #[cfg(feature = "files")]
 use crate::kernels::ops::optimizer::rule::Setting;
 use crate::kernels::ops::optimizer::rule::{
-    Common, MIN_EPSILON, Moments, Rule, RunningSquares, common_settings,
+    Common, MIN_EPSILON, Moments, Rule, RunningSquares, check_betas, common_settings,
 };
 use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
@@ -209,8 +209,7 @@ impl Estimates {
     const DEFAULT: Self = Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, amsgrad: false };
 
     fn check<T: Element>(&self) -> Result<(), Error> {
-        check_setting::<T>(Argument::Beta1, self.beta1, (0.0..1.0).contains(&self.beta1))?;
-        check_setting::<T>(Argument::Beta2, self.beta2, (0.0..1.0).contains(&self.beta2))?;
+        check_betas::<T>(self.beta1, self.beta2)?;
         check_setting::<T>(Argument::Epsilon, self.epsilon, self.epsilon >= MIN_EPSILON)
     }
 

@@ -5,14 +5,22 @@
 
 mod adagrad;
 mod adam;
+mod lion;
+mod nadam;
 mod pass;
+mod radam;
 mod rms_prop;
+mod rprop;
 mod rule;
 mod sgd;
 
 pub use adagrad::Adagrad;
 pub use adam::{Adam, AdamW};
+pub use lion::Lion;
+pub use nadam::NAdam;
+pub use radam::RAdam;
 pub use rms_prop::RmsProp;
+pub use rprop::Rprop;
 pub use sgd::Sgd;
 
 use crate::error::{Argument, Error};
@@ -26,11 +34,11 @@ use crate::simd::lanes::{Lanes, LineOf};
 use crate::simd::scalar::Element;
 
 /// The rule that turns gradients into new parameters, as in `torch.optim`: formulas, names and defaults are
-/// PyTorch's.
+/// PyTorch's, those of [`Lion`] its paper's.
 ///
 /// Made of a rule's builder, such as [`Adam`], by `into()`, or of a learning rate alone, with the defaults of
 /// the rule. Before a rule takes it, the gradient `g` of a parameter `w` becomes
-/// `g + weight_decay w + l1 sign(w)`, of weights and biases alike; only [`AdamW`] decays `w` instead.
+/// `g + weight_decay w + l1 sign(w)`, of weights and biases alike; [`AdamW`] and [`Lion`] decay `w` instead.
 /// Moments are stored as 0 where they are denormal.
 ///
 /// Settings are checked when a trainer is built; a setting that a rule lacks does not compile.
@@ -68,6 +76,14 @@ pub enum Optimizer {
     RmsProp(RmsProp),
     /// Adagrad.
     Adagrad(Adagrad),
+    /// Adam with Nesterov's momentum.
+    NAdam(NAdam),
+    /// Adam with a rectified variance.
+    RAdam(RAdam),
+    /// Lion.
+    Lion(Lion),
+    /// Rprop.
+    Rprop(Rprop),
 }
 
 /// The value of an expression of the optimizer's [`Rule`].
@@ -79,6 +95,10 @@ macro_rules! dispatch {
             Optimizer::AdamW($rule) => $value,
             Optimizer::RmsProp($rule) => $value,
             Optimizer::Adagrad($rule) => $value,
+            Optimizer::NAdam($rule) => $value,
+            Optimizer::RAdam($rule) => $value,
+            Optimizer::Lion($rule) => $value,
+            Optimizer::Rprop($rule) => $value,
         }
     };
 }
@@ -157,6 +177,62 @@ impl Optimizer {
         Self::Adagrad(Adagrad::new(learning_rate))
     }
 
+    /// [`NAdam::new`]: NAdam with its defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{NAdam, Optimizer};
+    ///
+    /// assert_eq!(Optimizer::nadam(2e-3), NAdam::new(2e-3).into());
+    /// ```
+    #[must_use]
+    pub fn nadam(learning_rate: f64) -> Self {
+        Self::NAdam(NAdam::new(learning_rate))
+    }
+
+    /// [`RAdam::new`]: RAdam with its defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Optimizer, RAdam};
+    ///
+    /// assert_eq!(Optimizer::radam(1e-3), RAdam::new(1e-3).into());
+    /// ```
+    #[must_use]
+    pub fn radam(learning_rate: f64) -> Self {
+        Self::RAdam(RAdam::new(learning_rate))
+    }
+
+    /// [`Lion::new`]: Lion with its defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Lion, Optimizer};
+    ///
+    /// assert_eq!(Optimizer::lion(1e-4), Lion::new(1e-4).into());
+    /// ```
+    #[must_use]
+    pub fn lion(learning_rate: f64) -> Self {
+        Self::Lion(Lion::new(learning_rate))
+    }
+
+    /// [`Rprop::new`]: Rprop with its defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Optimizer, Rprop};
+    ///
+    /// assert_eq!(Optimizer::rprop(0.01), Rprop::new(0.01).into());
+    /// ```
+    #[must_use]
+    pub fn rprop(learning_rate: f64) -> Self {
+        Self::Rprop(Rprop::new(learning_rate))
+    }
+
     /// The step size.
     ///
     /// # Examples
@@ -217,12 +293,16 @@ impl Optimizer {
 impl Optimizer {
     /// The rule of a name in files, with its defaults and a learning rate of 0.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        let rules: [Self; 5] = [
+        let rules: [Self; 9] = [
             Sgd::new(0.0).into(),
             Adam::new(0.0).into(),
             AdamW::new(0.0).into(),
             RmsProp::new(0.0).into(),
             Adagrad::new(0.0).into(),
+            NAdam::new(0.0).into(),
+            RAdam::new(0.0).into(),
+            Lion::new(0.0).into(),
+            Rprop::new(0.0).into(),
         ];
         rules.into_iter().find(|rule| rule.name() == name)
     }
@@ -316,11 +396,17 @@ impl Optimizer {
             RmsProp::new(0.1).momentum(0.9).centered(true).into(),
             Self::adagrad(0.1),
             Adagrad::new(0.1).initial_accumulator(0.1).into(),
+            Self::nadam(0.1),
+            Self::radam(0.1),
+            RAdam::new(0.1).betas(0.9, 0.5).into(),
+            Lion::new(0.1).weight_decay(0.1).into(),
+            Self::rprop(0.1),
         ];
         // A reminder for the compiler: a new rule has a line above too.
         for optimizer in &every {
             match optimizer {
                 Self::Sgd(_) | Self::Adam(_) | Self::AdamW(_) | Self::RmsProp(_) | Self::Adagrad(_) => {}
+                Self::NAdam(_) | Self::RAdam(_) | Self::Lion(_) | Self::Rprop(_) => {}
             }
         }
         every

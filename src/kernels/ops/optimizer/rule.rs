@@ -1,7 +1,8 @@
 //! One rule: its settings, the moments that it keeps, and its kernel.
 
-use crate::error::Error;
+use crate::error::{Argument, Error};
 use crate::kernels::ops::optimizer::pass::Pass;
+use crate::kernels::ops::setting::check_setting;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::Element;
 
@@ -87,6 +88,12 @@ pub(crate) enum Setting<'a> {
 pub(super) struct Moments {
     pub count: usize,
     pub start: f64,
+}
+
+/// Refuses decays of running means that are not at least 0 and below 1.
+pub(super) fn check_betas<T: Element>(beta1: f64, beta2: f64) -> Result<(), Error> {
+    check_setting::<T>(Argument::Beta1, beta1, (0.0..1.0).contains(&beta1))?;
+    check_setting::<T>(Argument::Beta2, beta2, (0.0..1.0).contains(&beta2))
 }
 
 /// Smallest `epsilon`: a normal number in `f32`, so that nothing is divided by 0.
