@@ -16,6 +16,7 @@ mod fit;
 mod gradients;
 mod graphs;
 mod layers;
+mod metrics;
 mod misuse;
 mod networks;
 mod optimizers;

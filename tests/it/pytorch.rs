@@ -1,41 +1,15 @@
 //! Activations, losses and optimizers against PyTorch's numbers in `f64`, on every instruction set: see
 //! `tests/fixtures/pytorch.py`.
 
-use std::collections::HashMap;
-
+use crate::common::fixture::{Fixture, assert_close};
 use crate::common::isas;
 use fuseprop::{
     Activation, Adagrad, Adam, AdamW, Isa, Loss, NAdam, Network, OneCycle, Optimizer, RAdam, ReduceOnPlateau,
     Reduction, RmsProp, Rprop, Schedule, Sgd, Targets, Trainer, TrainerBuilder,
 };
 
-/// Numbers by name.
-struct Fixture(HashMap<&'static str, Vec<f64>>);
-
-impl Fixture {
-    fn read() -> Self {
-        let lines = include_str!("../fixtures/pytorch.txt").lines().map(|line| {
-            let mut words = line.split(' ');
-            let name = words.next().unwrap();
-            (name, words.map(|word| word.parse().unwrap()).collect())
-        });
-        Self(lines.collect())
-    }
-
-    fn get(&self, name: &str) -> &[f64] {
-        self.0.get(name).unwrap_or_else(|| panic!("{name} is not in the file"))
-    }
-}
-
-/// A few hundred roundings of numbers of order 1, in either library.
-#[track_caller]
-fn assert_close(found: &[f64], expected: &[f64], what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    assert!(expected.iter().any(|&x| x != 0.0), "{what}: nothing to compare");
-    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let bound = 5e-14 * expected.abs().max(1.0);
-        assert!((found - expected).abs() <= bound, "{what}: {i}: {found} is not PyTorch's {expected}");
-    }
+fn fixture() -> Fixture {
+    Fixture::read(include_str!("../fixtures/pytorch.txt"))
 }
 
 /// One layer that multiplies by the identity matrix, so that its sums are its inputs.
@@ -48,7 +22,7 @@ fn identity(n: usize, activation: Activation, isa: Isa) -> Network<f64> {
 
 #[test]
 fn activations_and_their_derivatives_are_those_of_pytorch() {
-    let fixture = Fixture::read();
+    let fixture = fixture();
     let (z, d_y) = (fixture.get("activation/z"), fixture.get("activation/d_y"));
     for isa in isas() {
         for (name, activation) in [
@@ -114,7 +88,7 @@ impl Case<'_> {
 
 #[test]
 fn losses_and_their_gradients_are_those_of_pytorch() {
-    let fixture = Fixture::read();
+    let fixture = fixture();
     let of_numbers = |name: &str| Targets::from(fixture.get(name));
     let (values, shares) = (of_numbers("loss/values"), of_numbers("loss/shares"));
     let classes: Vec<u32> = fixture.get("loss/classes").iter().map(|&class| class as u32).collect();
@@ -218,7 +192,7 @@ fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
         ("clip_norm", sgd(0.5).into(), |builder| builder.clip_grad_norm(0.3)),
         ("clip_value", sgd(0.5).into(), |builder| builder.clip_grad_value(0.05)),
     ];
-    let fixture = Fixture::read();
+    let fixture = fixture();
     for isa in isas() {
         for (name, optimizer, settings) in rules {
             let builder = Network::builder(3).dense(5, Activation::Tanh).dense(2, Activation::Identity);
@@ -232,7 +206,7 @@ fn twenty_steps_of_every_optimizer_are_those_of_pytorch() {
 
 #[test]
 fn twenty_steps_of_a_layer_norm_are_those_of_pytorch() {
-    let fixture = Fixture::read();
+    let fixture = fixture();
     for isa in isas() {
         let builder = Network::builder(3).dense(6, Activation::Identity).layer_norm(Activation::Gelu);
         let mut network = builder.dense(2, Activation::Identity).isa(isa).build().unwrap();
@@ -265,7 +239,7 @@ fn check_steps(mut trainer: Trainer<f64>, fixture: &Fixture, name: &str) {
 
 #[test]
 fn learning_rates_are_those_of_pytorch() {
-    let fixture = Fixture::read();
+    let fixture = fixture();
     let cycle = OneCycle::new(40);
     let settings = cycle.pct_start(0.12).div_factor(7.0).final_div_factor(30.0);
     let warm_up = || Schedule::linear(6, 0.2, 1.0);

@@ -4,6 +4,7 @@ pub(crate) mod bounds;
 pub(crate) mod case;
 pub(crate) mod every;
 pub(crate) mod graphs;
+pub(crate) mod fixture;
 mod isas;
 mod numbers;
 #[cfg(feature = "files")]

@@ -1,4 +1,5 @@
-//! Accuracy, confusion, distance and explained variance of outputs: measures that are not losses.
+//! Accuracy, precision, recall, ROC AUC, distance and explained variance of outputs: measures that are not
+//! losses, by scikit-learn's conventions.
 //!
 //! Outputs `y` are row-major `[batch, outputs]`. A network for two classes may have a single output, a logit:
 //! above 0 is class 1, else class 0. A row whose outputs are all NaN has no predicted class: it is never a
@@ -13,7 +14,14 @@
 //! Every function returns an [`Error`] if lengths do not fit each other or a class is not below the number of
 //! classes: the outputs, or two of a single output. None panics.
 
-use crate::{Argument, ClassLabels, Element, Error};
+mod classification;
+
+use crate::{Argument, ClassLabels, Element, Error, Targets};
+
+pub use classification::{
+    Average, ClassScores, binary_accuracy, class_scores, f1_score, log_loss, precision_score, recall_score,
+    roc_auc_score,
+};
 
 /// The index of the largest output of a row: the first of equals, and 0 of an empty row. NaN is below every
 /// number.
@@ -137,31 +145,72 @@ fn predicted<T: Element>(row: &[T]) -> Option<usize> {
 
 /// The mean absolute error, `mean |y - t|` over all elements. NaN for none.
 ///
+/// Targets are values of the same shape, with weights of rows and a mask if wanted: what weighs 0 is not
+/// read.
+///
 /// # Errors
-/// [`Error::Length`] if the lengths differ.
+/// [`Error::Length`] if the lengths differ, [`Error::Setting`] for weights that are negative or not finite,
+/// [`Error::Combination`] for classes.
 ///
 /// # Examples
 ///
 /// ```
+/// use fuseprop::Targets;
 /// use fuseprop::metrics::mean_absolute_error;
 ///
 /// assert_eq!(mean_absolute_error(&[1.0_f32, 2.0], &[2.0, 4.0])?, 1.5);
+/// let weighted = Targets::from(&[2.0, 4.0]).weights(&[3.0, 1.0]);
+/// assert_eq!(mean_absolute_error(&[1.0_f32, 2.0], weighted)?, 1.25);
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn mean_absolute_error<T: Element>(y: &[T], targets: &[T]) -> Result<f64, Error> {
-    check_targets(y, targets)?;
-    Ok(distances(y, targets, 0, 1).mean())
+pub fn mean_absolute_error<'t, T: Element>(
+    y: &[T],
+    targets: impl Into<Targets<'t, T>>,
+) -> Result<f64, Error> {
+    Ok(Elements::pooled(y, &targets.into())?.distances(0).mean())
+}
+
+/// The root of the mean squared error of each output, `sqrt(mean (y - t)^2)`, averaged over the outputs:
+/// scikit-learn's `root_mean_squared_error`. In units of the targets. Of one output, or of all elements as
+/// one (`outputs` of 1), it is the root of the mean squared error. Outputs without weight are left out; NaN
+/// for no rows.
+///
+/// # Errors
+/// As [`r2_score`].
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::metrics::root_mean_squared_error;
+///
+/// // Errors of 1 and 7, and of 2 and 2.
+/// let (y, targets) = ([1.0_f32, 0.0, 7.0, 0.0], [0.0, 2.0, 0.0, -2.0]);
+/// assert_eq!(root_mean_squared_error(&y, &targets, 2)?, (5.0 + 2.0) / 2.0);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
+pub fn root_mean_squared_error<'t, T: Element>(
+    y: &[T],
+    targets: impl Into<Targets<'t, T>>,
+    outputs: usize,
+) -> Result<f64, Error> {
+    let elements = Elements::of(y, &targets.into(), outputs)?;
+    let measured = (0..outputs).map(|o| elements.distances(o)).filter(|output| output.weight != 0.0);
+    let (sum, count) =
+        measured.fold((0.0, 0.0), |(sum, count), of| (sum + of.root_mean_square(), count + 1.0));
+    Ok(sum / count)
 }
 
 /// The coefficient of determination, `1 - sum (y - t)^2 / sum (t - mean t)^2`, of each output, averaged over
 /// the outputs: 1 is perfect, 0 as good as the mean of each output's targets. scikit-learn's `r2_score`.
 ///
-/// `y` and `targets` are `[batch, outputs]`. An output whose targets are all equal has 1 if it is perfect,
-/// else 0. NaN for no rows.
+/// `y` and `targets` are `[batch, outputs]`, with weights of rows and a mask if wanted, which weigh each
+/// term of both sums and of the mean. An output whose targets are all equal has 1 if it is perfect, else 0;
+/// one without weight is left out. NaN for no rows.
 ///
 /// # Errors
 /// [`Error::Zero`] if `outputs` is 0, [`Error::Length`] if the lengths differ, [`Error::Rows`] if they are
-/// not whole rows.
+/// not whole rows, [`Error::Setting`] for weights that are negative or not finite, [`Error::Combination`] for
+/// classes.
 ///
 /// # Examples
 ///
@@ -174,22 +223,43 @@ pub fn mean_absolute_error<T: Element>(y: &[T], targets: &[T]) -> Result<f64, Er
 /// assert!(r2_score_pooled(&y, &targets)? > 0.999);
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn r2_score<T: Element>(y: &[T], targets: &[T], outputs: usize) -> Result<f64, Error> {
-    if outputs == 0 {
-        return Err(Error::Zero { argument: Argument::FeatureCount });
-    }
-    check_targets(y, targets)?;
-    if !y.len().is_multiple_of(outputs) {
-        return Err(Error::Rows { argument: Argument::Outputs, row: outputs, found: y.len() });
-    }
-    Ok(average_r2((0..outputs).map(|o| distances(y, targets, o, outputs))))
+pub fn r2_score<'t, T: Element>(
+    y: &[T],
+    targets: impl Into<Targets<'t, T>>,
+    outputs: usize,
+) -> Result<f64, Error> {
+    let elements = Elements::of(y, &targets.into(), outputs)?;
+    Ok(average_r2((0..outputs).map(|o| elements.distances(o))))
+}
+
+/// [`r2_score`] of each output: scikit-learn's `multioutput="raw_values"`. NaN of an output without weight.
+///
+/// # Errors
+/// As [`r2_score`].
+///
+/// # Examples
+///
+/// ```
+/// use fuseprop::metrics::r2_scores;
+///
+/// assert_eq!(r2_scores(&[0.0_f32, 0.5, 1.0, 0.5], &[0.0, 0.0, 1.0, 1.0], 2)?, [1.0, 0.0]);
+/// # Ok::<(), fuseprop::Error>(())
+/// ```
+pub fn r2_scores<'t, T: Element>(
+    y: &[T],
+    targets: impl Into<Targets<'t, T>>,
+    outputs: usize,
+) -> Result<Vec<f64>, Error> {
+    let elements = Elements::of(y, &targets.into(), outputs)?;
+    let of = |output: Distances| if output.weight == 0.0 { f64::NAN } else { output.r2() };
+    Ok((0..outputs).map(|o| of(elements.distances(o))).collect())
 }
 
 /// The coefficient of determination of all elements as one output, `1 - sum (y - t)^2 / sum (t - mean t)^2`
 /// about the mean of all targets. Of outputs of one kind, such as the pixels of a picture.
 ///
 /// # Errors
-/// [`Error::Length`] if the lengths differ.
+/// As [`mean_absolute_error`].
 ///
 /// # Examples
 ///
@@ -200,17 +270,113 @@ pub fn r2_score<T: Element>(y: &[T], targets: &[T], outputs: usize) -> Result<f6
 /// assert_eq!(r2_score_pooled(&[1.0_f32, 3.0, 3.0, 3.0], &[1.0, 3.0, 3.0, 5.0])?, 1.0 - 4.0 / 8.0);
 /// # Ok::<(), fuseprop::Error>(())
 /// ```
-pub fn r2_score_pooled<T: Element>(y: &[T], targets: &[T]) -> Result<f64, Error> {
-    check_targets(y, targets)?;
-    Ok(distances(y, targets, 0, 1).r2())
-}
-
-fn check_targets<T: Element>(y: &[T], targets: &[T]) -> Result<(), Error> {
-    check_length(Argument::Targets, y.len(), targets.len())
+pub fn r2_score_pooled<'t, T: Element>(y: &[T], targets: impl Into<Targets<'t, T>>) -> Result<f64, Error> {
+    Ok(Elements::pooled(y, &targets.into())?.distances(0).r2())
 }
 
 fn check_length(argument: Argument, expected: usize, found: usize) -> Result<(), Error> {
     if found == expected { Ok(()) } else { Err(Error::Length { argument, expected, found }) }
+}
+
+/// The number of rows of `[batch, outputs]`.
+fn row_count<T>(y: &[T], outputs: usize) -> Result<usize, Error> {
+    match y.len().checked_rem(outputs) {
+        None => Err(Error::Zero { argument: Argument::FeatureCount }),
+        Some(0) => Ok(y.len() / outputs),
+        Some(_) => Err(Error::Rows { argument: Argument::Outputs, row: outputs, found: y.len() }),
+    }
+}
+
+/// What each row, or each element, weighs.
+struct Weights<'a, T> {
+    rows: Option<&'a [T]>,
+    mask: Option<&'a [T]>,
+    /// Elements of a row.
+    columns: usize,
+}
+
+impl<'a, T: Element> Weights<'a, T> {
+    /// Of rows.
+    fn of_rows(targets: &Targets<'a, T>, rows: usize) -> Result<Self, Error> {
+        if targets.element_mask().is_some() {
+            return Err(Error::Unused { argument: Argument::ElementMask, with: Argument::ClassMetric });
+        }
+        Self::of_elements(targets, rows, 1)
+    }
+
+    /// Of elements of rows.
+    fn of_elements(targets: &Targets<'a, T>, rows: usize, columns: usize) -> Result<Self, Error> {
+        let (of_rows, mask) = (targets.row_weights(), targets.element_mask());
+        for (argument, each, expected, weights) in [
+            (Argument::RowWeights, Argument::RowWeight, rows, of_rows),
+            (Argument::ElementMask, Argument::MaskElement, rows * columns, mask),
+        ] {
+            let Some(weights) = weights else { continue };
+            check_length(argument, expected, weights.len())?;
+            let is_weight = |weight: f64| weight >= 0.0 && weight.is_finite();
+            let mut wrong = weights.iter().map(|weight| weight.to_f64()).filter(|&weight| !is_weight(weight));
+            if let Some(value) = wrong.next() {
+                return Err(Error::Setting { argument: each, value });
+            }
+        }
+        Ok(Self { rows: of_rows, mask, columns })
+    }
+
+    /// Of a row, or of an element, counted through all rows.
+    fn get(&self, i: usize) -> f64 {
+        let of = |weights: Option<&[T]>, i: usize| weights.map_or(1.0, |weights| weights[i].to_f64());
+        of(self.rows, i / self.columns) * of(self.mask, i)
+    }
+}
+
+/// Outputs `[batch, outputs]` with their targets and weights.
+struct Elements<'a, T> {
+    y: &'a [T],
+    targets: &'a [T],
+    weights: Weights<'a, T>,
+    outputs: usize,
+}
+
+impl<'a, T: Element> Elements<'a, T> {
+    fn of(y: &'a [T], targets: &Targets<'a, T>, outputs: usize) -> Result<Self, Error> {
+        if outputs == 0 {
+            return Err(Error::Zero { argument: Argument::FeatureCount });
+        }
+        let values = values_of(y, targets)?;
+        let weights = Weights::of_elements(targets, row_count(y, outputs)?, outputs)?;
+        Ok(Self { y, targets: values, weights, outputs })
+    }
+
+    /// All elements as one output, of rows as many as there are weights.
+    fn pooled(y: &'a [T], targets: &Targets<'a, T>) -> Result<Self, Error> {
+        let values = values_of(y, targets)?;
+        let rows = targets.row_weights().map_or(y.len(), <[T]>::len);
+        let columns = (y.len() / rows.max(1)).max(1);
+        check_length(Argument::RowWeights, y.len() / columns, rows)?;
+        check_length(Argument::Outputs, rows * columns, y.len())?;
+        let weights = Weights::of_elements(targets, rows, columns)?;
+        Ok(Self { y, targets: values, weights, outputs: 1 })
+    }
+
+    /// The distances of every `outputs`-th element from the first on.
+    fn distances(&self, first: usize) -> Distances {
+        let indices = || (first..self.y.len()).step_by(self.outputs);
+        let target = |i: usize| (self.targets[i].to_f64(), self.weights.get(i));
+        let mut distances = Distances::new(indices().map(target));
+        indices().for_each(|i| {
+            let (t, weight) = target(i);
+            distances.add(self.y[i].to_f64(), t, weight);
+        });
+        distances
+    }
+}
+
+/// Targets that are values, as many as outputs.
+fn values_of<'a, T: Element>(y: &[T], targets: &Targets<'a, T>) -> Result<&'a [T], Error> {
+    let combination = Error::Combination { argument: Argument::ValueMetric, with: Argument::ClassTargets };
+    let values = targets.values().ok_or(combination)?;
+    check_length(Argument::Targets, y.len(), values.len())?;
+    Ok(values)
 }
 
 /// The mean of the outputs' coefficients; those without weight have none.
@@ -218,15 +384,6 @@ pub(crate) fn average_r2(outputs: impl Iterator<Item = Distances>) -> f64 {
     let measured = outputs.filter(|output| output.weight != 0.0);
     let (sum, count) = measured.fold((0.0, 0.0), |(sum, count), output| (sum + output.r2(), count + 1.0));
     sum / count
-}
-
-/// The distances of every `outputs`-th element from the first on, of as many outputs as targets.
-fn distances<T: Element>(y: &[T], targets: &[T], first: usize, outputs: usize) -> Distances {
-    let of_output = || targets.iter().skip(first).step_by(outputs).map(|t| t.to_f64());
-    let mut distances = Distances::new(of_output().map(|t| (t, 1.0)));
-    let y = y.iter().skip(first).step_by(outputs);
-    y.zip(of_output()).for_each(|(y, t)| distances.add(y.to_f64(), t, 1.0));
-    distances
 }
 
 /// Weighted sums over several batches, from which [`mean_absolute_error`] and [`r2_score`] of all follow.
@@ -283,6 +440,10 @@ impl Distances {
 
     fn mean(&self) -> f64 {
         self.distances / self.weight / self.scale
+    }
+
+    fn root_mean_square(&self) -> f64 {
+        (self.squares / self.weight).sqrt() / self.scale
     }
 
     fn r2(&self) -> f64 {
@@ -389,7 +550,7 @@ mod tests {
         assert_eq!(r2_score(&[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2], &t, 1).unwrap(), 0.0);
         assert_eq!(r2_score(&[3.0_f32], &[3.0], 1).unwrap(), 1.0);
         assert_eq!(r2_score(&[2.0_f32, 5.0, 2.0, 6.0], &[3.0, 5.0, 3.0, 6.0], 2).unwrap(), 0.5);
-        assert!(r2_score::<f32>(&[], &[], 2).unwrap().is_nan());
+        assert!(r2_score::<f32>(&[], &[0.0_f32; 0], 2).unwrap().is_nan());
     }
 
     #[test]
@@ -451,7 +612,7 @@ mod tests {
         assert_eq!(accuracy(&OUTPUTS, &[0_u32; 0]), length(Argument::Outputs, 0, 9));
         assert_eq!(accuracy::<f32>(&[], &[0]), length(Argument::Outputs, 1, 0));
         assert_eq!(mean_absolute_error(&[1.0], &[1.0, 2.0]), length(Argument::Targets, 1, 2));
-        assert_eq!(r2_score_pooled(&[1.0], &[]), length(Argument::Targets, 1, 0));
+        assert_eq!(r2_score_pooled(&[1.0], &[0.0; 0]), length(Argument::Targets, 1, 0));
         assert_eq!(r2_score(&[1.0], &[1.0, 2.0], 1), length(Argument::Targets, 1, 2));
         let rows = Error::Rows { argument: Argument::Outputs, row: 2, found: 9 };
         assert_eq!(r2_score(&OUTPUTS, &OUTPUTS, 2), Err(rows));
