@@ -35,6 +35,7 @@
 //! | loss and metrics of a network | [`Network::evaluate`], [`mod@metrics`] |
 //! | one training step at a time | [`Trainer::step`], [`Loss`], [`Optimizer`] |
 //! | a whole training, with validation and early stopping | [`Trainer::fit`], [`FitOptions`], [`Schedule`] |
+//! | rows for training, validation and test, cross-validation | [`mod@split`] |
 //! | a loss of your own | [`Trainer::forward`], then [`Trainer::backward`] |
 //! | inputs of one size | [`Scaler`] |
 //! | files, checkpoints, PyTorch's weights | `Network::save`, `Trainer::save_checkpoint`, `Network::import` |
@@ -104,7 +105,9 @@ pub use train::fit::{EpochReport, FitOptions, FitReport};
 pub use train::gradient_check::GradientCheck;
 pub use train::heads::HeadLoss;
 pub use train::layer_stats::LayerStats;
+pub use train::monitor::Monitor;
 pub use train::schedule::{OneCycle, ReduceOnPlateau, Schedule};
+pub use train::split;
 pub use train::trainer::Trainer;
 
 /// The README's program, compiled and run as a test.

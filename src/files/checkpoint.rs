@@ -11,15 +11,15 @@
 //! optimizer adam weight_decay=0 l1=0 beta1=0.9 beta2=0.999 epsilon=0.00000001 amsgrad=false
 //! learning_rate 0.001
 //! fit 0 1234567890
-//! last 12 100 0.31 0.35 0.91 - - 0.001
-//! best 9 100 0.33 0.34 0.91 - - 0.001
+//! last 12 100 0.31 0.35 0.91 - - 0.001 0.35
+//! best 9 100 0.33 0.34 0.91 - - 0.001 0.34
 //! plateau 0.1 10 0.34 3 0.1
 //! ```
 //!
 //! `epochs` are counted over all fits. `fit` is there within a fit: the epochs before it, and the mark of its
 //! data. `last` and `best` are epochs of it: its number, the number of the last, loss, the validation set's
-//! loss, accuracy, mean absolute error and R2, learning rate. `plateau` is a fit's: factor, patience, lowest
-//! loss, epochs waited, and the product of the factors so far.
+//! loss, accuracy, mean absolute error and R2, learning rate, and what is monitored. `plateau` is a fit's:
+//! factor, patience, lowest loss, epochs waited, and the product of the factors so far.
 
 use std::path::Path;
 
@@ -244,7 +244,7 @@ fn read_fit<T: Element>(
 }
 
 fn write_epoch(epoch: &EpochReport) -> String {
-    let EpochReport { number, epochs, loss, validation, learning_rate, .. } = epoch;
+    let EpochReport { number, epochs, loss, validation, learning_rate, monitored, .. } = epoch;
     let validation = match validation {
         Some(Evaluation { loss, accuracy, mean_absolute_error, r2 }) => {
             [Some(*loss), *accuracy, *mean_absolute_error, *r2]
@@ -252,12 +252,13 @@ fn write_epoch(epoch: &EpochReport) -> String {
         None => [None; 4],
     };
     let words = validation.map(|value| value.map_or("-".to_owned(), |value| value.to_string()));
-    format!("{number} {epochs} {loss} {} {learning_rate}", words.join(" "))
+    format!("{number} {epochs} {loss} {} {learning_rate} {monitored}", words.join(" "))
 }
 
 fn read_epoch(words: &str) -> Result<EpochReport, Error> {
     let split: Vec<&str> = words.split(' ').collect();
-    let &[number, epochs, loss, validation, accuracy, mean_absolute_error, r2, learning_rate] = &split[..]
+    let &[number, epochs, loss, validation, accuracy, mean_absolute_error, r2, learning_rate, monitored] =
+        &split[..]
     else {
         return Err(not(MetadataItem::Epoch, words));
     };
@@ -277,6 +278,7 @@ fn read_epoch(words: &str) -> Result<EpochReport, Error> {
         loss: parse_word(loss)?,
         validation,
         learning_rate: parse_word(learning_rate)?,
+        monitored: parse_word(monitored)?,
         is_best: true,
     })
 }

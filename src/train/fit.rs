@@ -6,9 +6,12 @@ use crate::engine::plan::{forward_flop, step_flop};
 use crate::error::{Argument, Error};
 use crate::evaluate::Evaluation;
 use crate::kernels::ops::loss::Reduction;
+use crate::kernels::ops::setting::check_setting;
+use crate::network::Network;
 use crate::simd::scalar::Element;
 use crate::train::dataset::{Dataset, GatheredBatch, shuffle};
 use crate::train::executor::GradientSource;
+use crate::train::monitor::{Best, Comparison, Metric, Monitor};
 use crate::train::schedule::{ReduceOnPlateau, Schedule, check_scheduled};
 use crate::train::snapshot::{EpochRows, Snapshot};
 use crate::train::state::TrainState;
@@ -27,7 +30,7 @@ use crate::train::trainer::{Criterion, Trainer};
 ///     .early_stopping(10);
 /// ```
 #[derive(Clone, Debug)]
-pub struct FitOptions<'a, T> {
+pub struct FitOptions<'a, T: Element> {
     epochs: usize,
     batch: usize,
     seed: Option<u64>,
@@ -37,6 +40,9 @@ pub struct FitOptions<'a, T> {
     plateau: Option<ReduceOnPlateau>,
     validation: Option<Dataset<'a, T>>,
     patience: Option<usize>,
+    monitor: Monitor,
+    metric: Option<Metric<'a, T>>,
+    min_delta: f64,
     check_finite: bool,
     #[cfg(feature = "files")]
     checkpoint: Option<(&'a std::path::Path, usize)>,
@@ -65,6 +71,9 @@ impl<'a, T: Element> FitOptions<'a, T> {
             plateau: None,
             validation: None,
             patience: None,
+            monitor: Monitor::Loss,
+            metric: None,
+            min_delta: 0.0,
             check_finite: true,
             #[cfg(feature = "files")]
             checkpoint: None,
@@ -208,9 +217,9 @@ impl<'a, T: Element> FitOptions<'a, T> {
         self
     }
 
-    /// Stops after `patience` epochs in a row (0 counts as 1) without a lower
-    /// [`EpochReport::monitored_loss`] (Prechelt 1998). However the fit ends, but for an error, the
-    /// parameters are those of the lowest afterwards.
+    /// Stops after `patience` epochs in a row (0 counts as 1) without a better [`EpochReport::monitored`]
+    /// (Prechelt 1998): a lower loss, unless [`FitOptions::monitor`] or a metric of your own is set.
+    /// However the fit ends, but for an error, the parameters are those of the best epoch afterwards.
     ///
     /// # Examples
     /// ```
@@ -222,6 +231,91 @@ impl<'a, T: Element> FitOptions<'a, T> {
     pub fn early_stopping(mut self, patience: usize) -> Self {
         self.patience = Some(patience);
         self
+    }
+
+    /// By how much more a value must differ from the best so far to be better, finite and at least 0; 0 by
+    /// default. Keras's `min_delta`.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let how = FitOptions::<f32>::new(100, 32).early_stopping(5).min_delta(1e-3);
+    /// ```
+    #[must_use]
+    pub fn min_delta(mut self, min_delta: f64) -> Self {
+        self.min_delta = min_delta;
+        self
+    }
+
+    /// By what an epoch is the best; the loss by default. Plateaus watch the loss all the same.
+    ///
+    /// [`Trainer::fit`] refuses a metric that the validation set does not have with
+    /// [`Error::Combination`].
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let validation = Dataset::new(&[0.5_f32], &[1]);
+    /// let how = FitOptions::new(100, 32).validation(validation).monitor(Monitor::Accuracy);
+    /// ```
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        (self.monitor, self.metric) = (monitor, None);
+        self
+    }
+
+    /// A metric of your own by whose highest value an epoch is the best, of the network after it and of its
+    /// report, in which [`EpochReport::monitored`] is the loss yet. A checkpoint holds its values, not the
+    /// metric: resume with the same. NaN is never the best.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// let (x, classes) = ([0.5_f32, -0.5], [1, 0]);
+    /// let auc = |network: &Network<f32>, _: &EpochReport| {
+    ///     let scores = network.predict(&x).unwrap_or_default();
+    ///     metrics::roc_auc_score(&scores, &classes).unwrap_or(f64::NAN)
+    /// };
+    /// let how = FitOptions::new(100, 32).monitor_highest(&auc).early_stopping(5);
+    /// ```
+    #[must_use]
+    pub fn monitor_highest(mut self, metric: &'a (dyn Fn(&Network<T>, &EpochReport) -> f64 + Sync)) -> Self {
+        self.metric = Some(Metric { metric, best: Best::Highest });
+        self
+    }
+
+    /// As [`FitOptions::monitor_highest`], by the lowest value.
+    ///
+    /// # Examples
+    /// ```
+    /// use fuseprop::*;
+    ///
+    /// // Of the last layer's weights too.
+    /// let penalized = |network: &Network<f32>, epoch: &EpochReport| {
+    ///     let mut weights = vec![0.0; network.parameter_count()];
+    ///     network.read_parameters(&mut weights).unwrap();
+    ///     epoch.monitored_loss() + 1e-3 * f64::from(weights.iter().map(|w| w * w).sum::<f32>())
+    /// };
+    /// let how = FitOptions::new(100, 32).monitor_lowest(&penalized).early_stopping(5);
+    /// ```
+    #[must_use]
+    pub fn monitor_lowest(mut self, metric: &'a (dyn Fn(&Network<T>, &EpochReport) -> f64 + Sync)) -> Self {
+        self.metric = Some(Metric { metric, best: Best::Lowest });
+        self
+    }
+
+    /// When an epoch is better than another.
+    fn comparison(&self) -> Comparison {
+        let best = self.metric.map_or(self.monitor.best(), |metric| metric.best);
+        Comparison { best, min_delta: self.min_delta }
+    }
+
+    /// The value of an epoch that is compared.
+    fn monitored(&self, network: &Network<T>, epoch: &EpochReport) -> f64 {
+        self.metric.map_or_else(|| self.monitor.value(epoch), |metric| (metric.metric)(network, epoch))
     }
 }
 
@@ -254,12 +348,14 @@ pub struct EpochReport {
     pub validation: Option<Evaluation>,
     /// The epoch's; under [`FitOptions::step_schedule`] that of its last step.
     pub learning_rate: f64,
-    /// Whether the monitored loss is the lowest so far.
+    /// What [`FitOptions::monitor`] says, or the metric of the caller's: the loss by default.
+    pub monitored: f64,
+    /// Whether [`EpochReport::monitored`] is the best so far.
     pub is_best: bool,
 }
 
 impl EpochReport {
-    /// The loss that early stopping monitors: the validation set's, or [`EpochReport::loss`] without one.
+    /// The loss of the validation set, or [`EpochReport::loss`] without one.
     ///
     /// # Examples
     /// ```
@@ -300,7 +396,7 @@ impl EpochReport {
 pub struct FitReport {
     /// The last epoch.
     pub last: EpochReport,
-    /// The epoch of the lowest monitored loss, whose parameters early stopping returns to.
+    /// The epoch of the best monitored value, whose parameters early stopping returns to.
     pub best: EpochReport,
 }
 
@@ -329,17 +425,16 @@ impl<T: Element> FitState<T> {
     }
 
     /// Takes in an epoch, of which all but its rank is known.
-    fn add(&mut self, mut last: EpochReport) -> FitReport {
-        let monitored = last.monitored_loss();
+    fn add(&mut self, mut last: EpochReport, comparison: Comparison) -> FitReport {
         let best = match self.report {
-            // A loss that is not a number is never the best of several.
-            Some(FitReport { best, .. }) if monitored >= best.monitored_loss() || monitored.is_nan() => best,
+            Some(FitReport { best, .. }) if !comparison.is_better(last.monitored, best.monitored) => best,
             _ => last,
         };
         last.is_best = best.number == last.number;
         let report = FitReport { last, best: EpochReport { is_best: true, ..best } };
         self.report = Some(report);
-        self.plateau_factor *= self.plateau.as_mut().map_or(1.0, |plateau| plateau.step(monitored));
+        self.plateau_factor *=
+            self.plateau.as_mut().map_or(1.0, |plateau| plateau.step(last.monitored_loss()));
         report
     }
 
@@ -362,7 +457,7 @@ impl<T: Element> FitState<T> {
     }
 
     /// Whether no epoch is left, or there were too many without a lower loss.
-    fn is_over<D>(&self, how: &FitOptions<'_, D>) -> bool {
+    fn is_over(&self, how: &FitOptions<'_, T>) -> bool {
         let waited = self.report.map_or(0, |FitReport { last, best }| last.number - best.number);
         self.next_number() > self.first.saturating_add(how.epochs)
             || how.patience.is_some_and(|patience| waited >= patience.max(1))
@@ -469,6 +564,9 @@ impl<T: Element> Trainer<T> {
         if how.checkpoint.is_some_and(|(_, every)| every == 0) {
             return Err(Error::Zero { argument: Argument::CheckpointInterval });
         }
+        check_setting::<f64>(Argument::MinDelta, how.min_delta, how.min_delta >= 0.0)?;
+        let targets = how.validation.map(|data| data.targets);
+        how.monitor.check(self.criterion.loss, targets)?;
         self.check_weighted_data(data)?;
         let of_validation = how.validation.map_or(Ok(()), |data| self.check_weighted_data(data));
         of_validation.map_err(|error| Error::Validation { error: Box::new(error) })
@@ -617,7 +715,11 @@ impl<T: Element> Trainer<T> {
             None => losses?,
         };
         let epochs = fit.first.saturating_add(how.epochs);
-        let report = fit.add(EpochReport { number, epochs, loss, validation, learning_rate, is_best: true });
+        let monitored = validation.map_or(loss, |validation| validation.loss);
+        let mut last =
+            EpochReport { number, epochs, loss, validation, learning_rate, monitored, is_best: true };
+        last.monitored = how.monitored(&self.network, &last);
+        let report = fit.add(last, how.comparison());
         self.state.epochs = number;
         if report.last.is_best && how.patience.is_some() {
             fit.store_best(&self.network.parameters);
@@ -979,8 +1081,18 @@ mod tests {
         let losses = [(f64::NAN, 1), (3.0, 2), (3.0, 2), (4.0, 2), (2.0, 5), (f64::NAN, 5), (1.0, 7)];
         for (number, (loss, best)) in (1..).zip(losses) {
             let (validation, learning_rate) = (None, 0.1);
-            let report =
-                fit.add(EpochReport { number, epochs: 7, loss, validation, learning_rate, is_best: false });
+            let report = fit.add(
+                EpochReport {
+                    number,
+                    epochs: 7,
+                    loss,
+                    validation,
+                    learning_rate,
+                    monitored: loss,
+                    is_best: false,
+                },
+                FitOptions::<f32>::new(7, 1).comparison(),
+            );
             assert_eq!(fit.report.map(|report| report.last.number), Some(number));
             assert_eq!((report.last.number, report.best.number), (number, best));
             let ranks = [report.last.is_best, report.best.is_best];

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use crate::common::{self, go_on, isas};
 use fuseprop::{
-    Activation, Argument, Dataset, Error, FitOptions, Loss, Network, OneCycle, Optimizer, Parallelism,
-    ReduceOnPlateau, Reduction, Schedule, Targets, Trainer, metrics,
+    Activation, Argument, Dataset, EpochReport, Error, FitOptions, Loss, Monitor, Network, OneCycle,
+    Optimizer, Parallelism, ReduceOnPlateau, Reduction, Schedule, Targets, Trainer, metrics,
 };
 
 const INPUTS: usize = 3;
@@ -349,4 +349,83 @@ fn a_rate_of_ones_own_that_no_optimizer_can_have_ends_the_fit_before_its_step() 
         // The epoch that was begun, and those after it up to the fifth.
         assert_eq!(trainer.steps(), 4 + 3 * 3);
     }
+}
+
+#[test]
+fn the_best_epoch_is_that_of_what_is_monitored() {
+    let (x, _, _) = rows(60);
+    let noise: Vec<u32> = (0..60).map(|r| (r * 7 % 5 % 2) as u32).collect();
+    let (train, valid) = (Dataset::new(&x[..90], &noise[..30]), Dataset::new(&x[90..], &noise[30..]));
+    let options = || FitOptions::new(60, 8).validation(valid).early_stopping(60);
+    let fit = |how: FitOptions<'_, f32>| {
+        let mut trainer = trainer(Loss::SoftmaxCrossEntropy, Reduction::Mean, Parallelism::Serial);
+        let mut epochs = Vec::new();
+        let report = trainer.fit(train, &how, |_, epoch| {
+            epochs.push(*epoch);
+            ControlFlow::Continue(())
+        });
+        let found = trainer.evaluate(&x[90..], &noise[30..]).unwrap();
+        (report.unwrap().best, epochs, found)
+    };
+    let by_hand = |network: &Network<f32>, epoch: &EpochReport| {
+        assert_eq!(epoch.monitored, epoch.monitored_loss());
+        metrics::accuracy(&network.predict(&x[90..]).unwrap(), &noise[30..]).unwrap()
+    };
+    let (best, epochs, found) = fit(options().monitor(Monitor::Accuracy));
+    let accuracies: Vec<f64> =
+        epochs.iter().map(|epoch| epoch.validation.unwrap().accuracy.unwrap()).collect();
+    assert_eq!(epochs.iter().map(|epoch| epoch.monitored).collect::<Vec<_>>(), accuracies);
+    let highest = accuracies.iter().copied().fold(0.0, f64::max);
+    // The first of equals, and not the epoch of the lowest loss.
+    assert_eq!(best.number, 1 + accuracies.iter().position(|&accuracy| accuracy == highest).unwrap());
+    assert_eq!((best.monitored, found.accuracy), (highest, Some(highest)));
+    let (by_loss, ..) = fit(options());
+    assert_eq!(by_loss.monitored, by_loss.validation.unwrap().loss);
+    assert_ne!(by_loss.number, best.number);
+    let (own, of_own, _) = fit(options().monitor_highest(&by_hand));
+    assert_eq!((own, of_own), (best, epochs));
+    // By the lowest error it is the same epoch.
+    let error = |network: &Network<f32>, epoch: &EpochReport| 1.0 - by_hand(network, epoch);
+    let (own, ..) = fit(options().monitor_lowest(&error));
+    assert_eq!((own.number, own.monitored), (best.number, 1.0 - highest));
+    // Of means of distances.
+    let (_, _, values) = rows(40);
+    let mut regressor = trainer(Loss::MeanSquaredError, Reduction::Mean, Parallelism::Serial);
+    let data = Dataset::new(&x[..40 * INPUTS], &values);
+    for (monitor, of) in [
+        (Monitor::R2, (|epoch| epoch.validation?.r2) as fn(&EpochReport) -> Option<f64>),
+        (Monitor::MeanAbsoluteError, |epoch| epoch.validation?.mean_absolute_error),
+    ] {
+        let how = FitOptions::new(3, 8).validation(data).monitor(monitor);
+        let last = regressor.fit(data, &how, go_on).unwrap().last;
+        assert_eq!(of(&last), Some(last.monitored));
+    }
+}
+
+#[test]
+fn a_least_difference_counts_small_gains_as_none() {
+    let (x, _, values) = rows(40);
+    let data = Dataset::new(&x, &values);
+    let fit = |min_delta: f64| {
+        let mut trainer = trainer(Loss::MeanSquaredError, Reduction::Mean, Parallelism::Serial);
+        let how = FitOptions::new(200, 8).early_stopping(3).min_delta(min_delta);
+        trainer.fit(data, &how, go_on).unwrap()
+    };
+    let (patient, strict) = (fit(0.0), fit(0.05));
+    assert!(strict.last.number < patient.last.number, "{strict:?}, {patient:?}");
+    assert_eq!(strict.last.number, strict.best.number + 3);
+    assert!(strict.last.loss < strict.best.loss && strict.last.loss > strict.best.loss - 0.05);
+    let mut trainer = trainer(Loss::MeanSquaredError, Reduction::Mean, Parallelism::Serial);
+    for bad in [-0.1, f64::NAN, f64::INFINITY] {
+        let error = trainer.fit(data, &FitOptions::new(1, 8).min_delta(bad), go_on).unwrap_err();
+        assert!(matches!(error, Error::Setting { argument: Argument::MinDelta, .. }), "{error}");
+    }
+    let refused = |with| Err(Error::Combination { argument: Argument::Monitor, with });
+    for (how, with) in [
+        (FitOptions::new(1, 8).monitor(Monitor::R2), Argument::NoValidation),
+        (FitOptions::new(1, 8).validation(data).monitor(Monitor::Accuracy), Argument::TargetValues),
+    ] {
+        assert_eq!(trainer.fit(data, &how, go_on), refused(with));
+    }
+    assert_eq!(trainer.steps(), 0);
 }
