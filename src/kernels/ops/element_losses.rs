@@ -26,12 +26,7 @@ pub(super) fn loss_and_slope<L: Lanes>(
             let clipped = l.max(low, l.min(high, difference));
             (l.mul(clipped, l.neg_mul_add(half, clipped, difference)), clipped)
         }
-        Loss::BinaryCrossEntropyWithLogits => {
-            // The large terms cancel before the small one is added.
-            let linear = l.neg_mul_add(t, y, l.max(zero, y));
-            let rest = math::ln_1p(l, math::exp(l, l.sub(zero, l.abs(y))));
-            (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
-        }
+        Loss::BinaryCrossEntropyWithLogits => binary_cross_entropy(l, y, t),
         Loss::Quantile { quantile } => {
             let (below, above) = (l.constant(-quantile), l.constant(1.0 - quantile));
             // 0 at 0, and NaN of NaN.
@@ -44,18 +39,32 @@ pub(super) fn loss_and_slope<L: Lanes>(
             let slope = l.select(l.le(margin, zero), zero, l.sub(zero, t));
             (l.max(zero, margin), l.select(l.eq(margin, margin), slope, margin))
         }
-        Loss::PoissonNll => {
-            let rate = math::exp(l, y);
-            (l.neg_mul_add(t, y, rate), l.sub(rate, t))
-        }
+        Loss::PoissonNll => poisson(l, y, t),
         Loss::GaussianNll { .. } => unreachable!("of pairs of outputs"),
         Loss::KullbackLeibler | Loss::SoftmaxCrossEntropy => unreachable!("a sum over rows"),
     }
 }
 
+/// `max(y, 0) - t y + log(1 + e^-|y|)`, and its slope `sigmoid(y) - t`.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn binary_cross_entropy<L: Lanes>(l: L, y: L::Vector, t: L::Vector) -> (L::Vector, L::Vector) {
+    let zero = l.zero();
+    // The large terms cancel before the small one is added.
+    let linear = l.neg_mul_add(t, y, l.max(zero, y));
+    let rest = math::ln_1p(l, math::exp(l, l.sub(zero, l.abs(y))));
+    (l.add(linear, rest), l.sub(math::sigmoid(l, y), t))
+}
+
+/// `e^y - t y`, and its slope `e^y - t`.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn poisson<L: Lanes>(l: L, y: L::Vector, t: L::Vector) -> (L::Vector, L::Vector) {
+    let rate = math::exp(l, y);
+    (l.neg_mul_add(t, y, rate), l.sub(rate, t))
+}
+
 /// The binary cross-entropy where the term of `t` has a weight `p`:
 /// `(1 - t) y + w log(1 + e^-y)` with `w = 1 + (p - 1) t`, and its slope `w sigmoid(y) - p t`.
-#[inline(always)]
+#[cfg_attr(not(unoptimized), inline(always))]
 pub(super) fn weighted_binary_cross_entropy<L: Lanes>(
     l: L,
     p: L::Vector,

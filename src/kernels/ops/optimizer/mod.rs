@@ -378,7 +378,13 @@ pub(crate) fn update_lines<L: Lanes>(
 ) {
     let lines = Lines { parameters, gradients, terms: update.gradient_terms() };
     let pass = Pass { step: update.step, lines, moments };
-    dispatch!(&update.optimizer, rule => rule.update(l, pass));
+    dispatch!(&update.optimizer, rule => update_by(l, rule, pass));
+}
+
+/// [`update_lines`] by one rule.
+#[cfg_attr(not(unoptimized), inline(always))]
+fn update_by<L: Lanes, R: Rule>(l: L, rule: &R, pass: Pass<'_, L>) {
+    rule.update(l, pass);
 }
 
 #[cfg(test)]
