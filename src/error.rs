@@ -187,6 +187,17 @@ pub enum Error {
         /// What is wrong with it.
         problem: FormatProblem,
     },
+    /// A graph of a file has a node that no network has, or in a form that none has.
+    Operator {
+        /// The name of the node, or of what it gives.
+        node: String,
+        /// Its operator.
+        operator: String,
+        /// What is wrong with it.
+        what: String,
+        /// What would be supported in its place.
+        supported: String,
+    },
     /// A file holds other tensors than the network needs.
     Tensors {
         /// Name and shape of each tensor that the network needs.
@@ -263,10 +274,10 @@ impl fmt::Display for Error {
             }
             Self::File { operation, path, kind } => write!(f, "cannot {operation} {path}: {kind}"),
             Self::Format { problem } => write!(f, "not a file of a network: {problem}"),
-            Self::Tensors { expected, found } => {
-                let (expected, found) = (expected.join(", "), found.join(", "));
-                write!(f, "expected the tensors {expected}; found {found}. {OTHER_NAMES}")
+            Self::Operator { node, operator, what, supported } => {
+                write!(f, "node {node:?}, {operator}: {what}. Supported: {supported}")
             }
+            Self::Tensors { expected, found } => write_tensors(f, expected, found),
             Self::Unused { argument, with } | Self::Combination { argument, with } => {
                 write!(f, "{argument} cannot be used with {with}")
             }
@@ -287,6 +298,11 @@ impl fmt::Display for Moment {
         write!(f, "step {}", self.step)?;
         self.epoch.map_or(Ok(()), |epoch| write!(f, " of epoch {epoch}"))
     }
+}
+
+fn write_tensors(f: &mut fmt::Formatter<'_>, expected: &[String], found: &[String]) -> fmt::Result {
+    let (expected, found) = (expected.join(", "), found.join(", "));
+    write!(f, "expected the tensors {expected}; found {found}. {OTHER_NAMES}")
 }
 
 fn write_not_finite(

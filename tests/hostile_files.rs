@@ -335,3 +335,145 @@ fn a_model_takes_as_much_memory_as_its_numbers_in_panels() {
         assert!(held <= bound, "{name}: {held} bytes, more than {bound}");
     }
 }
+
+#[cfg(feature = "onnx")]
+mod onnx {
+    use super::*;
+
+    fn read_as<T: Element + From<f32>>(bytes: &[u8], tally: &mut Tally, what: &str) {
+        let (loaded, held) = peak(|| Network::<T>::from_onnx(bytes));
+        tally.note(loaded.is_ok(), held, bytes.len(), what);
+        if let Ok(loaded) = loaded {
+            let x = vec![T::from(0.5); 2 * loaded.inputs()];
+            let mut y = vec![T::from(0.0); 2 * loaded.outputs()];
+            loaded.predict_into(&x, &mut y, &mut loaded.workspace(2).unwrap()).unwrap();
+            // What was read can be written, in both formats.
+            assert!(Network::<T>::from_onnx(&loaded.to_onnx().unwrap()).is_ok(), "{what}, written back");
+            assert!(Network::<T>::from_bytes(&loaded.to_bytes().unwrap()).is_ok(), "{what}, written back");
+        }
+    }
+
+    fn read(bytes: &[u8], tally: &mut Tally, what: &str) {
+        read_as::<f32>(bytes, tally, what);
+        read_as::<f64>(bytes, tally, what);
+    }
+
+    /// Files of an exporter, with a graph and an activation in several nodes, and of this crate.
+    fn files() -> Vec<Vec<u8>> {
+        let fixture = |name: &str| {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+            std::fs::read(folder.join(format!("{name}.onnx"))).unwrap()
+        };
+        let own = network::<f32>().to_onnx().unwrap();
+        vec![
+            fixture("hand_graph"),
+            fixture("hand_f16_typed"),
+            fixture("torch_viewed"),
+            fixture("torch_gelu"),
+            own,
+        ]
+    }
+
+    #[test]
+    fn an_onnx_file_cut_short_or_changed_in_one_bit_is_an_error_or_another_network() {
+        let (mut cut, mut flipped) = (Tally::default(), Tally::default());
+        for (file, bytes) in files().into_iter().enumerate() {
+            for len in 0..bytes.len() {
+                read(&bytes[..len], &mut cut, &format!("{len} bytes of file {file}"));
+            }
+            for bit in 0..8 * bytes.len() {
+                let mut changed = bytes.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                read(&changed, &mut flipped, &format!("bit {bit} of file {file}"));
+            }
+        }
+        cut.print("truncated_onnx");
+        flipped.print("flipped_onnx");
+        // A version of the operators may follow the graph, and be left out with it: no graph is.
+        assert!(cut.refused > 20_000 && cut.loaded < 100, "{} loaded", cut.loaded);
+        assert!(flipped.loaded > 20_000 && flipped.refused > 20_000);
+    }
+
+    fn varint(mut value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    }
+
+    /// A field of bytes: a message, a text or packed numbers.
+    fn field(tag: u64, bytes: &[u8]) -> Vec<u8> {
+        [varint(tag << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
+    }
+
+    fn number(tag: u64, value: u64) -> Vec<u8> {
+        [varint(tag << 3), varint(value)].concat()
+    }
+
+    /// A model of opset 17, of an input of some features and what its graph holds besides.
+    fn model(features: u64, graph: &[Vec<u8>]) -> Vec<u8> {
+        let dims = [field(1, &field(2, b"n")), field(1, &number(1, features))].concat();
+        let tensor_type = [number(1, 1), field(2, &dims)].concat();
+        let input = [field(1, b"x"), field(2, &field(1, &tensor_type))].concat();
+        let graph = [field(11, &input), graph.concat(), field(12, &field(1, b"y"))].concat();
+        [number(1, 8), field(8, &number(2, 17)), field(7, &graph)].concat()
+    }
+
+    fn node(operator: &str, inputs: &[&str], output: &str) -> Vec<u8> {
+        let inputs: Vec<u8> = inputs.iter().flat_map(|input| field(1, input.as_bytes())).collect();
+        field(1, &[inputs, field(2, output.as_bytes()), field(4, operator.as_bytes())].concat())
+    }
+
+    fn matrix(name: &str, rows: u64, columns: u64) -> Vec<u8> {
+        let data = vec![0; (4 * rows * columns) as usize];
+        let dims = [number(1, rows), number(1, columns)].concat();
+        field(5, &[dims, number(2, 1), field(8, name.as_bytes()), field(9, &data)].concat())
+    }
+
+    #[test]
+    fn a_small_onnx_file_cannot_ask_for_much_memory() {
+        let many = |part: &[u8]| vec![part.repeat((1 << 20) / part.len())];
+        let one_node = |part: &[u8]| vec![field(1, &part.repeat((1 << 20) / part.len()))];
+        let chain = |operator: &str, tied: &str, count: usize| {
+            let mut nodes = vec![matrix("w", 200, 200)];
+            for i in 0..count {
+                let from = if i == 0 { "x".to_owned() } else { format!("v{i}") };
+                let to = if i + 1 == count { "y".to_owned() } else { format!("v{}", i + 1) };
+                nodes.push(node(operator, &[&from, if tied.is_empty() { &from } else { tied }], &to));
+            }
+            nodes
+        };
+        let tensor = |dims: &[u64], data: &[u8]| {
+            let dims: Vec<u8> = dims.iter().flat_map(|&dim| number(1, dim)).collect();
+            vec![field(5, &[dims, number(2, 1), field(8, b"w"), field(9, data)].concat())]
+        };
+        let files = [
+            ("empty nodes", model(4, &many(&field(1, b"")))),
+            ("small nodes", model(4, &many(&node("Relu", &["x"], "y")))),
+            ("empty initialisers", model(4, &many(&field(5, b"")))),
+            ("empty outputs", model(4, &many(&field(12, b"")))),
+            ("inputs of a node", model(4, &one_node(&field(1, b"")))),
+            ("attributes of a node", model(4, &one_node(&field(5, b"")))),
+            ("numbers of an attribute", model(4, &one_node(&field(5, &field(8, &[1; 1000]))))),
+            ("dimensions", model(4, &one_node(&field(5, &field(5, &number(1, 1).repeat(1000)))))),
+            ("weights that 300 layers share", model(200, &chain("MatMul", "w", 300))),
+            ("features that double", model(4, &chain("Concat", "", 60))),
+            ("products of products", model(4, &chain("Mul", "", 300))),
+            ("sums of sums", model(4, &chain("Add", "", 300))),
+            ("no numbers", model(4, &tensor(&[1 << 40, 1 << 40], b""))),
+            ("too few numbers", model(4, &tensor(&[1 << 20, 4], b"1234"))),
+            ("no elements", model(4, &tensor(&[0, 1 << 40], b""))),
+            ("features without weights", model(1 << 40, &[node("Relu", &["x"], "y")])),
+            ("groups", [model(4, &[]), vec![0x0b; 1 << 20]].concat()),
+        ];
+        let mut tally = Tally::default();
+        for (what, bytes) in files {
+            read(&bytes, &mut tally, what);
+        }
+        tally.print("memory_of_hostile_onnx");
+        assert!(tally.refused >= 30);
+    }
+}

@@ -27,6 +27,13 @@ pub enum FormatProblem {
     },
     /// It is what `torch.save` writes.
     TorchSave,
+    /// It is no ONNX file, or its graph is none of a network's.
+    Onnx {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It is no safetensors file, and ONNX files are read with the feature `onnx` alone.
+    NoOnnx,
     /// It has no metadata of this crate: [`Network::import`](crate::Network::import) reads such files.
     NoMetadata,
     /// Its metadata are of another version than the one that this crate writes and reads.
@@ -112,7 +119,8 @@ impl fmt::Display for MetadataItem {
 impl fmt::Display for FormatProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Safetensors { reason } => f.write_str(reason),
+            Self::Safetensors { reason } | Self::Onnx { reason } => f.write_str(reason),
+            Self::NoOnnx => f.write_str(NO_ONNX),
             Self::TorchSave => write!(f, "it is what torch.save writes; in Python, save it by {SAVE_FILE}"),
             Self::NoMetadata => f.write_str(NO_METADATA),
             Self::Version { found, expected } => {
@@ -136,6 +144,8 @@ impl fmt::Display for FormatProblem {
 }
 
 const SAVE_FILE: &str = "safetensors.torch.save_file(model.state_dict(), \"model.safetensors\")";
+
+const NO_ONNX: &str = "it is no safetensors file; ONNX files are read with the feature onnx of this crate";
 
 const NO_METADATA: &str =
     "it has no metadata of fuseprop: if PyTorch wrote it, build the network and use Network::import";

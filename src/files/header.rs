@@ -15,7 +15,7 @@
 //! inputs is there if it is above 0, means and stds if the network has a scaler. A checkpoint has more.
 //!
 //! A network that is no chain has the number of its inputs too, and each layer what it reads, layers by their
-//! numbers, and the name of its module:
+//! numbers, and the name of its module; a layer of a chain has that name where it is no count of modules:
 //!
 //! ```text
 //! inputs 3
@@ -29,7 +29,7 @@ use crate::error::{Error, FormatProblem, MetadataItem};
 use crate::kernels::ops::activation::Activation;
 use crate::kernels::ops::optimizer::{Optimizer, Setting};
 use crate::network::scaler::Scaler;
-use crate::network::{Layer, LayerKind, LayerSpec, Network, Source};
+use crate::network::{Layer, LayerKind, LayerSpec, Network, Source, input_modules, modules};
 use crate::simd::scalar::Element;
 
 /// The entry of the metadata.
@@ -49,13 +49,19 @@ pub(super) fn write<T: Element>(network: &Network<T>) -> String {
     if !network.layers.is_chain() {
         text += &format!("inputs {}\n", network.inputs());
     }
+    let (is_chain, mut index) = (network.layers.is_chain(), input_modules(network.input_dropout()));
     for (i, layer) in network.layers.iter().enumerate() {
         text += &format!("layer {}", write_layer(layer));
-        if !network.layers.is_chain() {
+        if !is_chain {
             let sources: Vec<String> =
                 network.layers.edges(i).iter().map(|edge| write_source(edge.source)).collect();
-            text += &format!(" {READS}{} {NAME}{}", sources.join(","), network.layers.name(i));
+            text += &format!(" {READS}{}", sources.join(","));
         }
+        let name = network.layers.name(i);
+        if !is_chain || name != index.to_string() {
+            text += &format!(" {NAME}{name}");
+        }
+        index += modules(layer.activation(), layer.dropout());
         text += "\n";
     }
     if let Some(scaler) = network.scaler() {

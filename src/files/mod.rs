@@ -5,6 +5,8 @@ mod checkpoint;
 mod header;
 mod import_options;
 mod names;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod tensors;
 
 use std::path::Path;
@@ -22,6 +24,9 @@ use header::{Header, malformed as malformed_header};
 pub use import_options::{ImportOptions, WeightLayout};
 pub use names::TensorNames;
 use tensors::{Writer, describe, is_read, read_parameters};
+
+/// The safetensors format's, in bytes.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Tensors of a checkpoint that are not the network's start with it.
 const STATE: &str = "state.";
@@ -83,6 +88,30 @@ impl<T: Element> Network<T> {
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::from_bytes(&read(path.as_ref())?)
+    }
+
+    /// Reads a network from a file of [`Network::save`] or, with the feature `onnx`, from an ONNX file: the
+    /// bytes tell which it is.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file cannot be read, and the errors of [`Network::from_bytes`] or
+    /// `Network::from_onnx`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use fuseprop::{Activation, Network};
+    ///
+    /// let network = Network::<f32>::builder(4).dense(3, Activation::Tanh).build()?;
+    /// let path = std::env::temp_dir().join(format!("fuseprop-open-{}.safetensors", std::process::id()));
+    /// network.save(&path)?;
+    /// assert_eq!(Network::<f32>::open(&path)?.predict(&[0.5; 4])?, network.predict(&[0.5; 4])?);
+    /// # std::fs::remove_file(path).unwrap();
+    /// # Ok::<(), fuseprop::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let bytes = read(path.as_ref())?;
+        if is_onnx(&bytes) { from_onnx(bytes) } else { Self::from_bytes(&bytes) }
     }
 
     /// What [`Network::save`] writes: the same bytes for the same network.
@@ -342,12 +371,35 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| atomic::failed(FileOperation::Read, path, &error))
 }
 
+/// Whether bytes are neither safetensors, by the length of its header and its JSON, nor what `torch.save`
+/// writes.
+fn is_onnx(bytes: &[u8]) -> bool {
+    let Some((&length, header)) = bytes.split_first_chunk() else { return false };
+    let is_safetensors = header.first() == Some(&b'{') && u64::from_le_bytes(length) <= LONGEST_HEADER;
+    !is_safetensors && !is_torch_save(bytes)
+}
+
+#[cfg(feature = "onnx")]
+fn from_onnx<T: Element>(bytes: Vec<u8>) -> Result<Network<T>, Error> {
+    onnx::from_owned(bytes)
+}
+
+#[cfg(not(feature = "onnx"))]
+fn from_onnx<T: Element>(bytes: Vec<u8>) -> Result<Network<T>, Error> {
+    drop(bytes);
+    Err(Error::format(FormatProblem::NoOnnx))
+}
+
 fn parse(bytes: &[u8]) -> Result<SafeTensors<'_>, Error> {
-    SafeTensors::deserialize(bytes).map_err(|error| match bytes {
-        // A zip archive, or the pickle of PyTorch before 1.6.
-        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Error::format(FormatProblem::TorchSave),
-        _ => malformed(error),
+    SafeTensors::deserialize(bytes).map_err(|error| match is_torch_save(bytes) {
+        true => Error::format(FormatProblem::TorchSave),
+        false => malformed(error),
     })
+}
+
+/// A zip archive, or the pickle of PyTorch before 1.6.
+fn is_torch_save(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..])
 }
 
 fn malformed(error: safetensors::SafeTensorError) -> Error {

@@ -8,7 +8,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 
 use crate::error::Error;
 use crate::files::names::{Pair, sequential, with_parameters};
-use crate::files::{WeightLayout, header, malformed};
+use crate::files::{LONGEST_HEADER, WeightLayout, header, malformed};
 use crate::network::{Layer, Network, Operation};
 use crate::simd::scalar::Element;
 
@@ -58,8 +58,6 @@ impl Writer {
 /// Both cannot go through a map, whose entries have another order in each process: the same network gives the
 /// same bytes.
 fn name_format(bytes: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
-    /// The file format's.
-    const LONGEST_HEADER: usize = 100_000_000;
     let Some((&length, rest)) = bytes.split_first_chunk() else { return Ok(bytes) };
     let (header, data) = rest.split_at(u64::from_le_bytes(length) as usize);
     let own = format!("\"{}\":", header::KEY);
@@ -69,7 +67,7 @@ fn name_format(bytes: Vec<u8>) -> Result<Vec<u8>, SafeTensorError> {
     let (before, after) = header.trim_ascii_end().split_at(at);
     let mut header = [before, b"\"format\":\"pt\",", after].concat();
     header.resize(header.len().next_multiple_of(8), b' ');
-    if header.len() > LONGEST_HEADER {
+    if header.len() as u64 > LONGEST_HEADER {
         return Err(SafeTensorError::HeaderTooLarge);
     }
     Ok([&(header.len() as u64).to_le_bytes(), &header[..], data].concat())
@@ -225,7 +223,7 @@ pub(super) fn write_values<T: Element>(values: &[T]) -> Vec<u8> {
 }
 
 /// Half precision: a sign, five bits of exponent, ten of fraction (IEEE 754 binary16).
-fn from_f16(bits: u16) -> f64 {
+pub(super) fn from_f16(bits: u16) -> f64 {
     let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
     sign * match exponent {
@@ -237,7 +235,7 @@ fn from_f16(bits: u16) -> f64 {
 }
 
 /// The upper half of an `f32`.
-fn from_bf16(bits: u16) -> f32 {
+pub(super) fn from_bf16(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 

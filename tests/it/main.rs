@@ -19,6 +19,8 @@ mod layers;
 mod metrics;
 mod misuse;
 mod networks;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod optimizers;
 mod pytorch;
 #[cfg(feature = "files")]
