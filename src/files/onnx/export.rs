@@ -277,21 +277,14 @@ impl<T: Element> Writer<'_, T> {
             Activation::Selu => self.selu(x),
             Activation::Softplus => self.softplus(x),
             Activation::HardSigmoid => self.hard_sigmoid(x),
-            Activation::HardSwish => {
-                let gate = self.hard_sigmoid(x);
-                self.op("Mul", &[x, &gate])
-            }
+            Activation::HardSwish => self.hard_swish(x),
             Activation::Relu6 => self.clip(x, 0.0, 6.0),
             Activation::Mish => {
                 let softplus = self.softplus(x);
                 let gate = self.op("Tanh", &[&softplus]);
                 self.op("Mul", &[x, &gate])
             }
-            Activation::Softsign => {
-                let abs = self.op("Abs", &[x]);
-                let sum = self.with_number("Add", &abs, 1.0);
-                self.op("Div", &[x, &sum])
-            }
+            Activation::Softsign => self.op("Softsign", &[x]),
         }
     }
 
@@ -354,6 +347,14 @@ impl<T: Element> Writer<'_, T> {
         let x = self.with_number("Mul", x, 1.0 / 6.0);
         let x = self.with_number("Add", &x, 0.5);
         self.clip(&x, 0.0, 1.0)
+    }
+
+    fn hard_swish(&mut self, x: &str) -> String {
+        if !is_double::<T>() {
+            return self.op("HardSwish", &[x]);
+        }
+        let gate = self.hard_sigmoid(x);
+        self.op("Mul", &[x, &gate])
     }
 
     fn clip(&mut self, x: &str, min: f64, max: f64) -> String {

@@ -211,6 +211,7 @@ fn of_polynomial(p: &Polynomial) -> Option<Activation> {
         (Activation::HardSigmoid, hard_sigmoid()),
         (Activation::HardSwish, hard_sigmoid().and_then(|gate| x().times(&gate))),
         (Activation::Mish, x().times(&x().call(Call::Softplus).call(Call::Tanh))),
+        (Activation::Mish, stable_softplus().and_then(|softplus| x().times(&softplus.call(Call::Tanh)))),
         (Activation::Selu, scaled_elu(SELU_ALPHA, SELU_SCALE)),
     ];
     let is = |formula: &Option<Polynomial>| formula.as_ref().is_some_and(|formula| p.is(formula));

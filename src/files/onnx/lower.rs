@@ -270,7 +270,7 @@ impl<'a> Lowering<'a> {
     }
 }
 
-const FUNCTIONS: &str = "GELU (both), SiLU, ELU, SELU, leaky ReLU, softplus, hard sigmoid, squared clipped \
+const FUNCTIONS: &str = "GELU (both), SiLU, mish, hard swish, ELU, SELU, leaky ReLU, softplus, hard sigmoid, squared clipped \
                          ReLU, sine and layer norm, as exporters write them";
 
 fn refuse_constants(origin: &Origin, features: usize) -> Error {

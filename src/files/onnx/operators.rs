@@ -485,6 +485,7 @@ impl Importer<'_> {
             (None, None) => Ok(x),
             (Some(0.0), None) => self.activated(operation, &x, Activation::Relu),
             (None, Some(0.0)) => self.function(operation, &x, Function::NegativePart),
+            (Some(0.0), Some(6.0)) => self.activated(operation, &x, Activation::Relu6),
             (Some(min), Some(max)) => self.activated(operation, &x, Activation::HardTanh { min, max }),
             (min, max) => {
                 let what = format!("clips from {min:?} to {max:?}");
