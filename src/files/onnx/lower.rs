@@ -270,8 +270,8 @@ impl<'a> Lowering<'a> {
     }
 }
 
-const FUNCTIONS: &str = "GELU (both), SiLU, mish, hard swish, ELU, SELU, leaky ReLU, softplus, hard sigmoid, squared clipped \
-                         ReLU, sine and layer norm, as exporters write them";
+const FUNCTIONS: &str = "GELU (both), SiLU, mish, hard swish, ELU, SELU, leaky ReLU, softplus, hard sigmoid, \
+                         squared clipped ReLU, sine and layer norm, as exporters write them";
 
 fn refuse_constants(origin: &Origin, features: usize) -> Error {
     let what = format!("constants of {features} features stand where no weights can take them");

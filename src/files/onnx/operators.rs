@@ -9,11 +9,12 @@ use crate::files::onnx::proto::{is_float, type_name};
 use crate::kernels::ops::activation::Activation;
 
 /// What the message about an unknown operator lists.
-const OPERATORS: &str = "Gemm, MatMul, Add, Sub, Mul, Div, Neg, Sum, Pow, Sqrt, Concat, BatchNormalization, \
-                         LayerNormalization, ReduceMean, Softmax, Sigmoid, Tanh, Relu, LeakyRelu, PRelu, \
-                         Elu, Celu, Selu, Gelu, Softplus, Softsign, HardSigmoid, HardSwish, Mish, Clip, Min, Max, Sin, Erf, Exp, Log, \
-                         Abs, Greater, Where, Constant, Identity, Dropout, Cast, Flatten, Reshape, Squeeze, \
-                         Unsqueeze, Transpose, Shape, Gather, Slice";
+const OPERATORS: &str = "Gemm, MatMul, Add, Sub, Mul, Div, Neg, Sum, Pow, Sqrt, Concat, \
+                         BatchNormalization, LayerNormalization, ReduceMean, Softmax, Sigmoid, Tanh, \
+                         Relu, LeakyRelu, PRelu, Elu, Celu, Selu, Gelu, Softplus, Softsign, HardSigmoid, \
+                         HardSwish, Mish, Clip, Min, Max, Sin, Erf, Exp, Log, Abs, Greater, Where, \
+                         Constant, Identity, Dropout, Cast, Flatten, Reshape, Squeeze, Unsqueeze, \
+                         Transpose, Shape, Gather, Slice";
 
 impl Importer<'_> {
     /// The first output of a node.
