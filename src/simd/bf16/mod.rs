@@ -213,9 +213,3 @@ pub(crate) trait VisitPairs: Arithmetic {
     /// If the lanes are of `f64`: sums of products of bf16 are `f32`.
     fn visit_pairs<V: PairVisitor<Self::Element>>(self, visitor: V);
 }
-
-/// What lanes of `f64` make of a visitor.
-#[cold]
-pub(super) fn refuse_f64() -> ! {
-    unreachable!("networks of f64 refuse bf16")
-}

@@ -3,7 +3,7 @@
 use wide::f32x16;
 
 use crate::simd::bf16::widening::{Bf16Lanes, Widened, Widening};
-use crate::simd::bf16::{Bf16, HalfLine, Pair, PairLine, PairVisitor, TileSizes, VisitPairs, refuse_f64};
+use crate::simd::bf16::{Bf16, HalfLine, Pair, PairLine, PairVisitor, TileSizes, VisitPairs};
 use crate::simd::lanes::Arithmetic;
 use crate::simd::portable::Portable;
 
@@ -15,8 +15,9 @@ impl VisitPairs for Portable<f32> {
 }
 
 impl VisitPairs for Portable<f64> {
+    #[inline(always)]
     fn visit_pairs<V: PairVisitor<f64>>(self, _: V) {
-        refuse_f64()
+        unreachable!("networks of f64 refuse bf16")
     }
 }
 

@@ -85,11 +85,12 @@ pub(super) fn accumulate<
                 }
                 continue;
             }
-            let lines: [P::Pairs; NP] = core::array::from_fn(
-                #[inline(always)]
+            // SAFETY: as above.
+            let mut lines = [p.load_pairs(unsafe { b[0].get_unchecked(first_b + k) }); NP];
+            for n in 1..NP {
                 // SAFETY: as above.
-                |n| p.load_pairs(unsafe { b[n].get_unchecked(first_b + k) }),
-            );
+                lines[n] = p.load_pairs(unsafe { b[n].get_unchecked(first_b + k) });
+            }
             for m in 0..MR {
                 // SAFETY: as above.
                 let pair = p.splat_pair(unsafe { *a.get_unchecked(first_a + k * K + m * ROW) });
