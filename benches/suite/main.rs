@@ -4,11 +4,12 @@
 //! ```text
 //! cargo bench                                 plots in target/criterion/report/index.html
 //! cargo bench -- --quick                      without plots
-//! cargo bench -- ^train/                      one group: train, predict_one, predict_batch, products, activations, threads
+//! cargo bench -- ^train/                      one group: train, predict_one, predict_batch, products, activations, bf16, threads
 //! cargo bench -- --save-baseline before       and later: cargo bench -- --baseline before
 //! ```
 
 mod activations;
+mod bf16;
 #[path = "../networks.rs"]
 mod networks;
 #[path = "../../examples/common/peak.rs"]
@@ -45,6 +46,7 @@ fn main() {
     predict::bench(&mut criterion);
     products::bench(&mut criterion);
     activations::bench(&mut criterion);
+    bf16::bench(&mut criterion);
     threads::bench(&mut criterion);
     criterion.final_summary();
 }

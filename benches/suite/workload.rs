@@ -1,6 +1,8 @@
 //! Networks that are trained and run, with their data.
 
-use fuseprop::{Isa, Loss, Network, Optimizer, Parallelism, Reduction, Targets, Trainer, reference};
+use fuseprop::{
+    Isa, Loss, Network, Optimizer, Parallelism, Precision, Reduction, Targets, Trainer, reference,
+};
 
 use crate::networks::step_flop;
 
@@ -33,6 +35,13 @@ impl Workload {
 
     pub(crate) fn trainer(&self, isa: Isa) -> Trainer<f32> {
         self.trainer_by(isa, Optimizer::sgd(1e-3))
+    }
+
+    /// On the best instruction set.
+    pub(crate) fn trainer_in(&self, precision: Precision) -> Trainer<f32> {
+        let builder = Trainer::builder(self.network(Isa::detect())).loss(self.loss).precision(precision);
+        let builder = builder.optimizer(Optimizer::sgd(1e-3)).max_batch(self.batch);
+        builder.build().expect("the settings are fixed and right")
     }
 
     pub(crate) fn trainer_by(&self, isa: Isa, optimizer: Optimizer) -> Trainer<f32> {
