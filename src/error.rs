@@ -161,7 +161,7 @@ pub enum Error {
         /// The other choice.
         with: Argument,
     },
-    /// Two choices contradict each other: nothing could be learned with both.
+    /// Two choices contradict each other, or nothing could be learned with both.
     Combination {
         /// One choice.
         argument: Argument,

@@ -38,6 +38,7 @@
 //! | rows for training, validation and test, cross-validation | [`mod@split`] |
 //! | a loss of your own | [`Trainer::forward`], then [`Trainer::backward`] |
 //! | inputs of one size | [`Scaler`] |
+//! | weights of half the size, products of bf16 | [`Precision`] |
 //! | files, checkpoints, PyTorch's weights | `Network::save`, `Trainer::save_checkpoint`, `Network::import` |
 //! | to see why training fails | [`Trainer::layer_stats`], [`Trainer::check_gradients`] |
 //! | the same mathematics in plain loops | [`mod@reference`] |
