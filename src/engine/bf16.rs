@@ -40,8 +40,8 @@ use crate::simd::scalar::Element;
 ///
 /// **Speed** depends on the CPU. Weights take half the memory, so that a prediction of few rows through
 /// weights that exceed the caches takes half the time. Products of many rows gain where there is an
-/// instruction for them (AVX512-BF16); elsewhere operands are widened to `f32`, which with AVX2 takes a fifth
-/// longer than `f32`.
+/// instruction for them (AVX512-BF16); elsewhere operands are widened to `f32`, which with AVX2 takes a
+/// quarter longer than `f32`, and more for small networks.
 ///
 /// **Bits** are the same for any number of threads and any place in a batch, on AVX2 and AVX-512, with
 /// AVX512-BF16 and without. The portable instruction set, too, has the same sums of products, unless one is
