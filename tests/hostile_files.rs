@@ -348,8 +348,10 @@ mod onnx {
             let mut y = vec![T::from(0.0); 2 * loaded.outputs()];
             loaded.predict_into(&x, &mut y, &mut loaded.workspace(2).unwrap()).unwrap();
             // What was read can be written, in both formats.
-            assert!(Network::<T>::from_onnx(&loaded.to_onnx().unwrap()).is_ok(), "{what}, written back");
-            assert!(Network::<T>::from_bytes(&loaded.to_bytes().unwrap()).is_ok(), "{what}, written back");
+            let again = Network::<T>::from_onnx(&loaded.to_onnx().unwrap());
+            assert!(again.is_ok(), "{what}, written back: {:?}", again.err());
+            let again = Network::<T>::from_bytes(&loaded.to_bytes().unwrap());
+            assert!(again.is_ok(), "{what}, written back: {:?}", again.err());
         }
     }
 

@@ -224,6 +224,23 @@ fn networks_of_every_activation_come_back_from_onnx_as_they_were() {
 }
 
 #[test]
+fn heads_of_one_layer_and_of_the_inputs_are_outputs_of_their_own() {
+    let concat = |sources: &[Source]| {
+        Head::new({
+            let sources = sources.to_vec();
+            move |head| head.concat(sources)
+        })
+    };
+    let builder = Network::<f32>::builder(6).dense(4, Activation::Tanh).dense(4, Activation::Relu);
+    let heads = [concat(&[Source::Layer(0)]), concat(&[Source::Layer(0)]), concat(&[Source::Input])];
+    let network = with_biases(builder.heads(heads).seed(5).build().unwrap());
+    let x = rows(5 * 6);
+    let read = Network::<f32>::from_onnx(&network.to_onnx().unwrap()).unwrap();
+    assert_eq!(predict(&read, &x), predict(&network, &x));
+    for_onnxruntime("repeated_heads", &network, &x);
+}
+
+#[test]
 fn names_of_modules_are_kept_from_file_to_file() {
     let folder = TemporaryFolder::new("onnx-names");
     let network = Network::<f32>::from_onnx(&fixture("dynamo_residual")).unwrap();

@@ -97,7 +97,11 @@ impl<T: Element> Writer<'_, T> {
         for (i, &source) in sources.iter().enumerate() {
             let name = format!("{OUTPUT}_{i}");
             self.layer = format!("head_{i}");
-            let y = self.activation(values.of(source), layer.activation());
+            let mut y = self.activation(values.of(source), layer.activation());
+            // Two outputs of one value need two names.
+            if sources.iter().filter(|&&other| other == source).count() > 1 {
+                y = self.op("Identity", &[&y]);
+            }
             self.name_output(&y, &name);
             outputs.push(value_info::<T>(&name, self.network.layers.features(source)));
         }
