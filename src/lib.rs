@@ -40,6 +40,7 @@
 //! | inputs of one size | [`Scaler`] |
 //! | weights of half the size, products of bf16 | [`Precision`] |
 //! | files, checkpoints, PyTorch's weights | `Network::save`, `Trainer::save_checkpoint`, `Network::import` |
+//! | ONNX | `Network::open`, `Network::save_onnx`, with the feature `onnx` |
 //! | to see why training fails | [`Trainer::layer_stats`], [`Trainer::check_gradients`] |
 //! | the same mathematics in plain loops | [`mod@reference`] |
 //!
@@ -59,6 +60,7 @@
 //! |---|---|---|
 //! | `rayon` | yes | batches share the current rayon pool; else all is serial, with the same bits |
 //! | `files` | yes | networks, checkpoints and PyTorch's weights in safetensors files |
+//! | `onnx` | no | networks in ONNX files, read and written |
 
 #![deny(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]
