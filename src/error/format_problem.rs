@@ -34,7 +34,7 @@ pub enum FormatProblem {
     },
     /// It is no safetensors file, and ONNX files are read with the feature `onnx` alone.
     NoOnnx,
-    /// It has no metadata of this crate: [`Network::import`](crate::Network::import) reads such files.
+    /// It has no metadata of this crate: `Network::import` reads such files.
     NoMetadata,
     /// Its metadata are of another version than the one that this crate writes and reads.
     Version {
