@@ -38,11 +38,16 @@ pub(crate) fn finish<L: Lanes>(
     pre_activation: &mut [LineOf<L>],
     activation: Activation,
 ) {
-    if !pre_activation.is_empty() {
-        pre_activation[..y.lines.len()].copy_from_slice(y.lines);
-    }
-    activate(l, y.lines, activation);
-    activate_rows(l, y, activation);
+    l.vectorize(
+        #[inline(always)]
+        || {
+            if !pre_activation.is_empty() {
+                pre_activation[..y.lines.len()].copy_from_slice(y.lines);
+            }
+            activate(l, y.lines, activation);
+            activate_rows(l, y, activation);
+        },
+    );
 }
 
 /// The columns of `to` from `first` on become those of `from`. Later columns of the last line that is written
