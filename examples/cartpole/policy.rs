@@ -22,6 +22,9 @@ const CLIP: f64 = 0.2;
 const ENTROPY: f64 = 0.01;
 /// Of the squared error of what states are worth, against the objective of the actions.
 const VALUE_WEIGHT: f64 = 0.5;
+/// The critic's unit, what a state is worth at most: so that its errors are of the size of the actor's, with
+/// which they share the trunk and the limit of the gradient.
+const VALUE_SCALE: f64 = 1.0 / (1.0 - DISCOUNT);
 
 /// Steps of the cart in their order, in whole or broken-off episodes.
 #[derive(Default)]
@@ -117,7 +120,8 @@ impl Agent {
                     let (action, before) = (experience.actions[t], experience.likelihoods[t]);
                     let d_logits = policy_gradient(&outputs[..ACTIONS], action, before, advantages[t]);
                     // Of `VALUE_WEIGHT` times the squared distance.
-                    let d_value = 2.0 * VALUE_WEIGHT * f64::from(outputs[ACTIONS] - returns[t]);
+                    let distance = f64::from(outputs[ACTIONS]) - f64::from(returns[t]) / VALUE_SCALE;
+                    let d_value = 2.0 * VALUE_WEIGHT * distance;
                     let d = d_logits.into_iter().chain([d_value]);
                     d_outputs.extend(d.map(|d| (d / steps.len() as f64) as f32));
                 }
@@ -162,7 +166,8 @@ impl Agent {
         }
         let mut outputs = vec![0.0; rows * OUTPUTS];
         self.trainer.network().predict_into(x, &mut outputs, &mut self.experience_workspace)?;
-        Ok(outputs.chunks_exact(OUTPUTS).map(|outputs| outputs[ACTIONS]).collect())
+        let value = |outputs: &[f32]| (f64::from(outputs[ACTIONS]) * VALUE_SCALE) as f32;
+        Ok(outputs.chunks_exact(OUTPUTS).map(value).collect())
     }
 }
 
