@@ -57,7 +57,9 @@ fn run(options: &mut Options) -> Result<(), Stop> {
     let cars = of_seeds(seeds, |init, seed| regression(&cars, init, seed))?;
     print_row("cars, 9-64-64-1, SiLU: RMSE of test rows, mpg", &cars, |&rmse| rmse);
     let episodes = of_seeds(seeds, cartpole)?;
-    print_row("cartpole, PPO, 4-64-64-2, tanh: episodes until solved", &episodes, |&episodes| episodes);
+    print_row("cartpole, PPO, 4-64-64 and two heads, tanh: episodes until solved", &episodes, |&episodes| {
+        episodes
+    });
     let learned = of_seeds(seeds, |init, seed| Ok(dqn::learn(init, seed)?))?;
     print_row("cartpole, DQN, 4-128-128-2, ReLU: highest mean Q, at most 100", &learned, |l| l.highest_q);
     print_row("the same: steps of test episodes, at most 500", &learned, |l| l.length);

@@ -174,8 +174,8 @@ fn check_running_bounds(precision: Precision) {
         println!(
             "RESULT running_bounds isa={isa} precision={precision:?} networks={networks} gradients={checked} worst={worst:.3} median_bound={median:.1e}"
         );
-        // The bounds say something, and come near. In bf16 each layer magnifies errors of 2^-7, so that those of
-        // deep networks are far above their gradients: it is the shallow ones that come near.
+        // The bounds say something, and come near. In bf16 each layer magnifies errors of 2^-7, so that those
+        // of deep networks are far above their gradients: it is the shallow ones that come near.
         let most = if precision == Precision::F32 { 0.5 } else { f64::INFINITY };
         assert!(worst > 1e-3 && median < most && flat < networks / 8 && unbounded < checked);
     }
